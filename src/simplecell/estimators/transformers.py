@@ -1,0 +1,145 @@
+"""Preparation as scikit-learn transformers: thin coats over `simplecell.preprocess`."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+)
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from simplecell.errors import UsageError, unknown
+from simplecell.preprocess import Preprocess
+
+# torch takes no read-only and no negatively strided arrays: scikit-learn copies those at the door.
+DOOR: dict[str, Any] = {
+    "dtype": [np.float64, np.float32],
+    "order": "C",
+    "force_writeable": True,
+}
+
+
+class _Coat(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A fitted chain behind fit, transform and inverse_transform; a subclass names the steps."""
+
+    def _steps(self) -> list[dict[str, Any] | str]:
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the map from X [n_samples, n_features]; y is ignored."""
+        chain = Preprocess(self._steps())
+        rows = torch.from_numpy(validate_data(self, X, **DOOR))
+        self._chain = chain.fit(lambda: [rows])
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Prepared X [n_samples, n_outputs], in float32 if X is float32, else in float64."""
+        check_is_fitted(self)
+        rows = torch.from_numpy(validate_data(self, X, reset=False, **DOOR))
+        return self._chain.apply(rows).x.numpy()
+
+    def inverse_transform(self, X: Any) -> NDArray[Any]:
+        """X [n_samples, n_outputs] back in the units of the data, as far as it can be undone."""
+        check_is_fitted(self)
+        return self._chain.invert(torch.from_numpy(check_array(X, **DOOR))).numpy()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class Whitening(ClassNamePrefixFeaturesOutMixin, _Coat):  # type: ignore[misc]
+    """Whitening: x′ = components_ @ (x − mean_), uncorrelated, with variance λ / (λ + epsilon).
+
+    Unlike `PCA(whiten=True)` it divides by the number of samples m (not m − 1), regularises with
+    `epsilon`, and offers ZCA, whose output stays as near to the data as whitened data can be.
+    Source: UFLDL, whitening. Exact.
+
+    Args:
+        method: "zca" (U diag(1/√(λ+ε)) Uᵀ) or "pca" (diag(1/√(λ+ε)) Uᵀ).
+        epsilon: added to each variance (input unit squared); 0 whitens fully.
+        retained: share of the variance that the components kept carry (fraction 0–1; "pca" only).
+        remove_dc: subtract each sample's own mean first; `inverse_transform` cannot restore it.
+
+    Attributes:
+        mean_: [D], of the data (after `remove_dc`); components_: [D', D], the whitening matrix;
+        eigenvalues_: [D], the whole spectrum, largest first; n_components_: D';
+        n_features_in_: D.
+
+    Raises:
+        UsageError: an unknown method, or a value out of range.
+        DataError: epsilon=0 and directions without variance (only "pca" leaves them out).
+
+    >>> from sklearn.datasets import load_iris
+    >>> Whitening(epsilon=0).fit_transform(load_iris().data).std(axis=0).round(6).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        method: str = "zca",
+        *,
+        epsilon: float = 0.1,
+        retained: float = 1.0,
+        remove_dc: bool = False,
+    ) -> None:
+        self.method = method
+        self.epsilon = epsilon
+        self.retained = retained
+        self.remove_dc = remove_dc
+
+    def _steps(self) -> list[dict[str, Any] | str]:
+        if self.method not in ("pca", "zca"):
+            raise unknown("whitening method", self.method, ["pca", "zca"])
+        whiten = {"kind": f"{self.method}_whiten", "epsilon": self.epsilon}
+        if self.method == "pca":
+            whiten["retained"] = self.retained
+        elif self.retained != 1.0:
+            raise UsageError(
+                f"retained={self.retained!r} needs method='pca'; ZCA keeps every direction"
+            )
+        return ["remove_dc", whiten] if self.remove_dc else [whiten]
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn mean and whitening matrix from X [n_samples, n_features]; y is ignored."""
+        super().fit(X)
+        found = {name.partition(".")[2]: t.numpy() for name, t in self._chain.state().items()}
+        self.mean_, self.components_ = found["mean"], found["matrix"]
+        self.eigenvalues_, self.n_components_ = found["eigenvalues"], len(found["matrix"])
+        return self
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+
+class PatchScaling(OneToOneFeatureMixin, _Coat):  # type: ignore[misc]
+    """Each sample without its own mean, clipped to ±3 std and scaled to [0.1, 0.9].
+
+    x′ = (clip(x − mean(x), ±s) / s + 1) · 0.4 + 0.1, s = `scale_` = 3 std over all entries: what
+    a sigmoid output can reproduce. Source: UFLDL, starter code sampleIMAGES. Exact, save that
+    its std divides by the number of entries − 1.
+
+    `inverse_transform` gives samples of mean 0: neither the mean of each sample nor what was
+    clipped can be restored from x′.
+
+    Attributes:
+        scale_: s (input unit); n_features_in_: D.
+    """
+
+    def _steps(self) -> list[dict[str, Any] | str]:
+        return ["remove_dc", "patch_range"]
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the scale from X [n_samples, n_features]; y is ignored."""
+        super().fit(X)
+        self.scale_ = -float(self._chain.state()["1.mean"])
+        return self

@@ -1,0 +1,276 @@
+"""What moves the weights: initialisation, one flat parameter vector, L-BFGS, Adam, schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from simplecell.errors import UsageError, unknown
+from simplecell.model import Autoencoder
+
+
+@torch.no_grad()
+def initialise(model: Autoencoder, seed: int) -> None:
+    """Weights uniform in ±√(6/(n_in + n_out + 1)), biases 0; a pure function of the seed.
+
+    Drawn in float64 on the CPU, so that precision and device change no draw.
+    Source: UFLDL, exercise Sparse autoencoder (`initializeParameters`). Exact.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    radius = math.sqrt(6 / (model.n_inputs + model.n_latents + 1))
+    for matrix in [model.encoder] if model.tied else [model.encoder, model.decoder]:
+        draw = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
+        matrix.copy_((2 * draw - 1) * radius)
+    model.bias.zero_()
+    model.offset.zero_()
+
+
+def flatten(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Lay all parameters, and their gradients, in one vector each; they become views of it."""
+    parameters = list(model.parameters())
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        end = start + parameter.numel()
+        parameter.data = flat[start:end].view_as(parameter)
+        parameter.grad = grad[start:end].view_as(parameter)
+        start = end
+    return flat, grad
+
+
+class Costed(Protocol):
+    """What an evaluation must tell: the cost."""
+
+    @property
+    def cost(self) -> Tensor: ...
+
+
+Evaluated = TypeVar("Evaluated", bound=Costed)
+
+
+@dataclass
+class Trial(Generic[Evaluated]):
+    """One point on the search line: step length, cost, slope along the direction."""
+
+    length: float
+    cost: float
+    slope: float
+    grad: Tensor
+    evaluation: Evaluated
+
+
+class LBFGS(Generic[Evaluated]):
+    """Limited-memory BFGS with a strong-Wolfe line search; one `step` is one accepted iteration.
+
+    Args:
+        flat: the parameters, [n], changed in place.
+        grad: their gradient, [n], filled by `evaluate`.
+        evaluate: cost at the present parameters, and their gradient into `grad`.
+        history: pairs kept.
+        tolerance: converged when the cost fell by less than this fraction of itself in each of
+            three iterations, or the largest gradient entry is below it.
+
+    No evaluation is repeated between steps, and all state is tensors: resuming is bit-exact.
+    Source: Nocedal & Wright 2006, algorithms 3.5, 3.6 and 7.4. Exact, save a slack of a few
+    roundings of the cost in the sufficient-decrease test (needed in float32).
+    """
+
+    sufficient, curvature, patience, max_trials = 1e-4, 0.9, 3, 25
+
+    def __init__(
+        self,
+        flat: Tensor,
+        grad: Tensor,
+        evaluate: Callable[[], Evaluated],
+        *,
+        history: int = 20,
+        tolerance: float = 1e-9,
+    ) -> None:
+        if history < 1:
+            raise UsageError(f"history is {history}; L-BFGS must keep at least one pair")
+        self.flat, self.grad, self.evaluate = flat, grad, evaluate
+        self.history, self.tolerance = history, tolerance
+        self.steps = flat.new_empty(history, len(flat))
+        self.changes = flat.new_empty(history, len(flat))
+        self.curvatures = torch.zeros(history, dtype=torch.float64)
+        self.kept, self.stalled, self.n_evaluations = 0, 0, 0
+        self.converged = False
+        self.point: Trial[Evaluated] | None = None
+
+    def step(self) -> Evaluated:
+        """One accepted iteration; the evaluation at the new parameters."""
+        if self.point is None:  # the first step, or the first after `load_state_dict`
+            self.point = self._evaluate(0.0, None)
+        if self.converged:
+            return self.point.evaluation
+        start = self.point
+        direction = self._direction(start.grad)
+        slope = float(direction @ start.grad)
+        if slope >= 0:  # rounding spoilt the curvature pairs: begin again from steepest descent
+            self.kept = 0
+            direction, slope = -start.grad, -float(start.grad @ start.grad)
+        first = 1.0 if self.kept else min(1.0, 1 / max(float(start.grad.abs().sum()), 1e-30))
+        origin = self.flat.clone()
+        found = self._search(origin, direction, start, slope, first)
+        if found is None:
+            self.flat.copy_(origin)
+            self.converged = self.kept == 0
+            self.kept = 0
+            return start.evaluation
+        torch.add(origin, direction, alpha=found.length, out=self.flat)
+        self._remember(direction * found.length, found.grad - start.grad)
+        self._judge(start.cost, found)
+        self.point = found
+        return found.evaluation
+
+    def _evaluate(self, length: float, direction: Tensor | None) -> Trial[Evaluated]:
+        evaluation = self.evaluate()
+        self.n_evaluations += 1
+        slope = 0.0 if direction is None else float(direction @ self.grad)
+        return Trial(length, float(evaluation.cost), slope, self.grad.clone(), evaluation)
+
+    def _direction(self, grad: Tensor) -> Tensor:
+        """Two-loop recursion: the approximate Newton direction."""
+        direction = -grad
+        alphas = []
+        for i in reversed(range(self.kept)):
+            alpha = float(self.steps[i] @ direction) / float(self.curvatures[i])
+            direction.add_(self.changes[i], alpha=-alpha)
+            alphas.append(alpha)
+        if self.kept:
+            newest = self.changes[self.kept - 1]
+            direction.mul_(float(self.curvatures[self.kept - 1]) / float(newest @ newest))
+        for i, alpha in zip(range(self.kept), reversed(alphas), strict=True):
+            beta = float(self.changes[i] @ direction) / float(self.curvatures[i])
+            direction.add_(self.steps[i], alpha=alpha - beta)
+        return direction
+
+    def _remember(self, step: Tensor, change: Tensor) -> None:
+        curvature = float(step @ change)
+        if not curvature > 1e-10 * float(change @ change):
+            return
+        if self.kept == self.history:
+            for rows in (self.steps, self.changes, self.curvatures):
+                rows.copy_(rows.roll(-1, 0))
+            self.kept -= 1
+        self.steps[self.kept], self.changes[self.kept] = step, change
+        self.curvatures[self.kept] = curvature
+        self.kept += 1
+
+    def _judge(self, before: float, found: Trial[Evaluated]) -> None:
+        fell = before - found.cost
+        self.stalled = self.stalled + 1 if fell <= self.tolerance * abs(before) else 0
+        flat_enough = float(found.grad.abs().max()) <= self.tolerance
+        self.converged = flat_enough or self.stalled >= self.patience
+
+    def _search(
+        self, origin: Tensor, direction: Tensor, start: Trial[Evaluated], slope: float, first: float
+    ) -> Trial[Evaluated] | None:
+        """A step length that satisfies the strong Wolfe conditions, or the best decrease found."""
+        slack = 4 * torch.finfo(self.flat.dtype).eps * abs(start.cost)
+        low = Trial(0.0, start.cost, slope, start.grad, start.evaluation)
+        high: Trial[Evaluated] | None = None
+        length = first
+        for _ in range(self.max_trials):
+            torch.add(origin, direction, alpha=length, out=self.flat)
+            trial = self._evaluate(length, direction)
+            enough = trial.cost <= start.cost + self.sufficient * length * slope + slack
+            if not math.isfinite(trial.cost) or not enough or trial.cost > low.cost + slack:
+                high = trial
+            elif abs(trial.slope) <= -self.curvature * slope:
+                return trial
+            else:
+                ahead = math.inf if high is None else high.length - low.length
+                if trial.slope * ahead >= 0:
+                    high = low
+                low = trial
+            length = _next_length(low, high)
+            if high is not None and abs(high.length - low.length) * float(
+                direction.abs().max()
+            ) <= torch.finfo(self.flat.dtype).eps * float(origin.abs().max()):
+                break
+        return low if low.length > 0 and low.cost < start.cost else None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, parameters and their gradient apart."""
+        counts = [self.kept, self.stalled, self.n_evaluations, int(self.converged)]
+        return {
+            "steps": self.steps[: self.kept].clone(),
+            "changes": self.changes[: self.kept].clone(),
+            "curvatures": self.curvatures[: self.kept].clone(),
+            "counts": torch.tensor(counts, dtype=torch.int64),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up where `state_dict` left."""
+        self.point = None
+        self.kept, self.stalled, self.n_evaluations, converged = state["counts"].tolist()
+        self.converged = bool(converged)
+        for name in ("steps", "changes", "curvatures"):
+            getattr(self, name)[: self.kept] = state[name]
+
+
+def _next_length(low: Trial[Evaluated], high: Trial[Evaluated] | None) -> float:
+    """Cubic interpolation inside the bracket, kept off its ends; before one is found, 4 times."""
+    if high is None:
+        return 4 * low.length if low.length else 1.0
+    if not math.isfinite(high.cost):
+        return low.length + 0.1 * (high.length - low.length)
+    left, right = (low, high) if low.length < high.length else (high, low)
+    gap = right.length - left.length
+    d1 = left.slope + right.slope - 3 * (left.cost - right.cost) / (left.length - right.length)
+    square = d1 * d1 - left.slope * right.slope
+    middle = (left.length + right.length) / 2
+    if square >= 0:
+        d2 = math.sqrt(square)
+        bottom = right.slope - left.slope + 2 * d2
+        if bottom:
+            middle = right.length - gap * ((right.slope + d2 - d1) / bottom)
+    return min(max(middle, left.length + 0.1 * gap), right.length - 0.1 * gap)
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: min(1.0, 5 * (1 - progress)),
+}
+"""Fraction of the training done → factor on the learning rate; linear falls over the last fifth."""
+
+
+class Adam:
+    """torch's Adam over the flat vector, with a schedule; one `step` is one update.
+
+    Source: Kingma & Ba 2015. Exact (torch).
+    """
+
+    def __init__(
+        self, flat: Tensor, grad: Tensor, *, learning_rate: float, schedule: str = "constant"
+    ) -> None:
+        if schedule not in SCHEDULES:
+            raise unknown("schedule", schedule, SCHEDULES)
+        if not 0 < learning_rate < float("inf"):
+            raise UsageError(f"learning_rate is {learning_rate}; it must be above 0")
+        self.learning_rate, self.schedule = learning_rate, SCHEDULES[schedule]
+        self.parameter = nn.Parameter(flat)
+        self.parameter.grad = grad
+        self.torch = torch.optim.Adam([self.parameter], lr=learning_rate, fused=True)
+
+    def step(self, progress: float) -> None:
+        """Move the parameters along the gradient; `progress` is 0 at the start and 1 at the end."""
+        for group in self.torch.param_groups:
+            group["lr"] = self.learning_rate * self.schedule(progress)
+        self.torch.step()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and count, as tensors."""
+        return dict(self.torch.state.get(self.parameter, {}))
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up where `state_dict` left."""
+        if state:
+            self.torch.state[self.parameter] = {k: v.clone() for k, v in state.items()}

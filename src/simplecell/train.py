@@ -1,0 +1,282 @@
+"""The trainer: an iterator of records. Whoever loops decides what to do with them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simplecell.data import Source
+from simplecell.errors import DataError, DivergedError, UsageError, unknown
+from simplecell.gradients import Chunks, Evaluation, Gradient, Whole
+from simplecell.measures import LogMean, average_activation, merge_means
+from simplecell.model import Autoencoder
+from simplecell.objective import Objective
+from simplecell.optim import LBFGS, Adam, flatten
+from simplecell.preprocess import Preprocess
+
+SOLVERS = ("lbfgs", "adam")
+CACHE_BYTES = 2**31
+CHUNK_BYTES = 2**29
+
+
+class Record(NamedTuple):
+    """What one step did. Tensors stay where they are: `float()` is what waits for a GPU."""
+
+    step: int
+    cost: Tensor
+    terms: dict[str, Tensor]
+    mean_activation: Tensor
+    held_out_cost: float | None
+    seconds: float
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto" is the first CUDA GPU if there is one, else the CPU.
+
+    Raises:
+        UsageError: for a device that torch does not know or that is not here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device '{device}' cannot be used: {reason}; try 'auto'") from error
+
+
+class Prepared:
+    """A source as the model sees it, in chunks; kept in memory when small enough."""
+
+    def __init__(self, source: Source, preprocess: Preprocess, model: Autoencoder) -> None:
+        self.source, self.preprocess, self.like = source, preprocess, model.bias.detach()
+        self.n_samples = source.n_samples
+        width = 3 * model.n_inputs + 2 * model.n_latents
+        self.rows = max(1024, CHUNK_BYTES // (width * self.like.element_size()))
+        size = self.n_samples * model.n_inputs * self.like.element_size()
+        self.kept: list[Tensor] | None = None
+        if size <= CACHE_BYTES:
+            parts = list(self._read())
+            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+            self.kept = list(whole.split(self.rows))
+
+    def __len__(self) -> int:
+        return -(-self.n_samples // self.rows)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for x in self.kept if self.kept is not None else self._read():
+            yield x, x
+
+    def _read(self) -> Iterator[Tensor]:
+        for x, _ in self.source.batches(self.rows):
+            yield to_model(x, self.preprocess, self.like)
+
+
+def identity(n_inputs: int) -> Preprocess:
+    """No preparation, for rows of that width."""
+    return Preprocess([]).fit(lambda: [torch.zeros(1, n_inputs)])
+
+
+def to_model(x: np.ndarray, preprocess: Preprocess, like: Tensor) -> Tensor:
+    """Raw rows [B, D], prepared, in the model's precision and on its device."""
+    return preprocess.apply(torch.tensor(x).to(like)).x.contiguous()
+
+
+@dataclass
+class Best:
+    """The parameters with the lowest held-out cost so far."""
+
+    cost: float = math.inf
+    flat: Tensor | None = None
+    stalled: int = 0
+
+
+class Trainer:
+    """Moves a model down its objective.
+
+    Args:
+        model: initialised, on its device.
+        objective: what to minimise.
+        preprocess: fitted preparation of raw rows.
+        solver: "lbfgs" (all samples in every step, the notes' own) or "adam" (mini-batches; KL
+            then uses a running average of the codes, since a batch's mean is biased).
+        learning_rate, schedule, batch_size: for "adam".
+        seed: order of the mini-batches.
+        tolerance: "lbfgs" stops when the cost falls by a smaller fraction.
+        patience: held-out checks without improvement before stopping; 0 never stops early.
+
+    Raises:
+        UsageError: for settings that do not exist or do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: Autoencoder,
+        objective: Objective,
+        preprocess: Preprocess | None = None,
+        *,
+        solver: str = "lbfgs",
+        learning_rate: float = 1e-3,
+        schedule: str = "constant",
+        batch_size: int = 1000,
+        seed: int = 0,
+        tolerance: float = 1e-9,
+        patience: int = 0,
+        fast: bool = True,
+    ) -> None:
+        if solver not in SOLVERS:
+            raise unknown("solver", solver, SOLVERS)
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
+        self.model, self.objective, self.solver = model, objective, solver
+        self.preprocess = preprocess or identity(model.n_inputs)
+        self.batch_size, self.seed, self.patience = batch_size, seed, patience
+        self.flat, self.grad = flatten(model)
+        self.gradient = Gradient(model, objective, fast=fast)
+        self.chunks: Chunks | None = None
+        self.running: LogMean | None = None
+        self.best = Best()
+        self.n_steps = 0
+        self.stopped: str | None = None
+        self.lbfgs = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
+        self.adam = Adam(self.flat, self.grad, learning_rate=learning_rate, schedule=schedule)
+
+    @property
+    def n_evaluations(self) -> int:
+        """Costs and gradients computed so far."""
+        return self.lbfgs.n_evaluations if self.solver == "lbfgs" else self.n_steps
+
+    def run(
+        self, source: Source, steps: int, *, held_out: Source | None = None
+    ) -> Iterator[Record]:
+        """Train until `steps` steps are done in all, one record a step.
+
+        Stops earlier when converged or out of patience; `stopped` then says why. Breaking out of
+        the loop is safe: the model is always that of the last record.
+
+        Raises:
+            DivergedError: when the cost or the parameters leave the finite numbers.
+        """
+        held = None if held_out is None else self._prepare(held_out)
+        advance = (
+            self._full_batches(source) if self.solver == "lbfgs" else self._mini(source, steps)
+        )
+        every = self._check_every(source)
+        while self.n_steps < steps and self.stopped is None:
+            started = time.perf_counter()
+            evaluation = next(advance)
+            self.n_steps += 1
+            if self.n_steps % 20 == 0 or self.n_steps == 1:
+                self.check_finite(evaluation)
+            held_out_cost = None
+            if held is not None and (self.n_steps % every == 0 or self.n_steps == steps):
+                held_out_cost = self._hold(held)
+            if self.solver == "lbfgs" and self.lbfgs.converged:
+                self.stopped = "converged"
+            seconds = time.perf_counter() - started
+            cost, terms, mean = evaluation
+            yield Record(self.n_steps, cost, terms, mean, held_out_cost, seconds)
+        if self.patience and self.best.flat is not None:
+            self.flat.copy_(self.best.flat)
+
+    def check_finite(self, evaluation: Evaluation | None = None) -> None:
+        """Raise DivergedError if the parameters, or the cost, are not finite."""
+        cost = 0.0 if evaluation is None else float(evaluation.cost)
+        if not math.isfinite(cost) or not bool(torch.isfinite(self.flat).all()):
+            raise DivergedError(
+                f"training diverged by step {self.n_steps}: the cost is {cost}; "
+                "lower the learning rate, or scale the data (preprocess)"
+            )
+
+    def _prepare(self, source: Source) -> Prepared:
+        return Prepared(source, self.preprocess, self.model)
+
+    def _check_every(self, source: Source) -> int:
+        """Steps between looks at the held-out samples: 10 full batches, or one pass."""
+        return 10 if self.solver == "lbfgs" else max(1, source.n_samples // self.batch_size)
+
+    def _evaluate(self) -> Evaluation:
+        assert self.chunks is not None
+        return self.gradient(self.chunks)
+
+    def _full_batches(self, source: Source) -> Iterator[Evaluation]:
+        self.chunks = self._prepare(source)
+        self.lbfgs.point = None
+        while True:
+            yield self.lbfgs.step()
+
+    def _mini(self, source: Source, steps: int) -> Iterator[Evaluation]:
+        batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
+        for x, _ in batches:
+            prepared = to_model(x, self.preprocess, self.flat)
+            yield self.step(prepared, progress=self.n_steps / max(1, steps))
+
+    def step(self, x: Tensor, *, progress: float = 0.0) -> Evaluation:
+        """One Adam update on the prepared samples x [B, D]; the evaluation before it."""
+        self.observe(x)
+        evaluation = self.gradient(Whole(x), self.running)
+        self.adam.step(progress)
+        return evaluation
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        """Bring the running average activation up to date: about the last 20/ρ samples count."""
+        target, gain = self.objective.target, self.model.activation.gain
+        if target is None or gain is None:
+            return
+        batch = average_activation(self.model.encode(x)[0], gain)
+        share = min(1.0, len(x) * target / 20)
+        self.running = batch if self.running is None else merge_means(self.running, batch, share)
+
+    def _hold(self, held: Prepared) -> float:
+        cost = float(self.gradient.value(held).cost)
+        if cost < self.best.cost:
+            self.best.cost, self.best.stalled = cost, 0
+            if self.patience:
+                self.best.flat = self.flat.clone()
+        else:
+            self.best.stalled += 1
+            if self.patience and self.best.stalled >= self.patience:
+                self.stopped = "early"
+        return cost
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the rest of the training depends on, as tensors."""
+        optimiser = self.lbfgs if self.solver == "lbfgs" else self.adam
+        state = {f"optimiser.{name}": value for name, value in optimiser.state_dict().items()}
+        state["flat"] = self.flat.clone()
+        state["n_steps"] = torch.tensor(self.n_steps)
+        state["best"] = torch.tensor([self.best.cost, self.best.stalled], dtype=torch.float64)
+        if self.best.flat is not None:
+            state["best_flat"] = self.best.flat.clone()
+        if self.running is not None:
+            state["running"] = torch.stack(list(self.running))
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up where `state_dict` left: what follows is the same, bit for bit.
+
+        Raises:
+            DataError: if the state belongs to a model of another size.
+        """
+        if state["flat"].shape != self.flat.shape:
+            raise DataError(
+                f"the state holds {len(state['flat'])} parameters, but this model has "
+                f"{len(self.flat)}; it belongs to another recipe"
+            )
+        self.flat.copy_(state["flat"])
+        self.n_steps = int(state["n_steps"])
+        self.best.cost, self.best.stalled = float(state["best"][0]), int(state["best"][1])
+        self.best.flat = state["best_flat"].to(self.flat) if "best_flat" in state else None
+        if "running" in state:
+            self.running = LogMean(*state["running"].to(self.flat))
+        prefix = "optimiser."
+        optimiser = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        (self.lbfgs if self.solver == "lbfgs" else self.adam).load_state_dict(optimiser)

@@ -1,0 +1,286 @@
+"""Plots of training, codes, spectra and the KL divergence, as matplotlib figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simplecell.errors import UsageError
+from simplecell.viz.style import BLUE, COLORS, GREEN, GREY, ORANGE, name, panels
+from simplecell.viz.tables import finite_matrix
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+Floats = NDArray[np.float64]
+DASHES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
+
+
+def curve(
+    records: Sequence[Mapping[str, Any]],
+    target: float | None = None,
+    *,
+    weights: Mapping[str, float] | None = None,
+    title: str = "Training curve",
+) -> Figure:
+    """Figure of a training: cost and its parts, and beside them the mean activation.
+
+    A record has `step`, `cost`, `terms` {name: unweighted value}, `mean_activation`
+    {min, mean, max} or None, and perhaps `held_out_cost`. With `weights` {name: weight} the
+    parts are drawn weighted, so they add up to the cost. An axis is logarithmic where all its
+    values are positive.
+    """
+    if not records:
+        raise UsageError("no records came, but a curve needs at least one")
+    with_activation = [r for r in records if r.get("mean_activation") is not None]
+    figure, axes = panels(2 if with_activation else 1, 5.2, 4.0)
+    lines = _cost_lines(records, weights)
+    for color, style, width, label, steps, values in lines:
+        marker = "o" if len(steps) == 1 else ""
+        axes[0].plot(
+            steps, values, color=color, ls=style, lw=width, label=label, marker=marker, ms=4
+        )
+    _logarithmic(axes[0], [line[-1] for line in lines])
+    name(axes[0], title, "step", "cost")
+    axes[0].legend(fontsize=9, frameon=False)
+    if with_activation:
+        _activation_panel(axes[1], with_activation, target)
+    return figure
+
+
+def kl(divergence: Callable[[Any, Any], Any], target: float = 0.2) -> Figure:
+    """Figure of KL(ρ‖ρ̂): its shape, and why it is no distance.
+
+    `divergence(p, q)` is the elementwise KL divergence (nats) of two Bernoulli variables with
+    means p and q, as `simplecell.measures.kl_bernoulli`. Three panels: the penalty against ρ̂; both
+    directions, which differ; a triangle p, q, r whose detour is shorter than the direct way.
+    """
+    if not 0 < target < 1:
+        raise UsageError(f"target is {target}, but a mean activation lies between 0 and 1")
+    figure, axes = panels(3, 4.0, 3.8)
+    q = np.linspace(0.001, 0.999, 999)
+    forward = np.asarray(divergence(target, q), dtype=np.float64)
+    backward = np.asarray(divergence(q, target), dtype=np.float64)
+    axes[0].plot(q, forward, color=BLUE, lw=2)
+    axes[0].axvline(target, color=GREY, ls="--", lw=1)
+    axes[0].annotate(
+        f"0 at ρ̂ = ρ = {target:g}", (target, 0), (12, 60), textcoords="offset points", fontsize=9
+    )
+    name(axes[0], "Penalty for the mean activation", "mean activation ρ̂", "KL(ρ‖ρ̂)  (nats)")
+    axes[1].plot(q, forward, color=BLUE, lw=2, label="KL(p‖q)")
+    axes[1].plot(q, backward, color=ORANGE, lw=2, ls="--", label="KL(q‖p)")
+    axes[1].legend(fontsize=9, frameon=False, loc="upper center")
+    name(axes[1], "Not symmetric", f"q   (p = {target:g})", "nats")
+    for panel in axes[:2]:
+        panel.set_xlim(0, 1)
+        panel.set_ylim(0, 1.05 * float(forward.max()))
+    _triangle_panel(axes[2], divergence)
+    return figure
+
+
+def scatter_codes(
+    codes: ArrayLike, labels: Sequence[Any] | None = None, *, title: str = "Codes"
+) -> Figure:
+    """Figure of two-dimensional codes [n, 2], coloured by label (a number or a name).
+
+    Up to eight different labels have a colour and a marker each; more need to be numbers and
+    get a colour scale.
+    """
+    points = finite_matrix(codes, "codes")
+    if points.shape[1] != 2:
+        raise UsageError(f"codes has {points.shape[1]} columns, but a plane needs 2")
+    if labels is not None and len(labels) != len(points):
+        raise UsageError(f"labels has {len(labels)} entries, but codes has {len(points)} rows")
+    figure, (panel,) = panels(1, 5.6, 4.6)
+    size = float(np.clip(4000 / len(points), 6, 40))
+    kinds = [] if labels is None else sorted(set(np.asarray(labels).tolist()))
+    if labels is None:
+        panel.scatter(points[:, 0], points[:, 1], s=size, color=BLUE, linewidths=0)
+    elif len(kinds) <= len(COLORS):
+        _scatter_kinds(panel, points, np.asarray(labels), kinds, size)
+    else:
+        if np.asarray(labels).dtype.kind not in "fiub":
+            raise UsageError(
+                f"labels has {len(kinds)} different names, but at most {len(COLORS)} can be told "
+                "apart; group them, or pass numbers"
+            )
+        mappable = panel.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=size,
+            c=np.asarray(labels, dtype=np.float64),
+            cmap="viridis",
+            linewidths=0,
+        )
+        figure.colorbar(mappable, ax=panel).set_label("label", fontsize=10)
+    name(panel, title, "latent 0", "latent 1")
+    return figure
+
+
+def spectrum(eigenvalues: ArrayLike, retained: float | None = None) -> Figure:
+    """Figure of a covariance's eigenvalues, falling, and of the variance that the first k keep.
+
+    `retained` marks a choice: an int is a number of components, a float a share of variance.
+    """
+    values = -np.sort(-finite_matrix(np.atleast_2d(np.asarray(eigenvalues)), "eigenvalues")[0])
+    total = float(values.clip(min=0).sum())
+    if total <= 0:
+        raise UsageError("eigenvalues are all zero or negative, but a covariance has some variance")
+    share = np.cumsum(values.clip(min=0)) / total
+    figure, axes = panels(2, 4.8, 3.8)
+    count = np.arange(1, len(values) + 1)
+    marker = "o" if len(values) <= 40 else ""
+    axes[0].plot(count, values, color=BLUE, marker=marker, ms=4)
+    # eigenvalues that are zero but for rounding would stretch a logarithmic axis over decades
+    if values[-1] > 1e-12 * values[0]:
+        axes[0].set_yscale("log")
+    axes[1].plot(count, share, color=BLUE, marker=marker, ms=4)
+    axes[1].set_ylim(0, 1.03)
+    name(axes[0], "Spectrum", "component", "variance")
+    name(axes[1], "Variance kept", "components", "share of the variance")
+    if retained is not None:
+        _mark_retained(axes, share, retained)
+    return figure
+
+
+_Line = tuple[str, Any, float, str, Floats, Floats]
+
+
+def _cost_lines(
+    records: Sequence[Mapping[str, Any]], weights: Mapping[str, float] | None
+) -> list[_Line]:
+    """(color, dashes, width, label, steps, values) of each line of the cost panel."""
+    parts = (BLUE, ORANGE, GREEN, "#E69F00", "#56B4E9", "#8C6D1F")
+    lines: list[_Line] = [("black", "-", 2.0, "cost", *_series(records, "cost"))]
+    held_out = _series(records, "held_out_cost")
+    if held_out[0].size:
+        lines.append(("#CC79A7", "-", 1.5, "cost, held out", *held_out))
+    terms = dict.fromkeys(term for r in records for term in r.get("terms") or {})
+    for i, term in enumerate(terms):
+        weight = 1.0 if weights is None else weights.get(term, 1.0)
+        steps, values = _series(records, "terms", term)
+        label = f"{term}, unweighted" if weights is None else f"{term} × {weight:g}"
+        color, dashes = parts[i % len(parts)], DASHES[i % len(DASHES)]
+        lines.append((color, dashes, 1.5, label, steps, weight * values))
+    return lines
+
+
+def _series(
+    records: Sequence[Mapping[str, Any]], key: str, part: str = ""
+) -> tuple[Floats, Floats]:
+    """Steps and values of the records that have `key`, or that part of it."""
+    pairs = []
+    for record in records:
+        value = record.get(key)
+        if part and value is not None:
+            value = value.get(part)
+        if value is not None:
+            pairs.append((float(record["step"]), float(value)))
+    table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _logarithmic(panel: Axes, values: Sequence[Floats]) -> None:
+    """A logarithmic axis in plain numbers, for positive values that spread more than threefold."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    together = np.concatenate(values)
+    together = together[np.isfinite(together)]
+    if together.size == 0 or together.min() <= 0 or together.max() <= 3 * together.min():
+        return
+    panel.set_yscale("log")
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if together.max() < 300 * together.min():
+        panel.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        panel.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.tick_params(axis="y", which="minor", labelsize=8)
+
+
+def _activation_panel(
+    panel: Axes, records: Sequence[Mapping[str, Any]], target: float | None
+) -> None:
+    low, mean, high = (_series(records, "mean_activation", part) for part in ("min", "mean", "max"))
+    marker = "o" if len(records) == 1 else ""
+    panel.fill_between(low[0], low[1], high[1], color=BLUE, alpha=0.25, lw=0, label="min to max")
+    panel.plot(*mean, color=BLUE, lw=2, label="mean", marker=marker, ms=4)
+    seen = [low[1], high[1]]
+    if target is not None:
+        panel.axhline(target, color=ORANGE, ls="--", lw=1.5, label=f"target {target:g}")
+        seen.append(np.array([target]))
+    _logarithmic(panel, seen)
+    name(panel, "Mean activation of the latents", "step", "mean activation")
+    panel.legend(fontsize=9, frameon=False)
+
+
+def _triangle_panel(panel: Axes, divergence: Callable[[Any, Any], Any]) -> None:
+    p, q, r = 0.5, 0.1, 0.01
+    direct, first, second = (
+        float(divergence(np.float64(a), np.float64(b))) for a, b in ((p, r), (p, q), (q, r))
+    )
+    heights, bottoms = (direct, first, second), (0.0, 0.0, first)
+    words = ("KL(p‖r)", "KL(p‖q)", "KL(q‖r)")
+    colors = (BLUE, ORANGE, GREEN)
+    drawn = panel.bar((0, 1, 1), heights, bottom=bottoms, width=0.6, color=colors)
+    for bar, word, height, bottom in zip(drawn, words, heights, bottoms, strict=True):
+        x = bar.get_x() + bar.get_width() / 2
+        panel.text(
+            x,
+            bottom + height / 2,
+            f"{word} = {height:.2f}",
+            ha="center",
+            va="center",
+            color="white",
+            fontsize=8.5,
+        )
+    panel.text(1, 1.02 * (first + second), f"{first + second:.2f}", ha="center", va="bottom")
+    panel.text(0, 1.02 * direct, f"{direct:.2f}", ha="center", va="bottom")
+    panel.set_xticks((0, 1), ("direct", "by way of q"))
+    panel.set_ylim(0, 1.15 * max(direct, first + second))
+    name(panel, "No triangle inequality", f"p = {p:g}, q = {q:g}, r = {r:g}", "nats")
+
+
+def _scatter_kinds(
+    panel: Axes, points: Floats, labels: NDArray[Any], kinds: Sequence[Any], size: float
+) -> None:
+    for kind, color, marker in zip(kinds, COLORS, "os^DvP*X", strict=False):
+        chosen = points[labels == kind]
+        panel.scatter(
+            chosen[:, 0],
+            chosen[:, 1],
+            s=size,
+            color=color,
+            marker=marker,
+            linewidths=0,
+            alpha=0.8,
+            label=str(kind),
+        )
+    legend = panel.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _mark_retained(axes: Sequence[Axes], share: Floats, retained: float) -> None:
+    by_count = isinstance(retained, int)
+    if (by_count and not 1 <= retained <= len(share)) or (not by_count and not 0 < retained <= 1):
+        raise UsageError(
+            f"retained is {retained}, but it is a share in (0, 1] or a count from 1 to {len(share)}"
+        )
+    # the last share may be 1 − 1e-16
+    enough = int(np.searchsorted(share, retained - 1e-9)) + 1
+    kept = int(retained) if by_count else min(enough, len(share))
+    for panel in axes:
+        panel.axvline(kept, color=ORANGE, ls="--", lw=1.5)
+    axes[1].annotate(
+        f"{kept} of {len(share)} keep {share[kept - 1]:.1%}",
+        (kept, share[kept - 1]),
+        xytext=(6, -22) if kept < 0.6 * len(share) else (-6, -22),
+        textcoords="offset points",
+        ha="left" if kept < 0.6 * len(share) else "right",
+        fontsize=9,
+        color=ORANGE,
+    )
