@@ -93,7 +93,9 @@ class Classic:
         code, delta = self._forward(x)
         code_sum = self._ones(x) @ code
         torch.sub(delta, target, out=(error := self._buffer("error", x, x.shape[1])))
-        squared = torch.linalg.vector_norm(error).double() ** 2
+        # Row by row: torch's norm over a whole float32 matrix adds in one running sum, and was
+        # found wrong by 0.5 % at 60,000 × 784.
+        squared = torch.linalg.vector_norm(error, dim=1).double().square().sum()
         BACKWARD[self.output](error, delta)
 
         push, columns = None, None

@@ -56,11 +56,13 @@ def average_activation(pre: Tensor, gain: float) -> LogMean:
     Source: UFLDL, Autoencoders and sparsity. Exact for sigmoid; the notes leave tanh open.
     """
     scaled = gain * pre
-    log_count = float(np.log(pre.shape[0]))
-    return LogMean(
-        torch.logsumexp(logsigmoid(scaled), 0) - log_count,
-        torch.logsumexp(logsigmoid(-scaled), 0) - log_count,
-    )
+    return LogMean(_log_mean_exp(logsigmoid(scaled)), _log_mean_exp(logsigmoid(-scaled)))
+
+
+def _log_mean_exp(logs: Tensor) -> Tensor:
+    """`log mean exp` over samples; subtracting log B from a logsumexp would cancel digits."""
+    top = logs.detach().amax(0)
+    return top + (logs - top).exp().mean(0).log()
 
 
 def merge_means(first: LogMean, second: LogMean, share: float) -> LogMean:

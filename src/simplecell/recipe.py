@@ -1,0 +1,328 @@
+"""What to do, as text: strict TOML ⇄ objects, and the named recipes that ship with the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import tomli_w
+import torch
+
+from simplecell.data import Source, as_source
+from simplecell.errors import DataError, UsageError, unknown
+from simplecell.model import Autoencoder
+from simplecell.objective import TERMS, Objective
+from simplecell.optim import initialise
+from simplecell.preprocess import Preprocess
+from simplecell.train import Trainer, resolve_device
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where samples come from; the keywords of `as_source`."""
+
+    kind: str = "auto"
+    key: str | None = None
+    samples: str = "auto"
+    label: str | int | None = None
+    header: str | bool = "auto"
+    meta: str | None = None
+    patch: int | None = None
+    n_patches: int = 10_000
+    whiten: str = "none"
+    cutoff: float = 0.4
+    shrink: str | int = "auto"
+    color: str = "grey"
+    held_out: float = 0.1
+    max_pixels: int = 50_000_000
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Steps of `Preprocess`, or "auto": the data's range mapped to the output's where needed."""
+
+    steps: str | list[Any] = "auto"
+
+
+@dataclass(frozen=True)
+class Model:
+    """The autoencoder; n_latents "auto" is twice the inputs, or half of them without sparsity."""
+
+    n_latents: int | str = 25
+    activation: str = "sigmoid"
+    output: str = "sigmoid"
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Optim:
+    """How the weights move."""
+
+    kind: str = "lbfgs"
+    tolerance: float = 1e-9
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    batch_size: int = 1000
+
+
+@dataclass(frozen=True)
+class Train:
+    """How long, from which seed, in which precision; patience 0 never stops early."""
+
+    steps: int = 400
+    seed: int = 0
+    patience: int = 0
+    dtype: str = "float32"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Six tables that say everything that training needs, data apart."""
+
+    data: Data = field(default_factory=Data)
+    preprocess: Preparation = field(default_factory=Preparation)
+    model: Model = field(default_factory=Model)
+    objective: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"reconstruction": {"weight": 0.5}}
+    )
+    optim: Optim = field(default_factory=Optim)
+    train: Train = field(default_factory=Train)
+
+    @classmethod
+    def from_table(cls, tables: Mapping[str, Any]) -> Recipe:
+        """A recipe from nested tables.
+
+        Raises:
+            UsageError: for an unknown table, key or kind (the nearest known one is named), or a
+                value of the wrong type.
+        """
+        built: dict[str, Any] = {}
+        for name, values in tables.items():
+            if name not in TABLES:
+                raise unknown("recipe table", name, TABLES)
+            if not isinstance(values, Mapping):
+                raise UsageError(f"recipe: '{name}' must be a table; got {values!r}")
+            table = TABLES[name]
+            built[name] = dict(values) if table is dict else _build(name, table, values)
+        recipe = cls(**built)
+        if recipe.train.dtype not in DTYPES:
+            raise unknown("train.dtype", recipe.train.dtype, DTYPES)
+        Objective(recipe.objective)
+        if recipe.preprocess.steps != "auto":
+            Preprocess(recipe.preprocess.steps)
+        return recipe
+
+    @classmethod
+    def load(cls, name: str | Path) -> Recipe:
+        """A named recipe, or a TOML file (anything with a suffix or a slash is a file)."""
+        path = Path(name)
+        if path.suffix or len(path.parts) > 1:
+            if not path.is_file():
+                raise UsageError(f"recipe file '{path}' does not exist; recipes: {_known()}")
+            return cls.from_text(path.read_text(encoding="utf-8"), str(path))
+        if str(name) not in names():
+            raise unknown("recipe", name, names())
+        file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
+        return cls.from_text(file.read_text(encoding="utf-8"), str(name))
+
+    @classmethod
+    def from_text(cls, text: str, where: str) -> Recipe:
+        """A recipe from TOML text; `where` names it in errors."""
+        try:
+            return cls.from_table(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"recipe '{where}' is not valid TOML: {error}") from error
+
+    def table(self) -> dict[str, dict[str, Any]]:
+        """The six tables; keys without a value are left out, as TOML has none."""
+        tables = dataclasses.asdict(self)
+        return {
+            name: {key: value for key, value in table.items() if value is not None}
+            for name, table in tables.items()
+        }
+
+    def text(self) -> str:
+        """The recipe as TOML; reading it back gives the same recipe."""
+        return tomli_w.dumps(self.table())
+
+    def changed(self, settings: Iterable[str]) -> Recipe:
+        """The recipe with `table.key=value` settings applied; values as TOML writes them.
+
+        Raises:
+            UsageError: for a setting without '=', an unknown key or a wrong value.
+        """
+        tables = self.table()
+        for setting in settings:
+            path, equals, text = setting.partition("=")
+            keys = path.strip().split(".")
+            if not equals or len(keys) < 2:
+                raise UsageError(
+                    f"setting '{setting}' is not of the form table.key=value, "
+                    "for instance model.n_latents=256"
+                )
+            if keys[0] not in TABLES:
+                raise unknown("recipe table", keys[0], TABLES)
+            place = tables[keys[0]]
+            for key in keys[1:-1]:
+                place = place.setdefault(key, {})
+                if not isinstance(place, dict):
+                    raise UsageError(f"setting '{setting}': '{key}' is not a table")
+            place[keys[-1]] = _value(text.strip())
+        return Recipe.from_table(tables)
+
+    def differences(self, other: Recipe) -> list[str]:
+        """Keys whose values differ, as `table.key: mine, theirs`."""
+        mine, theirs = _flat(self.table()), _flat(other.table())
+        return [
+            f"{key}: {mine.get(key, 'unset')}, {theirs.get(key, 'unset')}"
+            for key in sorted(mine.keys() | theirs.keys())
+            if mine.get(key) != theirs.get(key)
+        ]
+
+    def source(self, data: Any, **more: Any) -> Source:
+        """The source that the [data] table makes of `data` (a path or an array)."""
+        return as_source(data, **{**dataclasses.asdict(self.data), "seed": self.train.seed, **more})
+
+    def resolved(self, source: Source) -> tuple[Recipe, list[str]]:
+        """Every "auto" replaced by what suits these data, and sentences on what was chosen."""
+        low, high = _range(source) if self.preprocess.steps == "auto" else (0.0, 1.0)
+        model, steps, notes = self.model, self.preprocess.steps, []
+        if model.output == "auto":
+            output = "sigmoid" if 0 <= low and high <= 1 else "linear"
+            model = dataclasses.replace(model, output=output)
+            notes.append(f"output: {output}, since the data lie in {low:.4g} … {high:.4g}")
+        if steps == "auto":
+            steps, chosen = automatic_steps(model.output, low, high)
+            notes += chosen
+        if model.n_latents == "auto":
+            sparse = Objective(self.objective).target is not None
+            n_latents = 2 * source.n_inputs if sparse else max(1, source.n_inputs // 2)
+            model = dataclasses.replace(model, n_latents=n_latents)
+            notes.append(f"latents: {n_latents}, for {source.n_inputs} inputs")
+        preparation = Preparation(steps=Preprocess(steps).steps)
+        objective = Objective(self.objective).table()
+        recipe = dataclasses.replace(
+            self, model=model, preprocess=preparation, objective=objective
+        )
+        return recipe, notes
+
+    def trainer(self, preprocess: Preprocess) -> Trainer:
+        """A trainer with an initialised model behind a fitted preparation."""
+        model = self.build_model(preprocess.n_outputs)
+        initialise(model, self.train.seed)
+        return Trainer(
+            model.to(resolve_device(self.train.device)),
+            Objective(self.objective),
+            preprocess,
+            solver=self.optim.kind,
+            learning_rate=self.optim.learning_rate,
+            schedule=self.optim.schedule,
+            batch_size=self.optim.batch_size,
+            tolerance=self.optim.tolerance,
+            seed=self.train.seed,
+            patience=self.train.patience,
+        )
+
+    def build_model(self, n_inputs: int) -> Autoencoder:
+        """The model, its weights still zero."""
+        if not isinstance(self.model.n_latents, int):
+            raise UsageError(f"model.n_latents is {self.model.n_latents!r}; a whole number, or 'auto'")
+        return Autoencoder(
+            n_inputs,
+            self.model.n_latents,
+            activation=self.model.activation,
+            output=self.model.output,
+            tied=self.model.tied,
+            dtype=DTYPES[self.train.dtype],
+        )
+
+
+TABLES: dict[str, type] = {
+    "data": Data,
+    "preprocess": Preparation,
+    "model": Model,
+    "objective": dict,
+    "optim": Optim,
+    "train": Train,
+}
+
+
+def names() -> list[str]:
+    """The recipes that ship with the package."""
+    files = resources.files("simplecell").joinpath("recipes").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def suited(source_kind: str) -> tuple[str, str]:
+    """The recipe for data given without one, and the reason."""
+    if source_kind == "patches":
+        return "edges", "pictures: edges from 10×10 patches after 1/f whitening"
+    if source_kind == "pictures":
+        return "strokes", "small pictures: each one a sample, as the notes do with digits"
+    return "table", "rows of numbers: columns standardised, a linear decoder"
+
+
+def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], list[str]]:
+    """Preparation for data in low … high, so that a bounded output can reach them."""
+    bounds = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(output)
+    if bounds is None or (bounds[0] <= low and high <= bounds[1]):
+        return [], []
+    width = bounds[1] - bounds[0]
+    ends = {"low": round(bounds[0] + 0.1 * width, 6), "high": round(bounds[1] - 0.1 * width, 6)}
+    note = (
+        f"range: {output} outputs reach {bounds[0]:g} … {bounds[1]:g} and the data lie in "
+        f"{low:.4g} … {high:.4g}, so they are mapped to {ends['low']:g} … {ends['high']:g}"
+    )
+    return [{"kind": "range", **ends}], [note]
+
+
+def _range(source: Source) -> tuple[float, float]:
+    ends = [(x.min(), x.max()) for x, _ in source.batches(65_536)]
+    if not ends:
+        raise DataError("there are no samples")
+    return float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
+
+
+def _build(name: str, table: type, values: Mapping[str, Any]) -> Any:
+    types = get_type_hints(table)
+    for key, value in values.items():
+        if key not in types:
+            raise unknown(f"key of [{name}]", key, types)
+        allowed = get_args(types[key]) or (types[key],)
+        plain = tuple(getattr(kind, "__origin__", kind) for kind in allowed)
+        wide = (*plain, int) if float in plain else plain
+        wrong_bool = isinstance(value, bool) and bool not in plain
+        if not isinstance(value, wide) or wrong_bool:
+            wanted = " or ".join(kind.__name__ for kind in plain if kind is not type(None))
+            raise UsageError(f"recipe: {name}.{key} must be {wanted}; got {value!r}")
+    return table(**values)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.dumps(value)
+    return flat
+
+
+def _known() -> str:
+    return ", ".join(names())

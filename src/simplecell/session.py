@@ -1,0 +1,287 @@
+"""Training into a run directory: begin or go on, log, checkpoint, and sum up."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simplecell.data import Source, split
+from simplecell.errors import DataError, DivergedError, RunError, UsageError
+from simplecell.evaluate import Figures, evaluate, spread
+from simplecell.gradients import Evaluation
+from simplecell.preprocess import Preprocess
+from simplecell.recipe import Recipe, suited
+from simplecell.run import Run, about_data, about_software
+from simplecell.train import Prepared, Record, Trainer
+
+CHECKPOINT_SECONDS = 2.0
+MAX_LOGGED = 2000
+
+
+@dataclass
+class Session:
+    """One training of one run; `records()` trains, `finish()` sums up.
+
+    Made by `begin` or `resume`. Whoever loops over the records may stop at any of them and call
+    `finish("interrupted")`: what was reached is kept and can be continued.
+    """
+
+    run: Run
+    recipe: Recipe
+    info: dict[str, Any]
+    trainer: Trainer
+    source: Source
+    held_out: Source | None
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    done: bool = False
+
+    def records(self) -> Iterator[Record]:
+        """Train to the recipe's length; log and checkpoint on the way."""
+        steps = self.recipe.train.steps
+        stride = 1 if self.recipe.optim.kind == "lbfgs" else max(1, steps // MAX_LOGGED)
+        waiting: list[dict[str, Any]] = []
+        started, last, spent = time.perf_counter() - self.seconds, time.perf_counter(), 0.0
+        try:
+            for record in self.trainer.run(self.source, steps, held_out=self.held_out):
+                now = time.perf_counter()
+                self.seconds = now - started
+                if record.step % stride == 0 or record.held_out_cost is not None:
+                    waiting.append(_line(record, self.seconds))
+                yield record
+                # A checkpoint may take a tenth of the time at most.
+                if now - last > max(CHECKPOINT_SECONDS, 10 * spent):
+                    self.run.log(waiting)
+                    waiting.clear()
+                    self.save()
+                    last = time.perf_counter()
+                    spent = last - now
+        except DivergedError:
+            self.run.log(waiting)
+            self._close("diverged")
+            raise
+        finally:
+            self.run.log(waiting)
+            waiting.clear()
+
+    def save(self) -> None:
+        """A checkpoint, unless the weights are no longer finite."""
+        self.trainer.check_finite()
+        self.run.checkpoint(self.trainer.model, self.trainer.state_dict())
+
+    def finish(self, status: str = "finished") -> dict[str, Any]:
+        """Checkpoint, figures on training and held-out samples, run.json; the result table."""
+        self.save()
+        self.info["figures"] = self._figures()
+        self._close(status)
+        return self.result()
+
+    def result(self) -> dict[str, Any]:
+        """The figures as `simplecell train --json` prints them."""
+        return {
+            "run": str(self.run.path),
+            "status": self.info["status"],
+            "seconds": round(self.info["seconds"], 3),
+            **self.info["figures"],
+            "skipped": self.info["data"]["skipped"],
+        }
+
+    def _close(self, status: str) -> None:
+        self.info |= {
+            "status": status,
+            "stopped": self.trainer.stopped,
+            "n_iter": self.trainer.n_steps,
+            "seconds": self.seconds,
+        }
+        self.run.describe(self.info)
+
+    def _figures(self) -> dict[str, Any]:
+        cost, figures = self._measure(self.source)
+        target = self.trainer.objective.target
+        table: dict[str, Any] = {
+            "cost": float(cost.cost),
+            "terms": {name: float(value) for name, value in cost.terms.items()},
+            "mean_activation": {**spread(figures.mean_activation), "target": target},
+            "fvu": _finite(figures.fvu),
+            "n_iter": self.trainer.n_steps,
+            "n_evaluations": self.trainer.n_evaluations,
+            "stopped": self.trainer.stopped or "steps",
+            "n_latents": self.trainer.model.n_latents,
+            "n_samples": figures.n_samples,
+            "held_out": None,
+        }
+        if self.held_out is not None:
+            cost, figures = self._measure(self.held_out)
+            table["held_out"] = {
+                "cost": float(cost.cost),
+                "fvu": _finite(figures.fvu),
+                "mean_activation": spread(figures.mean_activation),
+                "n_samples": figures.n_samples,
+            }
+        return table
+
+    def _measure(self, source: Source) -> tuple[Evaluation, Figures]:
+        model, preprocess = self.trainer.model, self.trainer.preprocess
+        cost = self.trainer.gradient.value(Prepared(source, preprocess, model))
+        return cost, evaluate(model, preprocess, source)
+
+
+def begin(
+    data: Any,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    settings: Sequence[str] = (),
+    restart: bool = False,
+) -> Session:
+    """Start a run on `data` in directory `out`, or go on where the same call was cut off.
+
+    Without a recipe the data's kind chooses one; `notes` says which. Nothing is written before
+    all of the data has been read once and found good.
+
+    Raises:
+        UsageError: a setting differs from the run's own (only the length may grow).
+        DataError: the data cannot be used, or are not those that the run began with.
+        RunError: something else than a run lies at `out`.
+    """
+    run = Run(out)
+    run.refuse_strangers()
+    notes: list[str] = []
+    if recipe is None:
+        recipe, notes = _default(data, settings)
+    recipe = recipe.changed(settings)
+    if run.exists and not restart:
+        return _go_on(run, data, recipe)
+    return _start(run, data, recipe, notes)
+
+
+def resume(out: str | Path, *, steps: int | None = None) -> Session:
+    """Go on with a run that was cut off, from what it remembers."""
+    run = Run(out)
+    info = run.info()
+    path = info["data"].get("path")
+    if path is None:
+        raise RunError(
+            f"'{out}' was trained on data given in memory; fit again with the same estimator"
+        )
+    recipe = Recipe.from_table(info["requested"])
+    if steps is not None:
+        recipe = recipe.changed([f"train.steps={steps}"])
+    return _go_on(run, path, recipe)
+
+
+def _default(data: Any, settings: Sequence[str]) -> tuple[Recipe, list[str]]:
+    plain = Recipe().changed([s for s in settings if s.startswith("data.")])
+    source = plain.source(data, n_patches=2) if _is_path(data) else plain.source(data)
+    name, reason = suited(source.kind)
+    return Recipe.load(name), [f"recipe: {name} ({reason}); choose another with --recipe"]
+
+
+def _is_path(data: Any) -> bool:
+    return isinstance(data, str | Path)
+
+
+def _open(data: Any, recipe: Recipe) -> tuple[Source, Source | None]:
+    whole = recipe.source(data)
+    return split(whole, recipe.data.held_out, recipe.train.seed)
+
+
+def _start(run: Run, data: Any, requested: Recipe, notes: list[str]) -> Session:
+    source, held_out = _open(data, requested)
+    for part in (source, held_out):
+        for _ in part.batches(65_536) if part is not None else ():
+            pass  # reading checks: the whole of the data is good, or nothing is written
+    recipe, chosen = requested.resolved(source)
+    steps = recipe.preprocess.steps
+    assert not isinstance(steps, str)
+    preprocess = Preprocess(steps).fit(
+        lambda: (torch.tensor(x) for x, _ in source.batches(8192))
+    )
+    trainer = recipe.trainer(preprocess)
+    device = str(trainer.flat.device)
+    info: dict[str, Any] = {
+        "status": "running",
+        "software": about_software(torch.get_num_threads(), device),
+        "seed": recipe.train.seed,
+        "data": about_data(data, source, held_out),
+        "requested": requested.table(),
+        "n_iter": 0,
+        "seconds": 0.0,
+        "figures": None,
+    }
+    if run.exists:
+        run.clear()
+    run.begin(recipe, info, preprocess)
+    notes = [*notes, *source.notes, *chosen, *preprocess.report()]
+    return Session(run, recipe, info, trainer, source, held_out, notes)
+
+
+def _go_on(run: Run, data: Any, requested: Recipe) -> Session:
+    info = run.info()
+    before = Recipe.from_table(info["requested"])
+    _refuse_changes(run, before, requested)
+    recipe = run.recipe().changed([f"train.steps={requested.train.steps}"])
+    source, held_out = _open(data, requested)
+    if source.fingerprint() != info["data"]["fingerprint"]:
+        raise DataError(
+            f"the data at '{data}' are not those that '{run.path}' was trained on; "
+            "give the same data, another --out, or --restart"
+        )
+    threads = info["software"]["threads"]
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)  # the same bits need the same number
+    trainer = recipe.trainer(run.preprocess(recipe))
+    state = run.last_checkpoint()
+    session = Session(run, recipe, info, trainer, source, held_out)
+    if state is not None:
+        try:
+            trainer.load_state_dict(state)
+        except (KeyError, DataError, ValueError) as error:
+            raise RunError(f"the checkpoint of '{run.path}' does not fit: {error}") from error
+    run.cut_log(trainer.n_steps)
+    with contextlib.suppress(IndexError):
+        session.seconds = float(run.records()[-1]["seconds"])
+    ended = info["status"] == "finished"
+    enough = trainer.n_steps >= recipe.train.steps or info.get("stopped") in ("converged", "early")
+    session.done = ended and enough
+    if not session.done:
+        session.notes.append(f"continuing '{run.path}' after step {trainer.n_steps}")
+        session.info |= {"status": "running", "requested": requested.table()}
+        run.begin_again(recipe, session.info)
+    return session
+
+
+def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
+    changed = before.differences(now)
+    longer = now.train.steps >= before.train.steps
+    if longer and before.optim.schedule == "constant":
+        changed = [line for line in changed if not line.startswith("train.steps:")]
+    if changed:
+        raise UsageError(
+            f"'{run.path}' was begun with other settings ({'; '.join(changed)}: then, now); "
+            "say them as before, choose another --out, or begin anew with --restart"
+        )
+
+
+def _line(record: Record, seconds: float) -> dict[str, Any]:
+    mean = record.mean_activation.double()
+    ends = [float(value) for value in (mean.min(), mean.mean(), mean.max())]
+    return {
+        "step": record.step,
+        "cost": float(record.cost),
+        "terms": {name: float(value) for name, value in record.terms.items()},
+        "mean_activation": dict(zip(("min", "mean", "max"), ends, strict=True)),
+        "held_out_cost": record.held_out_cost,
+        "seconds": round(seconds, 4),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
