@@ -1,1 +1,50 @@
-"""simplecell"""
+"""simplecell: learn, see and use sparse features of unlabelled data.
+
+A *source* feeds a *model*, an *objective* judges it, a *trainer* moves it, a *run* remembers it,
+and *faces* show it. Names load when they are first used: the import itself is light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "SparseAutoencoder": "estimators",
+    "CompressionAutoencoder": "estimators",
+    "Whitening": "estimators",
+    "PatchScaling": "estimators",
+    "load": "estimators",
+    "Autoencoder": "model",
+    "Objective": "objective",
+    "Trainer": "train",
+    "Recipe": "recipe",
+    "Preprocess": "preprocess",
+    "as_source": "data",
+    "check_gradient": "gradients",
+    "evaluate": "evaluate",
+    "viz": "viz",
+    "SimplecellError": "errors",
+    "UsageError": "errors",
+    "DataError": "errors",
+    "RunError": "errors",
+    "DivergedError": "errors",
+    "WriteError": "errors",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("simplecell")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'simplecell' has no attribute '{name}'")
+    module = import_module(f"simplecell.{_WHERE[name]}")
+    return module if name == "viz" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -262,6 +262,12 @@ def names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
+def headline(name: str) -> str:
+    """The first line of a named recipe: what it is for."""
+    file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
+    return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
 def suited(source_kind: str) -> tuple[str, str]:
     """The recipe for data given without one, and the reason."""
     if source_kind == "patches":

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import platform
 import shutil
@@ -20,12 +21,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors_from
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
+from simplecell.codes import Codes
 from simplecell.data import Source
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.model import Autoencoder
@@ -38,6 +42,7 @@ from simplecell.storage import (
     write_whole,
     writing,
 )
+from simplecell.train import to_model
 
 FORMAT = 1
 OURS = (
@@ -47,6 +52,9 @@ OURS = (
     "preprocess.safetensors",
     "log.jsonl",
     "features.png",
+    "atoms.png",
+    "reconstructions.png",
+    "curve.png",
     "checkpoints",
     ".lock",
 )
@@ -70,6 +78,37 @@ class Trained:
     def input_names(self) -> list[str] | None:
         """Names of the input columns, if they have any."""
         return self.info["data"].get("input_names")
+
+    def model_in(self, dtype: torch.dtype) -> Autoencoder:
+        """The model in another precision, for float64 answers to float64 questions."""
+        if dtype == self.model.bias.dtype:
+            return self.model
+        return copy.deepcopy(self.model).to(dtype)
+
+    @torch.no_grad()
+    def encode(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Codes [B, M] of raw rows [B, D], in the precision of x."""
+        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        return model.encode(to_model(x, self.preprocess, model.bias))[1].dense.cpu().numpy()
+
+    @torch.no_grad()
+    def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Rows [B, D] in input units, of codes [B, M]; what a sample carried itself (DC) is 0."""
+        model = self.model_in(torch.float64 if codes.dtype == np.float64 else torch.float32)
+        if codes.ndim != 2 or codes.shape[1] != model.n_latents:
+            raise DataError(
+                f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
+                "latents: one row a sample, one column a latent is needed"
+            )
+        recon = model.decode(Codes(torch.tensor(codes).to(model.bias)))
+        return self.preprocess.invert(recon).cpu().numpy()
+
+    @torch.no_grad()
+    def reconstruct(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Prepared rows [B, D'] and their reconstructions."""
+        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        prepared = to_model(x, self.preprocess, model.bias)
+        return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
 
     @torch.no_grad()
     def latents(self) -> Tensor:

@@ -18,7 +18,7 @@ from simplecell.evaluate import Figures, evaluate, spread
 from simplecell.gradients import Evaluation
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe, suited
-from simplecell.run import Run, about_data, about_software
+from simplecell.run import Run, Trained, about_data, about_software
 from simplecell.train import Prepared, Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
@@ -133,6 +133,52 @@ class Session:
         return cost, evaluate(model, preprocess, source)
 
 
+@dataclass(frozen=True)
+class Built:
+    """A recipe with nothing left to choose, and what it makes of a source."""
+
+    recipe: Recipe
+    preprocess: Preprocess
+    trainer: Trainer
+    notes: list[str]
+
+
+def build(requested: Recipe, source: Source) -> Built:
+    """Resolve the recipe on the data, fit the preparation, initialise model and trainer."""
+    recipe, notes = requested.resolved(source)
+    steps = recipe.preprocess.steps
+    assert not isinstance(steps, str)
+    preprocess = Preprocess(steps).fit(
+        lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
+    )
+    notes += preprocess.report()
+    return Built(recipe, preprocess, recipe.trainer(preprocess), notes)
+
+
+def new_data(trained: Trained, data: Any) -> Source:
+    """Other data as this run's own were read: the same columns, a grid of patches of pictures.
+
+    Raises:
+        DataError: when the samples are of another width.
+    """
+    recipe = trained.recipe
+    source = recipe.source(data, columns=trained.info["data"]["columns"], sampling="tiles")
+    if source.n_inputs != trained.preprocess.n_inputs:
+        raise DataError(
+            f"the data have {source.n_inputs} inputs per sample, but this run was trained on "
+            f"{trained.preprocess.n_inputs}; give data of the same kind"
+        )
+    return source
+
+
+def training_data(trained: Trained) -> Source:
+    """The samples that the run was trained on, read again."""
+    path = trained.info["data"].get("path")
+    if path is None:
+        raise DataError("this run was trained on data given in memory, which are gone")
+    return split(trained.recipe.source(path), trained.recipe.data.held_out, trained.info["seed"])[0]
+
+
 def begin(
     data: Any,
     out: str | Path,
@@ -198,18 +244,12 @@ def _start(run: Run, data: Any, requested: Recipe, notes: list[str]) -> Session:
     for part in (source, held_out):
         for _ in part.batches(65_536) if part is not None else ():
             pass  # reading checks: the whole of the data is good, or nothing is written
-    recipe, chosen = requested.resolved(source)
-    steps = recipe.preprocess.steps
-    assert not isinstance(steps, str)
-    preprocess = Preprocess(steps).fit(
-        lambda: (torch.tensor(x) for x, _ in source.batches(8192))
-    )
-    trainer = recipe.trainer(preprocess)
-    device = str(trainer.flat.device)
+    built = build(requested, source)
+    device = str(built.trainer.flat.device)
     info: dict[str, Any] = {
         "status": "running",
         "software": about_software(torch.get_num_threads(), device),
-        "seed": recipe.train.seed,
+        "seed": requested.train.seed,
         "data": about_data(data, source, held_out),
         "requested": requested.table(),
         "n_iter": 0,
@@ -218,9 +258,9 @@ def _start(run: Run, data: Any, requested: Recipe, notes: list[str]) -> Session:
     }
     if run.exists:
         run.clear()
-    run.begin(recipe, info, preprocess)
-    notes = [*notes, *source.notes, *chosen, *preprocess.report()]
-    return Session(run, recipe, info, trainer, source, held_out, notes)
+    run.begin(built.recipe, info, built.preprocess)
+    notes = [*notes, *source.notes, *built.notes]
+    return Session(run, built.recipe, info, built.trainer, source, held_out, notes)
 
 
 def _go_on(run: Run, data: Any, requested: Recipe) -> Session:

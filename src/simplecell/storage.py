@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from simplecell.errors import RunError, WriteError
 
@@ -25,8 +25,11 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write under a temporary name, flush to the disk, rename.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when the block ends well.
+
+    Written under a temporary name, flushed to the disk, renamed.
 
     Raises:
         WriteError: when the disk is full or the folder missing or forbidden.
@@ -35,7 +38,7 @@ def write_whole(path: Path, content: bytes) -> None:
     with writing(path):
         try:
             with open(temporary, "xb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -43,6 +46,12 @@ def write_whole(path: Path, content: bytes) -> None:
         finally:
             with contextlib.suppress(OSError):  # gone after the rename; absent if never opened
                 temporary.unlink()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put `content` in the place of the file `path`. Raises WriteError as `replacing` does."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def sweep_temporaries(folder: Path) -> None:

@@ -1,0 +1,26 @@
+"""Sources of samples: arrays, tables, pictures, patches, and data whose truth is known."""
+
+from simplecell.data.planted import Planted, correlated_field, dead_leaves, planted_dictionary
+from simplecell.data.source import (
+    ArraySource,
+    PatchSource,
+    Skipped,
+    Source,
+    Subset,
+    as_source,
+    split,
+)
+
+__all__ = [
+    "ArraySource",
+    "PatchSource",
+    "Planted",
+    "Skipped",
+    "Source",
+    "Subset",
+    "as_source",
+    "correlated_field",
+    "dead_leaves",
+    "planted_dictionary",
+    "split",
+]

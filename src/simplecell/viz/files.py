@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from simplecell.errors import UsageError, WriteError
+from simplecell.errors import UsageError
+from simplecell.storage import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +26,7 @@ def save(image: Image.Image, path: str | Path) -> None:
         raise _unknown_suffix(path)
     buffer = BytesIO()
     image.save(buffer, format=kind)
-    _write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -51,24 +49,8 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     buffer = BytesIO()
     with rc_context({"svg.hashsalt": "simplecell"}):
         figure.savefig(buffer, format=suffix[1:], metadata=dates[suffix])
-    _write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())
 
 
 def _unknown_suffix(path: Path) -> UsageError:
     return UsageError(f"cannot tell the picture format of '{path}'; end the name in .png")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write under a temporary name, flush to the disk, rename: the old file or the new one."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise WriteError(f"could not write '{path}': {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # gone after the rename; absent if never opened
-            temporary.unlink()

@@ -1,0 +1,254 @@
+"""The command line: verbs over run directories. Results on standard output, all else on error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simplecell.errors import SimplecellError, UsageError
+
+app = typer.Typer(
+    name="simplecell",
+    help="Learn, see and use sparse features of unlabelled data.",
+    epilog="Start with: simplecell demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Run directory; nothing is written outside it.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+DataPath = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder of pictures, or -.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a recipe key; repeatable."),
+]
+
+
+def print_result(command: str, result: dict[str, Any], as_json: bool, text: str) -> None:
+    """The result alone on standard output."""
+    if as_json:
+        text = json.dumps({"schema": 1, "command": command, **result}, ensure_ascii=False)
+    print(text)
+
+
+@app.command()
+def demo(out: Out = Path("simplecell-demo"), as_json: Json = False) -> None:
+    """Learn edges from two photographs, offline, in under a minute."""
+    from simplecell.demo import demo as run_demo
+
+    result, text = run_demo(out)
+    print_result("demo", result, as_json, text)
+
+
+@app.command()
+def train(
+    data: DataPath,
+    out: Out,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's name (see: simplecell info) or TOML file.")
+    ] = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw; default 0.")] = None,
+    meta: Annotated[
+        Path | None, typer.Option(help="csv, jsonl or npz with one record a sample.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew in --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Learn features of DATA into a run directory. Said again, it continues."""
+    from simplecell.recipe import Recipe
+    from simplecell.session import begin
+
+    changes = list(settings or [])
+    changes += [] if seed is None else [f"train.seed={seed}"]
+    changes += [] if meta is None else [f"data.meta={json.dumps(str(meta))}"]
+    chosen = None if recipe is None else Recipe.load(recipe)
+    session = begin(read(data), out, chosen, settings=changes, restart=restart)
+    work("train", session, as_json)
+
+
+@app.command()
+def resume(
+    run: RunPath,
+    steps: Annotated[int | None, typer.Option(help="A greater length than before.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was cut off."""
+    from simplecell.session import resume as go_on
+
+    work("resume", go_on(run, steps=steps), as_json)
+
+
+@app.command()
+def show(
+    run: RunPath,
+    what: Annotated[
+        str, typer.Option(help="latents, atoms, reconstructions or curve.")
+    ] = "latents",
+    out: Annotated[
+        Path | None, typer.Option(help="Picture file; default RUN/features.png and the like.")
+    ] = None,
+) -> None:
+    """Draw a run: what excites each latent, its atoms, reconstructions, the training curve."""
+    from simplecell.errors import unknown
+    from simplecell.run import Run
+    from simplecell.session import training_data
+    from simplecell.viz.portrait import FILES, draw
+
+    if what not in FILES:
+        raise unknown("picture", what, FILES)
+    print(draw(Run(run), what, out or run / FILES[what], training_data))
+
+
+@app.command()
+def encode(
+    run: RunPath,
+    data: DataPath,
+    out: Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv or - (npy).")],
+) -> None:
+    """Hand on the codes of DATA: one row a sample, one column a latent."""
+    from simplecell.exchange import encode_file
+    from simplecell.progress import say
+    from simplecell.run import Run
+
+    say(*encode_file(Run(run).load(), read(data), out))
+
+
+@app.command()
+def decode(
+    run: RunPath,
+    codes: Annotated[str, typer.Argument(metavar="CODES", help="A file of codes, or -.")],
+    out: Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv or - (npy).")],
+) -> None:
+    """Turn codes back into samples, in the units of the data."""
+    from simplecell.exchange import decode_file
+    from simplecell.progress import say
+    from simplecell.run import Run
+
+    say(*decode_file(Run(run).load(), read(codes), out))
+
+
+@app.command()
+def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
+    """How well the run reconstructs DATA, and how active its latents are."""
+    import time
+
+    from simplecell.evaluate import evaluate as measure
+    from simplecell.progress import evaluation_table
+    from simplecell.run import Run
+    from simplecell.session import new_data
+
+    started = time.perf_counter()
+    trained = Run(run).load()
+    source = new_data(trained, read(data))
+    result = {"run": str(run)} | measure(trained.model, trained.preprocess, source).table()
+    result["seconds"] = round(time.perf_counter() - started, 3)
+    print_result("evaluate", result, as_json, evaluation_table(result))
+
+
+@app.command()
+def info(
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run directory.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is in a run; without RUN, what this installation is and which recipes it has."""
+    from simplecell.about import installation, of_run
+
+    result, text = installation() if run is None else of_run(run)
+    print_result("info", result, as_json, text)
+
+
+def read(data: str) -> Any:
+    """The data argument: a path, or what standard input holds for '-'."""
+    if data != "-":
+        return data
+    from simplecell.data.files import read_bytes_array
+
+    return read_bytes_array(sys.stdin.buffer)
+
+
+def work(command: str, session: Any, as_json: bool) -> None:
+    """Train a session with progress and clean stops; print its result."""
+    from simplecell.progress import TrainingProgress, figures_table, say, stop_signals
+
+    say(*session.notes)
+    for skipped in session.info["data"]["skipped"]:
+        say(f"skipped {skipped['file']}: {skipped['reason']}")
+    if session.done:
+        say(f"'{session.run.path}' is finished; --restart begins anew")
+        result = session.result()
+        print_result(command, result, as_json, figures_table(result))
+        return
+    with (
+        stop_signals() as stop,
+        TrainingProgress(session.recipe.train.steps, session.trainer.n_steps) as bar,
+    ):
+        for record in session.records():
+            bar.show(record)
+            if stop.code:
+                break
+    result = session.finish("interrupted" if stop.code else "finished")
+    print_result(command, result, as_json, figures_table(result))
+    if stop.code:
+        say(f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {session.run.path}")
+        raise typer.Exit(stop.code)
+    say(f"next: simplecell show {session.run.path}")
+
+
+@app.callback()
+def options(
+    trace: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error came from.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Learn, see and use sparse features of unlabelled data."""
+    if version:
+        from importlib import metadata
+
+        print(metadata.version("simplecell"))
+        raise typer.Exit
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run one command; its exit code. Errors become one sentence on standard error."""
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="simplecell")
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped", file=sys.stderr)
+        return 130
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong flag or argument
+            error.show()
+            return int(error.exit_code)
+        return report(error, "--traceback" in arguments)
+
+
+def report(error: Exception, trace: bool) -> int:
+    """Print an error as a sentence; the exit code it stands for."""
+    if trace:
+        traceback.print_exception(error)
+    if isinstance(error, SimplecellError):
+        print(f"simplecell: {error}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        return 0
+    if isinstance(error, MemoryError):
+        print("simplecell: out of memory; use fewer latents or patches", file=sys.stderr)
+        return UsageError.exit_code
+    print(
+        f"simplecell: internal error ({type(error).__name__}: {error}); "
+        "please report it with the output of --traceback",
+        file=sys.stderr,
+    )
+    return 1

@@ -1,0 +1,231 @@
+"""Files of numbers: one function per format, one table by suffix (`READERS`), no unpickling ever.
+
+What a file declares is compared with what it holds before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from simplecell.data.binary import (
+    MAX_BYTES,
+    NPY_MAGIC,
+    array_from,
+    check_size,
+    checked_sparse,
+    naming,
+    npy_array,
+    npy_header,
+    opened,
+    packed,
+    take,
+)
+from simplecell.data.columns import Table
+from simplecell.data.matlab import variables
+from simplecell.data.rows import Array, check_numbers
+from simplecell.data.tables import Header, parse_table
+from simplecell.errors import DataError, unknown
+
+_IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user said about a file."""
+
+    key: str | None = None
+    header: Header = "auto"
+    label: str | int | None = None
+    columns: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An array as a file holds it: numbers, layout, and what is known beside them."""
+
+    data: Any
+    samples_last: bool = False
+    """Where the sample is the last axis of 3-D and 4-D arrays (MATLAB)."""
+    table: Table | None = None
+    labels: Array | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_file(path: Path, asked: Asked | None = None) -> Loaded:
+    """The numbers in a file, by suffix or, where that says nothing, by its first bytes.
+
+    Raises DataError, naming the file, for anything that is missing, broken, too large or not
+    numbers; UsageError for a variable that is not there.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    with naming(path.name):
+        reader = READERS.get(suffix_of(path)) or _by_first_bytes(path)
+        if packed(path) and reader in (read_npz, read_mat):
+            raise DataError(f"{path.name} is compressed twice; gunzip it first")
+        return reader(path, asked or Asked())
+
+
+def suffix_of(path: Path) -> str:
+    """The format a name promises, whether gzipped or not: "npy", "csv", "ubyte" …"""
+    name = path.name.lower().removesuffix(".gz")
+    return "ubyte" if name.endswith("ubyte") else path.with_name(name).suffix.removeprefix(".")
+
+
+def _by_first_bytes(path: Path) -> Reader:
+    with opened(path) as stream:
+        start = stream.read(8)
+    if start.startswith(NPY_MAGIC):
+        return read_npy
+    if start[:2] == b"\0\0" and len(start) > 3 and start[2] in _IDX and 1 <= start[3] <= 4:
+        return read_idx
+    if start.startswith(b"PK\x03\x04"):
+        return read_npz
+    if start.startswith(b"MATLAB"):
+        return read_mat
+    known = ", ".join(f".{suffix}" for suffix in READERS)
+    raise DataError(f"{path.name} is of no known kind; known are pictures, {known}")
+
+
+def read_npy(path: Path, asked: Asked) -> Loaded:
+    """A NumPy array, memory-mapped (unless it is gzipped)."""
+    with opened(path) as stream:
+        if packed(path):
+            return Loaded(npy_array(stream, path.name))
+        shape, _, dtype = npy_header(stream, path.name)
+        check_size(path.name, shape, dtype, path.stat().st_size - stream.tell())
+    return Loaded(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def read_bytes_array(stream: IO[bytes], name: str = "standard input") -> Array:
+    """The array in a stream of .npy bytes, such as standard input; at most 8 GiB."""
+    with naming(name):
+        return npy_array(stream, name)
+
+
+def read_npz(path: Path, asked: Asked) -> Loaded:
+    """One array of a NumPy archive, or a SciPy sparse matrix saved by `save_npz`."""
+    with zipfile.ZipFile(path) as archive:
+        declared = sum(info.file_size for info in archive.infolist())
+        if declared > MAX_BYTES:
+            raise DataError(f"{path.name} declares {declared / 2**30:.3g} GiB when unpacked")
+        members = [name for name in archive.namelist() if name.endswith(".npy")]
+        shapes = {}
+        for member in members:
+            with archive.open(member) as stream:
+                shapes[member.removesuffix(".npy")] = _shape_said(stream)
+        if {"format", "shape", "data"} <= set(shapes) and asked.key is None:
+            from scipy import sparse
+
+            return Loaded(checked_sparse(sparse.load_npz(path)))
+        key = choose(path.name, shapes, asked.key)
+        with archive.open(key + ".npy") as stream:
+            return Loaded(npy_array(stream, f"{key!r} of {path.name}"))
+
+
+def _shape_said(stream: IO[bytes]) -> str:
+    """The shape in a .npy header as text, for a list of variables; "?" where it has none."""
+    try:
+        major = np.lib.format.read_magic(stream)[0]
+        read = np.lib.format.read_array_header_1_0 if major == 1 else None
+        return str((read or np.lib.format.read_array_header_2_0)(stream)[0])
+    except ValueError:
+        return "?"
+
+
+def choose(name: str, shapes: dict[str, Any], key: str | None) -> str:
+    """The variable to read; several and no `key` is an error that lists them."""
+    if not shapes:
+        raise DataError(f"{name} holds no arrays")
+    if key is not None:
+        if key not in shapes:
+            raise unknown(f"variable in {name}", key, shapes)
+        return key
+    if len(shapes) > 1:
+        listed = ", ".join(f"{variable} {shape}" for variable, shape in shapes.items())
+        raise DataError(f"{name} holds several variables: {listed}; say which one with key")
+    return next(iter(shapes))
+
+
+def read_mat(path: Path, asked: Asked) -> Loaded:
+    """One variable of a MATLAB file up to version 7; in 3-D and 4-D the sample is the last axis."""
+    with opened(path) as stream:
+        old = 0 in stream.read(4)
+    found = {} if old else variables(path)
+    shapes = {name: variable.shape for name, variable in found.items()}
+    if old:
+        from scipy import io
+
+        shapes = {name: shape for name, shape, _ in io.whosmat(path)}
+    key = choose(path.name, shapes, asked.key)
+    data: Any = None if old else found[key].read()
+    if old:
+        data = checked_sparse(io.loadmat(path, variable_names=[key], mat_dtype=True)[key])
+    check_numbers(f"{key!r} of {path.name}", data.dtype, data.shape)
+    return Loaded(data, samples_last=data.ndim > 2)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, gzipped or not: UTF-8, else Latin-1."""
+    with opened(path) as stream:
+        data = take(stream, path.name)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def read_table(path: Path, asked: Asked) -> Loaded:
+    """A table as text: commas, semicolons, tabs or spaces."""
+    table = parse_table(
+        read_text(path), path.name, header=asked.header, label=asked.label, encoding=asked.columns
+    )
+    return Loaded(table.values, table=table, labels=table.labels, notes=table.notes)
+
+
+def read_idx(path: Path, asked: Asked) -> Loaded:
+    """MNIST's format; the labels beside it ("…-labels-idx1-…") come along when they fit."""
+    data, notes = _idx(path), []
+    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    labels = _idx(beside) if beside != path and beside.is_file() else None
+    if labels is not None and labels.shape == data.shape[:1]:
+        notes.append(f"{beside.name} gives the labels; they are no inputs")
+        return Loaded(data, labels=labels, notes=notes)
+    check_numbers(path.name, data.dtype, data.shape)
+    return Loaded(data)
+
+
+def _idx(path: Path) -> Array:
+    with opened(path) as stream:
+        magic = stream.read(4)
+        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX or not magic[3]:
+            raise DataError(f"{path.name} is not an idx file (MNIST's format)")
+        shape = struct.unpack(f">{magic[3]}I", stream.read(4 * magic[3]))
+        dtype = np.dtype(_IDX[magic[2]])
+        if packed(path) or not math.prod(shape):
+            return array_from(stream, path.name, shape, dtype)
+        check_size(path.name, shape, dtype, path.stat().st_size - stream.tell())
+        return np.memmap(path, dtype, "r", stream.tell(), shape)
+
+
+Reader = Callable[[Path, Asked], Loaded]
+READERS: dict[str, Reader] = {
+    "npy": read_npy,
+    "npz": read_npz,
+    "mat": read_mat,
+    "csv": read_table,
+    "tsv": read_table,
+    "txt": read_table,
+    "data": read_table,
+    "idx": read_idx,
+    "ubyte": read_idx,
+}
+"""By suffix; each but npz and mat also with ".gz" behind it."""

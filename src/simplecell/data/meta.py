@@ -1,0 +1,87 @@
+"""What a person knows about the samples of a bare array: labels, texts, tokens, one record each."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simplecell.data.binary import MAX_BYTES, naming, packed
+from simplecell.data.files import read_text, suffix_of
+from simplecell.data.rows import Array, Meta, Record
+from simplecell.data.tables import cells_of, find_delimiter, first_lines
+from simplecell.errors import DataError
+
+KINDS = ("csv", "tsv", "jsonl", "npz")
+
+
+def read_meta(path: Path) -> Meta:
+    """One record per sample: a .csv with a header, a .jsonl of objects, or an .npz of arrays [n].
+
+    Raises DataError for anything else.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    kind = suffix_of(path)
+    with naming(path.name):
+        if kind in ("csv", "tsv"):
+            return _of_rows(path)
+        if kind == "jsonl":
+            return _of_json(path)
+        if kind == "npz" and not packed(path):
+            return _of_arrays(path)
+    raise DataError(f"{path.name}: meta is read from .{', .'.join(KINDS)}")
+
+
+def _of_rows(path: Path) -> Meta:
+    text = read_text(path)
+    lines = text.splitlines(keepends=True)
+    rows = [row for _, row in cells_of(lines, find_delimiter(first_lines(text)))]
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        raise DataError(f"{path.name} needs a header and rows of as many cells")
+    names = rows[0]
+    return Meta(
+        len(rows) - 1,
+        lambda i: {name: _plain(cell) for name, cell in zip(names, rows[i + 1], strict=True)},
+    )
+
+
+def _plain(cell: str) -> int | float | str:
+    for number in (int, float):
+        try:
+            return number(cell)
+        except ValueError:
+            continue
+    return cell
+
+
+def _of_json(path: Path) -> Meta:
+    records: list[Record] = [json.loads(line) for line in read_text(path).split("\n") if line]
+    for i, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise DataError(f"record {i} of {path.name} is no JSON object: {record!r:.40}")
+    return Meta(len(records), lambda i: records[i])
+
+
+def _of_arrays(path: Path) -> Meta:
+    with zipfile.ZipFile(path) as archive:
+        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+            raise DataError(f"{path.name} declares more than {MAX_BYTES / 2**30:g} GiB")
+    with np.load(path, allow_pickle=False) as loaded:
+        arrays: dict[str, Array] = {key: loaded[key] for key in loaded.files}
+    # The data themselves often lie in the same file: what has one value a sample is about them.
+    known = {key: array for key, array in arrays.items() if array.ndim == 1}
+    lengths = {len(array) for array in known.values()}
+    if len(lengths) != 1:
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+        raise DataError(
+            f"{path.name} needs 1-D arrays of one length, but holds: {shapes or 'none'}"
+        )
+
+    def record(i: int) -> dict[str, Any]:
+        return {key: array[i].tolist() for key, array in known.items()}
+
+    return Meta(lengths.pop(), record)

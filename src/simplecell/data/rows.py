@@ -1,0 +1,281 @@
+"""What a source of samples is, and the rules every source shares: order, finiteness, fingerprint.
+
+`D` is the number of inputs of a sample, `B` the number of samples in one batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from simplecell.errors import DataError, UsageError
+
+Array = npt.NDArray[Any]
+Rows = slice | Array
+Record = dict[str, Any]
+
+_SHUFFLE, _HOLD_OUT = 0, 1
+_FINGERPRINT_VALUES = 1_000_000
+_KINDS_OF_NUMBERS = "biuf"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was not used, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What a person knows about each sample: `n_records`, and the record of sample i."""
+
+    n_records: int
+    record: Callable[[int], Record]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Samples that can be read by row, in order or shuffled, and traced to where they came from."""
+
+    kind: str
+    """"array", "table", "pictures" or "patches"."""
+    n_samples: int
+    n_inputs: int
+    shape: tuple[int, ...]
+    """How one sample is laid out: (D,), (h, w) or (h, w, 3); row-major, channels last."""
+    input_names: list[str] | None
+    labels: Array | None
+    """One per sample, never an input."""
+    skipped: list[Skipped]
+    notes: list[str]
+    """Sentences about what was chosen for the user."""
+    columns: dict[str, Any] | None
+    """How a table became numbers, ready for JSON; `as_source(..., columns=)` applies it again."""
+
+    def read(self, rows: Rows) -> Array:
+        """The samples of `rows`, [B, D], contiguous float32 or float64, the caller's own copy.
+
+        Raises DataError, naming sample and input, when a value is NaN or infinite.
+        """
+        ...
+
+    def about(self, rows: Rows) -> list[Record]:
+        """Where each row came from, one record a row."""
+        ...
+
+    def batches(
+        self, size: int, *, seed: int | None = None, start: int = 0
+    ) -> Iterator[tuple[Array, Array]]:
+        """Batches (x [B, D], rows [B]), from batch number `start`, without replaying earlier ones.
+
+        Without a seed: one pass in order. With a seed: passes without end, each a permutation that
+        depends on (seed, number of the pass) only; a pass drops its partial last batch, unless the
+        whole source is smaller than one batch.
+        """
+        if size < 1 or start < 0:
+            raise UsageError(f"batch size {size} and start {start}: at least 1 and 0 are needed")
+        order = _in_order(self.n_samples, size, start)
+        if seed is not None:
+            order = _shuffled(self.n_samples, size, start, seed)
+        return ((self.read(rows), rows) for rows in order)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of shape, dtype and up to about a million evenly spaced values: "sha256:…".
+
+        The same numbers give the same fingerprint in memory, memory-mapped or sparse.
+        """
+        n_rows = min(self.n_samples, max(1, _FINGERPRINT_VALUES // self.n_inputs))
+        rows = np.unique(np.linspace(0, self.n_samples - 1, n_rows).astype(np.int64))
+        columns = slice(None, None, 1 + self.n_inputs // _FINGERPRINT_VALUES)
+        x = np.ascontiguousarray(self.read(rows)[:, columns])
+        digest = hashlib.sha256(f"{(self.n_samples, *self.shape)} {x.dtype.name}".encode())
+        digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
+        return f"sha256:{digest.hexdigest()}"
+
+
+def positions(rows: Rows, n_samples: int) -> Array:
+    """Row numbers, [B] int64, of a slice or of an array of row numbers."""
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(n_samples))
+    return np.asarray(rows, dtype=np.int64)
+
+
+def counter_generator(seed: int, number: int, stream: int) -> np.random.Generator:
+    """A generator that depends on its three arguments only, so that nothing has to be replayed."""
+    key = np.array([seed % 2**64, number], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
+
+
+def _in_order(n: int, size: int, start: int) -> Iterator[Array]:
+    for first in range(start * size, n, size):
+        yield np.arange(first, min(first + size, n))
+
+
+def _shuffled(n: int, size: int, start: int, seed: int) -> Iterator[Array]:
+    per_pass = max(1, n // size)
+    number, skip = divmod(start, per_pass)
+    while True:
+        order = counter_generator(seed, number, _SHUFFLE).permutation(n)
+        for batch in range(skip, per_pass):
+            yield order[batch * size : (batch + 1) * size]
+        number, skip = number + 1, 0
+
+
+def check_numbers(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Raise DataError, saying what to do, unless this is a non-empty array of samples."""
+    if dtype.kind == "O":
+        raise DataError(
+            f"{name} holds Python objects (dtype object), not numbers, and simplecell never "
+            "unpickles; convert it first, for example with astype(float)"
+        )
+    if dtype.kind == "c":
+        raise DataError(
+            f"{name} is complex ({dtype}); give real and imaginary parts, or magnitudes, as inputs"
+        )
+    if dtype.kind not in _KINDS_OF_NUMBERS:
+        raise DataError(f"{name} holds {dtype}, not numbers; convert it to floats first")
+    if len(shape) < 2:
+        raise DataError(
+            f"{name} has {len(shape)} dimension{'s' * (len(shape) != 1)}, but samples are the rows "
+            f"of a 2-D array; shape is {shape}; reshape(1, -1) makes it one sample, "
+            "reshape(-1, 1) one input"
+        )
+    if 0 in shape:
+        raise DataError(f"{name} is empty: its shape is {shape}; at least one sample is needed")
+
+
+def check_finite(x: Array, rows: Array, name: str, input_names: Sequence[str] | None) -> None:
+    """Raise DataError for the first NaN or infinite value of x [B, D], the samples `rows` [B]."""
+    with np.errstate(all="ignore"):  # a sum may overflow although every value is finite
+        if np.isfinite(x.sum()):
+            return
+    bad = ~np.isfinite(x)
+    if not bad.any():
+        return
+    i, j = (int(k) for k in np.unravel_index(bad.argmax(), bad.shape))
+    where = repr(input_names[j]) if input_names else str(j)
+    raise DataError(
+        f"sample {int(rows[i])}, input {where} of {name} is {x[i, j]} ({int(bad.sum())} of the "
+        f"{bad.size} values read are NaN or infinite); fill or remove them first"
+    )
+
+
+def as_float(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """float32 and float64 stay, longer floats become float64, everything else float32."""
+    wide = dtype.kind == "f" and dtype.itemsize >= 8
+    return np.dtype(np.float64 if wide else np.float32)
+
+
+class ArraySource(Source):
+    """Samples in one array: in memory, memory-mapped (never read whole) or SciPy sparse.
+
+    `data` is [n, D], [n, h, w] or [n, h, w, c]. Values are divided by `divisor` (pictures of bytes:
+    255). Raises DataError for anything that is not numbers.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        kind: str = "array",
+        name: str = "the array",
+        divisor: float | None = None,
+        input_names: list[str] | None = None,
+        labels: Array | None = None,
+        columns: dict[str, Any] | None = None,
+        meta: Meta | None = None,
+        notes: Sequence[str] = (),
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        self._sparse = hasattr(data, "tocsr")
+        if np.ma.isMaskedArray(data) and np.ma.is_masked(data):
+            raise DataError(f"{name} has masked values; fill or remove them first")
+        self._data: Any = data.tocsr() if self._sparse else np.asarray(data)
+        check_numbers(name, self._data.dtype, self._data.shape)
+        self._dtype, self._divisor, self._name = as_float(self._data.dtype), divisor, name
+        self.kind = kind
+        self.n_samples = int(self._data.shape[0])
+        self.shape = tuple(int(side) for side in self._data.shape[1:])
+        self.n_inputs = int(np.prod(self.shape))
+        self.input_names, self.labels, self.columns = input_names, labels, columns
+        self.notes, self.skipped = list(notes), list(skipped)
+        self._meta = meta
+        for what, given in (("labels", labels), ("records of meta", meta)):
+            n = given.n_records if isinstance(given, Meta) else self.n_samples
+            n = len(given) if isinstance(given, np.ndarray) else n
+            if n != self.n_samples:
+                raise DataError(
+                    f"{n} {what} came for {self.n_samples} samples of {name}; one each is needed"
+                )
+
+    def read(self, rows: Rows) -> Array:
+        part = self._data[rows]
+        part = part.toarray() if self._sparse else part
+        # A copy even where a view would do: torch warns of read-only memory, and a caller may
+        # write into its batch.
+        x = np.array(part, dtype=self._dtype, order="C").reshape(len(part), self.n_inputs)
+        if self._divisor is not None:
+            x /= x.dtype.type(self._divisor)
+        check_finite(x, positions(rows, self.n_samples), self._name, self.input_names)
+        return x
+
+    def about(self, rows: Rows) -> list[Record]:
+        record = self._meta.record if self._meta else no_record
+        return [
+            {"row": int(i)} | label_of(self.labels, i) | record(i)
+            for i in positions(rows, self.n_samples)
+        ]
+
+
+def no_record(i: int) -> Record:
+    """What is known about a sample when nobody said anything."""
+    return {}
+
+
+def label_of(labels: Array | None, i: int) -> Record:
+    """{"label": …} of sample i as a plain Python value, or nothing."""
+    return {} if labels is None else {"label": np.asarray(labels[i]).item()}
+
+
+class Subset(Source):
+    """Some rows of another source; `rows` of a batch count within the subset."""
+
+    def __init__(self, source: Source, rows: Array) -> None:
+        self._source, self._rows = source, np.asarray(rows, dtype=np.int64)
+        self.kind, self.shape = source.kind, source.shape
+        self.n_samples, self.n_inputs = len(self._rows), source.n_inputs
+        self.input_names, self.columns = source.input_names, source.columns
+        self.labels = None if source.labels is None else source.labels[self._rows]
+        self.skipped, self.notes = source.skipped, source.notes
+
+    def read(self, rows: Rows) -> Array:
+        return self._source.read(self._rows[rows])
+
+    def about(self, rows: Rows) -> list[Record]:
+        return self._source.about(self._rows[rows])
+
+
+def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:
+    """(training, held out), the held-out rows a function of (seed, n_samples, fraction) only.
+
+    None is held out when the fraction is 0 or either part would have fewer than 2 samples. A source
+    that brings its own held-out samples (random patches) keeps all others for training.
+    """
+    if not 0 <= fraction < 1:
+        raise UsageError(f"held-out fraction {fraction}: at least 0 and less than 1 is needed")
+    n, held = source.n_samples, round(fraction * source.n_samples)
+    own: Source | None = getattr(source, "held_out", None)
+    if fraction > 0 and own is not None:
+        return source, own
+    if held < 2 or n - held < 2:
+        return source, None
+    chosen = np.zeros(n, dtype=bool)
+    chosen[counter_generator(seed, n, _HOLD_OUT).choice(n, held, replace=False)] = True
+    return Subset(source, np.flatnonzero(~chosen)), Subset(source, np.flatnonzero(chosen))

@@ -1,0 +1,144 @@
+"""Progress on standard error: a bar on a terminal, a line now and then elsewhere; clean stops."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from simplecell.train import Record
+
+LINE_SECONDS = 5.0
+
+
+class Stop:
+    """Set by the first Ctrl-C or SIGTERM; the loop looks at it after each record."""
+
+    code = 0
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Let a loop end where its state is whole; a second signal stops at once."""
+    stop = Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if stop.code:
+            raise KeyboardInterrupt
+        stop.code = 128 + number
+        print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class TrainingProgress:
+    """Cost, its parts, mean activation, rate and time left of a training."""
+
+    def __init__(self, steps: int, done: int = 0) -> None:
+        self.steps, self.first, self.started = steps, done, time.perf_counter()
+        self.last = self.started
+        self.console = Console(stderr=True, highlight=False)
+        self.bar: Progress | None = None
+        if self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("step {task.completed}/{task.total}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[words]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task("", total=steps, completed=done, words="")
+
+    def __enter__(self) -> TrainingProgress:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def show(self, record: Record) -> None:
+        """Show a record, if it is time to."""
+        now = time.perf_counter()
+        if now - self.last < (0.2 if self.bar is not None else LINE_SECONDS):
+            return
+        self.last = now
+        rate = (record.step - self.first) / (now - self.started)
+        words = f"{_words(record)}  {rate:.3g} steps/s"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=record.step, words=words)
+        else:
+            left = (self.steps - record.step) / rate
+            self.console.print(
+                f"step {record.step}/{self.steps}  {words}  {left:.0f} s left", soft_wrap=True
+            )
+
+
+def _words(record: Record) -> str:
+    terms = "  ".join(f"{name} {float(value):.4g}" for name, value in record.terms.items())
+    mean = float(record.mean_activation.mean())
+    return f"cost {float(record.cost):.5g}  {terms}  mean activation {mean:.4f}"
+
+
+def say(*sentences: str) -> None:
+    """Sentences for the person, on standard error."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+
+
+def figures_table(result: dict[str, Any]) -> str:
+    """The result of a training as text: training samples beside held-out ones."""
+    held = result.get("held_out") or {}
+    mean, target = result["mean_activation"], result["mean_activation"].get("target")
+    rows = [("", "training", "held out")]
+    rows.append(("samples", f"{result['n_samples']}", _cell(held.get("n_samples"), "d")))
+    rows.append(("cost", f"{result['cost']:.5g}", _cell(held.get("cost"), ".5g")))
+    rows.append(("fvu", _cell(result["fvu"], ".4f"), _cell(held.get("fvu"), ".4f")))
+    other = held.get("mean_activation") or {}
+    for name in ("min", "mean", "max"):
+        rows.append(
+            (f"activation {name}", f"{mean[name]:.4f}", _cell(other.get(name), ".4f"))
+        )
+    if target is not None:
+        rows.append(("  its target", f"{target:.4g}", f"{target:.4g}"))
+    lines = [f"{name:<18}{left:>12}{right:>12}" for name, left, right in rows]
+    ended = f"{result['n_latents']} latents, {result['n_iter']} steps ({result['stopped']}), "
+    return "\n".join([*lines, ended + f"{result['seconds']:.1f} s"])
+
+
+def evaluation_table(result: dict[str, Any]) -> str:
+    """The figures of `simplecell evaluate` as text."""
+    rows = [
+        ("samples", f"{result['n_samples']}"),
+        ("fvu", f"{result['fvu']:.4f}   fraction of variance unexplained"),
+        ("l0", f"{result['l0']:.3f}   active latents per sample"),
+        ("dead", f"{result['dead']:.3f}   fraction of latents active for no sample"),
+    ]
+    for name in ("density", "mean_activation"):
+        ends = result[name]
+        words = f"{ends['min']:.4f} / {ends['mean']:.4f} / {ends['max']:.4f}   min / mean / max"
+        rows.append((name.replace("_", " "), words))
+    return "\n".join(f"{name:<18}{words}" for name, words in rows)
+
+
+def _cell(value: Any, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,104 @@
+"""A run as a picture: what excites its latents, its atoms, reconstructions, its training curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from simplecell.data import Source
+from simplecell.errors import DataError, UsageError, unknown
+from simplecell.run import Run, Trained
+from simplecell.viz.files import save, save_figure
+from simplecell.viz.grid import most_tiles, tiles
+from simplecell.viz.plots import curve
+from simplecell.viz.reconstructions import rows_of_tiles
+from simplecell.viz.tables import bars
+
+SHOWN_RECONSTRUCTIONS = 24
+FILES = {
+    "latents": "features.png",
+    "atoms": "atoms.png",
+    "reconstructions": "reconstructions.png",
+    "curve": "curve.png",
+}
+
+
+def picture_of_rows(
+    rows: NDArray[np.float64], shape: tuple[int, ...], names: list[str] | None, title: str
+) -> Image.Image:
+    """One tile a row for pictures, each scaled by its own maximum; else the strongest inputs."""
+    if len(shape) == 1:
+        return bars(rows, names or [f"x{i}" for i in range(shape[0])], title=title)
+    return tiles(rows[: most_tiles(shape)], shape)
+
+
+def latents(trained: Trained) -> Image.Image:
+    """The input of unit length that excites each latent most. Source: UFLDL, Visualizing. Exact."""
+    rows = trained.latents().numpy()
+    return picture_of_rows(rows, trained.shape, trained.input_names, "What excites each latent")
+
+
+def atoms(trained: Trained) -> Image.Image:
+    """What each latent adds to a reconstruction, in input units."""
+    rows = trained.atoms().numpy()
+    return picture_of_rows(rows, trained.shape, trained.input_names, "What each latent adds")
+
+
+def reconstructions(trained: Trained, source: Source) -> Image.Image:
+    """Evenly spread samples as the model sees them, their reconstructions, the differences."""
+    count = min(SHOWN_RECONSTRUCTIONS, source.n_samples)
+    chosen = np.linspace(0, source.n_samples - 1, count).astype(int)
+    x, recon = trained.reconstruct(source.read(chosen))
+    shape = trained.shape
+    if len(shape) == 1:
+        raise UsageError(
+            f"reconstructions are drawn for pictures, but these samples are rows of {shape[0]} "
+            "numbers; use --what latents, or simplecell evaluate for figures"
+        )
+    if x.shape[1] != int(np.prod(shape)):
+        # Components were dropped: the model's own space is no picture, so draw in input units.
+        back = trained.preprocess.atoms
+        x, recon = (back(_double(rows)).numpy() for rows in (x, recon))
+    return rows_of_tiles([x, recon, x - recon], shape)
+
+
+def draw(run: Run, what: str, out: Path, source: Callable[[Trained], Source]) -> Path:
+    """Draw `what` ("latents", "atoms", "reconstructions" or "curve") of a run into a file.
+
+    Args:
+        source: opens the samples for reconstructions, when they are needed.
+    """
+    if what not in FILES:
+        raise unknown("picture", what, FILES)
+    if what == "curve":
+        save_figure(training_curve(run), out)
+        return out
+    trained = run.load()
+    if what == "reconstructions":
+        save(reconstructions(trained, source(trained)), out)
+    else:
+        save(latents(trained) if what == "latents" else atoms(trained), out)
+    return out
+
+
+def training_curve(run: Run) -> Any:
+    """The curve of a run's log, a matplotlib figure."""
+    run.info()
+    records = run.records()
+    if not records:
+        raise DataError(f"'{run.path}' has no records yet: training has not taken a step")
+    recipe = run.recipe()
+    weights = {name: float(term["weight"]) for name, term in recipe.objective.items()}
+    target = recipe.objective.get("kl", {}).get("target")
+    return curve(records, target, weights=weights)
+
+
+def _double(rows: NDArray[Any]) -> Any:
+    import torch
+
+    return torch.as_tensor(rows, dtype=torch.float64)

@@ -1,0 +1,218 @@
+"""Files of numbers, whole and broken: every refusal is one sentence that names the file."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import io as scipy_io
+from scipy import sparse
+
+from simplecell.data import binary
+from simplecell.data.files import READERS, Asked, read_bytes_array, read_file, suffix_of
+from simplecell.errors import DataError, UsageError
+
+X = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+def npy(array: np.ndarray, **options: bool) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
+
+
+def idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def write_all(folder: Path) -> None:
+    np.save(folder / "x.npy", X)
+    (folder / "x.npy.gz").write_bytes(gzip.compress(npy(X)))
+    (folder / "f.npy.gz").write_bytes(gzip.compress(npy(np.asfortranarray(X))))
+    np.savez_compressed(folder / "x.npz", x=X)
+    sparse.save_npz(folder / "sparse.npz", sparse.csr_array(X))
+    scipy_io.savemat(folder / "x.mat", {"x": X})
+    scipy_io.savemat(folder / "s.mat", {"x": sparse.csc_array(X.astype(float))})
+    for name, delimiter in [("x.csv", ","), ("x.tsv", "\t"), ("x.txt", " "), ("x.data", ";")]:
+        np.savetxt(folder / name, X, delimiter=delimiter)
+        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
+    (folder / "x.idx").write_bytes(idx(X.astype(np.uint8)))
+    (folder / "x-idx2-ubyte").write_bytes(idx(X.astype(np.uint8)))
+    (folder / "x-idx2-ubyte.gz").write_bytes(gzip.compress(idx(X.astype(np.uint8))))
+    (folder / "npy without suffix").write_bytes(npy(X))
+    (folder / "npz.without").write_bytes((folder / "x.npz").read_bytes())
+    (folder / "mat.without").write_bytes((folder / "x.mat").read_bytes())
+    (folder / "idx.without.gz").write_bytes(gzip.compress(idx(X.astype(np.uint8))))
+
+
+def test_every_format_gives_the_same_numbers(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    paths = list(tmp_path.iterdir())
+    assert set(READERS) <= {suffix_of(path) for path in paths}
+    for path in paths:
+        data = read_file(path).data
+        dense = data.toarray() if hasattr(data, "toarray") else data
+        np.testing.assert_array_equal(dense, X, err_msg=path.name)
+
+
+def test_maps_are_maps(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    for name in ("x.npy", "x.idx"):
+        assert isinstance(read_file(tmp_path / name).data, np.memmap)
+
+
+def test_matlab_layout_and_bytes_that_are_doubles(tmp_path: Path) -> None:
+    pictures = np.zeros((4, 5, 3))
+    scipy_io.savemat(tmp_path / "p.mat", {"p": pictures})
+    assert read_file(tmp_path / "p.mat").samples_last
+    whole = np.arange(6.0).reshape(2, 3)
+    scipy_io.savemat(tmp_path / "w.mat", {"w": whole})
+    assert read_file(tmp_path / "w.mat").data.dtype == np.float64
+
+
+def test_several_variables_need_a_key(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", first=X, second=X[:2])
+    scipy_io.savemat(tmp_path / "x.mat", {"first": X, "second": X[:2]})
+    for name in ("x.npz", "x.mat"):
+        with pytest.raises(DataError, match=r"several variables: first \(4, 3\), second \(2, 3\)"):
+            read_file(tmp_path / name)
+        with pytest.raises(UsageError, match=f"variable in {name} 'secnd'; did you mean 'second'"):
+            read_file(tmp_path / name, Asked(key="secnd"))
+        assert read_file(tmp_path / name, Asked(key="second")).data.shape == (2, 3)
+
+
+def test_labels_beside_mnist_come_along(tmp_path: Path) -> None:
+    pictures = np.zeros((3, 2, 2), dtype=np.uint8)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(pictures))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.array([5, 0, 4], dtype=np.uint8)))
+    labels = read_file(tmp_path / "train-images-idx3-ubyte").labels
+    assert labels is not None
+    assert labels.tolist() == [5, 0, 4]
+    with pytest.raises(DataError, match="1 dimension"):
+        read_file(tmp_path / "train-labels-idx1-ubyte")
+
+
+def test_standard_input_is_npy_bytes() -> None:
+    np.testing.assert_array_equal(read_bytes_array(io.BytesIO(npy(X))), X)
+    with pytest.raises(DataError, match="standard input is not a"):
+        read_bytes_array(io.BytesIO(b"1,2\n"))
+
+
+def header(shape: str, descr: str = "<f8") -> bytes:
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+def zip_of(name: str, data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+BROKEN = {
+    "object array": ("x.npy", npy(np.array([[1, None]]), allow_pickle=True), "Python objects"),
+    "pickle": ("x.npy", pickle.dumps([1, 2]), "a pickle, which simplecell never opens"),
+    "header": ("x.npy", header("(1000000, 1000000)") + b"\0" * 80, "header is larger than the"),
+    "overflow": ("x.npy", header("(9223372036854775807, 16)") + b"\0" * 80, "larger than the file"),
+    "negative": ("x.npy", header("(-1, 3)") + b"\0" * 80, "impossible shape"),
+    "no header": ("x.npy", b"\x93NUMPY\x01\x00\xff\xffabc", "x.npy cannot be read"),
+    "cut in header": ("x.npy", b"\x93NUM", "not a .npy file"),
+    "cut off": ("x.npy", npy(X)[:-1], "cut off"),
+    "empty": ("x.npy", b"", "x.npy is not a .npy file"),
+    "structured": ("x.npy", npy(np.zeros(3, dtype=[("a", "f4")])), "not numbers"),
+    "complex": ("x.npy", npy(X.astype(complex)), "is complex"),
+    "one axis": ("x.npy", npy(X[0]), "has 1 dimension"),
+    "no axis": ("x.npy", npy(np.array(1.0)), "has 0 dimensions"),
+    "no rows": ("x.npy", npy(X[:0]), "is empty"),
+    "gz header": ("x.npy.gz", gzip.compress(header("(1000, 1000)")), "larger than the file"),
+    "gz bomb": ("x.npy.gz", gzip.compress(header("(99999, 99999)")), "only plain .npy"),
+    "no gz": ("x.npy.gz", b"abc", "x.npy.gz cannot be read"),
+    "gz cut": ("x.csv.gz", gzip.compress(b"1,2\n3,4\n" * 99)[:-9], "x.csv.gz cannot be read"),
+    "npz of objects": (
+        "x.npz",
+        zip_of("x.npy", npy(np.array([[None]]), allow_pickle=True)),
+        "'x' of x.npz holds Python objects",
+    ),
+    "npz header": ("x.npz", zip_of("x.npy", header("(1000, 1000)")), "larger than the file"),
+    "npz of nothing": ("x.npz", zip_of("readme", b"hello"), "no arrays"),
+    "no zip": ("x.npz", b"PK\x03\x04 and so on", "x.npz cannot be read"),
+    "no mat": ("x.mat", b"MATLAB 5.0 MAT-file" + b"\0" * 200, "x.mat"),
+    "mat 7.3": ("x.mat", b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + b"\0" * 99, "7.3"),
+    "idx": ("x.idx", idx(np.zeros((9, 9), np.uint8))[:-1], "cut off"),
+    "idx header": ("x-ubyte.gz", gzip.compress(struct.pack(">HBBI", 0, 8, 9, 1)), "x-ubyte.gz can"),
+    "idx magic": ("x.idx", b"\1\2\3\4", "not an idx file"),
+    "text as csv": ("x.csv", b"\0\1\2\3", "not text"),
+    "no csv": ("x.csv", b"", "is empty"),
+    "unknown": ("x.xyz", b"hello", "of no known kind"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_files(case: str, tmp_path: Path) -> None:
+    name, data, sentence = BROKEN[case]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=sentence) as caught:
+        read_file(tmp_path / name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.npy does not exist"):
+        read_file(tmp_path / "nowhere.npy")
+
+
+def test_expansion_has_a_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simplecell.data import files
+
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"1,2\n" * 100_000))
+    assert len(read_file(tmp_path / "x.csv.gz").data) == 100_000
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((1000, 1000)))
+    monkeypatch.setattr(files, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(binary.take, "__defaults__", (10_000,))
+    with pytest.raises(DataError, match=r"x\.csv\.gz expands to more than"):
+        read_file(tmp_path / "x.csv.gz")
+    with pytest.raises(DataError, match=r"x\.npz declares"):
+        read_file(tmp_path / "x.npz")
+
+
+def test_sparse_with_an_index_beyond_its_shape(tmp_path: Path) -> None:
+    matrix = sparse.csr_array(X)
+    matrix.indices[-1] = 1_000_000
+    sparse.save_npz(tmp_path / "x.npz", matrix)
+    with pytest.raises(DataError, match=r"x\.npz cannot be read"):
+        read_file(tmp_path / "x.npz")
+
+
+def mutated(data: bytes, seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    broken = bytearray(data)
+    for at in rng.integers(0, min(len(data), 400), size=rng.integers(1, 6)):
+        broken[at] = rng.integers(256)
+    return bytes(broken[: rng.integers(len(broken) // 2, len(broken) + 1)])
+
+
+FORMATS: dict[str, Callable[[], bytes]] = {
+    "npy": lambda: npy(X),
+    "npz": lambda: zip_of("x.npy", npy(X)),
+    "csv": lambda: b"a,b,c\n1,2,red\n3,4,blue\n5,6,red\n",
+    "idx": lambda: idx(X.astype(np.uint8)),
+}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_mutated_files_give_numbers_or_a_sentence(suffix: str, tmp_path: Path) -> None:
+    path, data = tmp_path / f"x.{suffix}", FORMATS[suffix]()
+    for seed in range(150):
+        path.write_bytes(mutated(data, seed))
+        with contextlib.suppress(DataError):
+            read_file(path)

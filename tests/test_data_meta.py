@@ -1,0 +1,54 @@
+"""Records about samples, from the formats people keep them in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simplecell.data import as_source
+from simplecell.data.meta import read_meta
+from simplecell.errors import DataError
+
+
+def test_every_format_gives_the_same_records(tmp_path: Path) -> None:
+    records = [{"text": "one, two", "count": 1}, {"text": "three", "count": 2}]
+    (tmp_path / "m.csv").write_text('text,count\n"one, two",1\nthree,2\n')
+    (tmp_path / "m.tsv").write_text("text\tcount\none, two\t1\nthree\t2\n")
+    (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    texts = np.array(["one, two", "three"])
+    np.savez(tmp_path / "m.npz", text=texts, count=np.array([1, 2]), data=np.zeros((2, 9)))
+    for path in tmp_path.iterdir():
+        meta = read_meta(path)
+        assert [meta.record(i) for i in range(meta.n_records)] == records, path.name
+        source = as_source(np.zeros((2, 3)), meta=path)
+        assert source.about(slice(1, 2)) == [{"row": 1, "text": "three", "count": 2}]
+        with pytest.raises(DataError, match="2 records of meta came for 3 samples"):
+            as_source(np.zeros((3, 3)), meta=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("m.jsonl", "{]", r"m\.jsonl cannot be read"),
+        ("m.jsonl", "[1]", "no JSON object"),
+        ("m.csv", "a,b\n1\n", "a header and rows"),
+        ("m.csv", "", "a header and rows"),
+        ("m.npz", "PK", r"m\.npz cannot be read"),
+        ("m.txt", "a", r"\.csv, \.tsv, \.jsonl, \.npz"),
+    ],
+)
+def test_broken_meta(name: str, text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=sentence):
+        read_meta(tmp_path / name)
+
+
+def test_arrays_of_different_lengths_and_missing_files(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", a=np.zeros(2), b=np.zeros(3))
+    with pytest.raises(DataError, match="one length"):
+        read_meta(tmp_path / "m.npz")
+    with pytest.raises(DataError, match="does not exist"):
+        read_meta(tmp_path / "n.npz")
