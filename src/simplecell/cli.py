@@ -23,7 +23,9 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Run directory; nothing is written outside it.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-DataPath = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder of pictures, or -.")]
+DataPath = Annotated[
+    str, typer.Argument(metavar="DATA", help="A file, a folder of pictures, or -.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Settings = Annotated[
     list[str] | None,
@@ -197,7 +199,9 @@ def work(command: str, session: Any, as_json: bool) -> None:
     result = session.finish("interrupted" if stop.code else "finished")
     print_result(command, result, as_json, figures_table(result))
     if stop.code:
-        say(f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {session.run.path}")
+        say(
+            f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {session.run.path}"
+        )
         raise typer.Exit(stop.code)
     say(f"next: simplecell show {session.run.path}")
 

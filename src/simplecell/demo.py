@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simplecell.data import Source, as_source
+from simplecell.data import Source
 from simplecell.measures import edge_coherence, fvu
 from simplecell.model import Autoencoder
 from simplecell.preprocess import Preprocess

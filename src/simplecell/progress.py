@@ -115,9 +115,7 @@ def figures_table(result: dict[str, Any]) -> str:
     rows.append(("fvu", _cell(result["fvu"], ".4f"), _cell(held.get("fvu"), ".4f")))
     other = held.get("mean_activation") or {}
     for name in ("min", "mean", "max"):
-        rows.append(
-            (f"activation {name}", f"{mean[name]:.4f}", _cell(other.get(name), ".4f"))
-        )
+        rows.append((f"activation {name}", f"{mean[name]:.4f}", _cell(other.get(name), ".4f")))
     if target is not None:
         rows.append(("  its target", f"{target:.4g}", f"{target:.4g}"))
     lines = [f"{name:<18}{left:>12}{right:>12}" for name, left, right in rows]

@@ -17,7 +17,7 @@ import torch
 from simplecell.data import Source, as_source
 from simplecell.errors import DataError, UsageError, unknown
 from simplecell.model import Autoencoder
-from simplecell.objective import TERMS, Objective
+from simplecell.objective import Objective
 from simplecell.optim import initialise
 from simplecell.preprocess import Preprocess
 from simplecell.train import Trainer, resolve_device
@@ -197,7 +197,7 @@ class Recipe:
         low, high = _range(source) if self.preprocess.steps == "auto" else (0.0, 1.0)
         model, steps, notes = self.model, self.preprocess.steps, []
         if model.output == "auto":
-            output = "sigmoid" if 0 <= low and high <= 1 else "linear"
+            output = "sigmoid" if low >= 0 and high <= 1 else "linear"
             model = dataclasses.replace(model, output=output)
             notes.append(f"output: {output}, since the data lie in {low:.4g} … {high:.4g}")
         if steps == "auto":
@@ -210,9 +210,7 @@ class Recipe:
             notes.append(f"latents: {n_latents}, for {source.n_inputs} inputs")
         preparation = Preparation(steps=Preprocess(steps).steps)
         objective = Objective(self.objective).table()
-        recipe = dataclasses.replace(
-            self, model=model, preprocess=preparation, objective=objective
-        )
+        recipe = dataclasses.replace(self, model=model, preprocess=preparation, objective=objective)
         return recipe, notes
 
     def trainer(self, preprocess: Preprocess) -> Trainer:
@@ -235,7 +233,9 @@ class Recipe:
     def build_model(self, n_inputs: int) -> Autoencoder:
         """The model, its weights still zero."""
         if not isinstance(self.model.n_latents, int):
-            raise UsageError(f"model.n_latents is {self.model.n_latents!r}; a whole number, or 'auto'")
+            raise UsageError(
+                f'model.n_latents is {self.model.n_latents!r}; a whole number or "auto" is needed'
+            )
         return Autoencoder(
             n_inputs,
             self.model.n_latents,

@@ -1,11 +1,11 @@
 """What happened, as a directory: written whole or not at all, read with suspicion.
 
-    recipe.toml              what was done, every "auto" resolved
-    run.json                 format, versions, data, status, final figures
-    model.safetensors        encoder, decoder, bias, center, offset
-    preprocess.safetensors   what the preparation learned
-    log.jsonl                one line a record
-    checkpoints/             everything that resuming needs
+recipe.toml              what was done, every "auto" resolved
+run.json                 format, versions, data, status, final figures
+model.safetensors        encoder, decoder, bias, center, offset
+preprocess.safetensors   what the preparation learned
+log.jsonl                one line a record
+checkpoints/             everything that resuming needs
 """
 
 from __future__ import annotations
@@ -176,9 +176,7 @@ class Run:
         with writing(self.path):
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         write_whole(self.path / "recipe.toml", recipe.text().encode())
-        write_whole(
-            self.path / "preprocess.safetensors", tensors_to_bytes(preprocess.state())
-        )
+        write_whole(self.path / "preprocess.safetensors", tensors_to_bytes(preprocess.state()))
         write_whole(self.path / "log.jsonl", b"")
         self.describe(info)
 
