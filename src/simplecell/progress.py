@@ -46,12 +46,13 @@ def stop_signals() -> Iterator[Stop]:
 class TrainingProgress:
     """Cost, its parts, mean activation, rate and time left of a training."""
 
-    def __init__(self, steps: int, done: int = 0) -> None:
+    def __init__(self, steps: int, done: int = 0, *, quiet: bool = False) -> None:
         self.steps, self.first, self.started = steps, done, time.perf_counter()
         self.last = self.started
         self.console = Console(stderr=True, highlight=False)
         self.bar: Progress | None = None
-        if self.console.is_terminal:
+        self.quiet = quiet
+        if self.console.is_terminal and not quiet:
             self.bar = Progress(
                 TextColumn("step {task.completed}/{task.total}"),
                 BarColumn(bar_width=24),
@@ -79,7 +80,7 @@ class TrainingProgress:
     def show(self, record: Record) -> None:
         """Show a record, if it is time to."""
         now = time.perf_counter()
-        if now - self.last < (0.2 if self.bar is not None else LINE_SECONDS):
+        if self.quiet or now - self.last < (0.2 if self.bar is not None else LINE_SECONDS):
             return
         self.last = now
         rate = (record.step - self.first) / (now - self.started)

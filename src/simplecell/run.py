@@ -239,10 +239,14 @@ class Run:
         folder = self.path / "checkpoints"
         ready = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         write_whole(folder / f"step-{step:09d}.safetensors", tensors_to_bytes(ready))
-        write_whole(self.path / "model.safetensors", tensors_to_bytes(model.tensors()))
+        self.write_model(model)
         for old in self._checkpoints()[:-2]:
             with contextlib.suppress(OSError):
                 old.unlink()
+
+    def write_model(self, model: Autoencoder) -> None:
+        """Write the weights."""
+        write_whole(self.path / "model.safetensors", tensors_to_bytes(model.tensors()))
 
     def last_checkpoint(self) -> dict[str, Tensor] | None:
         """The newest state that can be read, or None before the first."""
