@@ -11,12 +11,13 @@ import pytest
 
 import simplecell
 
-LINE = (
+LEFT_TO_RIGHT = (
     "errors storage distributed codes measures kernels activations "
     "data affine preprocess model deep objective optim gradients "
     "train evaluate recipe run session stack sparse_coding convolve "
     "viz progress exchange about interop explorer estimators demo reproduce cli"
-).split()
+)
+LINE = LEFT_TO_RIGHT.split()
 ROOT = Path(simplecell.__file__).parent
 DOORS = {"__init__", "__main__"}
 

@@ -76,17 +76,22 @@ def merge_means(first: LogMean, second: LogMean, share: float) -> LogMean:
     )
 
 
-def kl_sparsity(target: Tensor | float, average: LogMean) -> Tensor:
+def kl_sparsity(target: ArrayLike, average: LogMean) -> Tensor:
     """`ρ log(ρ/ρ̂) + (1 − ρ) log((1 − ρ)/(1 − ρ̂))` of each latent, *nats*, [M].
 
     Zero where ρ̂ = ρ and infinite at 0 and 1. The notes sum it over the latents.
 
     Source: UFLDL, Autoencoders and sparsity. Exact.
     """
-    rho = torch.as_tensor(target, dtype=torch.float64)
-    entropy = torch.xlogy(rho, rho) + torch.xlogy(1 - rho, 1 - rho)
-    rho, entropy = rho.to(average.log_mean), entropy.to(average.log_mean)
-    return entropy - rho * average.log_mean - (1 - rho) * average.log_complement
+    rho = np.asarray(target, float)
+    entropy = _plogp(rho) + _plogp(1 - rho)
+    given: Any = torch.as_tensor(rho) if rho.ndim else float(rho)
+    constant: Any = torch.as_tensor(entropy) if rho.ndim else float(entropy)
+    return constant - given * average.log_mean - (1 - given) * average.log_complement
+
+
+def _plogp(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    return p * np.log(np.where(p > 0, p, 1.0))
 
 
 def kl_bernoulli(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
@@ -94,12 +99,12 @@ def kl_bernoulli(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
 
     It is neither symmetric nor a metric.
 
-    >>> float(kl_bernoulli(0.2, 0.2))
-    0.0
+    >>> [round(float(kl_bernoulli(p, q)), 4) for p, q in [(0.2, 0.4), (0.4, 0.2), (0.5, 0.5)]]
+    [0.0915, 0.1046, 0.0]
     """
     q_log, q_complement = np.log(np.asarray(q, float)), np.log1p(-np.asarray(q, float))
     average = LogMean(torch.as_tensor(q_log), torch.as_tensor(q_complement))
-    divergence = kl_sparsity(torch.as_tensor(np.asarray(p, float)), average)
+    divergence = kl_sparsity(p, average)
     return np.maximum(divergence.numpy(), 0.0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,14 @@ class Costed(Protocol):
 Evaluated = TypeVar("Evaluated", bound=Costed)
 
 
+class Pair(NamedTuple):
+    """One step of the parameters, the change of the gradient over it, and their product."""
+
+    step: Tensor
+    change: Tensor
+    curvature: float
+
+
 @dataclass
 class Trial(Generic[Evaluated]):
     """One point on the search line: step length, cost, slope along the direction."""
@@ -96,10 +104,8 @@ class LBFGS(Generic[Evaluated]):
             raise UsageError(f"history is {history}; L-BFGS must keep at least one pair")
         self.flat, self.grad, self.evaluate = flat, grad, evaluate
         self.history, self.tolerance = history, tolerance
-        self.steps = flat.new_empty(history, len(flat))
-        self.changes = flat.new_empty(history, len(flat))
-        self.curvatures = torch.zeros(history, dtype=torch.float64)
-        self.kept, self.stalled, self.n_evaluations = 0, 0, 0
+        self.pairs: list[Pair] = []
+        self.stalled, self.n_evaluations = 0, 0
         self.converged = False
         self.point: Trial[Evaluated] | None = None
 
@@ -113,15 +119,15 @@ class LBFGS(Generic[Evaluated]):
         direction = self._direction(start.grad)
         slope = float(direction @ start.grad)
         if slope >= 0:  # rounding spoilt the curvature pairs: begin again from steepest descent
-            self.kept = 0
+            self.pairs.clear()
             direction, slope = -start.grad, -float(start.grad @ start.grad)
-        first = 1.0 if self.kept else min(1.0, 1 / max(float(start.grad.abs().sum()), 1e-30))
+        first = 1.0 if self.pairs else min(1.0, 1 / max(float(start.grad.abs().sum()), 1e-30))
         origin = self.flat.clone()
         found = self._search(origin, direction, start, slope, first)
         if found is None:
             self.flat.copy_(origin)
-            self.converged = self.kept == 0
-            self.kept = 0
+            self.converged = not self.pairs
+            self.pairs.clear()
             return start.evaluation
         torch.add(origin, direction, alpha=found.length, out=self.flat)
         self._remember(direction * found.length, found.grad - start.grad)
@@ -139,29 +145,25 @@ class LBFGS(Generic[Evaluated]):
         """Two-loop recursion: the approximate Newton direction."""
         direction = -grad
         alphas = []
-        for i in reversed(range(self.kept)):
-            alpha = float(self.steps[i] @ direction) / float(self.curvatures[i])
-            direction.add_(self.changes[i], alpha=-alpha)
+        for pair in reversed(self.pairs):
+            alpha = float(pair.step @ direction) / pair.curvature
+            direction.add_(pair.change, alpha=-alpha)
             alphas.append(alpha)
-        if self.kept:
-            newest = self.changes[self.kept - 1]
-            direction.mul_(float(self.curvatures[self.kept - 1]) / float(newest @ newest))
-        for i, alpha in zip(range(self.kept), reversed(alphas), strict=True):
-            beta = float(self.changes[i] @ direction) / float(self.curvatures[i])
-            direction.add_(self.steps[i], alpha=alpha - beta)
+        if self.pairs:
+            newest = self.pairs[-1]
+            direction.mul_(newest.curvature / float(newest.change @ newest.change))
+        for pair, alpha in zip(self.pairs, reversed(alphas), strict=True):
+            beta = float(pair.change @ direction) / pair.curvature
+            direction.add_(pair.step, alpha=alpha - beta)
         return direction
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
-        curvature = float(step @ change)
-        if not curvature > 1e-10 * float(change @ change):
+        pair = Pair(step, change, float(step @ change))
+        if not pair.curvature > 1e-10 * float(change @ change):
             return
-        if self.kept == self.history:
-            for rows in (self.steps, self.changes, self.curvatures):
-                rows.copy_(rows.roll(-1, 0))
-            self.kept -= 1
-        self.steps[self.kept], self.changes[self.kept] = step, change
-        self.curvatures[self.kept] = curvature
-        self.kept += 1
+        if len(self.pairs) == self.history:
+            self.pairs.pop(0)
+        self.pairs.append(pair)
 
     def _judge(self, before: float, found: Trial[Evaluated]) -> None:
         fell = before - found.cost
@@ -199,21 +201,25 @@ class LBFGS(Generic[Evaluated]):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, parameters and their gradient apart."""
-        counts = [self.kept, self.stalled, self.n_evaluations, int(self.converged)]
+        counts = [self.stalled, self.n_evaluations, int(self.converged)]
+        rows = self.flat.new_empty(2, len(self.pairs), len(self.flat))
+        for i, pair in enumerate(self.pairs):
+            rows[0, i], rows[1, i] = pair.step, pair.change
         return {
-            "steps": self.steps[: self.kept].clone(),
-            "changes": self.changes[: self.kept].clone(),
-            "curvatures": self.curvatures[: self.kept].clone(),
+            "steps": rows[0].clone(),
+            "changes": rows[1].clone(),
+            "curvatures": torch.tensor([p.curvature for p in self.pairs], dtype=torch.float64),
             "counts": torch.tensor(counts, dtype=torch.int64),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up where `state_dict` left."""
         self.point = None
-        self.kept, self.stalled, self.n_evaluations, converged = state["counts"].tolist()
+        self.stalled, self.n_evaluations, converged = state["counts"].tolist()
         self.converged = bool(converged)
-        for name in ("steps", "changes", "curvatures"):
-            getattr(self, name)[: self.kept] = state[name]
+        steps, changes = (state[name].to(self.flat).unbind() for name in ("steps", "changes"))
+        curvatures = state["curvatures"].tolist()
+        self.pairs = [Pair(*pair) for pair in zip(steps, changes, curvatures, strict=True)]
 
 
 def _next_length(low: Trial[Evaluated], high: Trial[Evaluated] | None) -> float:

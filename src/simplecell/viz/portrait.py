@@ -39,14 +39,30 @@ def picture_of_rows(
 
 def latents(trained: Trained) -> Image.Image:
     """The input of unit length that excites each latent most. Source: UFLDL, Visualizing. Exact."""
-    rows = trained.latents().numpy()
-    return picture_of_rows(rows, trained.shape, trained.input_names, "What excites each latent")
+    title = "What excites each latent"
+    if _scaled_alone(trained):
+        title += ", per standardised input"
+        rows = trained.model.encoder.detach().double().cpu().numpy()
+    else:
+        rows = trained.latents().numpy()
+    return picture_of_rows(rows, trained.shape, trained.input_names, title)
 
 
 def atoms(trained: Trained) -> Image.Image:
     """What each latent adds to a reconstruction, in input units."""
-    rows = trained.atoms().numpy()
-    return picture_of_rows(rows, trained.shape, trained.input_names, "What each latent adds")
+    title = "What each latent adds"
+    if _scaled_alone(trained):
+        title += ", in standardised inputs"
+        rows = trained.model.decoder.detach().double().cpu().numpy()
+    else:
+        rows = trained.atoms().numpy()
+    return picture_of_rows(rows, trained.shape, trained.input_names, title)
+
+
+def _scaled_alone(trained: Trained) -> bool:
+    """Whether the samples are rows of standardised columns: units then hide what matters."""
+    kinds = {step["kind"] for step in trained.preprocess.steps}
+    return len(trained.shape) == 1 and kinds == {"standardize"}
 
 
 def reconstructions(trained: Trained, source: Source) -> Image.Image:
