@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from simplecell.errors import SimplecellError, UsageError
+from simplecell.errors import DataError, SimplecellError, UsageError, WriteError
 
 app = typer.Typer(
     name="simplecell",
@@ -36,8 +40,34 @@ Settings = Annotated[
 def print_result(command: str, result: dict[str, Any], as_json: bool, text: str) -> None:
     """The result alone on standard output."""
     if as_json:
-        text = json.dumps({"schema": 1, "command": command, **result}, ensure_ascii=False)
-    print(text)
+        table = {"schema": 1, "command": command, **result}
+        text = json.dumps(table, ensure_ascii=False, allow_nan=False)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    with standard_output():
+        # Not every terminal has a dash, and not every file name is text.
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[None]:
+    """Flush at the end; a full disk behind it is an error, a reader that left is none."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_output()
+    except WriteError:
+        raise
+    except OSError as error:
+        forget_output()
+        raise WriteError(f"could not write standard output: {error.strerror}") from error
+
+
+def forget_output() -> None:
+    """What standard output still holds goes nowhere, so that the exit does not fail on it."""
+    with contextlib.suppress(OSError, ValueError):
+        place = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), place)
 
 
 @app.command()
@@ -70,7 +100,8 @@ def train(
 
     changes = list(settings or [])
     changes += [] if seed is None else [f"train.seed={seed}"]
-    changes += [] if meta is None else [f"data.meta={json.dumps(str(meta))}"]
+    if meta is not None:  # absolute, for `resume` may be said elsewhere
+        changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
     chosen = None if recipe is None else Recipe.load(recipe)
     session = begin(read(data), out, chosen, settings=changes, restart=restart)
     work("train", session, as_json)
@@ -106,7 +137,8 @@ def show(
 
     if what not in FILES:
         raise unknown("picture", what, FILES)
-    print(draw(Run(run), what, out or run / FILES[what], training_data))
+    picture = draw(Run(run), what, out or run / FILES[what], training_data)
+    print_result("show", {}, False, str(picture))
 
 
 @app.command()
@@ -120,7 +152,8 @@ def encode(
     from simplecell.progress import say
     from simplecell.run import Run
 
-    say(*encode_file(Run(run).load(), read(data), out))
+    with standard_output():
+        say(*encode_file(Run(run).load(), read(data), out))
 
 
 @app.command()
@@ -134,7 +167,8 @@ def decode(
     from simplecell.progress import say
     from simplecell.run import Run
 
-    say(*decode_file(Run(run).load(), read(codes), out))
+    with standard_output():
+        say(*decode_file(Run(run).load(), read(codes), out))
 
 
 @app.command()
@@ -143,14 +177,18 @@ def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
     import time
 
     from simplecell.evaluate import evaluate as measure
-    from simplecell.progress import evaluation_table
+    from simplecell.progress import evaluation_table, say, say_skipped
     from simplecell.run import Run
     from simplecell.session import new_data
 
     started = time.perf_counter()
     trained = Run(run).load()
     source = new_data(trained, read(data))
+    say(*source.notes)
+    say_skipped(source.skipped)
     result = {"run": str(run)} | measure(trained.model, trained.preprocess, source).table()
+    if not math.isfinite(result["fvu"]):  # data that never vary, and JSON has no infinity
+        result["fvu"] = None
     result["seconds"] = round(time.perf_counter() - started, 3)
     print_result("evaluate", result, as_json, evaluation_table(result))
 
@@ -169,20 +207,33 @@ def info(
 
 def read(data: str) -> Any:
     """The data argument: a path, or what standard input holds for '-'."""
-    if data != "-":
-        return data
-    from simplecell.data.files import read_bytes_array
+    if data == "-":
+        from simplecell.data.files import read_bytes_array
 
-    return read_bytes_array(sys.stdin.buffer)
+        if sys.stdin is None:
+            raise DataError("standard input is closed; pipe a .npy file into it")
+        return read_bytes_array(sys.stdin.buffer)
+    if not data:
+        raise DataError("the path of the data is empty; give a file, a folder of pictures, or -")
+    try:
+        os.stat(data)
+    except OSError as error:
+        raise DataError(f"'{data}' cannot be read: {error.strerror}") from error
+    return data
 
 
 def work(command: str, session: Any, as_json: bool) -> None:
     """Train a session with progress and clean stops; print its result."""
-    from simplecell.progress import TrainingProgress, figures_table, say, stop_signals
+    from simplecell.progress import (
+        TrainingProgress,
+        figures_table,
+        say,
+        say_skipped,
+        stop_signals,
+    )
 
     say(*session.notes)
-    for skipped in session.info["data"]["skipped"]:
-        say(f"skipped {skipped['file']}: {skipped['reason']}")
+    say_skipped(session.source.skipped)
     if session.done:
         say(f"'{session.run.path}' is finished; --restart begins anew")
         result = session.result()
@@ -191,19 +242,28 @@ def work(command: str, session: Any, as_json: bool) -> None:
     with (
         stop_signals() as stop,
         TrainingProgress(session.recipe.train.steps, session.trainer.n_steps) as bar,
+        contextlib.closing(session.records()) as records,
     ):
-        for record in session.records():
+        for record in records:
             bar.show(record)
             if stop.code:
                 break
     result = session.finish("interrupted" if stop.code else "finished")
     print_result(command, result, as_json, figures_table(result))
     if stop.code:
-        say(
-            f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {session.run.path}"
-        )
+        place = session.run.path
+        say(f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {place}")
         raise typer.Exit(stop.code)
     say(f"next: simplecell show {session.run.path}")
+
+
+def print_version(wanted: bool) -> None:
+    """The version alone, before any command is asked for."""
+    if wanted:
+        from importlib import metadata
+
+        print(metadata.version("simplecell"))
+        raise typer.Exit
 
 
 @app.callback()
@@ -211,14 +271,12 @@ def options(
     trace: Annotated[
         bool, typer.Option("--traceback", help="Show where an error came from.")
     ] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version),
+    ] = False,
 ) -> None:
     """Learn, see and use sparse features of unlabelled data."""
-    if version:
-        from importlib import metadata
-
-        print(metadata.version("simplecell"))
-        raise typer.Exit
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -245,11 +303,12 @@ def report(error: Exception, trace: bool) -> int:
     if isinstance(error, SimplecellError):
         print(f"simplecell: {error}", file=sys.stderr)
         return error.exit_code
-    if isinstance(error, BrokenPipeError):
-        return 0
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's RuntimeError
         print("simplecell: out of memory; use fewer latents or patches", file=sys.stderr)
         return UsageError.exit_code
+    if isinstance(error, OSError) and error.strerror:  # writing has its own sentences
+        print(f"simplecell: {error.filename}: {error.strerror}", file=sys.stderr)
+        return DataError.exit_code
     print(
         f"simplecell: internal error ({type(error).__name__}: {error}); "
         "please report it with the output of --traceback",

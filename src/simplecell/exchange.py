@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from simplecell.data import Source
 from simplecell.data.source import as_source
 from simplecell.errors import DataError, unknown
+from simplecell.progress import say_skipped
 from simplecell.run import Trained
 from simplecell.session import new_data
 from simplecell.storage import replacing
@@ -34,7 +37,8 @@ def encode_file(trained: Trained, data: Any, out: str) -> list[str]:
     names = [f"latent{j}" for j in range(trained.model.n_latents)]
     pieces = (trained.encode(x.astype(np.float32)) for x, _ in source.batches(ROWS))
     write(pieces, source.n_samples, names)
-    said = [*source.notes, *(f"skipped {s.file}: {s.reason}" for s in source.skipped)]
+    say_skipped(source.skipped)
+    said = list(source.notes)
     said.append(f"{source.n_samples} rows of {len(names)} latents: {out}")
     if source.kind == "patches" and out != "-":
         place = Path(out).with_suffix(".rows.csv")
@@ -45,7 +49,7 @@ def encode_file(trained: Trained, data: Any, out: str) -> list[str]:
 
 def decode_file(trained: Trained, codes: Any, out: str) -> list[str]:
     """Write the samples [n, D] that the codes stand for to `out`."""
-    source = as_source(codes, kind="array")
+    source = as_source(codes, kind="array", key=_key(codes))
     if source.n_inputs != trained.model.n_latents:
         raise DataError(
             f"the codes have {source.n_inputs} columns, but this model has "
@@ -55,6 +59,14 @@ def decode_file(trained: Trained, codes: Any, out: str) -> list[str]:
     pieces = (trained.decode(x) for x, _ in source.batches(ROWS))
     writer(out)(pieces, source.n_samples, names)
     return [f"{source.n_samples} rows of {len(names)} inputs: {out}"]
+
+
+def _key(codes: Any) -> str | None:
+    """Where the codes lie in an .npz that `encode` wrote; None in any other file."""
+    if isinstance(codes, str | Path) and Path(codes).suffix.lower() == ".npz":
+        with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile):
+            return "values" if "values.npy" in zipfile.ZipFile(codes).namelist() else None
+    return None
 
 
 def writer(out: str) -> Callable[[Iterator[Array], int, list[str]], None]:
@@ -109,12 +121,9 @@ WRITERS: dict[str, Callable[[Any, Iterator[Array], int, list[str]], None]] = {
 def _write_rows(place: Path, source: Source) -> None:
     with replacing(place) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        table: Any = None
+        table = csv.DictWriter(text, ["row", "file", "top", "left", "scale"], restval=1)
+        table.writeheader()
         for start in range(0, source.n_samples, ROWS):
             for row, record in enumerate(source.about(slice(start, start + ROWS)), start):
-                line = {"row": row, **record}
-                if table is None:
-                    table = csv.DictWriter(text, list(line), extrasaction="ignore", restval="")
-                    table.writeheader()
-                table.writerow(line)
+                table.writerow({"row": row, **record})
         text.detach()

@@ -6,13 +6,14 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from simplecell.data import Skipped
 from simplecell.train import Record
 
 LINE_SECONDS = 5.0
@@ -33,7 +34,8 @@ def stop_signals() -> Iterator[Stop]:
         if stop.code:
             raise KeyboardInterrupt
         stop.code = 128 + number
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
+        with contextlib.suppress(RuntimeError):  # the signal came in the middle of another print
+            print("stopping after this step; once more to stop at once", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -106,6 +108,15 @@ def say(*sentences: str) -> None:
         print(sentence, file=sys.stderr)
 
 
+def say_skipped(skipped: Iterable[Skipped]) -> None:
+    """The files that were not used, named and counted, on standard error."""
+    files = list(skipped)
+    for one in files:
+        say(f"skipped {one.file}: {one.reason}")
+    if files:
+        say(f"{len(files)} file{'s' * (len(files) > 1)} skipped; the rest is used")
+
+
 def figures_table(result: dict[str, Any]) -> str:
     """The result of a training as text: training samples beside held-out ones."""
     held = result.get("held_out") or {}
@@ -128,7 +139,7 @@ def evaluation_table(result: dict[str, Any]) -> str:
     """The figures of `simplecell evaluate` as text."""
     rows = [
         ("samples", f"{result['n_samples']}"),
-        ("fvu", f"{result['fvu']:.4f}   fraction of variance unexplained"),
+        ("fvu", f"{_cell(result['fvu'], '.4f')}   fraction of variance unexplained"),
         ("l0", f"{result['l0']:.3f}   active latents per sample"),
         ("dead", f"{result['dead']:.3f}   fraction of latents active for no sample"),
     ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +20,7 @@ import torch
 from simplecell.data import Source, as_source
 from simplecell.errors import DataError, UsageError, unknown
 from simplecell.model import Autoencoder
-from simplecell.objective import Objective
+from simplecell.objective import TERMS, Objective
 from simplecell.optim import initialise
 from simplecell.preprocess import Preprocess
 from simplecell.train import Trainer, resolve_device
@@ -112,7 +115,8 @@ class Recipe:
             if not isinstance(values, Mapping):
                 raise UsageError(f"recipe: '{name}' must be a table; got {values!r}")
             table = TABLES[name]
-            built[name] = dict(values) if table is dict else _build(name, table, values)
+            build = _build_terms if table is dict else _build
+            built[name] = build(name, table, values)
         recipe = cls(**built)
         if recipe.train.dtype not in DTYPES:
             raise unknown("train.dtype", recipe.train.dtype, DTYPES)
@@ -126,9 +130,13 @@ class Recipe:
         """A named recipe, or a TOML file (anything with a suffix or a slash is a file)."""
         path = Path(name)
         if path.suffix or len(path.parts) > 1:
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise UsageError(f"recipe file '{path}' does not exist; recipes: {_known()}")
-            return cls.from_text(path.read_text(encoding="utf-8"), str(path))
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"recipe file '{path}' cannot be read: {error}") from error
+            return cls.from_text(text, str(path))
         if str(name) not in names():
             raise unknown("recipe", name, names())
         file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
@@ -139,7 +147,7 @@ class Recipe:
         """A recipe from TOML text; `where` names it in errors."""
         try:
             return cls.from_table(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise UsageError(f"recipe '{where}' is not valid TOML: {error}") from error
 
     def table(self) -> dict[str, dict[str, Any]]:
@@ -300,6 +308,7 @@ def _range(source: Source) -> tuple[float, float]:
 
 def _build(name: str, table: type, values: Mapping[str, Any]) -> Any:
     types = get_type_hints(table)
+    built = dict(values)
     for key, value in values.items():
         if key not in types:
             raise unknown(f"key of [{name}]", key, types)
@@ -309,15 +318,55 @@ def _build(name: str, table: type, values: Mapping[str, Any]) -> Any:
         wrong_bool = isinstance(value, bool) and bool not in plain
         if not isinstance(value, wide) or wrong_bool:
             wanted = " or ".join(kind.__name__ for kind in plain if kind is not type(None))
-            raise UsageError(f"recipe: {name}.{key} must be {wanted}; got {value!r}")
-    return table(**values)
+            raise UsageError(f"recipe: {name}.{key} must be {wanted}; got {reprlib.repr(value)}")
+        if value == "":
+            raise UsageError(f"recipe: {name}.{key} is empty; give a value, or leave the key out")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            _check_range(f"{name}.{key}", value)
+            built[key] = float(value) if plain == (float,) else value  # 3 and 3.0 are no change
+    return table(**built)
+
+
+def _build_terms(name: str, table: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    for kind, term in values.items():
+        if kind not in TERMS:
+            raise unknown("term", kind, TERMS)
+        if not isinstance(term, Mapping):
+            raise UsageError(
+                f"recipe: {name}.{kind} must be a table such as {{ weight = 1.0 }}; "
+                f"got {reprlib.repr(term)}"
+            )
+        for key, value in term.items():
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise UsageError(
+                    f"recipe: {name}.{kind}.{key} must be a number; got {reprlib.repr(value)}"
+                )
+            _check_range(f"{name}.{kind}.{key}", value)
+    return {
+        kind: {key: float(value) for key, value in term.items()} for kind, term in values.items()
+    }
+
+
+LEAST = {"train.steps": 1, "train.patience": 0, "train.seed": 0, "optim.tolerance": 0}
+MOST = {"train.seed": 2**63 - 1}
+"""Limits of numbers that nothing else checks; whole numbers end at 2³¹ − 1."""
+
+
+def _check_range(name: str, value: float) -> None:
+    if not (isinstance(value, int) or math.isfinite(value)):
+        raise UsageError(f"recipe: {name} is {value}; a finite number is needed")
+    least, most = LEAST.get(name, -math.inf), MOST.get(name, 2**31 - 1)
+    if value < least or (isinstance(value, int) and value > most):
+        needed = f"at least {least}" if value < least else f"at most {most}"
+        raise UsageError(f"recipe: {name} is {reprlib.repr(value)}; {needed} is needed")
 
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        table = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
+    return table["value"] if len(table) == 1 else text
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

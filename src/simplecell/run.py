@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
+import os
 import platform
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -31,11 +32,14 @@ from torch import Tensor
 
 from simplecell.codes import Codes
 from simplecell.data import Source
-from simplecell.errors import DataError, RunError, UsageError
+from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.model import Autoencoder
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe
 from simplecell.storage import (
+    Lock,
+    is_temporary,
+    misfit,
     read_json,
     sweep_temporaries,
     write_json,
@@ -58,6 +62,48 @@ OURS = (
     "checkpoints",
     ".lock",
 )
+_SPREAD = {"min": float, "mean": float, "max": float}
+_MEASURED = {"cost": float, "fvu": (None, float), "mean_activation": _SPREAD, "n_samples": int}
+_FIGURES = {
+    **_MEASURED,
+    "mean_activation": {**_SPREAD, "target": (None, float)},
+    "n_iter": int,
+    "n_latents": int,
+    "stopped": str,
+    "held_out": (None, _MEASURED),
+}
+INFO = {
+    "status": str,
+    "stopped": (None, str),
+    "seed": int,
+    "n_iter": int,
+    "seconds": float,
+    "software": {"simplecell": str, "torch": str, "threads": int, "device": str},
+    "data": {
+        "path": (None, str),
+        "fingerprint": str,
+        "kind": str,
+        "shape": [int],
+        "input_names": (None, [str]),
+        "columns": (None, {"header": bool, "columns": [{"name": str, "kind": str}]}),
+        "n_samples": int,
+        "n_held_out": int,
+        "skipped": [{"file": str, "reason": str}],
+    },
+    "requested": dict,
+    "figures": (None, _FIGURES),
+}
+"""What run.json must hold, as `storage.misfit` reads it."""
+MOST_THREADS = 4096
+RECORD = {
+    "step": int,
+    "cost": float,
+    "terms": {str: float},
+    "mean_activation": _SPREAD,
+    "held_out_cost": (None, float),
+    "seconds": float,
+}
+"""What a line of log.jsonl must hold; others are left out."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +176,7 @@ class Run:
     @property
     def exists(self) -> bool:
         """Whether a run has begun here."""
-        return (self.path / "run.json").is_file()
+        return os.path.isfile(self.path / "run.json")
 
     def info(self) -> dict[str, Any]:
         """run.json.
@@ -145,17 +191,43 @@ class Run:
             )
         info = read_json(self.path / "run.json")
         found = info.get("format")
-        if not isinstance(found, int) or found < 1:
+        if type(found) is not int or found < 1:
             raise RunError(f"'{self.path}' is damaged: its run.json has no format number")
         if found > FORMAT:
             raise RunError(
                 f"'{self.path}' was written in format {found}, and this simplecell reads up to "
                 f"{FORMAT}; upgrade simplecell to open it"
             )
-        data = info.get("data")
-        if not isinstance(data, dict) or not isinstance(data.get("shape"), list):
-            raise RunError(f"'{self.path}' is damaged: its run.json does not describe the data")
+        wrong = misfit(info, INFO, "its run.json")
+        if wrong:
+            raise RunError(f"'{self.path}' is damaged: {wrong}")
+        if not 1 <= info["software"]["threads"] <= MOST_THREADS:
+            raise RunError(f"'{self.path}' is damaged: its run.json has no number of threads")
         return info
+
+    def requested(self, info: Mapping[str, Any]) -> Recipe:
+        """The recipe as it was asked for, every "auto" still in it."""
+        try:
+            asked, resolved = Recipe.from_table(info["requested"]), self.recipe()
+        except UsageError as error:
+            raise RunError(f"'{self.path}' is damaged: its run.json asks for {error}") from error
+        if (asked.data, asked.optim) != (resolved.data, resolved.optim):
+            raise RunError(f"'{self.path}' is damaged: run.json and recipe.toml do not agree")
+        return asked
+
+    def lock(self) -> Lock:
+        """The right to train here, until it is released.
+
+        Raises:
+            RunError: when another process has it.
+        """
+        try:
+            return Lock(self.path / ".lock")
+        except BlockingIOError:
+            raise RunError(
+                f"another process is training into '{self.path}'; wait for it, stop it, or choose "
+                "another --out"
+            ) from None
 
     def recipe(self) -> Recipe:
         """recipe.toml, as it was resolved."""
@@ -168,17 +240,28 @@ class Run:
     def begin(self, recipe: Recipe, info: Mapping[str, Any], preprocess: Preprocess) -> None:
         """Create the directory with everything that is known before the first step.
 
+        A run that is there already is removed.
+
         Raises:
             RunError: when something else than a run is in the way.
             WriteError: when it cannot be written.
         """
+        self.make()
+        self.clear()
+        try:
+            write_whole(self.path / "recipe.toml", recipe.text().encode())
+            write_whole(self.path / "preprocess.safetensors", tensors_to_bytes(preprocess.state()))
+            write_whole(self.path / "log.jsonl", b"")
+            self.describe(info)
+        except WriteError:
+            self.remove()
+            raise
+
+    def make(self) -> None:
+        """Create the empty directory. Raises RunError and WriteError as `begin` does."""
         self.refuse_strangers()
         with writing(self.path):
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_whole(self.path / "recipe.toml", recipe.text().encode())
-        write_whole(self.path / "preprocess.safetensors", tensors_to_bytes(preprocess.state()))
-        write_whole(self.path / "log.jsonl", b"")
-        self.describe(info)
 
     def begin_again(self, recipe: Recipe, info: Mapping[str, Any]) -> None:
         """Say that training goes on, perhaps to a greater length."""
@@ -187,25 +270,45 @@ class Run:
 
     def refuse_strangers(self) -> None:
         """Raise RunError if files that are not ours lie where the run should go."""
-        if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"'{self.path}' is a file; a run is a directory: choose another --out")
-        if self.path.is_dir() and not self.exists:
-            strange = sorted({entry.name for entry in self.path.iterdir()} - set(OURS))
-            if strange:
-                raise RunError(
-                    f"'{self.path}' holds other files ({', '.join(strange[:3])}); "
-                    "choose an empty or new directory as --out"
-                )
+        with writing(self.path):
+            if not os.path.isdir(self.path):
+                if os.path.lexists(self.path):
+                    raise RunError(
+                        f"'{self.path}' is a file; a run is a directory: choose another --out"
+                    )
+                return
+            found = {path.name for path in self.path.iterdir() if not is_temporary(path)}
+        strange = sorted(found - set(OURS))
+        if strange and not self._is_ours():
+            raise RunError(
+                f"'{self.path}' holds other files ({', '.join(strange[:3])}); "
+                "choose an empty or new directory as --out"
+            )
+
+    def _is_ours(self) -> bool:
+        """Whether the run.json is one of ours and not another program's."""
+        with contextlib.suppress(RunError):
+            return self.exists and "format" in read_json(self.path / "run.json")
+        return False
 
     def clear(self) -> None:
-        """Remove the run's own files, and nothing else."""
-        for name in OURS:
-            path = self.path / name
+        """Remove the run's own files, and nothing else; a lock stays."""
+        for folder in (self.path, self.path / "checkpoints"):
+            sweep_temporaries(folder)
+        for path in self._checkpoints():
             with writing(path):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+                path.unlink()
+        for name in sorted(set(OURS) - {".lock", "checkpoints"}):
+            with writing(self.path / name):
+                (self.path / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the run's own files, and the directory if nothing else is in it."""
+        with contextlib.suppress(WriteError, OSError):
+            self.clear()
+            (self.path / ".lock").unlink(missing_ok=True)
+            (self.path / "checkpoints").rmdir()
+            self.path.rmdir()
 
     def describe(self, info: Mapping[str, Any]) -> None:
         """Write run.json."""
@@ -221,11 +324,11 @@ class Run:
     def records(self) -> list[dict[str, Any]]:
         """The records of log.jsonl; a last line cut short by a crash is left out."""
         records = []
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
             for line in (self.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     records.append(json.loads(line))
-        return [record for record in records if isinstance(record, dict) and "step" in record]
+        return [record for record in records if misfit(record, RECORD) is None]
 
     def cut_log(self, step: int) -> None:
         """Forget records after `step`: they will be made again."""
@@ -281,16 +384,21 @@ class Run:
                 f"'{self.path}' has no weights yet: training stopped before its first checkpoint; "
                 f"go on with: simplecell resume {self.path}"
             )
+        if math.prod(info["data"]["shape"]) != preprocess.n_inputs:
+            raise RunError(
+                f"'{self.path}' is damaged: its run.json has samples of shape "
+                f"{info['data']['shape']}, its preparation {preprocess.n_inputs} inputs"
+            )
         tensors = read_tensors(path)
         wanted = (recipe.model.n_latents, preprocess.n_outputs)
         if "encoder" not in tensors or tuple(tensors["encoder"].shape) != wanted:
             raise RunError(f"'{path}' does not fit recipe.toml: encoder should be {wanted}")
-        model = recipe.build_model(preprocess.n_outputs)
         try:
+            model = recipe.build_model(preprocess.n_outputs)
             model.load_tensors(tensors)
-        except DataError as error:
+        except (DataError, UsageError) as error:
             raise RunError(f"'{path}' is damaged: {error}") from error
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        if not all(_is_finite(tensor) for tensor in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
         return Trained(model, preprocess, recipe, info)
 
@@ -305,6 +413,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_tensors_from(path.read_bytes())
     except (OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
         raise RunError(f"'{path}' cannot be read: {error}") from error
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
 
 
 def about_software(threads: int, device: str) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from simplecell.gradients import Evaluation
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe, suited
 from simplecell.run import Run, Trained, about_data, about_software
+from simplecell.storage import Lock
 from simplecell.train import Prepared, Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
@@ -42,6 +42,7 @@ class Session:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     done: bool = False
+    lock: Lock | None = None
 
     def records(self) -> Iterator[Record]:
         """Train to the recipe's length; log and checkpoint on the way."""
@@ -72,14 +73,33 @@ class Session:
             waiting.clear()
 
     def save(self) -> None:
-        """A checkpoint, unless the weights are no longer finite."""
+        """A checkpoint.
+
+        Raises:
+            DivergedError: when weights or moments are not finite; the checkpoint before stays.
+        """
         self.trainer.check_finite()
-        self.run.checkpoint(self.trainer.model, self.trainer.state_dict())
+        state = self.trainer.state_dict()
+        moments = [tensor for name, tensor in state.items() if name.startswith("optimiser.")]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in moments):
+            raise DivergedError(
+                f"training diverged by step {self.trainer.n_steps}: the gradients are too large "
+                "to be squared; lower the learning rate, or scale the data (preprocess)"
+            )
+        self.run.checkpoint(self.trainer.model, state)
 
     def finish(self, status: str = "finished") -> dict[str, Any]:
-        """Checkpoint, figures on training and held-out samples, run.json; the result table."""
-        self.save()
-        self.info["figures"] = self._figures()
+        """Checkpoint, figures on training and held-out samples, run.json; the result table.
+
+        Raises:
+            DivergedError: when weights or cost are not finite; the last good checkpoint stays.
+        """
+        try:
+            self.save()
+            self.info["figures"] = self._figures(status)
+        except DivergedError:
+            self._close("diverged")
+            raise
         self._close(status)
         return self.result()
 
@@ -101,9 +121,12 @@ class Session:
             "seconds": self.seconds,
         }
         self.run.describe(self.info)
+        if self.lock is not None:
+            self.lock.release()
 
-    def _figures(self) -> dict[str, Any]:
+    def _figures(self, status: str) -> dict[str, Any]:
         cost, figures = self._measure(self.source)
+        self.trainer.check_finite(cost)
         target = self.trainer.objective.target
         table: dict[str, Any] = {
             "cost": float(cost.cost),
@@ -112,13 +135,14 @@ class Session:
             "fvu": _finite(figures.fvu),
             "n_iter": self.trainer.n_steps,
             "n_evaluations": self.trainer.n_evaluations,
-            "stopped": self.trainer.stopped or "steps",
+            "stopped": self.trainer.stopped or ("steps" if status == "finished" else status),
             "n_latents": self.trainer.model.n_latents,
             "n_samples": figures.n_samples,
             "held_out": None,
         }
         if self.held_out is not None:
             cost, figures = self._measure(self.held_out)
+            self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),
                 "fvu": _finite(figures.fvu),
@@ -161,8 +185,10 @@ def new_data(trained: Trained, data: Any) -> Source:
     Raises:
         DataError: when the samples are of another width.
     """
-    recipe = trained.recipe
-    source = recipe.source(data, columns=trained.info["data"]["columns"], sampling="tiles")
+    columns = trained.info["data"]["columns"]
+    # The encoding knows the label column; the records of meta are the training samples'.
+    more = {"columns": columns, "label": None, "meta": None, "sampling": "tiles"}
+    source = trained.recipe.source(data, **more)
     if source.n_inputs != trained.preprocess.n_inputs:
         raise DataError(
             f"the data have {source.n_inputs} inputs per sample, but this run was trained on "
@@ -172,11 +198,22 @@ def new_data(trained: Trained, data: Any) -> Source:
 
 
 def training_data(trained: Trained) -> Source:
-    """The samples that the run was trained on, read again."""
-    path = trained.info["data"].get("path")
+    """The samples that the run was trained on, read again.
+
+    Raises:
+        DataError: when they are gone or no longer the same.
+    """
+    path = trained.info["data"]["path"]
     if path is None:
         raise DataError("this run was trained on data given in memory, which are gone")
-    return split(trained.recipe.source(path), trained.recipe.data.held_out, trained.info["seed"])[0]
+    whole = trained.recipe.source(path, meta=None)
+    source = split(whole, trained.recipe.data.held_out, trained.info["seed"])[0]
+    if source.fingerprint() != trained.info["data"]["fingerprint"]:
+        raise DataError(
+            f"the data at '{path}' have changed since this run was trained on them; "
+            "put them back, or train anew"
+        )
+    return source
 
 
 def begin(
@@ -205,7 +242,7 @@ def begin(
     recipe = recipe.changed(settings)
     if run.exists and not restart:
         return _go_on(run, data, recipe)
-    return _start(run, data, recipe, notes)
+    return _start(run, data, recipe, notes, restart)
 
 
 def resume(out: str | Path, *, steps: int | None = None) -> Session:
@@ -215,9 +252,10 @@ def resume(out: str | Path, *, steps: int | None = None) -> Session:
     path = info["data"].get("path")
     if path is None:
         raise RunError(
-            f"'{out}' was trained on data given in memory; fit again with the same estimator"
+            f"'{out}' was trained on data that it cannot read again (standard input, or an array "
+            "in memory); give them once more: simplecell train DATA --out RUN"
         )
-    recipe = Recipe.from_table(info["requested"])
+    recipe = run.requested(info)
     if steps is not None:
         recipe = recipe.changed([f"train.steps={steps}"])
     return _go_on(run, path, recipe)
@@ -239,7 +277,7 @@ def _open(data: Any, recipe: Recipe) -> tuple[Source, Source | None]:
     return split(whole, recipe.data.held_out, recipe.train.seed)
 
 
-def _start(run: Run, data: Any, requested: Recipe, notes: list[str]) -> Session:
+def _start(run: Run, data: Any, requested: Recipe, notes: list[str], restart: bool) -> Session:
     source, held_out = _open(data, requested)
     for part in (source, held_out):
         for _ in part.batches(65_536) if part is not None else ():
@@ -256,18 +294,29 @@ def _start(run: Run, data: Any, requested: Recipe, notes: list[str]) -> Session:
         "seconds": 0.0,
         "figures": None,
     }
-    if run.exists:
-        run.clear()
-    run.begin(built.recipe, info, built.preprocess)
+    lock = _begin_here(run, built, info, restart)
     notes = [*notes, *source.notes, *built.notes]
-    return Session(run, built.recipe, info, built.trainer, source, held_out, notes)
+    return Session(run, built.recipe, info, built.trainer, source, held_out, notes, lock=lock)
+
+
+def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> Lock:
+    run.make()
+    lock = run.lock()
+    if run.exists and not restart:
+        raise RunError(
+            f"another process has just begun '{run.path}'; say the same again to continue it"
+        )
+    run.begin(built.recipe, info, built.preprocess)
+    return lock
 
 
 def _go_on(run: Run, data: Any, requested: Recipe) -> Session:
-    info = run.info()
-    before = Recipe.from_table(info["requested"])
-    _refuse_changes(run, before, requested)
-    recipe = run.recipe().changed([f"train.steps={requested.train.steps}"])
+    info, lock, steps = run.info(), None, requested.train.steps
+    _refuse_changes(run, run.requested(info), requested)
+    if not _is_done(info, steps):
+        lock = run.lock()
+        info = run.info()  # whoever had the lock may have written it anew
+    recipe = run.recipe().changed([f"train.steps={steps}"])
     source, held_out = _open(data, requested)
     if source.fingerprint() != info["data"]["fingerprint"]:
         raise DataError(
@@ -278,24 +327,39 @@ def _go_on(run: Run, data: Any, requested: Recipe) -> Session:
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # the same bits need the same number
     trainer = recipe.trainer(run.preprocess(recipe))
+    session = Session(run, recipe, info, trainer, source, held_out, lock=lock)
+    session.done = _is_done(info, steps)
+    if session.done:
+        trainer.model.load_tensors(run.load().model.tensors())
+    else:
+        _take_up(session, requested)
+    return session
+
+
+def _is_done(info: Mapping[str, Any], steps: int) -> bool:
+    ended = info["status"] == "finished" and info["figures"] is not None
+    return ended and (info["n_iter"] >= steps or info.get("stopped") in ("converged", "early"))
+
+
+def _take_up(session: Session, requested: Recipe) -> None:
+    """Continue from the last checkpoint, or from the start where there is none."""
+    run, trainer = session.run, session.trainer
     state = run.last_checkpoint()
-    session = Session(run, recipe, info, trainer, source, held_out)
     if state is not None:
         try:
             trainer.load_state_dict(state)
-        except (KeyError, DataError, ValueError) as error:
-            raise RunError(f"the checkpoint of '{run.path}' does not fit: {error}") from error
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(f"the checkpoint of '{run.path}' does not fit: {reason}") from error
+    if trainer.solver == "lbfgs" and trainer.lbfgs.converged:
+        trainer.stopped = "converged"
+    elif trainer.patience and trainer.best.stalled >= trainer.patience:
+        trainer.stopped = "early"
     run.cut_log(trainer.n_steps)
-    with contextlib.suppress(IndexError):
-        session.seconds = float(run.records()[-1]["seconds"])
-    ended = info["status"] == "finished"
-    enough = trainer.n_steps >= recipe.train.steps or info.get("stopped") in ("converged", "early")
-    session.done = ended and enough
-    if not session.done:
-        session.notes.append(f"continuing '{run.path}' after step {trainer.n_steps}")
-        session.info |= {"status": "running", "requested": requested.table()}
-        run.begin_again(recipe, session.info)
-    return session
+    session.seconds = max((record["seconds"] for record in run.records()), default=0.0)
+    session.notes.append(f"continuing '{run.path}' after step {trainer.n_steps}")
+    session.info |= {"status": "running", "requested": requested.table()}
+    run.begin_again(session.recipe, session.info)
 
 
 def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
@@ -312,16 +376,17 @@ def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
 
 def _line(record: Record, seconds: float) -> dict[str, Any]:
     mean = record.mean_activation.double()
-    ends = [float(value) for value in (mean.min(), mean.mean(), mean.max())]
+    ends = [_finite(float(value)) for value in (mean.min(), mean.mean(), mean.max())]
     return {
         "step": record.step,
-        "cost": float(record.cost),
-        "terms": {name: float(value) for name, value in record.terms.items()},
+        "cost": _finite(float(record.cost)),
+        "terms": {name: _finite(float(value)) for name, value in record.terms.items()},
         "mean_activation": dict(zip(("min", "mean", "max"), ends, strict=True)),
-        "held_out_cost": record.held_out_cost,
+        "held_out_cost": None if record.held_out_cost is None else _finite(record.held_out_cost),
         "seconds": round(seconds, 4),
     }
 
 
 def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
     return value if np.isfinite(value) else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import reprlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +14,53 @@ from typing import IO, Any
 
 from simplecell.errors import RunError, WriteError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+
+
+class Lock:
+    """The only lock on a file; `release`, or the end of the process, frees it.
+
+    Does nothing where the system or the file system has no such locks.
+
+    Raises:
+        BlockingIOError: when someone else holds it.
+        WriteError: when the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._handle: int | None = None
+        with writing(path):
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise
+        except OSError:  # some network file systems
+            pass
+
+    def release(self) -> None:
+        """Let others have it; harmless when said twice."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    __del__ = release
+
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn the system's refusals into one sentence about `path`."""
     try:
         yield
+    except WriteError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise WriteError(
@@ -56,15 +99,22 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed process left half-written in `folder`."""
-    for file in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            file.unlink()
+    with contextlib.suppress(OSError):
+        for file in filter(is_temporary, list(folder.iterdir())):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file has a name that only `replacing` gives."""
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, (text + "\n").encode())
+    # Names of files that are no UTF-8 hold lone surrogates; JSON has an escape for each.
+    write_whole(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -74,12 +124,38 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: when it is missing, unreadable or no object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"'{path}' cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise RunError(f"'{path}' does not hold a JSON object")
     return value
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def misfit(value: Any, form: Any, name: str = "it") -> str | None:
+    """Where a value read from JSON is not of `form`, in words; None when it fits.
+
+    A form is a type, None, a tuple of alternatives, `[form]` for a list of such, or a table of
+    forms (other keys are let pass; `{str: form}` is a table of any keys).
+    """
+    if isinstance(form, tuple):
+        found = [misfit(value, one, name) for one in form]
+        return None if None in found else found[-1]
+    if isinstance(form, dict) and isinstance(value, dict):
+        table = dict.fromkeys(value, form[str]) if str in form else form
+        parts = ((value.get(key), one, f"{name}.{key}") for key, one in table.items())
+        return next(filter(None, (misfit(*part) for part in parts)), None)
+    if isinstance(form, list) and isinstance(value, list):
+        return next(filter(None, (misfit(one, form[0], f"{name}[…]") for one in value)), None)
+    if form is float:
+        fits = type(value) in (int, float) and abs(value) < 1e300  # NaN is not
+    else:
+        fits = value is form or (isinstance(form, type) and type(value) is form)
+    return None if fits else f"{name} is {reprlib.repr(value)}"
 
 
 def _flush_folder(folder: Path) -> None:

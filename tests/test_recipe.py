@@ -1,0 +1,224 @@
+"""Recipes: every named one loads, text and objects agree, and what is wrong is named."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from simplecell import recipe as recipes
+from simplecell.data import as_source
+from simplecell.errors import UsageError
+from simplecell.recipe import Recipe
+from simplecell.session import build
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_named_recipe_loads_says_what_it_is_for_and_survives_its_text(name):
+    recipe = Recipe.load(name)
+    assert Recipe.from_text(recipe.text(), name) == recipe
+    assert Recipe.from_table(recipe.table()) == recipe
+    assert recipe.differences(recipe) == []
+    assert len(recipes.headline(name)) > 20
+    assert not recipes.headline(name).startswith("#")
+    small = recipe.changed(["data.n_patches=30", "model.n_latents=3", "train.steps=2"])
+    pictures = np.random.default_rng(0).random((4, 64, 64)).astype(np.float32)
+    rows = np.random.default_rng(0).random((40, 9)).astype(np.float32)
+    source = small.source(pictures if recipe.data.kind == "patches" else rows)
+    built = build(small, source)
+    assert Recipe.from_text(built.recipe.text(), name) == built.recipe  # resolved, too
+    assert built.recipe.resolved(source)[0] == built.recipe
+    assert len(list(built.trainer.run(source, 2))) == 2
+
+
+def test_the_notes_own_numbers():
+    ufldl = Recipe.load("ufldl")
+    assert (ufldl.data.patch, ufldl.model.n_latents, ufldl.data.whiten) == (8, 25, "none")
+    assert ufldl.objective == {
+        "reconstruction": {"weight": 0.5},
+        "kl": {"weight": 3.0, "target": 0.01},
+        "decay": {"weight": 5e-5},
+    }
+    edges = Recipe.load("edges")
+    assert (edges.data.patch, edges.model.n_latents, edges.data.whiten) == (10, 100, "1/f")
+    assert "kl" not in Recipe.load("compress").objective
+    color = Recipe.load("color")
+    assert (color.data.color, color.model.output) == ("color", "linear")
+    assert {name: Recipe.load(name).train.steps for name in recipes.names()} == dict.fromkeys(
+        recipes.names(), 400
+    )
+
+
+def test_settings_are_read_as_toml_writes_values():
+    recipe = Recipe.load("edges").changed(
+        [
+            "model.n_latents=7",
+            "model.activation=tanh",
+            ' model.output = "linear"',
+            "model.tied=true",
+            "data.whiten=1/f",
+            "data.meta=a b=c.csv",
+            "data.label=3",
+            'data.key="3"',
+            "optim.learning_rate=1",
+            "objective.kl.weight=2",
+            "objective.decay={weight=1}",
+            'preprocess.steps=["center", {kind="zca_whiten", epsilon=0.5}]',
+        ]
+    )
+    assert recipe.model == recipes.Model(7, "tanh", "linear", True)
+    assert (recipe.data.whiten, recipe.data.meta, recipe.data.key) == ("1/f", "a b=c.csv", "3")
+    assert recipe.data.label == 3
+    assert recipe.preprocess.steps == ["center", {"kind": "zca_whiten", "epsilon": 0.5}]
+    assert recipe.objective["kl"] == {"weight": 2.0, "target": 0.01}
+    # A whole number where a fraction may stand is that fraction: 3 and 3.0 are the same setting.
+    assert type(recipe.optim.learning_rate) is float
+    assert type(recipe.objective["decay"]["weight"]) is float
+    assert recipe.differences(recipe.changed(["objective.kl.weight=2.0"])) == []
+    # Later settings win, and the recipe itself stays as it was.
+    assert recipe.changed(["train.seed=1", "train.seed=2"]).train.seed == 2
+    assert recipe.train.seed == 0
+
+
+def test_differences_name_the_keys():
+    one = Recipe.load("edges")
+    two = one.changed(["model.n_latents=7", "data.key=x", "objective.kl.target=0.5"])
+    assert one.differences(two) == [
+        'data.key: unset, "x"',
+        "model.n_latents: 100, 7",
+        "objective.kl.target: 0.01, 0.5",
+    ]
+    assert two.differences(one)[0] == 'data.key: "x", unset'
+
+
+UNKNOWN = {
+    "modle.n_latents=1": "unknown recipe table 'modle'; did you mean 'model'?",
+    "model.latents=1": "unknown key of [model] 'latents'; did you mean 'n_latents'?",
+    "objective.kll.weight=1": "unknown term 'kll'; did you mean 'kl'?",
+    "objective.kl.wieght=1": "unknown key of term 'kl' 'wieght'; did you mean 'weight'?",
+    "train.dtype=float16": "unknown train.dtype 'float16'; did you mean",
+    'preprocess.steps=["zca_white"]': "did you mean 'zca_whiten'?",
+    'preprocess.steps=[{kind="range", hihg=1}]': "did you mean 'high'?",
+}
+WRONG = {
+    "train.steps=4.5": "train.steps must be int; got 4.5",
+    "train.steps=2020-01-01": "train.steps must be int",
+    "train.seed=true": "train.seed must be int; got True",
+    "model.tied=1": "model.tied must be bool; got 1",
+    "model.tied=yes": "model.tied must be bool; got 'yes'",
+    "model.activation=3": "model.activation must be str; got 3",
+    "model.n_latents=2.0": "model.n_latents must be int or str",
+    "data.meta=": "data.meta is empty",
+    'model.activation=""': "model.activation is empty",
+    "data.patch=big": "data.patch must be int; got 'big'",
+    "data.header=3": "data.header must be str or bool",
+    "data.held_out=half": "data.held_out must be float; got 'half'",
+    "data.held_out=inf": "data.held_out is inf; a finite number is needed",
+    "optim.tolerance=-1": "optim.tolerance is -1; at least 0 is needed",
+    "train.patience=-1": "train.patience is -1; at least 0 is needed",
+    "train.steps=0": "train.steps is 0; at least 1 is needed",
+    "data.n_patches=99999999999": "data.n_patches is 99999999999; at most 2147483647",
+    "train.seed=9223372036854775808": "train.seed is 9223372036854775808; at most",
+    "preprocess.steps=3": "preprocess.steps must be str or list",
+    "preprocess.steps=center": "steps is a list",
+    "preprocess.steps=[3]": "a step is a name or a table",
+    "objective.kl=3": "objective.kl must be a table such as",
+    "objective.kl.weight=[3]": "objective.kl.weight must be a number",
+    "objective.kl.weight=true": "objective.kl.weight must be a number; got True",
+    "objective.kl.weight=nan": "objective.kl.weight is nan; a finite number is needed",
+    "objective.kl.weight=-1": "weight is -1.0; it must be 0 or more",
+    "objective.kl.target=0": "target is 0.0",
+    "objective.kl.weight.more=3": "'weight' is not a table",
+    "n_latents=3": "not of the form table.key=value",
+    "model.n_latents": "not of the form table.key=value",
+    "": "not of the form table.key=value",
+    "=": "not of the form table.key=value",
+    ".=3": "unknown recipe table ''",
+}
+
+
+@pytest.mark.parametrize("setting", [*UNKNOWN, *WRONG])
+def test_a_wrong_setting_is_named(setting):
+    with pytest.raises(UsageError) as error:
+        Recipe.load("edges").changed([setting])
+    assert (UNKNOWN | WRONG)[setting] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[model", "is not valid TOML"),
+        ("model = 3", "'model' must be a table"),
+        ("[models]", "did you mean 'model'?"),
+        ("[model]\nn_latents = 3\nn_latents = 4", "is not valid TOML"),
+        ("[objective]", "at least one term"),
+        ("[objective]\nkl = {weight = 0}", "at least one term"),
+        ("a = " + "[" * 100_000, "is not valid TOML"),
+        ("[model]\nactivation = " + "[" * 90 + "]" * 90, "must be str"),
+        ("\0", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_text_is_named(text, sentence):
+    with pytest.raises(UsageError) as error:
+        Recipe.from_text(text, "mine.toml")
+    assert sentence in str(error.value)
+
+
+def test_recipes_come_by_name_or_from_a_file(tmp_path):
+    file = tmp_path / "mine ü.toml"
+    file.write_text(Recipe.load("ufldl").changed(["train.seed=9"]).text(), encoding="utf-8")
+    assert Recipe.load(file).train.seed == 9
+    assert Recipe.load(str(file)) == Recipe.load(file)
+    file.write_text("# only a comment", encoding="utf-8")
+    assert Recipe.load(file) == Recipe()
+    file.write_bytes(b"\xff\xfe")
+    for name, sentence in (
+        ("edgse", "did you mean 'edges'?"),
+        ("", "unknown recipe ''"),
+        (tmp_path / "none.toml", "does not exist; recipes: color, "),
+        (tmp_path, "does not exist"),
+        ("x" * 300 + ".toml", "does not exist"),
+        (file, "cannot be read"),
+    ):
+        with pytest.raises(UsageError) as error:
+            Recipe.load(name)
+        assert sentence in str(error.value)
+
+
+def test_auto_is_resolved_from_the_data_and_said():
+    random = np.random.default_rng(0)
+    auto = Recipe().changed(["model.n_latents=auto", "model.output=auto"])
+    sparse = auto.changed(["objective.kl={weight=1, target=0.1}"])
+    narrow = as_source(random.random((20, 6)))
+    wide = as_source(5 * random.standard_normal((20, 7)))
+    resolved, notes = auto.resolved(narrow)
+    assert (resolved.model.n_latents, resolved.model.output) == (3, "sigmoid")
+    assert resolved.preprocess.steps == []
+    assert any("output: sigmoid" in note for note in notes)
+    assert any("latents: 3, for 6 inputs" in note for note in notes)
+    resolved, notes = sparse.resolved(wide)
+    assert (resolved.model.n_latents, resolved.model.output) == (14, "linear")
+    resolved, notes = sparse.changed(["model.output=sigmoid"]).resolved(wide)
+    (step,) = resolved.preprocess.steps
+    assert (step["kind"], step["low"], step["high"]) == ("range", 0.1, 0.9)
+    assert any("mapped to 0.1 … 0.9" in note for note in notes)
+    assert recipes.automatic_steps("tanh", -3, 3)[0] == [
+        {"kind": "range", "low": -0.8, "high": 0.8}
+    ]
+    assert recipes.automatic_steps("tanh", -1, 1) == ([], [])
+    assert recipes.automatic_steps("linear", -9, 9) == ([], [])
+
+
+def test_the_data_choose_the_recipe():
+    assert [recipes.suited(kind)[0] for kind in ("patches", "pictures", "table", "array")] == [
+        "edges",
+        "strokes",
+        "table",
+        "table",
+    ]
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe.load("edges").train = recipes.Train(steps=1)

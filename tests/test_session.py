@@ -1,0 +1,452 @@
+"""Sessions: the same bits however often they are cut off, and nothing done twice or at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from simplecell import session
+from simplecell.cli import run_command_line
+from simplecell.errors import DataError, DivergedError, RunError, UsageError, WriteError
+from simplecell.recipe import Recipe
+from simplecell.run import Run
+from simplecell.session import begin, resume
+
+pytest_plugins = ["children"]
+
+ADAM = ["optim.kind=adam", "optim.batch_size=50", "optim.learning_rate=0.01"]
+WAYS = {
+    "lbfgs": ["train.steps=40"],
+    "adam": [*ADAM, "train.steps=60"],
+    "linear schedule": [*ADAM, "train.steps=60", "optim.schedule=linear"],
+    "lbfgs, early": ["train.steps=200", "train.patience=2", "data.held_out=0.4"],
+    "adam, early": [*ADAM, "optim.learning_rate=0.1", "train.steps=400", "train.patience=3"],
+    "tied, float64": ["train.steps=40", "model.tied=true", "train.dtype=float64"],
+    "converged": ["train.steps=500", "optim.tolerance=1e-3"],
+}
+OFTEN = "from simplecell import session; session.CHECKPOINT_SECONDS = 0.0"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    np.save(folder / "small.npy", random.standard_normal((300, 6)).astype(np.float32))
+    mixed = random.laplace(size=(4000, 12)) @ random.standard_normal((12, 30))
+    np.save(folder / "large.npy", mixed.astype(np.float32))
+    return folder
+
+
+def train(path, out, settings, **more):
+    """Begin or go on, to the end."""
+    one = begin(path, out, settings=settings, **more)
+    for _ in one.records():
+        pass
+    return one.finish()
+
+
+def weights(out):
+    return (Path(out) / "model.safetensors").read_bytes()
+
+
+def story(out):
+    """The log without its clock."""
+    return [{**record, "seconds": 0} for record in Run(out).records()]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_stopped_anywhere_and_said_again_gives_the_same_bits(data, tmp_path, way):
+    settings, path = WAYS[way], data / "small.npy"
+    whole = train(path, tmp_path / "whole", settings)
+    steps = whole["n_iter"]
+    assert steps > 4
+    for stop in (1, steps // 2, steps):
+        out = tmp_path / f"stopped at {stop}"
+        one = begin(path, out, settings=settings)
+        records = one.records()
+        for _ in islice(records, stop):
+            pass
+        one.save()
+        # The process dies here, some steps after the checkpoint.
+        for _ in islice(records, 2):
+            pass
+        del one, records
+        again = train(path, out, settings)
+        assert weights(out) == weights(tmp_path / "whole"), stop
+        assert story(out) == story(tmp_path / "whole"), stop
+        for name in ("cost", "fvu", "n_iter", "stopped", "mean_activation", "held_out"):
+            assert again[name] == whole[name], (stop, name)
+
+
+@pytest.mark.parametrize("way", ["lbfgs", "adam, early"])
+def test_interrupted_keeps_what_it_has_and_resume_ends_with_the_same_bits(data, tmp_path, way):
+    settings, path = WAYS[way], data / "small.npy"
+    train(path, tmp_path / "whole", settings)
+    out = tmp_path / "cut"
+    one = begin(path, out, settings=settings)
+    for record in one.records():
+        if record.step == 3:
+            break
+    result = one.finish("interrupted")
+    assert (result["status"], result["n_iter"]) == ("interrupted", 3)
+    assert result["stopped"] == "interrupted"
+    assert Run(out).load().model.n_latents == 12  # usable as it is
+    one = resume(out)
+    assert f"continuing '{out}' after step 3" in one.notes
+    for _ in one.records():
+        pass
+    assert one.finish()["status"] == "finished"
+    assert weights(out) == weights(tmp_path / "whole")
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(data, tmp_path):
+    path = data / "small.npy"
+    for out, seed in (("a", 3), ("b", 3), ("c", 4)):
+        train(path, tmp_path / out, ["train.steps=10", f"train.seed={seed}"])
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    # The command line, and the numbers without a file, end in the same place.
+    words = ["--set", "train.steps=10", "--seed", "3"]
+    assert run_command_line(["train", str(path), "--out", str(tmp_path / "d"), *words]) == 0
+    train(np.load(path), tmp_path / "e", ["train.steps=10", "train.seed=3"])
+    assert weights(tmp_path / "a") == weights(tmp_path / "d") == weights(tmp_path / "e")
+
+
+def test_a_finished_run_does_no_work(data, tmp_path):
+    path, out = data / "small.npy", tmp_path / "run"
+    first = train(path, out, WAYS["lbfgs"])
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()}
+    one = begin(path, out, settings=WAYS["lbfgs"])
+    assert one.done
+    assert one.result() == first
+    assert resume(out).done
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()} == before
+    # The session holds the trained weights, not fresh ones.
+    assert torch.equal(one.trainer.model.encoder, Run(out).load().model.encoder)
+    for checkpoint in (out / "checkpoints").iterdir():
+        checkpoint.unlink()  # to save space
+    assert resume(out).done
+
+
+def test_a_converged_run_is_finished_even_when_more_steps_are_asked_for(data, tmp_path):
+    result = train(data / "small.npy", tmp_path / "run", WAYS["converged"])
+    assert result["stopped"] == "converged"
+    assert result["n_iter"] < 500
+    assert resume(tmp_path / "run", steps=600).done
+
+
+def test_only_the_length_may_grow(data, tmp_path):
+    path, out = data / "small.npy", tmp_path / "run"
+    train(path, out, ["train.steps=10"])
+    for settings, sentence in (
+        (["train.steps=9"], r"train.steps: 10, 9"),
+        (["train.steps=10", "train.seed=1"], r"train.seed: 0, 1"),
+        (["train.steps=10", "model.n_latents=7"], r'model.n_latents: "auto", 7'),
+        (["train.steps=10", "objective.kl.weight=77"], r", 77.0"),
+        (["train.steps=10", "data.held_out=0.2"], r"data.held_out: 0.1, 0.2"),
+        (["train.steps=20", "optim.tolerance=0.1"], r"optim.tolerance: 1e-09, 0.1"),
+    ):
+        with pytest.raises(UsageError, match="was begun with other settings") as error:
+            begin(path, out, settings=settings)
+        assert sentence in str(error.value)
+    with pytest.raises(UsageError, match="other settings"):
+        begin(path, out, Recipe.load("compress"), settings=["train.steps=10"])
+    with pytest.raises(UsageError, match=r"train\.steps: 10, 5"):
+        resume(out, steps=5)
+    train(path, out, ["train.steps=25"])
+    train(path, tmp_path / "straight", ["train.steps=25"])
+    assert weights(out) == weights(tmp_path / "straight")
+    assert story(out) == story(tmp_path / "straight")
+    linear = [*ADAM, "optim.schedule=linear"]
+    train(path, tmp_path / "linear", [*linear, "train.steps=10"])
+    with pytest.raises(UsageError, match=r"train\.steps: 10, 20"):
+        begin(path, tmp_path / "linear", settings=[*linear, "train.steps=20"])
+
+
+def test_restart_begins_anew(data, tmp_path):
+    path, out = data / "small.npy", tmp_path / "run"
+    train(path, out, ["train.steps=10"])
+    old = weights(out)
+    train(path, out, ["train.steps=12", "train.seed=1"], restart=True)
+    assert weights(out) != old
+    assert Run(out).info()["seed"] == 1
+    assert [record["step"] for record in Run(out).records()] == list(range(1, 13))
+    (out / "run.json").write_text("{ damaged")
+    with pytest.raises(RunError, match="cannot be read"):
+        begin(path, out)
+    train(path, out, ["train.steps=10"], restart=True)
+    assert weights(out) == old
+    # Bad data at a restart leave the old run alone.
+    with pytest.raises(DataError):
+        begin(tmp_path / "nothing.npy", out, restart=True)
+    assert weights(out) == old
+
+
+def test_other_data_are_refused(data, tmp_path):
+    path = tmp_path / "x.npy"
+    x = np.load(data / "small.npy")
+    np.save(path, x)
+    train(path, tmp_path / "run", ["train.steps=5"])
+    x[17, 3] += 1
+    np.save(path, x)
+    for again in (
+        lambda: begin(path, tmp_path / "run", settings=["train.steps=5"]),
+        lambda: begin(path, tmp_path / "run", settings=["train.steps=9"]),
+        lambda: resume(tmp_path / "run", steps=9),
+    ):
+        with pytest.raises(DataError, match="are not those that"):
+            again()
+    path.unlink()
+    with pytest.raises(DataError, match="does not exist"):
+        resume(tmp_path / "run", steps=9)
+    np.save(tmp_path / "moved.npy", np.load(data / "small.npy"))
+    train(tmp_path / "moved.npy", tmp_path / "run", ["train.steps=9"])  # the same, elsewhere
+
+
+def test_data_in_memory_cannot_be_resumed_but_given_again(data, tmp_path):
+    x = np.load(data / "small.npy")
+    train(x, tmp_path / "run", ["train.steps=5"])
+    with pytest.raises(RunError, match="cannot read again"):
+        resume(tmp_path / "run")
+    train(x, tmp_path / "run", ["train.steps=8"])
+    assert Run(tmp_path / "run").info()["n_iter"] == 8
+
+
+def test_nothing_is_written_before_the_data_are_read(data, tmp_path):
+    x = np.load(data / "small.npy")
+    x[299, 5] = np.inf
+    with pytest.raises(DataError, match="sample 299, input 5"):
+        begin(x, tmp_path / "run")
+    with pytest.raises(UsageError):
+        begin(data / "small.npy", tmp_path / "run", settings=["model.activation=step"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_process_at_a_time(data, tmp_path):
+    path, out = data / "small.npy", tmp_path / "run"
+    one = begin(path, out, settings=["train.steps=10"])
+    for again in (
+        lambda: begin(path, out, settings=["train.steps=10"]),
+        lambda: begin(path, out, settings=["train.steps=10"], restart=True),
+        lambda: resume(out),
+    ):
+        with pytest.raises(RunError, match="another process is training into"):
+            again()
+    for _ in one.records():
+        pass
+    one.finish()
+    assert resume(out).done
+
+
+def test_two_that_begin_at_once_do_not_spoil_each_other(data, tmp_path, monkeypatch):
+    """Both have found no run and read their data; the second must not take the first's place."""
+    path, out = data / "small.npy", tmp_path / "run"
+    settings = ["train.steps=5"]
+    real, inside = session.build, []
+
+    def build(*arguments):
+        if not inside:
+            inside.append(1)
+            train(path, out, settings)
+        return real(*arguments)
+
+    monkeypatch.setattr(session, "build", build)
+    with pytest.raises(RunError, match="has just begun"):
+        begin(path, out, settings=settings)
+    assert Run(out).info()["status"] == "finished"
+
+
+def test_a_checkpoint_that_does_not_fit_is_a_sentence(data, tmp_path):
+    from safetensors.torch import save_file
+
+    path, out = data / "small.npy", tmp_path / "run"
+    one = begin(path, out, settings=["train.steps=10"])
+    for record in one.records():
+        if record.step in (3, 5):
+            one.save()
+        if record.step == 6:
+            break
+    del one, record
+    newest = sorted((out / "checkpoints").iterdir())[-1]
+    good = load_file(newest)
+    for name, wrong in (
+        ("flat", torch.zeros(3)),
+        ("n_steps", torch.zeros(2, 2)),
+        ("best", torch.zeros(0)),
+        ("optimiser.counts", torch.zeros(2)),
+        ("optimiser.counts", torch.tensor([99, 0, 0, 0])),
+        ("optimiser.steps", torch.zeros(2, 3)),
+        ("optimiser.steps", None),
+        ("flat", None),
+    ):
+        changed = {key: value for key, value in good.items() if key != name or wrong is not None}
+        save_file(changed if wrong is None else {**changed, name: wrong}, newest)
+        with pytest.raises(RunError, match="does not fit"):
+            resume(out)
+    # One that cannot be read at all gives way to the one before it.
+    newest.write_bytes(newest.read_bytes()[:100])
+    one = resume(out)
+    assert one.trainer.n_steps == 3
+    for _ in one.records():
+        pass
+    one.finish()
+    train(path, tmp_path / "whole", ["train.steps=10"])
+    assert weights(out) == weights(tmp_path / "whole")
+
+
+def test_a_log_cut_short_or_spoilt_does_not_matter(data, tmp_path):
+    path, out = data / "small.npy", tmp_path / "run"
+    one = begin(path, out, settings=["train.steps=10"])
+    for record in one.records():
+        if record.step == 4:
+            break
+    one.finish("interrupted")
+    with open(out / "log.jsonl", "ab") as log:
+        log.write(b'{"step": "x", "cost": []}\n[1]\n{"step": 3}\n{"step": 5, "co')
+    assert len(Run(out).records()) == 4
+    one = resume(out)
+    for _ in one.records():
+        pass
+    one.finish()
+    assert [record["step"] for record in Run(out).records()] == list(range(1, 11))
+    (out / "log.jsonl").write_bytes(b"\xff\xfe")
+    assert Run(out).records() == []
+    assert run_command_line(["show", str(out), "--what", "curve"]) == 3
+    resume(out, steps=12)
+
+
+def test_divergence_found_at_the_end_is_told(data, tmp_path):
+    """The cost leaves the finite numbers between two looks, or after the last step."""
+    one = begin(data / "small.npy", tmp_path / "run", settings=["train.steps=10"])
+    for _ in one.records():
+        pass
+    one.save()
+    with torch.no_grad():
+        one.trainer.flat.mul_(1e30)  # finite, but no cost is
+    with pytest.raises(DivergedError, match="diverged"):
+        one.finish()
+    info = Run(tmp_path / "run").info()
+    assert (info["status"], info["figures"]) == ("diverged", None)
+    one.trainer.flat.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="diverged"):
+        one.save()
+    Run(tmp_path / "run").load()  # the last good weights
+
+
+def test_a_full_disk_while_logging_is_told(data, tmp_path, monkeypatch):
+    one = begin(data / "small.npy", tmp_path / "run", settings=["train.steps=10"])
+
+    def full(lines):
+        raise WriteError("could not write 'log.jsonl': No space left on device")
+
+    monkeypatch.setattr(one.run, "log", full)
+    with pytest.raises(WriteError, match="No space left"):
+        list(one.records())
+
+
+# --- real processes ---
+
+
+def wait_for(condition, child, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it never happened: {child.stderr.read_text()}"
+        time.sleep(0.005)
+
+
+def begun(out):
+    return lambda: any(out.glob("checkpoints/step-*.safetensors"))
+
+
+@pytest.mark.parametrize("way", ["lbfgs", "adam", "early"])
+def test_killed_at_random_moments_and_said_again(children, data, tmp_path, way):
+    """SIGKILL after the first checkpoint, twice, then to the end: the uninterrupted bits."""
+    settings = {
+        "lbfgs": ["optim.tolerance=0", "train.steps=120"],
+        "adam": [*ADAM, "train.steps=400"],
+        "early": [*ADAM, "train.steps=500", "train.patience=4", "optim.batch_size=150"],
+    }[way]
+    words = ["train", data / "large.npy", "--recipe", "table", "--set", "model.n_latents=40"]
+    words += [part for setting in settings for part in ("--set", setting)]
+    code, _, err = children.run(*words, "--out", "whole", cwd=tmp_path)
+    assert code == 0, err
+    random = np.random.default_rng([ord(letter) for letter in way])
+    killed = 0
+    for _ in range(2):
+        child = children.start(*words, "--out", "killed", cwd=tmp_path, before=OFTEN)
+        wait_for(begun(tmp_path / "killed"), child)
+        time.sleep(random.uniform(0, 0.2))
+        child.kill()
+        killed += child.wait()[0] == -signal.SIGKILL
+    assert killed > 0
+    code, _, err = children.run(*words, "--out", "killed", cwd=tmp_path)
+    assert code == 0, err
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert story(tmp_path / "killed") == story(tmp_path / "whole")
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_by_a_signal(children, data, tmp_path, number, code):
+    words = ["train", data / "large.npy", "--set", "model.n_latents=40", "--json"]
+    words += ["--set", "train.steps=120", "--set", "optim.tolerance=0"]
+    child = children.start(*words, "--out", "run", cwd=tmp_path, before=OFTEN)
+    wait_for(begun(tmp_path / "run"), child)
+    child.kill(number)
+    got, out, err = child.wait()
+    assert got == code, err
+    result = json.loads(out)
+    assert result["status"] == "interrupted"
+    assert 0 < result["n_iter"] < 120
+    assert "go on: simplecell resume run" in err
+    assert "Traceback" not in err
+    run = Run(tmp_path / "run")
+    assert run.load().info["n_iter"] == result["n_iter"]
+    assert int(run.last_checkpoint()["n_steps"]) == result["n_iter"]
+    got, _, err = children.run("resume", "run", cwd=tmp_path)
+    assert got == 0, err
+    assert children.run(*words, "--out", "whole", cwd=tmp_path)[0] == 0
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_before_training_leaves_nothing(children, data, tmp_path, number, code):
+    slow = (
+        "import time; from simplecell import session; real = session.build\n"
+        "def build(*rest): open('here', 'w').close(); time.sleep(60); return real(*rest)\n"
+        "session.build = build"
+    )
+    words = ("train", data / "small.npy", "--out", "run")
+    child = children.start(*words, cwd=tmp_path, before=slow)
+    wait_for((tmp_path / "here").exists, child)
+    child.kill(number)
+    got, out, err = child.wait()
+    assert (got, out) == (code, "")
+    assert "Traceback" not in err
+    assert [file.name for file in tmp_path.iterdir()] == ["here"]
+
+
+def test_two_processes_into_one_directory(children, data, tmp_path):
+    words = ["train", data / "large.npy", "--set", "model.n_latents=40"]
+    words += ["--set", "train.steps=20000", "--set", "optim.tolerance=0", "--out", "run"]
+    first = children.start(*words, cwd=tmp_path, before=OFTEN)
+    wait_for(begun(tmp_path / "run"), first)
+    got, _, err = children.run(*words, cwd=tmp_path)
+    assert got == 4
+    assert "another process is training into 'run'" in err
+    assert children.run("resume", "run", cwd=tmp_path)[0] == 4
+    assert children.run("show", "run", cwd=tmp_path)[0] == 0  # looking is always allowed
+    first.kill()
+    assert first.wait()[0] == -signal.SIGKILL
+    assert children.run("info", "run", cwd=tmp_path)[0] == 0
+    again = children.start(*words, cwd=tmp_path)  # the lock died with its process
+    wait_for(lambda: "continuing 'run'" in again.stderr.read_text(), again)
+    again.kill(signal.SIGTERM)
+    assert again.wait()[0] == 143

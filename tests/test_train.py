@@ -1,0 +1,195 @@
+"""The trainer: an iterator of records, exact over chunks, resumable at every step."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from simplecell import train as module
+from simplecell.data import ArraySource
+from simplecell.errors import DataError, DivergedError, UsageError
+from simplecell.measures import average_activation
+from simplecell.model import Autoencoder
+from simplecell.objective import Objective, value
+from simplecell.optim import initialise
+from simplecell.train import Trainer, identity, resolve_device
+
+
+def source_of(n=120, d=6, seed=0):
+    return ArraySource(np.random.default_rng(seed).random((n, d)).astype(np.float32))
+
+
+def trainer_of(d=6, m=5, *, sparsity=1.0, dtype=torch.float32, **how):
+    model = Autoencoder(d, m, dtype=dtype)
+    initialise(model, 0)
+    objective = Objective.classic(weight_decay=1e-4, sparsity_weight=sparsity, target=0.1)
+    return Trainer(model, objective, **how)
+
+
+def test_records_say_what_a_step_did():
+    source, trainer = source_of(), trainer_of()
+    records = list(trainer.run(source, 8))
+    assert [record.step for record in records] == list(range(1, 9))
+    for record in records:
+        assert set(record.terms) == {"reconstruction", "kl", "decay"}
+        total = trainer.objective.cost({k: float(v) for k, v in record.terms.items()})
+        assert float(record.cost) == pytest.approx(total, rel=1e-5)
+        assert record.mean_activation.shape == (5,)
+        assert record.held_out_cost is None
+        assert record.seconds >= 0
+    x = torch.from_numpy(source.read(slice(None)))
+    plain = value(trainer.objective, trainer.model, x, x).item()
+    assert float(records[-1].cost) == pytest.approx(plain, rel=1e-5)
+    costs = [float(record.cost) for record in records]
+    assert costs == sorted(costs, reverse=True)
+    assert list(trainer.run(source, 8)) == []  # done is done
+    assert [record.step for record in trainer.run(source, 10)] == [9, 10]
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_training_in_parts_is_training_at_once(solver):
+    source = source_of()
+    how = {"solver": solver, "batch_size": 30}
+    whole, parts = trainer_of(**how), trainer_of(**how)
+    list(whole.run(source, 20))
+    for steps in (1, 2, 7, 20):
+        list(parts.run(source, steps))
+    assert torch.equal(whole.flat, parts.flat)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.parametrize("stop", [0, 1, 4, 13])
+def test_state_goes_on_with_the_same_bits(solver, stop):
+    source, held = source_of(), source_of(40, seed=1)
+    how = {"solver": solver, "batch_size": 30, "patience": 50, "seed": 3}
+    whole, cut, again = trainer_of(**how), trainer_of(**how), trainer_of(**how)
+    list(whole.run(source, 20, held_out=held))
+    list(islice(cut.run(source, 20, held_out=held), stop))
+    again.load_state_dict({name: t.clone() for name, t in cut.state_dict().items()})
+    assert again.n_steps == stop
+    list(again.run(source, 20, held_out=held))
+    assert torch.equal(whole.flat, again.flat)
+    assert whole.best.cost == again.best.cost
+
+
+def test_breaking_out_leaves_the_model_of_the_last_record():
+    source, trainer = source_of(), trainer_of()
+    for record in trainer.run(source, 50):
+        if record.step == 5:
+            break
+    x = torch.from_numpy(source.read(slice(None)))
+    plain = value(trainer.objective, trainer.model, x, x).item()
+    assert float(record.cost) == pytest.approx(plain, rel=1e-5)
+
+
+def test_chunks_are_the_whole(monkeypatch):
+    """Data that are read again at every evaluation, in pieces, give the same training."""
+    source = ArraySource(np.random.default_rng(0).random((3000, 6)))
+    whole = trainer_of(dtype=torch.float64)
+    list(whole.run(source, 15))
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(module, "CACHE_BYTES", 0)
+    pieces = trainer_of(dtype=torch.float64)
+    list(pieces.run(source, 15))
+    assert len(pieces.chunks) == 3
+    assert torch.allclose(whole.flat, pieces.flat, rtol=1e-9, atol=1e-9)
+
+
+def test_early_stopping_returns_to_the_best():
+    source, held = source_of(12), source_of(40, seed=1)
+    trainer = trainer_of(patience=2, sparsity=0.0)
+    costs = [
+        record.held_out_cost
+        for record in trainer.run(source, 2000, held_out=held)
+        if record.held_out_cost is not None
+    ]
+    assert trainer.stopped == "early"
+    assert trainer.n_steps < 2000
+    assert min(costs[-2:]) >= min(costs)
+    x = torch.from_numpy(held.read(slice(None)))
+    plain = value(trainer.objective, trainer.model, x, x).item()
+    assert min(costs) == pytest.approx(plain, rel=1e-5)
+
+
+def test_without_patience_the_held_out_cost_is_only_told():
+    source, held = source_of(), source_of(40, seed=1)
+    plain, told = trainer_of(), trainer_of()
+    list(plain.run(source, 25))
+    records = list(told.run(source, 25, held_out=held))
+    assert [r.step for r in records if r.held_out_cost is not None] == [10, 20, 25]
+    assert torch.equal(plain.flat, told.flat)
+
+
+def test_adam_goes_through_all_samples_and_down():
+    source, trainer = source_of(), trainer_of(solver="adam", batch_size=40, learning_rate=0.01)
+    records = list(trainer.run(source, 300))
+    assert float(records[-1].cost) < 0.7 * float(records[0].cost)
+    assert trainer.n_evaluations == 300
+
+
+def test_the_running_average_follows_the_codes():
+    """About the last 20/ρ samples: here 200, so a batch of 40 counts for a fifth."""
+    source, trainer = source_of(), trainer_of(solver="adam", batch_size=40)
+    x = torch.from_numpy(source.read(slice(None)))
+    gain = trainer.model.activation.gain
+    first, second = x[:40], x[40:80]
+    trainer.observe(first)
+    means = [average_activation(trainer.model.encode(p)[0], gain).mean for p in (first, second)]
+    assert torch.allclose(trainer.running.mean, means[0])
+    trainer.observe(second)
+    assert torch.allclose(trainer.running.mean, 0.8 * means[0] + 0.2 * means[1], rtol=1e-5)
+    large = trainer_of(solver="adam")
+    large.observe(x)
+    large.observe(x[:1])
+    assert not torch.equal(large.running.mean, trainer.running.mean)
+    without = trainer_of(solver="adam", sparsity=0.0)
+    without.observe(x)
+    assert without.running is None
+
+
+def test_divergence_is_an_error_and_not_a_number():
+    source = ArraySource(1e6 * np.random.default_rng(0).standard_normal((100, 6)))
+    model = Autoencoder(6, 5, activation="identity", output="linear")
+    initialise(model, 0)
+    objective = Objective.classic(weight_decay=0, sparsity_weight=0, target=0.1)
+    trainer = Trainer(model, objective, solver="adam", learning_rate=1e6, batch_size=50)
+    with pytest.raises(DivergedError, match="lower the learning rate"):
+        list(trainer.run(source, 500))
+    assert trainer.n_steps < 100
+
+
+def test_settings_that_do_not_exist_or_fit():
+    for how, sentence in (
+        ({"solver": "lbfg"}, "did you mean 'lbfgs'"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0"),
+        ({"schedule": "cosine"}, "unknown schedule"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            trainer_of(**how)
+    with pytest.raises(UsageError, match="bounded range"):
+        model = Autoencoder(6, 5, activation="relu")
+        Trainer(model, Objective.classic(weight_decay=0, sparsity_weight=1, target=0.1))
+
+
+def test_a_state_of_another_size_is_refused():
+    with pytest.raises(DataError, match="belongs to another recipe"):
+        trainer_of(m=4).load_state_dict(trainer_of().state_dict())
+
+
+def test_devices():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in ("cpu", "cuda")
+    for device in ("nonsense", "cuda:99", ""):
+        with pytest.raises(UsageError, match="cannot be used"):
+            resolve_device(device)
+
+
+def test_no_preparation_changes_nothing():
+    x = torch.rand(3, 4)
+    assert torch.equal(identity(4).apply(x).x, x)
+    assert math.isfinite(float(next(iter(trainer_of().run(source_of(), 1))).cost))
