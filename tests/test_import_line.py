@@ -14,7 +14,7 @@ import simplecell
 LEFT_TO_RIGHT = (
     "errors storage distributed codes measures kernels activations "
     "data affine preprocess model deep objective optim gradients "
-    "train evaluate recipe run session stack sparse_coding convolve "
+    "train evaluate schema recipe trained story run build session stack sparse_coding convolve "
     "viz progress exchange about interop explorer estimators demo reproduce cli"
 )
 LINE = LEFT_TO_RIGHT.split()

@@ -10,7 +10,8 @@ import torch
 
 from simplecell import recipe
 from simplecell.progress import figures_table
-from simplecell.run import Run, about_software
+from simplecell.run import Run
+from simplecell.story import about_software
 from simplecell.train import resolve_device
 
 

@@ -130,9 +130,9 @@ def show(
     ] = None,
 ) -> None:
     """Draw a run: what excites each latent, its atoms, reconstructions, the training curve."""
+    from simplecell.build import training_data
     from simplecell.errors import unknown
     from simplecell.run import Run
-    from simplecell.session import training_data
     from simplecell.viz.portrait import FILES, draw
 
     if what not in FILES:
@@ -176,10 +176,10 @@ def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
     """How well the run reconstructs DATA, and how active its latents are."""
     import time
 
+    from simplecell.build import new_data
     from simplecell.evaluate import evaluate as measure
     from simplecell.progress import evaluation_table, say, say_skipped
     from simplecell.run import Run
-    from simplecell.session import new_data
 
     started = time.perf_counter()
     trained = Run(run).load()
@@ -224,13 +224,7 @@ def read(data: str) -> Any:
 
 def work(command: str, session: Any, as_json: bool) -> None:
     """Train a session with progress and clean stops; print its result."""
-    from simplecell.progress import (
-        TrainingProgress,
-        figures_table,
-        say,
-        say_skipped,
-        stop_signals,
-    )
+    from simplecell.progress import figures_table, follow, say, say_skipped
 
     say(*session.notes)
     say_skipped(session.source.skipped)
@@ -239,21 +233,12 @@ def work(command: str, session: Any, as_json: bool) -> None:
         result = session.result()
         print_result(command, result, as_json, figures_table(result))
         return
-    with (
-        stop_signals() as stop,
-        TrainingProgress(session.recipe.train.steps, session.trainer.n_steps) as bar,
-        contextlib.closing(session.records()) as records,
-    ):
-        for record in records:
-            bar.show(record)
-            if stop.code:
-                break
-    result = session.finish("interrupted" if stop.code else "finished")
+    result, code = follow(session)
     print_result(command, result, as_json, figures_table(result))
-    if stop.code:
+    if code:
         place = session.run.path
         say(f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {place}")
-        raise typer.Exit(stop.code)
+        raise typer.Exit(code)
     say(f"next: simplecell show {session.run.path}")
 
 

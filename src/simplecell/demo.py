@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simplecell.build import build
 from simplecell.data import Source
 from simplecell.measures import edge_coherence, fvu
 from simplecell.model import Autoencoder
 from simplecell.preprocess import Preprocess
-from simplecell.progress import TrainingProgress, say, stop_signals
+from simplecell.progress import follow, say
 from simplecell.recipe import Recipe
-from simplecell.run import Run, Trained
-from simplecell.session import Session, begin, build
+from simplecell.run import Run
+from simplecell.session import Session, begin
 from simplecell.train import to_model
+from simplecell.trained import Trained
 from simplecell.viz.files import save
 from simplecell.viz.portrait import latents
 
@@ -59,14 +61,8 @@ def edges(model: Autoencoder, preprocess: Preprocess, shape: tuple[int, ...]) ->
 
 
 def _trained(session: Session) -> dict[str, Any]:
-    steps = session.recipe.train.steps
-    with stop_signals() as stop, TrainingProgress(steps, session.trainer.n_steps) as bar:
-        for record in session.records():
-            bar.show(record)
-            if stop.code:
-                break
-    result = session.finish("interrupted" if stop.code else "finished")
-    if stop.code:
+    result, code = follow(session)
+    if code:
         raise KeyboardInterrupt
     return result
 

@@ -21,7 +21,7 @@ ROWS = 8192
 
 @dataclass(frozen=True)
 class Figures:
-    """What a pass found. Errors and variance are of the prepared samples, as the model sees them."""
+    """What a pass found; errors and variance are of the samples as the model sees them."""
 
     n_samples: int
     fvu: float

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simplecell.build import new_data
 from simplecell.data import Source
 from simplecell.data.source import as_source
 from simplecell.errors import DataError, unknown
 from simplecell.progress import say_skipped
-from simplecell.run import Trained
-from simplecell.session import new_data
 from simplecell.storage import replacing
+from simplecell.trained import Trained
 
 ROWS = 8192
 Array = NDArray[Any]

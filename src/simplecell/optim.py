@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -264,7 +265,11 @@ class Adam:
         self.learning_rate, self.schedule = learning_rate, SCHEDULES[schedule]
         self.parameter = nn.Parameter(flat)
         self.parameter.grad = grad
-        self.torch = torch.optim.Adam([self.parameter], lr=learning_rate, fused=True)
+
+    @functools.cached_property
+    def torch(self) -> torch.optim.Adam:
+        """torch's own; made when first used, since that imports for two seconds."""
+        return torch.optim.Adam([self.parameter], lr=self.learning_rate, fused=True)
 
     def step(self, progress: float) -> None:
         """Move the parameters along the gradient; `progress` is 0 at the start and 1 at the end."""

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simplecell.data import Skipped
+from simplecell.session import Session
 from simplecell.train import Record
 
 LINE_SECONDS = 5.0
@@ -94,6 +95,20 @@ class TrainingProgress:
             self.console.print(
                 f"step {record.step}/{self.steps}  {words}  {left:.0f} s left", soft_wrap=True
             )
+
+
+def follow(session: Session) -> tuple[dict[str, Any], int]:
+    """Train a session with progress; its result, and 130 or 143 where a signal ended it."""
+    with (
+        stop_signals() as stop,
+        TrainingProgress(session.recipe.train.steps, session.trainer.n_steps) as bar,
+        contextlib.closing(session.records()) as records,
+    ):
+        for record in records:
+            bar.show(record)
+            if stop.code:
+                break
+    return session.finish("interrupted" if stop.code else "finished"), stop.code
 
 
 def _words(record: Record) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import tomli_w
 import torch
@@ -20,71 +18,22 @@ import torch
 from simplecell.data import Source, as_source
 from simplecell.errors import DataError, UsageError, unknown
 from simplecell.model import Autoencoder
-from simplecell.objective import TERMS, Objective
+from simplecell.objective import Objective
 from simplecell.optim import initialise
 from simplecell.preprocess import Preprocess
+from simplecell.schema import (
+    TABLES,
+    Data,
+    Model,
+    Optim,
+    Preparation,
+    Train,
+    build_table,
+    build_terms,
+)
 from simplecell.train import Trainer, resolve_device
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-@dataclass(frozen=True)
-class Data:
-    """Where samples come from; the keywords of `as_source`."""
-
-    kind: str = "auto"
-    key: str | None = None
-    samples: str = "auto"
-    label: str | int | None = None
-    header: str | bool = "auto"
-    meta: str | None = None
-    patch: int | None = None
-    n_patches: int = 10_000
-    whiten: str = "none"
-    cutoff: float = 0.4
-    shrink: str | int = "auto"
-    color: str = "grey"
-    held_out: float = 0.1
-    max_pixels: int = 50_000_000
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """Steps of `Preprocess`, or "auto": the data's range mapped to the output's where needed."""
-
-    steps: str | list[Any] = "auto"
-
-
-@dataclass(frozen=True)
-class Model:
-    """The autoencoder; n_latents "auto" is twice the inputs, or half of them without sparsity."""
-
-    n_latents: int | str = 25
-    activation: str = "sigmoid"
-    output: str = "sigmoid"
-    tied: bool = False
-
-
-@dataclass(frozen=True)
-class Optim:
-    """How the weights move."""
-
-    kind: str = "lbfgs"
-    tolerance: float = 1e-9
-    learning_rate: float = 1e-3
-    schedule: str = "constant"
-    batch_size: int = 1000
-
-
-@dataclass(frozen=True)
-class Train:
-    """How long, from which seed, in which precision; patience 0 never stops early."""
-
-    steps: int = 400
-    seed: int = 0
-    patience: int = 0
-    dtype: str = "float32"
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -115,7 +64,7 @@ class Recipe:
             if not isinstance(values, Mapping):
                 raise UsageError(f"recipe: '{name}' must be a table; got {values!r}")
             table = TABLES[name]
-            build = _build_terms if table is dict else _build
+            build = build_terms if table is dict else build_table
             built[name] = build(name, table, values)
         recipe = cls(**built)
         if recipe.train.dtype not in DTYPES:
@@ -254,16 +203,6 @@ class Recipe:
         )
 
 
-TABLES: dict[str, type] = {
-    "data": Data,
-    "preprocess": Preparation,
-    "model": Model,
-    "objective": dict,
-    "optim": Optim,
-    "train": Train,
-}
-
-
 def names() -> list[str]:
     """The recipes that ship with the package."""
     files = resources.files("simplecell").joinpath("recipes").iterdir()
@@ -304,61 +243,6 @@ def _range(source: Source) -> tuple[float, float]:
     if not ends:
         raise DataError("there are no samples")
     return float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
-
-
-def _build(name: str, table: type, values: Mapping[str, Any]) -> Any:
-    types = get_type_hints(table)
-    built = dict(values)
-    for key, value in values.items():
-        if key not in types:
-            raise unknown(f"key of [{name}]", key, types)
-        allowed = get_args(types[key]) or (types[key],)
-        plain = tuple(getattr(kind, "__origin__", kind) for kind in allowed)
-        wide = (*plain, int) if float in plain else plain
-        wrong_bool = isinstance(value, bool) and bool not in plain
-        if not isinstance(value, wide) or wrong_bool:
-            wanted = " or ".join(kind.__name__ for kind in plain if kind is not type(None))
-            raise UsageError(f"recipe: {name}.{key} must be {wanted}; got {reprlib.repr(value)}")
-        if value == "":
-            raise UsageError(f"recipe: {name}.{key} is empty; give a value, or leave the key out")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            _check_range(f"{name}.{key}", value)
-            built[key] = float(value) if plain == (float,) else value  # 3 and 3.0 are no change
-    return table(**built)
-
-
-def _build_terms(name: str, table: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    for kind, term in values.items():
-        if kind not in TERMS:
-            raise unknown("term", kind, TERMS)
-        if not isinstance(term, Mapping):
-            raise UsageError(
-                f"recipe: {name}.{kind} must be a table such as {{ weight = 1.0 }}; "
-                f"got {reprlib.repr(term)}"
-            )
-        for key, value in term.items():
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                raise UsageError(
-                    f"recipe: {name}.{kind}.{key} must be a number; got {reprlib.repr(value)}"
-                )
-            _check_range(f"{name}.{kind}.{key}", value)
-    return {
-        kind: {key: float(value) for key, value in term.items()} for kind, term in values.items()
-    }
-
-
-LEAST = {"train.steps": 1, "train.patience": 0, "train.seed": 0, "optim.tolerance": 0}
-MOST = {"train.seed": 2**63 - 1}
-"""Limits of numbers that nothing else checks; whole numbers end at 2³¹ − 1."""
-
-
-def _check_range(name: str, value: float) -> None:
-    if not (isinstance(value, int) or math.isfinite(value)):
-        raise UsageError(f"recipe: {name} is {value}; a finite number is needed")
-    least, most = LEAST.get(name, -math.inf), MOST.get(name, 2**31 - 1)
-    if value < least or (isinstance(value, int) and value > most):
-        needed = f"at least {least}" if value < least else f"at most {most}"
-        raise UsageError(f"recipe: {name} is {reprlib.repr(value)}; {needed} is needed")
 
 
 def _value(text: str) -> Any:

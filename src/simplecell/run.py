@@ -11,27 +11,17 @@ checkpoints/             everything that resuming needs
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import math
 import os
-import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load as load_tensors_from
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from simplecell.codes import Codes
-from simplecell.data import Source
 from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.model import Autoencoder
 from simplecell.preprocess import Preprocess
@@ -41,14 +31,15 @@ from simplecell.storage import (
     is_temporary,
     misfit,
     read_json,
+    read_tensors,
     sweep_temporaries,
     write_json,
     write_whole,
     writing,
 )
-from simplecell.train import to_model
+from simplecell.story import FORMAT, INFO, MOST_THREADS, RECORD
+from simplecell.trained import Trained
 
-FORMAT = 1
 OURS = (
     "recipe.toml",
     "run.json",
@@ -62,109 +53,6 @@ OURS = (
     "checkpoints",
     ".lock",
 )
-_SPREAD = {"min": float, "mean": float, "max": float}
-_MEASURED = {"cost": float, "fvu": (None, float), "mean_activation": _SPREAD, "n_samples": int}
-_FIGURES = {
-    **_MEASURED,
-    "mean_activation": {**_SPREAD, "target": (None, float)},
-    "n_iter": int,
-    "n_latents": int,
-    "stopped": str,
-    "held_out": (None, _MEASURED),
-}
-INFO = {
-    "status": str,
-    "stopped": (None, str),
-    "seed": int,
-    "n_iter": int,
-    "seconds": float,
-    "software": {"simplecell": str, "torch": str, "threads": int, "device": str},
-    "data": {
-        "path": (None, str),
-        "fingerprint": str,
-        "kind": str,
-        "shape": [int],
-        "input_names": (None, [str]),
-        "columns": (None, {"header": bool, "columns": [{"name": str, "kind": str}]}),
-        "n_samples": int,
-        "n_held_out": int,
-        "skipped": [{"file": str, "reason": str}],
-    },
-    "requested": dict,
-    "figures": (None, _FIGURES),
-}
-"""What run.json must hold, as `storage.misfit` reads it."""
-MOST_THREADS = 4096
-RECORD = {
-    "step": int,
-    "cost": float,
-    "terms": {str: float},
-    "mean_activation": _SPREAD,
-    "held_out_cost": (None, float),
-    "seconds": float,
-}
-"""What a line of log.jsonl must hold; others are left out."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A model with its preparation and its story, as a run keeps it."""
-
-    model: Autoencoder
-    preprocess: Preprocess
-    recipe: Recipe
-    info: dict[str, Any]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """How one sample is laid out: (D,), (h, w) or (h, w, 3)."""
-        return tuple(self.info["data"]["shape"])
-
-    @property
-    def input_names(self) -> list[str] | None:
-        """Names of the input columns, if they have any."""
-        return self.info["data"].get("input_names")
-
-    def model_in(self, dtype: torch.dtype) -> Autoencoder:
-        """The model in another precision, for float64 answers to float64 questions."""
-        if dtype == self.model.bias.dtype:
-            return self.model
-        return copy.deepcopy(self.model).to(dtype)
-
-    @torch.no_grad()
-    def encode(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Codes [B, M] of raw rows [B, D], in the precision of x."""
-        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
-        return model.encode(to_model(x, self.preprocess, model.bias))[1].dense.cpu().numpy()
-
-    @torch.no_grad()
-    def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """Rows [B, D] in input units, of codes [B, M]; what a sample carried itself (DC) is 0."""
-        model = self.model_in(torch.float64 if codes.dtype == np.float64 else torch.float32)
-        if codes.ndim != 2 or codes.shape[1] != model.n_latents:
-            raise DataError(
-                f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
-                "latents: one row a sample, one column a latent is needed"
-            )
-        recon = model.decode(Codes(torch.tensor(codes).to(model.bias)))
-        return self.preprocess.invert(recon).cpu().numpy()
-
-    @torch.no_grad()
-    def reconstruct(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Prepared rows [B, D'] and their reconstructions."""
-        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
-        prepared = to_model(x, self.preprocess, model.bias)
-        return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
-
-    @torch.no_grad()
-    def latents(self) -> Tensor:
-        """What excites each latent most, in input units [M, D] (up to length)."""
-        return self.preprocess.pixels(self.model.encoder.detach().double().cpu())
-
-    @torch.no_grad()
-    def atoms(self) -> Tensor:
-        """What each latent adds to a reconstruction, in input units [M, D]."""
-        return self.preprocess.atoms(self.model.decoder.detach().double().cpu())
 
 
 class Run:
@@ -403,47 +291,5 @@ class Run:
         return Trained(model, preprocess, recipe, info)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A safetensors file.
-
-    Raises:
-        RunError: when it is missing or damaged.
-    """
-    try:
-        return load_tensors_from(path.read_bytes())
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise RunError(f"'{path}' cannot be read: {error}") from error
-
-
 def _is_finite(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
-
-
-def about_software(threads: int, device: str) -> dict[str, Any]:
-    """Versions and settings that the bits of a result depend on."""
-    return {
-        "simplecell": metadata.version("simplecell"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": metadata.version("numpy"),
-        "threads": threads,
-        "device": device,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
-
-
-def about_data(data: Any, source: Source, held_out: Source | None) -> dict[str, Any]:
-    """What a run remembers of its data; `data` is a path where it has one."""
-    path = str(Path(data).resolve()) if isinstance(data, str | Path) and str(data) != "-" else None
-    return {
-        "path": path,
-        "fingerprint": source.fingerprint(),
-        "kind": source.kind,
-        "shape": [int(side) for side in source.shape],
-        "input_names": source.input_names,
-        "columns": source.columns,
-        "n_samples": source.n_samples,
-        "n_held_out": 0 if held_out is None else held_out.n_samples,
-        "notes": list(source.notes),
-        "skipped": [{"file": s.file, "reason": s.reason} for s in source.skipped],
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from simplecell.data import Source, split
+from simplecell.build import Built, build, open_data
+from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError, RunError, UsageError
 from simplecell.evaluate import Figures, evaluate, spread
 from simplecell.gradients import Evaluation
-from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe, suited
-from simplecell.run import Run, Trained, about_data, about_software
+from simplecell.run import Run
 from simplecell.storage import Lock
+from simplecell.story import about_data, about_software
 from simplecell.train import Prepared, Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
@@ -44,7 +45,7 @@ class Session:
     done: bool = False
     lock: Lock | None = None
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Generator[Record]:
         """Train to the recipe's length; log and checkpoint on the way."""
         steps = self.recipe.train.steps
         stride = 1 if self.recipe.optim.kind == "lbfgs" else max(1, steps // MAX_LOGGED)
@@ -157,65 +158,6 @@ class Session:
         return cost, evaluate(model, preprocess, source)
 
 
-@dataclass(frozen=True)
-class Built:
-    """A recipe with nothing left to choose, and what it makes of a source."""
-
-    recipe: Recipe
-    preprocess: Preprocess
-    trainer: Trainer
-    notes: list[str]
-
-
-def build(requested: Recipe, source: Source) -> Built:
-    """Resolve the recipe on the data, fit the preparation, initialise model and trainer."""
-    recipe, notes = requested.resolved(source)
-    steps = recipe.preprocess.steps
-    assert not isinstance(steps, str)
-    preprocess = Preprocess(steps).fit(
-        lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
-    )
-    notes += preprocess.report()
-    return Built(recipe, preprocess, recipe.trainer(preprocess), notes)
-
-
-def new_data(trained: Trained, data: Any) -> Source:
-    """Other data as this run's own were read: the same columns, a grid of patches of pictures.
-
-    Raises:
-        DataError: when the samples are of another width.
-    """
-    columns = trained.info["data"]["columns"]
-    # The encoding knows the label column; the records of meta are the training samples'.
-    more = {"columns": columns, "label": None, "meta": None, "sampling": "tiles"}
-    source = trained.recipe.source(data, **more)
-    if source.n_inputs != trained.preprocess.n_inputs:
-        raise DataError(
-            f"the data have {source.n_inputs} inputs per sample, but this run was trained on "
-            f"{trained.preprocess.n_inputs}; give data of the same kind"
-        )
-    return source
-
-
-def training_data(trained: Trained) -> Source:
-    """The samples that the run was trained on, read again.
-
-    Raises:
-        DataError: when they are gone or no longer the same.
-    """
-    path = trained.info["data"]["path"]
-    if path is None:
-        raise DataError("this run was trained on data given in memory, which are gone")
-    whole = trained.recipe.source(path, meta=None)
-    source = split(whole, trained.recipe.data.held_out, trained.info["seed"])[0]
-    if source.fingerprint() != trained.info["data"]["fingerprint"]:
-        raise DataError(
-            f"the data at '{path}' have changed since this run was trained on them; "
-            "put them back, or train anew"
-        )
-    return source
-
-
 def begin(
     data: Any,
     out: str | Path,
@@ -272,13 +214,8 @@ def _is_path(data: Any) -> bool:
     return isinstance(data, str | Path)
 
 
-def _open(data: Any, recipe: Recipe) -> tuple[Source, Source | None]:
-    whole = recipe.source(data)
-    return split(whole, recipe.data.held_out, recipe.train.seed)
-
-
 def _start(run: Run, data: Any, requested: Recipe, notes: list[str], restart: bool) -> Session:
-    source, held_out = _open(data, requested)
+    source, held_out = open_data(data, requested)
     for part in (source, held_out):
         for _ in part.batches(65_536) if part is not None else ():
             pass  # reading checks: the whole of the data is good, or nothing is written
@@ -317,7 +254,7 @@ def _go_on(run: Run, data: Any, requested: Recipe) -> Session:
         lock = run.lock()
         info = run.info()  # whoever had the lock may have written it anew
     recipe = run.recipe().changed([f"train.steps={steps}"])
-    source, held_out = _open(data, requested)
+    source, held_out = open_data(data, requested)
     if source.fingerprint() != info["data"]["fingerprint"]:
         raise DataError(
             f"the data at '{data}' are not those that '{run.path}' was trained on; "
@@ -351,10 +288,6 @@ def _take_up(session: Session, requested: Recipe) -> None:
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"the checkpoint of '{run.path}' does not fit: {reason}") from error
-    if trainer.solver == "lbfgs" and trainer.lbfgs.converged:
-        trainer.stopped = "converged"
-    elif trainer.patience and trainer.best.stalled >= trainer.patience:
-        trainer.stopped = "early"
     run.cut_log(trainer.n_steps)
     session.seconds = max((record["seconds"] for record in run.records()), default=0.0)
     session.notes.append(f"continuing '{run.path}' after step {trainer.n_steps}")
@@ -365,7 +298,8 @@ def _take_up(session: Session, requested: Recipe) -> None:
 def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
     changed = before.differences(now)
     longer = now.train.steps >= before.train.steps
-    if longer and before.optim.schedule == "constant":
+    # A falling rate ends at the last step, and patience puts the best weights back.
+    if longer and before.optim.schedule == "constant" and not before.train.patience:
         changed = [line for line in changed if not line.startswith("train.steps:")]
     if changed:
         raise UsageError(

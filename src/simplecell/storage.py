@@ -10,9 +10,14 @@ import reprlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+import safetensors
 
 from simplecell.errors import RunError, WriteError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 try:
     import fcntl
@@ -115,6 +120,20 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     # Names of files that are no UTF-8 hold lone surrogates; JSON has an escape for each.
     write_whole(path, (text + "\n").encode(errors="backslashreplace"))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A safetensors file.
+
+    Raises:
+        RunError: when it is missing or damaged.
+    """
+    from safetensors.torch import load  # not at the top: pictures are saved without torch
+
+    try:
+        return load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise RunError(f"'{path}' cannot be read: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -147,6 +147,7 @@ class Trainer:
         self.stopped: str | None = None
         self.lbfgs = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
         self.adam = Adam(self.flat, self.grad, learning_rate=learning_rate, schedule=schedule)
+        self.optimiser = self.lbfgs if solver == "lbfgs" else self.adam
 
     @property
     def n_evaluations(self) -> int:
@@ -249,8 +250,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the rest of the training depends on, as tensors."""
-        optimiser = self.lbfgs if self.solver == "lbfgs" else self.adam
-        state = {f"optimiser.{name}": value for name, value in optimiser.state_dict().items()}
+        state = {f"optimiser.{name}": value for name, value in self.optimiser.state_dict().items()}
         state["flat"] = self.flat.clone()
         state["n_steps"] = torch.tensor(self.n_steps)
         state["best"] = torch.tensor([self.best.cost, self.best.stalled], dtype=torch.float64)
@@ -279,4 +279,8 @@ class Trainer:
             self.running = LogMean(*state["running"].to(self.flat))
         prefix = "optimiser."
         optimiser = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        (self.lbfgs if self.solver == "lbfgs" else self.adam).load_state_dict(optimiser)
+        self.optimiser.load_state_dict(optimiser)
+        if self.optimiser is self.lbfgs and self.lbfgs.converged:
+            self.stopped = "converged"
+        elif self.patience and self.best.stalled >= self.patience:
+            self.stopped = "early"

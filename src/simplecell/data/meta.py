@@ -25,6 +25,8 @@ def read_meta(path: Path) -> Meta:
     """
     if not path.exists():
         raise DataError(f"{path} does not exist")
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; meta is read from .{', .'.join(KINDS)}")
     kind = suffix_of(path)
     with naming(path.name):
         if kind in ("csv", "tsv"):

@@ -12,7 +12,8 @@ from PIL import Image
 
 from simplecell.data import Source
 from simplecell.errors import DataError, UsageError, unknown
-from simplecell.run import Run, Trained
+from simplecell.run import Run
+from simplecell.trained import Trained
 from simplecell.viz.files import save, save_figure
 from simplecell.viz.grid import most_tiles, tiles
 from simplecell.viz.plots import curve

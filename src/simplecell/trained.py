@@ -1,0 +1,80 @@
+"""A trained model with its preparation and its story: arrays in, arrays out."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simplecell.codes import Codes
+from simplecell.errors import DataError
+from simplecell.model import Autoencoder
+from simplecell.preprocess import Preprocess
+from simplecell.recipe import Recipe
+from simplecell.train import to_model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its preparation and its story, as a run keeps it."""
+
+    model: Autoencoder
+    preprocess: Preprocess
+    recipe: Recipe
+    info: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How one sample is laid out: (D,), (h, w) or (h, w, 3)."""
+        return tuple(self.info["data"]["shape"])
+
+    @property
+    def input_names(self) -> list[str] | None:
+        """Names of the input columns, if they have any."""
+        return self.info["data"].get("input_names")
+
+    def model_in(self, dtype: torch.dtype) -> Autoencoder:
+        """The model in another precision, for float64 answers to float64 questions."""
+        if dtype == self.model.bias.dtype:
+            return self.model
+        return copy.deepcopy(self.model).to(dtype)
+
+    @torch.no_grad()
+    def encode(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Codes [B, M] of raw rows [B, D], in the precision of x."""
+        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        return model.encode(to_model(x, self.preprocess, model.bias))[1].dense.cpu().numpy()
+
+    @torch.no_grad()
+    def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Rows [B, D] in input units, of codes [B, M]; what a sample carried itself (DC) is 0."""
+        model = self.model_in(torch.float64 if codes.dtype == np.float64 else torch.float32)
+        if codes.ndim != 2 or codes.shape[1] != model.n_latents:
+            raise DataError(
+                f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
+                "latents: one row a sample, one column a latent is needed"
+            )
+        recon = model.decode(Codes(torch.tensor(codes).to(model.bias)))
+        return self.preprocess.invert(recon).cpu().numpy()
+
+    @torch.no_grad()
+    def reconstruct(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Prepared rows [B, D'] and their reconstructions."""
+        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        prepared = to_model(x, self.preprocess, model.bias)
+        return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
+
+    @torch.no_grad()
+    def latents(self) -> Tensor:
+        """What excites each latent most, in input units [M, D] (up to length)."""
+        return self.preprocess.pixels(self.model.encoder.detach().double().cpu())
+
+    @torch.no_grad()
+    def atoms(self) -> Tensor:
+        """What each latent adds to a reconstruction, in input units [M, D]."""
+        return self.preprocess.atoms(self.model.decoder.detach().double().cpu())
