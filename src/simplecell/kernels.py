@@ -102,7 +102,7 @@ class Classic:
             average, columns = self._average(x, code_sum, average)
             push = self._push(average, columns)
         weight = 2 * self.reconstruction
-        back = self._buffer("back", x, len(self.bias))
+        back = self._buffer("back", x, self.bias.shape[0])
         if push is None:
             torch.mm(error, self.decoder.T, out=back).mul_(weight)
         else:
@@ -118,9 +118,9 @@ class Classic:
         return squared, code_sum, average
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        code = self._buffer("code", x, len(self.bias))
+        code = self._buffer("code", x, self.bias.shape[0])
         FORWARD[self.activation](torch.addmm(self.bias, x, self.encoder.T, out=code))
-        recon = self._buffer("recon", x, len(self.offset))
+        recon = self._buffer("recon", x, self.offset.shape[0])
         FORWARD[self.output](torch.addmm(self.offset, code, self.decoder, out=recon))
         return code, recon
 
@@ -130,7 +130,7 @@ class Classic:
         """ρ̂, of these samples unless given, and the latents where logarithms must be used."""
         if given is not None:
             return given, _extreme(given.mean)
-        mean = ((code_sum / len(x) - self.low) / self.width).clamp_(0, 1)
+        mean = ((code_sum / x.shape[0] - self.low) / self.width).clamp_(0, 1)
         average = LogMean(mean.log(), torch.log1p(-mean))
         columns = _extreme(mean)
         if columns is not None:
@@ -160,14 +160,14 @@ class Classic:
         return torch.addmm(self.bias[columns], x, self.encoder[columns].T)
 
     def _ones(self, x: Tensor) -> Tensor:
-        if "ones" not in self._buffers or len(self._buffers["ones"]) < len(x):
-            self._buffers["ones"] = x.new_ones(len(x))
-        return self._buffers["ones"][: len(x)]
+        if "ones" not in self._buffers or self._buffers["ones"].shape[0] < x.shape[0]:
+            self._buffers["ones"] = x.new_ones(x.shape[0])
+        return self._buffers["ones"][: x.shape[0]]
 
     def _buffer(self, name: str, x: Tensor, columns: int) -> Tensor:
-        if name not in self._buffers or len(self._buffers[name]) < len(x):
-            self._buffers[name] = x.new_empty(len(x), columns)
-        return self._buffers[name][: len(x)]
+        if name not in self._buffers or self._buffers[name].shape[0] < x.shape[0]:
+            self._buffers[name] = x.new_empty(x.shape[0], columns)
+        return self._buffers[name][: x.shape[0]]
 
 
 def _squared(error: Tensor) -> Tensor:
