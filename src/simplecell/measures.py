@@ -5,6 +5,7 @@ Shapes: B samples, D inputs, M latents. Nothing here changes its arguments.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,9 @@ def squared_weights(*matrices: Tensor) -> Tensor:
 
     Biases are not decayed. Source: UFLDL, Backpropagation algorithm. Exact.
     """
-    return torch.stack([matrix.square().sum() for matrix in matrices]).sum()
+    return sum(
+        (torch.dot(m.reshape(-1), m.reshape(-1)) for m in matrices), matrices[0].new_zeros(())
+    )
 
 
 def average_activation(pre: Tensor, gain: float) -> LogMean:
@@ -83,15 +86,15 @@ def kl_sparsity(target: ArrayLike, average: LogMean) -> Tensor:
 
     Source: UFLDL, Autoencoders and sparsity. Exact.
     """
-    rho = np.asarray(target, float)
+    rho: Any = target if isinstance(target, float) else torch.as_tensor(np.asarray(target, float))
     entropy = _plogp(rho) + _plogp(1 - rho)
-    given: Any = torch.as_tensor(rho) if rho.ndim else float(rho)
-    constant: Any = torch.as_tensor(entropy) if rho.ndim else float(entropy)
-    return constant - given * average.log_mean - (1 - given) * average.log_complement
+    return entropy - rho * average.log_mean - (1 - rho) * average.log_complement
 
 
-def _plogp(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    return p * np.log(np.where(p > 0, p, 1.0))
+def _plogp(p: Any) -> Any:
+    if isinstance(p, float):  # an order of magnitude faster than an array of one number
+        return p * math.log(p) if p else 0.0
+    return torch.xlogy(p, p)
 
 
 def kl_bernoulli(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:

@@ -147,14 +147,14 @@ class LBFGS(Generic[Evaluated]):
         direction = -grad
         alphas = []
         for pair in reversed(self.pairs):
-            alpha = float(pair.step @ direction) / pair.curvature
+            alpha = torch.dot(pair.step, direction).item() / pair.curvature
             direction.add_(pair.change, alpha=-alpha)
             alphas.append(alpha)
         if self.pairs:
             newest = self.pairs[-1]
             direction.mul_(newest.curvature / float(newest.change @ newest.change))
         for pair, alpha in zip(self.pairs, reversed(alphas), strict=True):
-            beta = float(pair.change @ direction) / pair.curvature
+            beta = torch.dot(pair.change, direction).item() / pair.curvature
             direction.add_(pair.step, alpha=alpha - beta)
         return direction
 
