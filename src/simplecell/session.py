@@ -207,7 +207,10 @@ def _default(data: Any, settings: Sequence[str]) -> tuple[Recipe, list[str]]:
     plain = Recipe().changed([s for s in settings if s.startswith("data.")])
     source = plain.source(data, n_patches=2) if _is_path(data) else plain.source(data)
     name, reason = suited(source.kind)
-    return Recipe.load(name), [f"recipe: {name} ({reason}); choose another with --recipe"]
+    notes = [f"recipe: {name} ({reason}); choose another with --recipe"]
+    if name == "edges" and source.read(slice(0, 2)).min() < 0:
+        notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
+    return Recipe.load(name), notes
 
 
 def _is_path(data: Any) -> bool:
