@@ -104,7 +104,7 @@ def _text(result: dict[str, Any], out: Path) -> str:
     held, mean = result["held_out"], result["mean_activation"]
     n = result["n_latents"]
     rows = [
-        ("fvu, held-out patches", f"{held['fvu']:.3f}"),
+        ("unexplained variance (fvu)", f"{held['fvu']:.3f}  on held-out patches"),
         (f"  PCA with {n} components", f"{result['fvu_pca']:.3f}"),
         ("  the mean patch", f"{result['fvu_mean']:.3f}"),
         ("average activation", f"{mean['min']:.4f} – {mean['max']:.4f}"),
@@ -122,9 +122,12 @@ def _text(result: dict[str, Any], out: Path) -> str:
             if result["edges"] == n
             else f"what the {n} latents detect: {result['picture']}",
             "",
+            "PCA uses all its components for every patch, this code one latent in a hundred:",
+            "it is no compressor, judge it by what its latents detect.",
+            "",
             "next, with photographs of your own:",
             "  simplecell train PICTURES --out run",
             "  simplecell show run",
-            f"  simplecell show {out} --what reconstructions",
+            f"  simplecell show {out} --what curve",
         ]
     )

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -49,7 +49,15 @@ def stop_signals() -> Iterator[Stop]:
 class TrainingProgress:
     """Cost, its parts, mean activation, rate and time left of a training."""
 
-    def __init__(self, steps: int, done: int = 0, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        steps: int,
+        done: int = 0,
+        *,
+        weights: Mapping[str, float] | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self.weights = weights or {}
         self.steps, self.first, self.started = steps, done, time.perf_counter()
         self.last = self.started
         self.console = Console(stderr=True, highlight=False)
@@ -87,7 +95,7 @@ class TrainingProgress:
             return
         self.last = now
         rate = (record.step - self.first) / (now - self.started)
-        words = f"{_words(record)}  {rate:.3g} steps/s"
+        words = f"{_words(record, self.weights)}  {rate:.3g} steps/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=record.step, words=words)
         else:
@@ -101,7 +109,11 @@ def follow(session: Session) -> tuple[dict[str, Any], int]:
     """Train a session with progress; its result, and 130 or 143 where a signal ended it."""
     with (
         stop_signals() as stop,
-        TrainingProgress(session.recipe.train.steps, session.trainer.n_steps) as bar,
+        TrainingProgress(
+            session.recipe.train.steps,
+            session.trainer.n_steps,
+            weights={name: term["weight"] for name, term in session.recipe.objective.items()},
+        ) as bar,
         contextlib.closing(session.records()) as records,
     ):
         for record in records:
@@ -111,8 +123,11 @@ def follow(session: Session) -> tuple[dict[str, Any], int]:
     return session.finish("interrupted" if stop.code else "finished"), stop.code
 
 
-def _words(record: Record) -> str:
-    terms = "  ".join(f"{name} {float(value):.4g}" for name, value in record.terms.items())
+def _words(record: Record, weights: Mapping[str, float]) -> str:
+    terms = "  ".join(
+        f"{name} {weights.get(name, 1.0) * float(value):.4g}"
+        for name, value in record.terms.items()
+    )
     mean = float(record.mean_activation.mean())
     return f"cost {float(record.cost):.5g}  {terms}  mean activation {mean:.4f}"
 
@@ -155,8 +170,11 @@ def evaluation_table(result: dict[str, Any]) -> str:
     rows = [
         ("samples", f"{result['n_samples']}"),
         ("fvu", f"{_cell(result['fvu'], '.4f')}   fraction of variance unexplained"),
-        ("l0", f"{result['l0']:.3f}   active latents per sample"),
-        ("dead", f"{result['dead']:.3f}   fraction of latents active for no sample"),
+        (
+            "l0",
+            f"{result['l0']:.3f}   active latents per sample (code above mid-range)",
+        ),
+        ("dead", f"{result['dead']:.3f}   fraction of latents never that active"),
     ]
     for name in ("density", "mean_activation"):
         ends = result[name]

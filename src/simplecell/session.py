@@ -234,6 +234,11 @@ def _start(run: Run, data: Any, requested: Recipe, notes: list[str], restart: bo
         "seconds": 0.0,
         "figures": None,
     }
+    if source.kind == "table" and requested.data.label is None:
+        notes.append(
+            f"no label column is named: all {source.n_inputs} inputs are learned from "
+            "(--set data.label=NAME keeps a column out)"
+        )
     lock = _begin_here(run, built, info, restart)
     notes = [*notes, *source.notes, *built.notes]
     return Session(run, built.recipe, info, built.trainer, source, held_out, notes, lock=lock)

@@ -27,10 +27,11 @@ from simplecell.run import Run
 from simplecell.story import about_data, about_software
 from simplecell.train import Trainer, resolve_device, to_model
 from simplecell.trained import Trained
-from simplecell.viz.portrait import FILES, picture_of_rows
+from simplecell.viz.portrait import picture
 
 DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
 ROWS = 8192
+USELESS = 0.99  # fvu from which a code says next to nothing of its samples
 
 
 class AutoencoderCoat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -134,16 +135,13 @@ class AutoencoderCoat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if what not in ("latents", "atoms"):
             raise UsageError(f"plot draws 'latents' or 'atoms', not {what!r}")
         trained = self._trained
-        rows = (trained.latents() if what == "latents" else trained.atoms()).numpy()
-        names = getattr(self, "feature_names_in_", None)
-        layout = shape or self._shape(trained, names)
-        if math.prod(layout) != rows.shape[1]:
+        layout = shape or self._shape(trained, getattr(self, "feature_names_in_", None))
+        if math.prod(layout) != trained.preprocess.n_inputs:
             raise UsageError(
                 f"shape {layout} needs {math.prod(layout)} inputs a sample; "
-                f"there are {rows.shape[1]}"
+                f"there are {trained.preprocess.n_inputs}"
             )
-        title = FILES[what].removesuffix(".png")
-        return picture_of_rows(rows, layout, None if names is None else list(names), title)
+        return picture(trained, what, layout)
 
     @property
     def _n_features_out(self) -> int:
@@ -218,7 +216,12 @@ class AutoencoderCoat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self._take(Trained(model, built.preprocess, recipe, info))
         self.fvu_ = figures.fvu
         self.mean_activation_ = figures.mean_activation
-        self.notes_ = built.notes
+        self.notes_ = list(built.notes)
+        if figures.fvu > USELESS:
+            self.notes_.append(
+                f"{figures.fvu:.1%} of the variance is unexplained: for tables and embeddings try "
+                "preprocess=['standardize'], output='linear' and a larger target"
+            )
 
     def _take(self, trained: Trained) -> None:
         """The public fitted attributes of a trained model."""

@@ -40,30 +40,24 @@ def picture_of_rows(
 
 def latents(trained: Trained) -> Image.Image:
     """The input of unit length that excites each latent most. Source: UFLDL, Visualizing. Exact."""
-    title = "What excites each latent"
-    if _scaled_alone(trained):
-        title += ", per standardised input"
-        rows = trained.model.encoder.detach().double().cpu().numpy()
-    else:
-        rows = trained.latents().numpy()
-    return picture_of_rows(rows, trained.shape, trained.input_names, title)
+    return picture(trained, "latents")
 
 
 def atoms(trained: Trained) -> Image.Image:
     """What each latent adds to a reconstruction, in input units."""
-    title = "What each latent adds"
-    if _scaled_alone(trained):
-        title += ", in standardised inputs"
-        rows = trained.model.decoder.detach().double().cpu().numpy()
-    else:
-        rows = trained.atoms().numpy()
-    return picture_of_rows(rows, trained.shape, trained.input_names, title)
+    return picture(trained, "atoms")
 
 
-def _scaled_alone(trained: Trained) -> bool:
-    """Whether the samples are rows of standardised columns: units then hide what matters."""
+def picture(trained: Trained, what: str, shape: tuple[int, ...] | None = None) -> Image.Image:
+    """The picture of "latents" or "atoms"; `shape` says how a sample is laid out otherwise."""
+    shape, model = shape or trained.shape, trained.model
+    title = "What excites each latent" if what == "latents" else "What each latent adds"
+    rows = trained.latents() if what == "latents" else trained.atoms()
     kinds = {step["kind"] for step in trained.preprocess.steps}
-    return len(trained.shape) == 1 and kinds == {"standardize"}
+    if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
+        title += ", in standardised inputs"
+        rows = (model.encoder if what == "latents" else model.decoder).detach().double().cpu()
+    return picture_of_rows(rows.numpy(), shape, trained.input_names, title)
 
 
 def reconstructions(trained: Trained, source: Source) -> Image.Image:
