@@ -69,7 +69,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise WriteError(
-            f"could not write '{path}': {reason}; free some space or choose another place"
+            f"could not write '{path}': {reason}; look at the place, its permissions and the free space"
         ) from error
 
 
