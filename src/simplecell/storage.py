@@ -69,7 +69,8 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise WriteError(
-            f"could not write '{path}': {reason}; look at the place, its permissions and the free space"
+            f"could not write '{path}': {reason}; "
+            "look at the place, its permissions and the free space"
         ) from error
 
 
