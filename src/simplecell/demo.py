@@ -122,7 +122,7 @@ def _text(result: dict[str, Any], out: Path) -> str:
             if result["edges"] == n
             else f"what the {n} latents detect: {result['picture']}",
             "",
-            "PCA uses all its components for every patch, this code one latent in a hundred:",
+            f"PCA uses all its components for every patch, this code {mean['target']:.0%} of them:",
             "it is no compressor, judge it by what its latents detect.",
             "",
             "next, with photographs of your own:",

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from simplecell.build import Built, build, open_data
@@ -19,7 +18,7 @@ from simplecell.gradients import Evaluation
 from simplecell.recipe import Recipe, suited
 from simplecell.run import Run
 from simplecell.storage import Lock
-from simplecell.story import about_data, about_software
+from simplecell.story import about_data, about_software, finite, line_of
 from simplecell.train import Prepared, Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
@@ -56,7 +55,7 @@ class Session:
                 now = time.perf_counter()
                 self.seconds = now - started
                 if record.step % stride == 0 or record.held_out_cost is not None:
-                    waiting.append(_line(record, self.seconds))
+                    waiting.append(line_of(record, self.seconds))
                 yield record
                 # A checkpoint may take a tenth of the time at most.
                 if now - last > max(CHECKPOINT_SECONDS, 10 * spent):
@@ -133,7 +132,7 @@ class Session:
             "cost": float(cost.cost),
             "terms": {name: float(value) for name, value in cost.terms.items()},
             "mean_activation": {**spread(figures.mean_activation), "target": target},
-            "fvu": _finite(figures.fvu),
+            "fvu": finite(figures.fvu),
             "n_iter": self.trainer.n_steps,
             "n_evaluations": self.trainer.n_evaluations,
             "stopped": self.trainer.stopped or ("steps" if status == "finished" else status),
@@ -146,7 +145,7 @@ class Session:
             self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),
-                "fvu": _finite(figures.fvu),
+                "fvu": finite(figures.fvu),
                 "mean_activation": spread(figures.mean_activation),
                 "n_samples": figures.n_samples,
             }
@@ -314,21 +313,3 @@ def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
             f"'{run.path}' was begun with other settings ({'; '.join(changed)}: then, now); "
             "say them as before, choose another --out, or begin anew with --restart"
         )
-
-
-def _line(record: Record, seconds: float) -> dict[str, Any]:
-    mean = record.mean_activation.double()
-    ends = [_finite(float(value)) for value in (mean.min(), mean.mean(), mean.max())]
-    return {
-        "step": record.step,
-        "cost": _finite(float(record.cost)),
-        "terms": {name: _finite(float(value)) for name, value in record.terms.items()},
-        "mean_activation": dict(zip(("min", "mean", "max"), ends, strict=True)),
-        "held_out_cost": None if record.held_out_cost is None else _finite(record.held_out_cost),
-        "seconds": round(seconds, 4),
-    }
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
-    return value if np.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from simplecell.data import Source
+from simplecell.train import Record
 
 FORMAT = 1
 _SPREAD = {"min": float, "mean": float, "max": float}
@@ -84,3 +86,22 @@ def about_data(data: Any, source: Source, held_out: Source | None) -> dict[str, 
         "notes": list(source.notes),
         "skipped": [{"file": s.file, "reason": s.reason} for s in source.skipped],
     }
+
+
+def line_of(record: Record, seconds: float) -> dict[str, Any]:
+    """A record as a line of log.jsonl; `seconds` since the training began."""
+    mean = record.mean_activation.double()
+    ends = [finite(float(value)) for value in (mean.min(), mean.mean(), mean.max())]
+    return {
+        "step": record.step,
+        "cost": finite(float(record.cost)),
+        "terms": {name: finite(float(value)) for name, value in record.terms.items()},
+        "mean_activation": dict(zip(("min", "mean", "max"), ends, strict=True)),
+        "held_out_cost": None if record.held_out_cost is None else finite(record.held_out_cost),
+        "seconds": round(seconds, 4),
+    }
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None

@@ -106,7 +106,7 @@ class Gallery:
             return []
         return [
             f"{len(self.halved)} JPEG photographs were averaged to half size before the 1/f "
-            "whitening, which would amplify the noise of their compression (shrink='none' keeps "
+            "whitening, which would amplify the noise of their compression (data.shrink=none keeps "
             "the full size)"
         ]
 
