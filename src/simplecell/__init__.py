@@ -12,6 +12,10 @@ from typing import Any
 _WHERE = {
     "SparseAutoencoder": "estimators",
     "CompressionAutoencoder": "estimators",
+    "DenoisingAutoencoder": "estimators",
+    "VariationalAutoencoder": "estimators",
+    "StackedAutoencoder": "estimators",
+    "StackedClassifier": "estimators",
     "Whitening": "estimators",
     "PatchScaling": "estimators",
     "load": "estimators",

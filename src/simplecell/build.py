@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from simplecell.data import Source, split
 from simplecell.errors import DataError
@@ -34,7 +35,16 @@ def build(requested: Recipe, source: Source) -> Built:
         lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
     )
     notes += preprocess.report()
-    return Built(recipe, preprocess, recipe.trainer(preprocess), notes)
+    center = mean(source, preprocess) if recipe.model.center else None
+    return Built(recipe, preprocess, recipe.trainer(preprocess, center), notes)
+
+
+def mean(source: Source, preprocess: Preprocess) -> Tensor:
+    """The mean of the prepared samples, [D'], float64."""
+    total = torch.zeros(preprocess.n_outputs, dtype=torch.float64)
+    for x, _ in source.batches(8192):
+        total += preprocess.apply(torch.from_numpy(x)).x.double().sum(0)
+    return total / source.n_samples
 
 
 def new_data(trained: Trained, data: Any) -> Source:

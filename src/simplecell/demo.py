@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from simplecell.build import build
 from simplecell.data import Source
 from simplecell.measures import edge_coherence, fvu
-from simplecell.model import Autoencoder
+from simplecell.model import Model
 from simplecell.preprocess import Preprocess
 from simplecell.progress import follow, say
 from simplecell.recipe import Recipe
@@ -54,9 +54,9 @@ def demo(out: Path) -> tuple[dict[str, Any], str]:
     return result, _text(result, out)
 
 
-def edges(model: Autoencoder, preprocess: Preprocess, shape: tuple[int, ...]) -> int:
+def edges(model: Model, preprocess: Preprocess, shape: tuple[int, ...]) -> int:
     """How many latents detect an edge (count)."""
-    excites = preprocess.pixels(model.encoder.detach().double().cpu()).numpy()
+    excites = preprocess.pixels(model.directions().double().cpu()).numpy()
     return int((edge_coherence(excites, shape) >= EDGE).sum())
 
 

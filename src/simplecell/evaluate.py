@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.measures import fvu
-from simplecell.model import Autoencoder
+from simplecell.model import Model
 from simplecell.preprocess import Preprocess
 from simplecell.train import to_model
 
@@ -86,7 +86,7 @@ class Deviation:
 
 
 @torch.no_grad()
-def evaluate(model: Autoencoder, preprocess: Preprocess, source: Source) -> Figures:
+def evaluate(model: Model, preprocess: Preprocess, source: Source) -> Figures:
     """Figures of a model on a source, in one pass and bounded memory."""
     low, high = model.activation.bounds or (0.0, 1.0)
     middle = None if model.activation.bounds is None else (low + high) / 2
@@ -94,7 +94,7 @@ def evaluate(model: Autoencoder, preprocess: Preprocess, source: Source) -> Figu
     codes = torch.zeros(model.n_latents, dtype=torch.float64)
     active = torch.zeros(model.n_latents, dtype=torch.float64)
     for raw, _ in source.batches(ROWS):
-        x = to_model(raw, preprocess, model.bias)
+        x = to_model(raw, preprocess, model.like)
         output = model(x)
         code = output.code.dense
         errors += float((output.recon - x).double().square().sum())

@@ -19,8 +19,8 @@ from simplecell.measures import (
     merge_means,
     squared_weights,
 )
-from simplecell.model import Autoencoder
-from simplecell.objective import KL, Look, Objective, decayed
+from simplecell.model import Autoencoder, Model
+from simplecell.objective import KL, Look, Objective
 from simplecell.optim import flatten
 
 
@@ -47,7 +47,7 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def average_over(model: Autoencoder, chunks: Chunks) -> LogMean:
+def average_over(model: Model, chunks: Chunks) -> LogMean:
     """ρ̂ of every latent over all samples: the first of the two passes of the exact method.
 
     Source: UFLDL, Autoencoders and sparsity ("scan twice"). Exact.
@@ -63,8 +63,10 @@ def average_over(model: Autoencoder, chunks: Chunks) -> LogMean:
     return average
 
 
-def fused(model: Autoencoder, objective: Objective) -> kernels.Classic | None:
+def fused(model: Model, objective: Objective) -> kernels.Classic | None:
     """The kernel for this model and objective, or None: autograd must do."""
+    if not isinstance(model, Autoencoder):
+        return None
     kinds = {term.kind for term in objective.active}
     output, activation = model.output, model.activation
     if (
@@ -72,6 +74,7 @@ def fused(model: Autoencoder, objective: Objective) -> kernels.Classic | None:
         or activation.kind not in kernels.FORWARD
         or output not in kernels.FORWARD
         or model.pre_bias
+        or model.centred
     ):
         return None
     low, high = activation.bounds or (0.0, 1.0)
@@ -102,17 +105,25 @@ class Gradient:
         UsageError: when a term has no meaning for the model.
     """
 
-    def __init__(self, model: Autoencoder, objective: Objective, *, fast: bool = True) -> None:
+    def __init__(self, model: Model, objective: Objective, *, fast: bool = True) -> None:
         objective.check(model)
         self.model, self.objective = model, objective
         self.kernel = fused(model, objective) if fast else None
 
-    def __call__(self, chunks: Chunks, average: LogMean | None = None) -> Evaluation:
-        """Cost and gradient; `average` replaces the samples' own ρ̂ (a running one)."""
+    def __call__(
+        self,
+        chunks: Chunks,
+        average: LogMean | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Evaluation:
+        """Cost and gradient; `average` replaces the samples' own ρ̂ (a running one).
+
+        The generator is for activations that draw noise.
+        """
         if average is None and self.objective.of_mean and len(chunks) > 1:
             average = average_over(self.model, chunks)
         if self.kernel is None:
-            return self._by_autograd(chunks, average)
+            return self._by_autograd(chunks, average, generator)
         return self._by_kernel(self.kernel, chunks, average)
 
     def _by_kernel(
@@ -138,7 +149,7 @@ class Gradient:
     def _of_parameters(self, kind: str, average: LogMean | None) -> Tensor:
         """Terms that need no samples: decay, and KL once ρ̂ is known."""
         if kind == "decay":
-            return squared_weights(*decayed(self.model)).double()
+            return squared_weights(*self.model.matrices()).double()
         kl = self.objective.find("kl")
         assert isinstance(kl, KL)
         assert average is not None
@@ -152,18 +163,27 @@ class Gradient:
             average = average_over(self.model, chunks)
         return self._plain(chunks, average, backward=False)
 
-    def _by_autograd(self, chunks: Chunks, average: LogMean | None) -> Evaluation:
+    def _by_autograd(
+        self, chunks: Chunks, average: LogMean | None, generator: torch.Generator | None
+    ) -> Evaluation:
         for parameter in self.model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad.zero_()
-        return self._plain(chunks, average, backward=True)
+        return self._plain(chunks, average, backward=True, generator=generator)
 
-    def _plain(self, chunks: Chunks, average: LogMean | None, *, backward: bool) -> Evaluation:
+    def _plain(
+        self,
+        chunks: Chunks,
+        average: LogMean | None,
+        *,
+        backward: bool,
+        generator: torch.Generator | None = None,
+    ) -> Evaluation:
         totals: dict[str, Tensor] = {}
         codes: Tensor | float = 0.0
         for x, target in chunks:
-            output = self.model(x, training=backward)
+            output = self.model(x, training=backward, generator=generator)
             share = len(x) / chunks.n_samples
             look = Look(x, target, output, self.model, average, share)
             loss: Tensor | float = 0.0
@@ -182,7 +202,7 @@ class Gradient:
         return Evaluation(self.objective.cost(totals), totals, mean)
 
 
-def _mapped(model: Autoencoder, code: Tensor) -> Tensor:
+def _mapped(model: Model, code: Tensor) -> Tensor:
     low, high = model.activation.bounds or (0.0, 1.0)
     return (code - low) / (high - low)
 
@@ -251,7 +271,7 @@ def check_gradient(
 
 
 def cost_function(
-    model: Autoencoder, objective: Objective, x: Tensor, *, fast: bool = True
+    model: Model, objective: Objective, x: Tensor, *, fast: bool = True
 ) -> tuple[CostFunction, NDArray[np.float64]]:
     """The objective over x [B, D] as a function of all parameters, and their present values.
 

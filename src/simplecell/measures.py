@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import log_softmax, logsigmoid, softplus
 
 
 class LogMean(NamedTuple):
@@ -47,6 +47,31 @@ def squared_weights(*matrices: Tensor) -> Tensor:
     return sum(
         (torch.dot(m.reshape(-1), m.reshape(-1)) for m in matrices), matrices[0].new_zeros(())
     )
+
+
+def cross_entropy(raw: Tensor, target: Tensor) -> Tensor:
+    """`−(1/B) Σ_i Σ_d t log σ(raw) + (1 − t) log(1 − σ(raw))`: sum over inputs, *nats*.
+
+    From logits: `softplus(raw) − t · raw`, whose gradient `σ(raw) − t` never vanishes by rounding.
+    Source: Hinton & Salakhutdinov 2006. Exact.
+    """
+    return (softplus(raw) - target * raw).sum(1).mean()
+
+
+def softmax_entropy(raw: Tensor, target: Tensor) -> Tensor:
+    """`−(1/B) Σ_i Σ_j t_ij log softmax(raw_i)_j`, *nats*; t is one-hot or a distribution.
+
+    Source: UFLDL, Softmax regression. Exact.
+    """
+    return -(target * log_softmax(raw, dim=1)).sum(1).mean()
+
+
+def kl_gaussian(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """`KL(N(μ, σ²) ‖ N(0, I)) = −½ Σ_j (1 + log σ² − μ² − σ²)`, mean over samples, *nats*.
+
+    Source: Kingma & Welling 2013, appendix B. Exact.
+    """
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(1).mean()
 
 
 def average_activation(pre: Tensor, gain: float) -> LogMean:

@@ -1,13 +1,14 @@
-"""The autoencoder: one hidden layer, rows of both matrices belong to latents."""
+"""What a trainer moves: a model encodes samples and decodes codes; the autoencoder is the first."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from simplecell.activations import OUTPUTS, activation
+from simplecell.activations import OUTPUTS, Activation, activation
 from simplecell.codes import Codes
 from simplecell.errors import DataError, UsageError, unknown
 
@@ -18,9 +19,205 @@ class Output(NamedTuple):
     pre: Tensor
     code: Codes
     recon: Tensor
+    raw: Tensor
+    """The reconstruction before the output function, [B, D]: what likelihoods are made of."""
 
 
-class Autoencoder(nn.Module):
+class Model(nn.Module):
+    """Encodes samples [B, D] to codes [B, M], and decodes codes; a subclass says how.
+
+    Objective, gradient, trainer and evaluation use what stands here and nothing else.
+    """
+
+    activation: Activation
+    """Of the code."""
+    output: str
+    """The name of `finish`, the function on what `decode_raw` gives."""
+
+    @property
+    def n_inputs(self) -> int:
+        """D."""
+        raise NotImplementedError
+
+    @property
+    def n_latents(self) -> int:
+        """M."""
+        raise NotImplementedError
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the model's precision, on its device."""
+        return next(self.parameters()).detach()
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """What is initialised, from the input to the code."""
+        return ()
+
+    def encode(
+        self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Codes]:
+        """(pre, code) of x [B, D]; the generator is for activations that draw noise."""
+        raise NotImplementedError
+
+    def decode_raw(self, code: Codes) -> Tensor:
+        """The reconstruction [B, D] of a code, before the output function."""
+        raise NotImplementedError
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """The output function, on what `decode_raw` gives."""
+        return OUTPUTS[self.output](raw)
+
+    def decode(self, code: Codes) -> Tensor:
+        """The reconstruction [B, D] of a code."""
+        return self.finish(self.decode_raw(code))
+
+    def forward(
+        self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
+    ) -> Output:
+        """(pre, code, recon, raw) of x [B, D]; changes nothing."""
+        pre, code = self.encode(x, training=training, generator=generator)
+        raw = self.decode_raw(code)
+        return Output(pre, code, self.finish(raw), raw)
+
+    def matrices(self) -> list[Tensor]:
+        """The parameters that weight decay acts on: matrices, never biases."""
+        return [p for p in self.parameters() if p.ndim > 1]
+
+    def directions(self) -> Tensor:
+        """The input of unit length that excites each latent most, [M, D] (up to length)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def atoms(self) -> Tensor:
+        """What a code of 1 for each latent alone adds before the output function, [M, D]."""
+        ones = torch.eye(self.n_latents, dtype=self.like.dtype, device=self.like.device)
+        return self.decode_raw(Codes(ones)) - self.decode_raw(Codes(torch.zeros_like(ones[:1])))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Everything that was learned, by the names that files use."""
+        return self.state_dict()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights as files take them: without history, on the CPU, contiguous."""
+        return {name: w.detach().cpu().contiguous() for name, w in self.weights().items()}
+
+    def check_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise DataError unless every weight is among them, in its shape."""
+        for name, mine in self.weights().items():
+            theirs = tensors.get(name)
+            if theirs is None or theirs.shape != mine.shape:
+                found = "missing" if theirs is None else f"of shape {tuple(theirs.shape)}"
+                raise DataError(f"weights: '{name}' is {found}; needed {tuple(mine.shape)}")
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over weights that `tensors` gave.
+
+        Raises:
+            DataError: if one is missing or has another shape.
+        """
+        self.check_tensors(tensors)
+        for name in self.weights():
+            self._take(name, tensors[name])
+
+    def _take(self, name: str, tensor: Tensor) -> None:
+        self.state_dict()[name].copy_(tensor)
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != self.n_inputs:
+            raise DataError(
+                f"x has {x.shape[-1]} inputs per sample, but this model was built for "
+                f"{self.n_inputs}; x.shape is {tuple(x.shape)}"
+            )
+
+
+class Layer(Model):
+    """The encoding half: `code = activation((x − center) @ encoder.T + bias)`.
+
+    Args:
+        n_inputs: D, inputs per sample.
+        n_latents: M.
+        activation: a name of `ACTIVATIONS`; "gaussian" needs two rows a latent: first come all
+            means, then all logarithms of variances.
+        dtype: torch.float32 or torch.float64.
+
+    Weights are zero until `optim.initialise`; `center` is 0 until `set_center`, and not trained.
+
+    Raises:
+        UsageError: unknown names, or sizes that are not positive.
+    """
+
+    centred = False
+    """Whether a center is subtracted."""
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_latents: int,
+        *,
+        activation: str = "sigmoid",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if n_inputs < 1 or n_latents < 1:
+            raise UsageError(
+                f"an autoencoder needs at least one input and one latent; "
+                f"got n_inputs={n_inputs}, n_latents={n_latents}"
+            )
+        self.activation = _activation(activation)
+        rows = n_latents * self.activation.pre_per_latent
+        self.encoder = nn.Parameter(torch.zeros(rows, n_inputs, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(rows, dtype=dtype))
+        self.register_buffer("_center", torch.zeros(n_inputs, dtype=dtype))
+
+    @property
+    def n_inputs(self) -> int:
+        return self.encoder.shape[1]
+
+    @property
+    def n_latents(self) -> int:
+        return self.encoder.shape[0] // self.activation.pre_per_latent
+
+    @property
+    def center(self) -> Tensor:
+        """What is subtracted before the encoder, [D]."""
+        return self.get_buffer("_center")
+
+    def set_center(self, center: Tensor) -> None:
+        """Fix what is subtracted before the encoder: a mean [D], which training leaves alone."""
+        self.get_buffer("_center").copy_(center)
+        self.centred = self.centred or bool(center.any())
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        return (self,)
+
+    def encode(
+        self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Codes]:
+        self._check(x)
+        pre = torch.addmm(self.bias, x - self.center if self.centred else x, self.encoder.T)
+        return pre, self.activation(pre, training=training, generator=generator)
+
+    def directions(self) -> Tensor:
+        """Encoder rows: they need only be brought to unit length.
+
+        Source: UFLDL, Visualizing a trained autoencoder. Exact.
+        """
+        return self.encoder.detach()[: self.n_latents]
+
+    def weights(self) -> dict[str, Tensor]:
+        return {"encoder": self.encoder, "bias": self.bias, "center": self.center}
+
+    def _take(self, name: str, tensor: Tensor) -> None:
+        if name == "center":
+            self.set_center(tensor)
+        else:
+            getattr(self, name).copy_(tensor)
+
+
+class Autoencoder(Layer):
     """One hidden layer; rows of both matrices belong to latents.
 
     `code = activation((x − center) @ encoder.T + bias)`,
@@ -30,10 +227,10 @@ class Autoencoder(nn.Module):
         n_inputs: D, inputs per sample.
         n_latents: M.
         activation: a name of `ACTIVATIONS`.
-        output: "sigmoid", "tanh" or "linear".
+        output: a name of `OUTPUTS`: "sigmoid", "tanh", "linear" or "relu".
         tied: one matrix for both directions, `decoder = encoder`.
         pre_bias: subtract `offset` before the encoder (`center` *is* `offset`); off in the
-            classic rows, where center is 0: one vector for both costs edge detectors.
+            classic rows, where center is fixed: one vector for both costs edge detectors.
         dtype: torch.float32 or torch.float64.
 
     Weights are zero until `optim.initialise`. Source: UFLDL, Autoencoders and sparsity. Exact.
@@ -53,20 +250,17 @@ class Autoencoder(nn.Module):
         pre_bias: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
         if output not in OUTPUTS:
             raise unknown("output", output, OUTPUTS)
-        if n_inputs < 1 or n_latents < 1:
+        super().__init__(n_inputs, n_latents, activation=activation, dtype=dtype)
+        if tied and self.activation.pre_per_latent > 1:
             raise UsageError(
-                f"an autoencoder needs at least one input and one latent; "
-                f"got n_inputs={n_inputs}, n_latents={n_latents}"
+                f"a tied model has one row a latent, but '{activation}' codes need "
+                f"{self.activation.pre_per_latent}; use tied=False"
             )
-        self.activation = _activation(activation)
         self.output, self.tied, self.pre_bias = output, tied, pre_bias
-        self.encoder = nn.Parameter(torch.zeros(n_latents, n_inputs, dtype=dtype))
         if not tied:
             self._decoder = nn.Parameter(torch.zeros(n_latents, n_inputs, dtype=dtype))
-        self.bias = nn.Parameter(torch.zeros(n_latents, dtype=dtype))
         self.offset = nn.Parameter(torch.zeros(n_inputs, dtype=dtype))
 
     @property
@@ -77,44 +271,29 @@ class Autoencoder(nn.Module):
     @property
     def center(self) -> Tensor:
         """What is subtracted before the encoder, [D]."""
-        return self.offset if self.pre_bias else torch.zeros_like(self.offset)
+        return self.offset if self.pre_bias else super().center
 
-    @property
-    def n_inputs(self) -> int:
-        """D."""
-        return self.encoder.shape[1]
+    def encode(
+        self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Codes]:
+        self._check(x)
+        return super().encode(
+            x - self.offset if self.pre_bias else x, training=training, generator=generator
+        )
 
-    @property
-    def n_latents(self) -> int:
-        """M."""
-        return self.encoder.shape[0]
+    def decode_raw(self, code: Codes) -> Tensor:
+        return code.decode(self.decoder) + self.offset
 
-    def encode(self, x: Tensor, *, training: bool = False) -> tuple[Tensor, Codes]:
-        """(pre, code) of x [B, D].
+    def matrices(self) -> list[Tensor]:
+        """Encoder and decoder; a tied matrix is decayed once."""
+        return [self.encoder] if self.tied else [self.encoder, self.decoder]
 
-        Raises:
-            DataError: if x has another width.
-        """
-        if x.ndim != 2 or x.shape[1] != self.n_inputs:
-            raise DataError(
-                f"x has {x.shape[-1]} inputs per sample, but this model was built for "
-                f"{self.n_inputs}; x.shape is {tuple(x.shape)}"
-            )
-        centred = x - self.offset if self.pre_bias else x
-        pre = centred @ self.encoder.T + self.bias
-        return pre, self.activation(pre, training=training)
+    def atoms(self) -> Tensor:
+        """The dictionary."""
+        return self.decoder.detach()
 
-    def decode(self, code: Codes) -> Tensor:
-        """The reconstruction [B, D] of a code."""
-        return OUTPUTS[self.output](code.decode(self.decoder) + self.offset)
-
-    def forward(self, x: Tensor, *, training: bool = False) -> Output:
-        """(pre, code, recon) of x [B, D]; changes nothing."""
-        pre, code = self.encode(x, training=training)
-        return Output(pre, code, self.decode(code))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The weights by the names they have on disk; a tied decoder is left out."""
+    def weights(self) -> dict[str, Tensor]:
+        """A tied decoder is left out."""
         kept: dict[str, Tensor] = {
             "encoder": self.encoder,
             "bias": self.bias,
@@ -123,22 +302,11 @@ class Autoencoder(nn.Module):
         if not self.tied:
             kept["decoder"] = self.decoder
         kept["center"] = self.center
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
+        return kept
 
-    @torch.no_grad()
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over weights that `tensors` gave.
-
-        Raises:
-            DataError: if one is missing or has another shape.
-        """
-        for name, mine in self.tensors().items():
-            theirs = tensors.get(name)
-            if theirs is None or theirs.shape != mine.shape:
-                found = "missing" if theirs is None else f"of shape {tuple(theirs.shape)}"
-                raise DataError(f"weights: '{name}' is {found}; needed {tuple(mine.shape)}")
-            if name != "center":
-                getattr(self, name).copy_(theirs)
+    def _take(self, name: str, tensor: Tensor) -> None:
+        if name != "center" or not self.pre_bias:
+            super()._take(name, tensor)
 
 
 _activation = activation

@@ -15,11 +15,14 @@ from simplecell.errors import UsageError, unknown
 from simplecell.measures import (
     LogMean,
     average_activation,
+    cross_entropy,
+    kl_gaussian,
     kl_sparsity,
+    softmax_entropy,
     squared_error,
     squared_weights,
 )
-from simplecell.model import Autoencoder, Output
+from simplecell.model import Model, Output
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Look:
     target: Tensor
     """[B, D]: what the reconstruction is compared with."""
     output: Output
-    model: Autoencoder
+    model: Model
     average: LogMean | None = None
     """The average activation over all samples when B are only some of them; None: B are all."""
     share: float = 1.0
@@ -56,7 +59,7 @@ class Term:
     def __call__(self, look: Look) -> Tensor:
         raise NotImplementedError
 
-    def check(self, model: Autoencoder) -> None:
+    def check(self, model: Model) -> None:
         """Raise UsageError where the term has no meaning for that model."""
 
 
@@ -76,7 +79,7 @@ class Reconstruction(Term):
 
 @dataclass(frozen=True)
 class Decay(Term):
-    """Sum of squares of both matrices, biases left alone; a tied matrix counts once.
+    """Sum of squares of the model's matrices, biases left alone; a tied matrix counts once.
 
     Source: UFLDL, with weight λ/2. Exact.
     """
@@ -86,7 +89,7 @@ class Decay(Term):
     of_weights = True
 
     def __call__(self, look: Look) -> Tensor:
-        return squared_weights(*decayed(look.model))
+        return squared_weights(*look.model.matrices())
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class KL(Term):
         surrogate = -look.share * (self.target * on + (1 - self.target) * off).sum()
         return kl_sparsity(self.target, average).sum() + (surrogate - surrogate.detach())
 
-    def check(self, model: Autoencoder) -> None:
+    def check(self, model: Model) -> None:
         if model.activation.gain is None:
             raise UsageError(
                 f"KL sparsity needs codes of a bounded range, but '{model.activation.kind}' codes "
@@ -132,16 +135,78 @@ class KL(Term):
             )
 
 
+@dataclass(frozen=True)
+class CrossEntropy(Term):
+    """Bernoulli cross-entropy of the reconstruction, summed over inputs, *nats*.
+
+    For targets in [0, 1] and a sigmoid output. Source: Hinton & Salakhutdinov 2006. Exact.
+    """
+
+    weight: float = 1.0
+    kind = "cross_entropy"
+
+    def __call__(self, look: Look) -> Tensor:
+        return look.share * cross_entropy(look.output.raw, look.target)
+
+    def check(self, model: Model) -> None:
+        _needs_output(self, model, "sigmoid")
+
+
+@dataclass(frozen=True)
+class Softmax(Term):
+    """Cross-entropy of the class probabilities, the target one-hot, *nats*.
+
+    Source: UFLDL, Softmax regression. Exact.
+    """
+
+    weight: float = 1.0
+    kind = "softmax"
+
+    def __call__(self, look: Look) -> Tensor:
+        return look.share * softmax_entropy(look.output.raw, look.target)
+
+    def check(self, model: Model) -> None:
+        _needs_output(self, model, "softmax")
+
+
+@dataclass(frozen=True)
+class GaussianKL(Term):
+    """KL divergence of each sample's code distribution from N(0, I), summed over latents, *nats*.
+
+    With `CrossEntropy`, or `Reconstruction(½)`, the negative of the ELBO (for the latter up to a
+    constant: unit variance). Source: Kingma & Welling 2013, appendix B. Exact.
+    """
+
+    weight: float = 1.0
+    kind = "gaussian_kl"
+
+    def __call__(self, look: Look) -> Tensor:
+        mean, log_variance = look.output.pre.chunk(2, dim=1)
+        return look.share * kl_gaussian(mean, log_variance)
+
+    def check(self, model: Model) -> None:
+        if model.activation.kind != "gaussian":
+            raise UsageError(
+                f"gaussian_kl needs codes that are drawn from a Gaussian, but these are "
+                f"'{model.activation.kind}' codes; use activation 'gaussian', or leave the term out"
+            )
+
+
+def _needs_output(term: Term, model: Model, output: str) -> None:
+    if model.output != output:
+        raise UsageError(
+            f"{term.kind} needs the output '{output}', but this model's is '{model.output}'"
+        )
+
+
 TERMS: dict[str, type[Term]] = {
     "reconstruction": Reconstruction,
+    "cross_entropy": CrossEntropy,
+    "softmax": Softmax,
     "kl": KL,
+    "gaussian_kl": GaussianKL,
     "decay": Decay,
 }
-
-
-def decayed(model: Autoencoder) -> list[Tensor]:
-    """The matrices that weight decay acts on."""
-    return [model.encoder] if model.tied else [model.encoder, model.decoder]
 
 
 class Objective:
@@ -192,7 +257,7 @@ class Objective:
         """Whether a term depends on the mean code over all samples."""
         return any(term.of_mean for term in self.active)
 
-    def check(self, model: Autoencoder) -> None:
+    def check(self, model: Model) -> None:
         """Raise UsageError where a term has no meaning for that model."""
         for term in self.active:
             term.check(model)
@@ -206,7 +271,7 @@ class Objective:
         return {term.kind: term(look) for term in self.active}
 
 
-def value(objective: Objective, model: Autoencoder, x: Tensor, target: Tensor) -> Tensor:
+def value(objective: Objective, model: Model, x: Tensor, target: Tensor) -> Tensor:
     """The cost over the samples x [B, D], all at once; differentiable. The tests' oracle."""
     objective.check(model)
     look = Look(x, target, model(x, training=True), model)

@@ -12,23 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from simplecell.errors import UsageError, unknown
-from simplecell.model import Autoencoder
+from simplecell.model import Autoencoder, Model
 
 
 @torch.no_grad()
-def initialise(model: Autoencoder, seed: int) -> None:
+def initialise(model: Model, seed: int) -> None:
     """Weights uniform in ±√(6/(n_in + n_out + 1)), biases 0; a pure function of the seed.
 
-    Drawn in float64 on the CPU, so that precision and device change no draw.
+    Every layer in turn, from the input to the code. Drawn in float64 on the CPU, so that precision
+    and device change no draw.
     Source: UFLDL, exercise Sparse autoencoder (`initializeParameters`). Exact.
     """
     generator = torch.Generator().manual_seed(seed)
-    radius = math.sqrt(6 / (model.n_inputs + model.n_latents + 1))
-    for matrix in [model.encoder] if model.tied else [model.encoder, model.decoder]:
-        draw = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
-        matrix.copy_((2 * draw - 1) * radius)
-    model.bias.zero_()
-    model.offset.zero_()
+    for layer in model.layers:
+        radius = math.sqrt(6 / (layer.n_inputs + layer.n_latents + 1))
+        for matrix in layer.matrices():
+            draw = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
+            matrix.copy_((2 * draw - 1) * radius)
+        layer.bias.zero_()
+        if isinstance(layer, Autoencoder):
+            layer.offset.zero_()
 
 
 def flatten(model: nn.Module) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 
 import tomli_w
 import torch
+from torch import Tensor
 
 from simplecell.data import Source, as_source
+from simplecell.deep import DeepAutoencoder
 from simplecell.errors import DataError, UsageError, unknown
 from simplecell.model import Autoencoder
 from simplecell.objective import Objective
@@ -31,7 +33,7 @@ from simplecell.schema import (
     build_table,
     build_terms,
 )
-from simplecell.train import Trainer, resolve_device
+from simplecell.train import Corruption, Trainer, resolve_device
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -170,12 +172,18 @@ class Recipe:
         recipe = dataclasses.replace(self, model=model, preprocess=preparation, objective=objective)
         return recipe, notes
 
-    def trainer(self, preprocess: Preprocess) -> Trainer:
-        """A trainer with an initialised model behind a fitted preparation."""
+    def trainer(self, preprocess: Preprocess, center: Tensor | None = None) -> Trainer:
+        """A trainer with an initialised model behind a fitted preparation.
+
+        `center` [D'] is the mean of the prepared data, for a model that subtracts it.
+        """
         model = self.build_model(preprocess.n_outputs)
         initialise(model, self.train.seed)
+        if center is not None:
+            model.layers[0].set_center(center)
+        train = self.train
         return Trainer(
-            model.to(resolve_device(self.train.device)),
+            model.to(resolve_device(train.device)),
             Objective(self.objective),
             preprocess,
             solver=self.optim.kind,
@@ -183,24 +191,41 @@ class Recipe:
             schedule=self.optim.schedule,
             batch_size=self.optim.batch_size,
             tolerance=self.optim.tolerance,
-            seed=self.train.seed,
-            patience=self.train.patience,
+            seed=train.seed,
+            patience=train.patience,
+            corruption=Corruption(train.corruption, train.corruption_level),
         )
 
-    def build_model(self, n_inputs: int) -> Autoencoder:
+    def build_model(self, n_inputs: int) -> Autoencoder | DeepAutoencoder:
         """The model, its weights still zero."""
-        if not isinstance(self.model.n_latents, int):
-            raise UsageError(
-                f'model.n_latents is {self.model.n_latents!r}; a whole number or "auto" is needed'
-            )
-        return Autoencoder(
+        asked, dtype = self.model, DTYPES[self.train.dtype]
+        sizes = asked.n_latents
+        if isinstance(sizes, str):
+            raise UsageError(f'model.n_latents is {sizes!r}; a whole number or "auto" is needed')
+        alone = isinstance(sizes, int)
+        if asked.tied and not alone:
+            raise UsageError("model.tied is for one layer; leave it out with a list of n_latents")
+        network = DeepAutoencoder.of_sizes(
             n_inputs,
-            self.model.n_latents,
-            activation=self.model.activation,
-            output=self.model.output,
-            tied=self.model.tied,
-            dtype=DTYPES[self.train.dtype],
+            [sizes] if isinstance(sizes, int) else whole_numbers(sizes),
+            activation=asked.activation,
+            output=asked.output,
+            tied=asked.tied,
+            dtype=dtype,
         )
+        model = network.layers[0] if alone else network
+        model.layers[0].centred = asked.center
+        return model
+
+
+def whole_numbers(sizes: Sequence[Any]) -> list[int]:
+    """The sizes of a deep network's layers. Raises UsageError for anything else in the list."""
+    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+        raise UsageError(
+            f"model.n_latents is {list(sizes)!r}; a list holds the latents of each layer, "
+            "whole numbers of at least 1"
+        )
+    return list(sizes)
 
 
 def names() -> list[str]:

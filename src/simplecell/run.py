@@ -23,7 +23,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from simplecell.errors import DataError, RunError, UsageError, WriteError
-from simplecell.model import Autoencoder
+from simplecell.model import Model
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe
 from simplecell.storage import (
@@ -49,6 +49,7 @@ OURS = (
     "features.png",
     "atoms.png",
     "reconstructions.png",
+    "preparation.png",
     "curve.png",
     "checkpoints",
     ".lock",
@@ -224,7 +225,7 @@ class Run:
         text = "".join(json.dumps(record) + "\n" for record in kept)
         write_whole(self.path / "log.jsonl", text.encode())
 
-    def checkpoint(self, model: Autoencoder, state: dict[str, Tensor]) -> None:
+    def checkpoint(self, model: Model, state: dict[str, Tensor]) -> None:
         """Write the state that resuming needs, and the weights; keep two checkpoints."""
         step = int(state["n_steps"])
         folder = self.path / "checkpoints"
@@ -235,7 +236,7 @@ class Run:
             with contextlib.suppress(OSError):
                 old.unlink()
 
-    def write_model(self, model: Autoencoder) -> None:
+    def write_model(self, model: Model) -> None:
         """Write the weights."""
         write_whole(self.path / "model.safetensors", tensors_to_bytes(model.tensors()))
 
@@ -278,14 +279,13 @@ class Run:
                 f"{info['data']['shape']}, its preparation {preprocess.n_inputs} inputs"
             )
         tensors = read_tensors(path)
-        wanted = (recipe.model.n_latents, preprocess.n_outputs)
-        if "encoder" not in tensors or tuple(tensors["encoder"].shape) != wanted:
-            raise RunError(f"'{path}' does not fit recipe.toml: encoder should be {wanted}")
         try:
+            with torch.device("meta"):  # a recipe may ask for more than there is memory
+                recipe.build_model(preprocess.n_outputs).check_tensors(tensors)
             model = recipe.build_model(preprocess.n_outputs)
             model.load_tensors(tensors)
         except (DataError, UsageError) as error:
-            raise RunError(f"'{path}' is damaged: {error}") from error
+            raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
         if not all(_is_finite(tensor) for tensor in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
         return Trained(model, preprocess, recipe, info)

@@ -41,12 +41,18 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Model:
-    """The autoencoder; n_latents "auto" is twice the inputs, or half of them without sparsity."""
+    """The autoencoder; n_latents "auto" is twice the inputs, or half of them without sparsity.
 
-    n_latents: int | str = 25
-    activation: str = "sigmoid"
+    A list of n_latents makes a deep network, whose `activation` is one name for all layers or a
+    list with one for each. `center` subtracts the mean of the data before the encoder; what is
+    reconstructed keeps it.
+    """
+
+    n_latents: int | str | list[int] = 25
+    activation: str | list[str] = "sigmoid"
     output: str = "sigmoid"
     tied: bool = False
+    center: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,16 @@ class Optim:
 
 @dataclass(frozen=True)
 class Train:
-    """How long, from which seed, in which precision; patience 0 never stops early."""
+    """How long, from which seed, in which precision; patience 0 never stops early.
+
+    `corruption` ("mask" or "gaussian", of `corruption_level`) is noise on the inputs alone.
+    """
 
     steps: int = 400
     seed: int = 0
     patience: int = 0
+    corruption: str = "none"
+    corruption_level: float = 0.3
     dtype: str = "float32"
     device: str = "auto"
 
@@ -92,8 +103,10 @@ def build_table(name: str, table: type, values: Mapping[str, Any]) -> Any:
         plain = tuple(getattr(kind, "__origin__", kind) for kind in allowed)
         wide = (*plain, int) if float in plain else plain
         wrong_bool = isinstance(value, bool) and bool not in plain
-        if not isinstance(value, wide) or wrong_bool:
-            wanted = " or ".join(kind.__name__ for kind in plain if kind is not type(None))
+        items = [kind for outer in allowed for kind in get_args(outer) if kind is not Any]
+        wrong_item = isinstance(value, list) and any(type(v) not in items for v in value if items)
+        if not isinstance(value, wide) or wrong_bool or wrong_item:
+            wanted = " or ".join(_word(kind) for kind in allowed if kind is not type(None))
             raise UsageError(f"recipe: {name}.{key} must be {wanted}; got {reprlib.repr(value)}")
         if value == "":
             raise UsageError(f"recipe: {name}.{key} is empty; give a value, or leave the key out")
@@ -101,6 +114,12 @@ def build_table(name: str, table: type, values: Mapping[str, Any]) -> Any:
             _check_range(f"{name}.{key}", value)
             built[key] = float(value) if plain == (float,) else value  # 3 and 3.0 are no change
     return table(**built)
+
+
+def _word(kind: Any) -> str:
+    """A type as a sentence names it: "int", "list of int"."""
+    items = [item.__name__ for item in get_args(kind) if item is not Any]
+    return f"list of {items[0]}" if items else getattr(kind, "__origin__", kind).__name__
 
 
 def build_terms(name: str, table: type, values: Mapping[str, Any]) -> dict[str, Any]:

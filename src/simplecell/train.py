@@ -16,12 +16,13 @@ from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError, UsageError, unknown
 from simplecell.gradients import Chunks, Evaluation, Gradient, Whole
 from simplecell.measures import LogMean, average_activation, merge_means
-from simplecell.model import Autoencoder
+from simplecell.model import Model
 from simplecell.objective import Objective
 from simplecell.optim import LBFGS, Adam, flatten
 from simplecell.preprocess import Preprocess
 
 SOLVERS = ("lbfgs", "adam")
+CORRUPTIONS = ("none", "mask", "gaussian")
 CACHE_BYTES = 2**31
 CHUNK_BYTES = 2**29
 
@@ -52,11 +53,56 @@ def resolve_device(device: str) -> torch.device:
         raise UsageError(f"device '{device}' cannot be used: {reason}; try 'auto'") from error
 
 
-class Prepared:
-    """A source as the model sees it, in chunks; kept in memory when small enough."""
+@dataclass(frozen=True)
+class Corruption:
+    """Noise on the inputs of a denoising autoencoder, whose target stays clean.
 
-    def __init__(self, source: Source, preprocess: Preprocess, model: Autoencoder) -> None:
-        self.source, self.preprocess, self.like = source, preprocess, model.bias.detach()
+    "mask" sets each input to 0 with probability `level`; "gaussian" adds N(0, level²).
+    Source: Vincent et al. 2008 (mask) and 2010 (gaussian). Exact.
+
+    Raises:
+        UsageError: an unknown kind, or a level out of range.
+    """
+
+    kind: str = "none"
+    level: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in CORRUPTIONS:
+            raise unknown("corruption", self.kind, CORRUPTIONS)
+        most = 1.0 if self.kind == "mask" else math.inf
+        if not 0 <= self.level < most:
+            raise UsageError(
+                f"the level of the corruption is {self.level}; it must be at least 0 and less "
+                f"than {most:g}"
+            )
+
+    def __bool__(self) -> bool:
+        return self.kind != "none" and self.level > 0
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x [B, D] with noise."""
+        if self.kind == "mask":
+            return x * (torch.rand(x.shape, generator=generator, device=x.device) >= self.level)
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return x + self.level * noise
+
+
+class Prepared:
+    """A source as the model sees it, in chunks; kept in memory when small enough.
+
+    `targets` [n_samples, K] are what each sample is to give, where that is not the sample itself.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocess: Preprocess,
+        model: Model,
+        targets: Tensor | None = None,
+    ) -> None:
+        self.source, self.preprocess, self.like = source, preprocess, model.like
+        self.targets = targets
         self.n_samples = source.n_samples
         width = 3 * model.n_inputs + 2 * model.n_latents
         self.rows = max(1024, CHUNK_BYTES // (width * self.like.element_size()))
@@ -71,8 +117,10 @@ class Prepared:
         return -(-self.n_samples // self.rows)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        start = 0
         for x in self.kept if self.kept is not None else self._read():
-            yield x, x
+            yield x, x if self.targets is None else self.targets[start : start + len(x)]
+            start += len(x)
 
     def _read(self) -> Iterator[Tensor]:
         for x, _ in self.source.batches(self.rows):
@@ -111,6 +159,7 @@ class Trainer:
         seed: order of the mini-batches.
         tolerance: "lbfgs" stops when the cost falls by a smaller fraction.
         patience: held-out checks without improvement before stopping; 0 never stops early.
+        corruption: noise on the inputs; "adam" only.
 
     Raises:
         UsageError: for settings that do not exist or do not fit together.
@@ -118,7 +167,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Autoencoder,
+        model: Model,
         objective: Objective,
         preprocess: Preprocess | None = None,
         *,
@@ -129,18 +178,24 @@ class Trainer:
         seed: int = 0,
         tolerance: float = 1e-9,
         patience: int = 0,
+        corruption: Corruption = Corruption(),
         fast: bool = True,
     ) -> None:
         if solver not in SOLVERS:
             raise unknown("solver", solver, SOLVERS)
+        if solver == "lbfgs" and (corruption or model.activation.kind == "gaussian"):
+            what = "corrupted inputs" if corruption else "codes drawn at random"
+            raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
         self.model, self.objective, self.solver = model, objective, solver
         self.preprocess = preprocess or identity(model.n_inputs)
         self.batch_size, self.seed, self.patience = batch_size, seed, patience
+        self.corruption = corruption
         self.flat, self.grad = flatten(model)
         self.gradient = Gradient(model, objective, fast=fast)
         self.chunks: Chunks | None = None
+        self.targets: Tensor | None = None
         self.running: LogMean | None = None
         self.best = Best()
         self.n_steps = 0
@@ -155,10 +210,16 @@ class Trainer:
         return self.lbfgs.n_evaluations if self.solver == "lbfgs" else self.n_steps
 
     def run(
-        self, source: Source, steps: int, *, held_out: Source | None = None
+        self,
+        source: Source,
+        steps: int,
+        *,
+        held_out: Source | None = None,
+        targets: Tensor | None = None,
     ) -> Iterator[Record]:
         """Train until `steps` steps are done in all, one record a step.
 
+        `targets` [n_samples, K] is what each sample is to give; None: the sample itself.
         Stops earlier when converged or out of patience; `stopped` then says why. Breaking out of
         the loop is safe: the model is always that of the last record.
 
@@ -166,6 +227,7 @@ class Trainer:
             DivergedError: when the cost or the parameters leave the finite numbers.
         """
         held = None if held_out is None else self._prepare(held_out)
+        self.targets = None if targets is None else targets.to(self.flat)
         advance = (
             self._full_batches(source) if self.solver == "lbfgs" else self._mini(source, steps)
         )
@@ -208,23 +270,34 @@ class Trainer:
         return self.gradient(self.chunks)
 
     def _full_batches(self, source: Source) -> Iterator[Evaluation]:
-        self.chunks = self._prepare(source)
+        self.chunks = Prepared(source, self.preprocess, self.model, self.targets)
         self.lbfgs.point = None
         while True:
             yield self.lbfgs.step()
 
     def _mini(self, source: Source, steps: int) -> Iterator[Evaluation]:
         batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
-        for x, _ in batches:
+        for x, rows in batches:
             prepared = to_model(x, self.preprocess, self.flat)
-            yield self.step(prepared, progress=self.n_steps / max(1, steps))
+            target = None if self.targets is None else self.targets[torch.as_tensor(rows)]
+            yield self.step(prepared, target, progress=self.n_steps / max(1, steps))
 
-    def step(self, x: Tensor, *, progress: float = 0.0) -> Evaluation:
-        """One Adam update on the prepared samples x [B, D]; the evaluation before it."""
+    def step(self, x: Tensor, target: Tensor | None = None, *, progress: float = 0.0) -> Evaluation:
+        """One Adam update on the prepared samples x [B, D]; the evaluation before it.
+
+        Noise is a pure function of the seed and the number of the step.
+        """
+        generator = self._generator()
+        target = x if target is None else target
+        x = self.corruption(x, generator) if self.corruption else x
         self.observe(x)
-        evaluation = self.gradient(Whole(x), self.running)
+        evaluation = self.gradient(Whole(x, target), self.running, generator)
         self.adam.step(progress)
         return evaluation
+
+    def _generator(self) -> torch.Generator:
+        words = np.random.SeedSequence([self.seed, self.n_steps]).generate_state(1, np.uint64)
+        return torch.Generator(self.flat.device).manual_seed(int(words[0] >> np.uint64(1)))
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
@@ -256,6 +329,9 @@ class Trainer:
         state["best"] = torch.tensor([self.best.cost, self.best.stalled], dtype=torch.float64)
         if self.best.flat is not None:
             state["best_flat"] = self.best.flat.clone()
+        for k, layer in enumerate(self.model.layers):
+            if layer.centred:
+                state[f"center.{k}"] = layer.center.clone()
         if self.running is not None:
             state["running"] = torch.stack(list(self.running))
         return state
@@ -272,6 +348,9 @@ class Trainer:
                 f"{len(self.flat)}; it belongs to another recipe"
             )
         self.flat.copy_(state["flat"])
+        for k, layer in enumerate(self.model.layers):
+            if f"center.{k}" in state:
+                layer.set_center(state[f"center.{k}"])
         self.n_steps = int(state["n_steps"])
         self.best.cost, self.best.stalled = float(state["best"][0]), int(state["best"][1])
         self.best.flat = state["best_flat"].to(self.flat) if "best_flat" in state else None

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simplecell.codes import Codes
+from simplecell.deep import exciting
 from simplecell.errors import DataError
-from simplecell.model import Autoencoder
+from simplecell.model import Layer, Model
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe
 from simplecell.train import to_model
@@ -23,7 +24,7 @@ from simplecell.train import to_model
 class Trained:
     """A model with its preparation and its story, as a run keeps it."""
 
-    model: Autoencoder
+    model: Model
     preprocess: Preprocess
     recipe: Recipe
     info: dict[str, Any]
@@ -38,9 +39,9 @@ class Trained:
         """Names of the input columns, if they have any."""
         return self.info["data"].get("input_names")
 
-    def model_in(self, dtype: torch.dtype) -> Autoencoder:
+    def model_in(self, dtype: torch.dtype) -> Model:
         """The model in another precision, for float64 answers to float64 questions."""
-        if dtype == self.model.bias.dtype:
+        if dtype == self.model.like.dtype:
             return self.model
         return copy.deepcopy(self.model).to(dtype)
 
@@ -48,7 +49,7 @@ class Trained:
     def encode(self, x: NDArray[Any]) -> NDArray[Any]:
         """Codes [B, M] of raw rows [B, D], in the precision of x."""
         model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
-        return model.encode(to_model(x, self.preprocess, model.bias))[1].dense.cpu().numpy()
+        return model.encode(to_model(x, self.preprocess, model.like))[1].dense.cpu().numpy()
 
     @torch.no_grad()
     def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
@@ -59,22 +60,24 @@ class Trained:
                 f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
                 "latents: one row a sample, one column a latent is needed"
             )
-        recon = model.decode(Codes(torch.tensor(codes).to(model.bias)))
+        recon = model.decode(Codes(torch.tensor(codes).to(model.like)))
         return self.preprocess.invert(recon).cpu().numpy()
 
     @torch.no_grad()
     def reconstruct(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Prepared rows [B, D'] and their reconstructions."""
         model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
-        prepared = to_model(x, self.preprocess, model.bias)
+        prepared = to_model(x, self.preprocess, model.like)
         return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
 
-    @torch.no_grad()
     def latents(self) -> Tensor:
         """What excites each latent most, in input units [M, D] (up to length)."""
-        return self.preprocess.pixels(self.model.encoder.detach().double().cpu())
+        if isinstance(self.model, Layer):
+            return self.preprocess.pixels(self.model.directions().double().cpu())
+        prepared = torch.eye(self.preprocess.n_outputs, dtype=torch.float64)
+        return exciting(self.model, self.preprocess.pixels(prepared)).double().cpu()
 
     @torch.no_grad()
     def atoms(self) -> Tensor:
         """What each latent adds to a reconstruction, in input units [M, D]."""
-        return self.preprocess.atoms(self.model.decoder.detach().double().cpu())
+        return self.preprocess.atoms(self.model.atoms().double().cpu())

@@ -1,6 +1,20 @@
 """scikit-learn's contract, no mathematics: one file per family."""
 
-from simplecell.estimators.classic import CompressionAutoencoder, SparseAutoencoder, load
+from simplecell.estimators.classic import CompressionAutoencoder, SparseAutoencoder
+from simplecell.estimators.deep import DenoisingAutoencoder, VariationalAutoencoder
+from simplecell.estimators.loading import load
+from simplecell.estimators.stacked import StackedAutoencoder
+from simplecell.estimators.stacked_classifier import StackedClassifier
 from simplecell.estimators.transformers import PatchScaling, Whitening
 
-__all__ = ["CompressionAutoencoder", "PatchScaling", "SparseAutoencoder", "Whitening", "load"]
+__all__ = [
+    "CompressionAutoencoder",
+    "DenoisingAutoencoder",
+    "PatchScaling",
+    "SparseAutoencoder",
+    "StackedAutoencoder",
+    "StackedClassifier",
+    "VariationalAutoencoder",
+    "Whitening",
+    "load",
+]

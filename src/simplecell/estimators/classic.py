@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from simplecell.estimators.coat import AutoencoderCoat
-from simplecell.run import Run
+from simplecell.estimators.fitting import AutoencoderCoat
 
 
 class SparseAutoencoder(AutoencoderCoat):
@@ -162,40 +157,6 @@ class CompressionAutoencoder(AutoencoderCoat):
 
     def _terms(self) -> dict[str, dict[str, float]]:
         return {"reconstruction": {"weight": 0.5}, "decay": _decay(self.weight_decay)}
-
-
-def load(path: str | Path) -> SparseAutoencoder | CompressionAutoencoder:
-    """A fitted estimator from a run directory, made by `save` or by the command line.
-
-    Raises:
-        RunError: for a directory that is no run, is damaged or of a newer format.
-    """
-    trained = Run(path).load()
-    recipe = trained.recipe
-    kind = SparseAutoencoder if "kl" in recipe.objective else CompressionAutoencoder
-    parameters: dict[str, Any] = {
-        **dataclasses.asdict(recipe.model),
-        "preprocess": recipe.preprocess.steps,
-        "solver": recipe.optim.kind,
-        "tol": recipe.optim.tolerance,
-        "batch_size": recipe.optim.batch_size,
-        "learning_rate": recipe.optim.learning_rate,
-        "max_iter": recipe.train.steps,
-        "dtype": recipe.train.dtype,
-        "random_state": recipe.train.seed,
-        "device": recipe.train.device,
-        "weight_decay": 2 * recipe.objective.get("decay", {}).get("weight", 0.0),
-    }
-    if kind is SparseAutoencoder:
-        parameters["target"] = recipe.objective["kl"]["target"]
-        parameters["sparsity_weight"] = recipe.objective["kl"]["weight"]
-    estimator = kind(**parameters)
-    estimator.n_features_in_ = trained.preprocess.n_inputs
-    if trained.input_names is not None:
-        estimator.feature_names_in_ = np.array(trained.input_names, dtype=object)
-    estimator._take(trained)
-    estimator._trainer = None
-    return estimator
 
 
 def _decay(weight_decay: float) -> dict[str, float]:

@@ -1,0 +1,79 @@
+"""A run directory as the estimator that could have made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simplecell.estimators.classic import CompressionAutoencoder, SparseAutoencoder
+from simplecell.estimators.coat import Coat
+from simplecell.estimators.deep import DenoisingAutoencoder, VariationalAutoencoder
+from simplecell.estimators.stacked import StackedAutoencoder
+from simplecell.recipe import Recipe
+from simplecell.run import Run
+
+
+def load(path: str | Path) -> Coat:
+    """A fitted estimator from a run directory, made by `save` or by the command line.
+
+    Raises:
+        RunError: for a directory that is no run, is damaged or of a newer format.
+    """
+    trained = Run(path).load()
+    recipe = trained.recipe
+    kind = kind_of(recipe)
+    known = kind._get_param_names()
+    estimator = kind(**{k: v for k, v in parameters(recipe).items() if k in known})
+    estimator.n_features_in_ = trained.preprocess.n_inputs
+    if trained.input_names is not None:
+        estimator.feature_names_in_ = np.array(trained.input_names, dtype=object)
+    estimator._take(trained)
+    return estimator
+
+
+def kind_of(recipe: Recipe) -> type[Coat]:
+    """The estimator for a recipe."""
+    if "gaussian_kl" in recipe.objective:
+        return VariationalAutoencoder
+    if recipe.train.corruption != "none":
+        return DenoisingAutoencoder
+    if isinstance(recipe.model.n_latents, list):
+        return StackedAutoencoder
+    return SparseAutoencoder if "kl" in recipe.objective else CompressionAutoencoder
+
+
+def parameters(recipe: Recipe) -> dict[str, Any]:
+    """Every parameter that a recipe determines, by the names that estimators use."""
+    model, optim, train = recipe.model, recipe.optim, recipe.train
+    kl = recipe.objective.get("kl", {})
+    sizes = model.n_latents if isinstance(model.n_latents, list) else [model.n_latents]
+    kinds = model.activation if isinstance(model.activation, list) else [model.activation]
+    variational = "gaussian_kl" in recipe.objective
+    return {
+        "n_latents": sizes[-1] if variational else model.n_latents,
+        "hidden": tuple(sizes[:-1]),
+        "layers": tuple(sizes),
+        "activation": kinds[0] if len(set(kinds)) == 1 or variational else model.activation,
+        "output": model.output,
+        "tied": model.tied,
+        "center": model.center,
+        "preprocess": recipe.preprocess.steps,
+        "likelihood": "bernoulli" if "cross_entropy" in recipe.objective else "gaussian",
+        "beta": recipe.objective.get("gaussian_kl", {}).get("weight", 1.0),
+        "target": kl.get("target", 0.1),
+        "sparsity_weight": kl.get("weight", 0.0),
+        "weight_decay": 2 * recipe.objective.get("decay", {}).get("weight", 0.0),
+        "corruption": train.corruption,
+        "corruption_level": train.corruption_level,
+        "solver": optim.kind,
+        "tol": optim.tolerance,
+        "batch_size": optim.batch_size,
+        "learning_rate": optim.learning_rate,
+        "max_iter": train.steps,
+        "fine_tune_iter": train.steps,
+        "dtype": train.dtype,
+        "random_state": train.seed,
+        "device": train.device,
+    }
