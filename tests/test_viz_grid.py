@@ -32,6 +32,15 @@ def test_unsigned_tiles_go_from_their_own_least_to_their_own_largest():
     assert [picture[r, c, 0] for r in (5, 9) for c in (17, 21)] == [0, 0, 51, 255]
 
 
+@pytest.mark.parametrize(("signed", "shades"), [(True, [191, 255]), (False, [0, 255])])
+def test_shared_tiles_have_one_scale(signed, shades):
+    values = [[1, 1, 1, 1], [2, 2, 2, 2]]
+    picture = pixels(tiles(values, (2, 2), zoom=4, columns=2, signed=signed, shared=True))
+    assert [picture[6, 6, 0], picture[6, 18, 0]] == shades
+    alone = pixels(tiles(values, (2, 2), zoom=4, columns=2, signed=signed))
+    assert alone[6, 6, 0] == alone[6, 18, 0]
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_an_empty_tile_is_mid_grey(signed):
     assert (pixels(tiles(np.zeros((1, 4)), (2, 2), zoom=4, signed=signed))[4:12, 4:12] == 128).all()
@@ -193,6 +202,16 @@ def test_many_reconstructions_wrap_into_bands():
     assert image.height > 4 * (3 * 56)
     one_row = rows_of_tiles([values[:12], values[:12], values[:12] * 0], (28, 28), columns=6)
     assert one_row.height < image.height
+
+
+@pytest.mark.parametrize("n", [13, 25, 14])
+def test_bands_of_reconstructions_are_of_one_length(n):
+    """Twelve of these tiles fit: 13 are 7 and 6, not 12 and 1."""
+    values = RNG.uniform(size=(n, 784))
+    alone = rows_of_tiles([values, values, values * 0], (28, 28))
+    even = -(-n // -(-n // 12))
+    told = rows_of_tiles([values, values, values * 0], (28, 28), columns=even)
+    assert alone.tobytes() == told.tobytes()
 
 
 def test_signed_reconstructions_keep_zero_mid_grey():

@@ -1,7 +1,10 @@
 """viz.plots, viz.tables, viz.drawing: what is drawn, read back from the figures."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle
@@ -108,6 +111,18 @@ def test_weights_give_lines_their_colour_and_width():
     assert sorted(widths, reverse=True) == [widths[1], widths[0], widths[2], widths[3]]
 
 
+def test_only_weights_leave_room_for_their_key():
+    plain = viz.network([2, 1, 2])
+    weighted = viz.network([2, 1, 2], weights=(np.ones((1, 2)), np.ones((1, 2))))
+    assert plain.get_figheight() < weighted.get_figheight()
+    for figure in (plain, weighted):  # nothing is cut off
+        axes, drawn = figure.axes[0], FigureCanvasAgg(figure).get_renderer()
+        for text in axes.texts:
+            box = text.get_window_extent(drawn)
+            assert box.y0 >= 0
+            assert box.y1 <= figure.bbox.height
+
+
 def test_names_are_taken_literally():
     names = ["cost in $", "a_b$c$", "ok"]
     assert set(names) <= set(texts(viz.network([3, 2, 3], names=names)))
@@ -180,12 +195,45 @@ def test_scatter_tells_labels_apart():
         viz.scatter_codes(np.ones((3, 4)))
 
 
+def test_ten_thousand_codes_of_ten_classes_keep_their_names_and_colours():
+    labels = RNG.integers(0, 10, 10_000)
+    codes = RNG.normal(size=(10_000, 2)) + 3 * np.column_stack([labels % 3, labels // 3])
+    panel = viz.scatter_codes(codes, labels).axes[0]
+    cloud, *legend = panel.collections
+    assert len(cloud.get_offsets()) == 10_000
+    assert len(legend) == 10
+    colours = {c.get_label(): tuple(c.get_facecolor()[0][:3]) for c in legend}
+    assert len(set(colours.values())) == 10
+    # every point has the colour that the legend gives its class, in an order without classes
+    where = {tuple(code): label for code, label in zip(codes, labels, strict=True)}
+    shown = [where[tuple(code)] for code in cloud.get_offsets()]
+    for label, colour in zip(shown, cloud.get_facecolors(), strict=True):
+        assert tuple(colour[:3]) == colours[str(label)]
+    assert sum(a != b for a, b in pairwise(shown)) > 8000
+    written = {text.get_text(): text.get_position() for text in panel.texts}
+    for label in range(10):
+        assert written[str(label)] == pytest.approx(np.median(codes[labels == label], axis=0))
+
+
+def test_few_codes_differ_in_marker_too_and_long_names_stay_in_the_legend():
+    codes = RNG.normal(size=(30, 2))
+    panel = viz.scatter_codes(codes, ["short", "a rather long name"] * 15).axes[0]
+    first, second = panel.collections
+    assert len(first.get_paths()[0]) != len(second.get_paths()[0])
+    assert len(panel.texts) == 0
+
+
 @pytest.mark.parametrize(
     ("retained", "words"),
     [(0.9, "3 of 4 keep 93.8%"), (2, "2 of 4 keep 81.2%"), (1.0, "4 of 4 keep 100.0%")],
 )
 def test_spectrum_marks_what_is_retained(retained, words):
     assert words in texts(viz.spectrum([2.0, 8.0, 5.0, 1.0], retained))
+
+
+def test_spectrum_takes_a_title():
+    assert "Digits" in texts(viz.spectrum([2.0, 1.0], title="Digits"))
+    assert "Spectrum" in texts(viz.spectrum([2.0, 1.0]))
 
 
 def test_spectrum_refuses_what_cannot_be():

@@ -123,7 +123,7 @@ def resume(
 def show(
     run: RunPath,
     what: Annotated[
-        str, typer.Option(help="latents, atoms, reconstructions or curve.")
+        str, typer.Option(help="latents, atoms, reconstructions, preparation or curve.")
     ] = "latents",
     out: Annotated[
         Path | None, typer.Option(help="Picture file; default RUN/features.png and the like.")

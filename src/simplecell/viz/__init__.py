@@ -1,21 +1,31 @@
 """What a person sees: arrays in, picture out.
 
 Tiles are Pillow images and need nothing else; plots are matplotlib figures, and matplotlib is
-loaded by the first of them.
+loaded by the first of them. `whitening` alone needs torch, and loads it when it is first asked for.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from simplecell.viz.drawing import network
 from simplecell.viz.files import save, save_figure
 from simplecell.viz.grid import most_tiles, near_square, tiles
+from simplecell.viz.manifold import manifold
 from simplecell.viz.plots import curve, kl, scatter_codes, spectrum
 from simplecell.viz.reconstructions import rows_of_tiles
 from simplecell.viz.tables import bars, heatmap_table
+from simplecell.viz.templates import templates
+
+if TYPE_CHECKING:
+    from simplecell.viz.preparation import whitening
 
 __all__ = [
     "bars",
     "curve",
     "heatmap_table",
     "kl",
+    "manifold",
     "most_tiles",
     "near_square",
     "network",
@@ -24,5 +34,15 @@ __all__ = [
     "save_figure",
     "scatter_codes",
     "spectrum",
+    "templates",
     "tiles",
+    "whitening",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "whitening":
+        from simplecell.viz.preparation import whitening
+
+        return whitening
+    raise AttributeError(f"module 'simplecell.viz' has no attribute '{name}'")

@@ -50,13 +50,14 @@ def network(
     layers = [_Layer.of(k, size, bias_units and k < len(sizes) - 1) for k, size in enumerate(sizes)]
     tallest = max(layer.slots for layer in layers)
     before = 1.6 if names is None else 0.8 + 0.18 * max(len(_short(name)) for name in names)
-    wide, high = before + ACROSS * (len(sizes) - 1) + 1.9, tallest + 1.7
+    below = 0.85 if matrices is None else 1.4  # room for the key of the weights
+    wide, high = before + ACROSS * (len(sizes) - 1) + 1.9, tallest + below + 0.3
     inch = 0.55 if tallest > 5 else 0.7
     figure = Figure(figsize=(wide * inch, high * inch), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(-before, wide - before)
-    axes.set_ylim(-tallest / 2 - 1.4, tallest / 2 + 0.3)
+    axes.set_ylim(-tallest / 2 - below, tallest / 2 + 0.3)
     for k in range(len(sizes) - 1):
         matrix = None if matrices is None else matrices[k]
         _draw_lines(axes, layers[k], layers[k + 1], matrix)

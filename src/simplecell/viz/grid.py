@@ -1,6 +1,6 @@
 """Arrays in, picture out: latents, atoms and samples as tiles on a grid.
 
-Two scales, both per tile, so that a weak latent is seen as well as a strong one:
+Two scales, both per tile unless `shared`, so that a weak latent is seen as well as a strong one:
 signed (weights): grey = 127.5 (1 + v / max|v|), so zero is mid-grey and the sign is seen;
 unsigned (data): grey = 255 (v - min) / (max - min).
 A colour tile has one scale for its three channels, which keeps its hue.
@@ -43,6 +43,7 @@ def tiles(
     gap: int = 1,
     zoom: int | None = None,
     signed: bool = True,
+    shared: bool = False,
     labels: Sequence[str] | None = None,
 ) -> Image.Image:
     """Picture of `values` [n, D], one tile a row, each scaled by its own extremes.
@@ -50,7 +51,8 @@ def tiles(
     `shape` is (h, w) or (h, w, 3) with h·w·c = D: row-major, channels last. `gap` is in source
     pixels and never under two on the screen; `zoom` is the whole number of screen pixels per
     source pixel, by default what makes the picture about 800 pixels wide. A signed tile that is
-    zero everywhere and an unsigned tile that is constant are mid-grey. `labels` go below.
+    zero everywhere and an unsigned tile that is constant are mid-grey. `shared` gives all tiles
+    one scale, which samples of data need to compare. `labels` go below.
 
     Raises `UsageError` when the sizes do not fit or the picture would exceed 4096 pixels a side
     (`most_tiles` says how many fit), `DataError` when a value is not finite.
@@ -72,7 +74,10 @@ def tiles(
     )
     zoom = grid.default_zoom() if zoom is None else positive(zoom, "zoom")
     canvas = blank(*grid.size(zoom))
-    for i, tile in enumerate(signed_grey(pictures) if signed else unsigned_grey(pictures)):
+    # stacked into one tall picture, tiles share their scale
+    scaled = pictures.reshape(1, n * height, width, -1) if shared else pictures
+    shades = signed_grey(scaled) if signed else unsigned_grey(scaled)
+    for i, tile in enumerate(shades.reshape(pictures.shape)):
         paste(canvas, tile, zoom, *grid.corner(zoom, i))
     image = Image.fromarray(canvas)
     for i, label in enumerate(labels or ()):

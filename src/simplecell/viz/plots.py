@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.errors import UsageError
-from simplecell.viz.style import BLUE, COLORS, GREEN, GREY, ORANGE, name, panels
+from simplecell.viz.kinds import KINDS, draw_kinds
+from simplecell.viz.style import BLUE, GREEN, GREY, ORANGE, name, panels
 from simplecell.viz.tables import finite_matrix
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ def scatter_codes(
 ) -> Figure:
     """Figure of two-dimensional codes [n, 2], coloured by label (a number or a name).
 
-    Up to eight different labels have a colour and a marker each; more need to be numbers and
-    get a colour scale.
+    Up to ten different labels have a colour each, in a legend and written at their median; up
+    to a thousand points they differ in their marker too. More labels need to be numbers and get
+    a colour scale.
     """
     points = finite_matrix(codes, "codes")
     if points.shape[1] != 2:
@@ -97,32 +99,20 @@ def scatter_codes(
     if labels is not None and len(labels) != len(points):
         raise UsageError(f"labels has {len(labels)} entries, but codes has {len(points)} rows")
     figure, (panel,) = panels(1, 5.6, 4.6)
-    size = float(np.clip(4000 / len(points), 6, 40))
-    kinds = [] if labels is None else sorted(set(np.asarray(labels).tolist()))
+    size = float(np.clip(8000 / len(points), 3, 40))
     if labels is None:
         panel.scatter(points[:, 0], points[:, 1], s=size, color=BLUE, linewidths=0)
-    elif len(kinds) <= len(COLORS):
-        _scatter_kinds(panel, points, np.asarray(labels), kinds, size)
+    elif len(kinds := sorted(set(np.asarray(labels).tolist()))) <= len(KINDS):
+        draw_kinds(panel, points, np.asarray(labels), kinds, size)
     else:
-        if np.asarray(labels).dtype.kind not in "fiub":
-            raise UsageError(
-                f"labels has {len(kinds)} different names, but at most {len(COLORS)} can be told "
-                "apart; group them, or pass numbers"
-            )
-        mappable = panel.scatter(
-            points[:, 0],
-            points[:, 1],
-            s=size,
-            c=np.asarray(labels, dtype=np.float64),
-            cmap="viridis",
-            linewidths=0,
-        )
-        figure.colorbar(mappable, ax=panel).set_label("label", fontsize=10)
+        _draw_scale(panel, points, np.asarray(labels), size)
     name(panel, title, "latent 0", "latent 1")
     return figure
 
 
-def spectrum(eigenvalues: ArrayLike, retained: float | None = None) -> Figure:
+def spectrum(
+    eigenvalues: ArrayLike, retained: float | None = None, *, title: str = "Spectrum"
+) -> Figure:
     """Figure of a covariance's eigenvalues, falling, and of the variance that the first k keep.
 
     `retained` marks a choice: an int is a number of components, a float a share of variance.
@@ -141,7 +131,7 @@ def spectrum(eigenvalues: ArrayLike, retained: float | None = None) -> Figure:
         axes[0].set_yscale("log")
     axes[1].plot(count, share, color=BLUE, marker=marker, ms=4)
     axes[1].set_ylim(0, 1.03)
-    name(axes[0], "Spectrum", "component", "variance")
+    name(axes[0], title, "component", "variance")
     name(axes[1], "Variance kept", "components", "share of the variance")
     if retained is not None:
         _mark_retained(axes, share, retained)
@@ -244,24 +234,17 @@ def _triangle_panel(panel: Axes, divergence: Callable[[Any, Any], Any]) -> None:
     name(panel, "No triangle inequality", f"p = {p:g}, q = {q:g}, r = {r:g}", "nats")
 
 
-def _scatter_kinds(
-    panel: Axes, points: Floats, labels: NDArray[Any], kinds: Sequence[Any], size: float
-) -> None:
-    for kind, color, marker in zip(kinds, COLORS, "os^DvP*X", strict=False):
-        chosen = points[labels == kind]
-        panel.scatter(
-            chosen[:, 0],
-            chosen[:, 1],
-            s=size,
-            color=color,
-            marker=marker,
-            linewidths=0,
-            alpha=0.8,
-            label=str(kind),
+def _draw_scale(panel: Axes, points: Floats, labels: NDArray[Any], size: float) -> None:
+    if labels.dtype.kind not in "fiub":
+        raise UsageError(
+            f"labels has {len(set(labels.tolist()))} different names, but at most {len(KINDS)} can "
+            "be told apart; group them, or pass numbers"
         )
-    legend = panel.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    values = labels.astype(np.float64)
+    drawn = panel.scatter(
+        points[:, 0], points[:, 1], s=size, c=values, cmap="viridis", linewidths=0
+    )
+    panel.figure.colorbar(drawn, ax=panel).set_label("label", fontsize=10)
 
 
 def _mark_retained(axes: Sequence[Axes], share: Floats, retained: float) -> None:

@@ -1,4 +1,4 @@
-"""A run as a picture: what excites its latents, its atoms, reconstructions, its training curve."""
+"""A run as a picture: what excites its latents, its atoms, reconstructions, preparation, curve."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from simplecell.trained import Trained
 from simplecell.viz.files import save, save_figure
 from simplecell.viz.grid import most_tiles, tiles
 from simplecell.viz.plots import curve
+from simplecell.viz.preparation import MOST_SAMPLES, whitening
 from simplecell.viz.reconstructions import rows_of_tiles
 from simplecell.viz.tables import bars
+from simplecell.whitening import whitening_report
 
 SHOWN_RECONSTRUCTIONS = 24
 FILES = {
     "latents": "features.png",
     "atoms": "atoms.png",
     "reconstructions": "reconstructions.png",
+    "preparation": "preparation.png",
     "curve": "curve.png",
 }
 
@@ -56,15 +59,13 @@ def picture(trained: Trained, what: str, shape: tuple[int, ...] | None = None) -
     kinds = {step["kind"] for step in trained.preprocess.steps}
     if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
         title += ", in standardised inputs"
-        rows = (model.encoder if what == "latents" else model.decoder).detach().double().cpu()
+        rows = (model.directions() if what == "latents" else model.atoms()).double().cpu()
     return picture_of_rows(rows.numpy(), shape, trained.input_names, title)
 
 
 def reconstructions(trained: Trained, source: Source) -> Image.Image:
     """Evenly spread samples as the model sees them, their reconstructions, the differences."""
-    count = min(SHOWN_RECONSTRUCTIONS, source.n_samples)
-    chosen = np.linspace(0, source.n_samples - 1, count).astype(int)
-    x, recon = trained.reconstruct(source.read(chosen))
+    x, recon = trained.reconstruct(_spread(source, SHOWN_RECONSTRUCTIONS))
     shape = trained.shape
     if len(shape) == 1:
         raise UsageError(
@@ -78,11 +79,30 @@ def reconstructions(trained: Trained, source: Source) -> Image.Image:
     return rows_of_tiles([x, recon, x - recon], shape)
 
 
+def preparation(trained: Trained, source: Source) -> Any:
+    """What the run's preparation does to its samples, a matplotlib figure: raw rows against
+    prepared ones, the covariances of all of them, and evenly spread samples."""
+    import torch
+
+    chain, shape = trained.preprocess, trained.shape
+    raw = _double(_spread(source, MOST_SAMPLES))
+    steps = ", ".join(step["kind"] for step in chain.steps) or "no steps"
+    return whitening(
+        raw,
+        chain.apply(raw).x,
+        shape=shape if len(shape) > 1 else None,
+        names=trained.input_names,
+        components=chain.pixels(torch.eye(chain.n_outputs, dtype=torch.float64)),
+        report=whitening_report(source, chain),
+        title=f"Before and after the preparation: {steps}",
+    )
+
+
 def draw(run: Run, what: str, out: Path, source: Callable[[Trained], Source]) -> Path:
-    """Draw `what` ("latents", "atoms", "reconstructions" or "curve") of a run into a file.
+    """Draw `what` (one of `FILES`) of a run into a file.
 
     Args:
-        source: opens the samples for reconstructions, when they are needed.
+        source: opens the samples for reconstructions and preparation, when they are needed.
     """
     if what not in FILES:
         raise unknown("picture", what, FILES)
@@ -90,7 +110,9 @@ def draw(run: Run, what: str, out: Path, source: Callable[[Trained], Source]) ->
         save_figure(training_curve(run), out)
         return out
     trained = run.load()
-    if what == "reconstructions":
+    if what == "preparation":
+        save_figure(preparation(trained, source(trained)), out)
+    elif what == "reconstructions":
         save(reconstructions(trained, source(trained)), out)
     else:
         save(latents(trained) if what == "latents" else atoms(trained), out)
@@ -107,6 +129,12 @@ def training_curve(run: Run) -> Any:
     weights = {name: float(term["weight"]) for name, term in recipe.objective.items()}
     target = recipe.objective.get("kl", {}).get("target")
     return curve(records, target, weights=weights)
+
+
+def _spread(source: Source, most: int) -> NDArray[Any]:
+    """Up to `most` rows of a source, evenly spread."""
+    chosen = np.linspace(0, source.n_samples - 1, min(most, source.n_samples))
+    return source.read(chosen.astype(int))
 
 
 def _double(rows: NDArray[Any]) -> Any:

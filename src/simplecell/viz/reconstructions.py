@@ -120,10 +120,10 @@ def _layout(
     def at(zoom: int) -> _Bands:
         step = width * zoom + screen_gap(gap, zoom)
         fitting = max(1, (WIDTH - margin) // step)
-        wanted = fitting if columns is None else positive(columns, "columns")
+        even = -(-n // -(-n // fitting))  # bands of one length: none with a sample or two
         return _Bands(
             n=n,
-            columns=min(n, wanted),
+            columns=even if columns is None else min(n, positive(columns, "columns")),
             height=height * zoom,
             width=width * zoom,
             gap=screen_gap(gap, zoom),

@@ -1,0 +1,1 @@
+"""Doors to other systems: one file per foreign format or convention."""

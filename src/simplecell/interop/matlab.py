@@ -1,0 +1,191 @@
+"""The options of MATLAB's `trainAutoencoder` as parameters of `SparseAutoencoder`, and back.
+
+MATLAB's cost has no half before the squared error (N samples, both matrices decayed):
+
+    E = (1/N) Σ ‖x − x̂‖²  +  λ_M ½ Σ w²  +  β_M Σ_j KL(ρ ‖ ρ̂_j)
+    J = (1/N) Σ ½‖x − x̂‖²  +  (λ/2) Σ w²  +  β Σ_j KL(ρ ‖ ρ̂_j)
+
+so `E = 2 J` for λ = λ_M / 2 and β = β_M / 2. Where the squared error is a mean over the D inputs
+too, `E = (2/D) J` for λ = D λ_M / 2 and β = D β_M / 2.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from simplecell.errors import UsageError, unknown
+
+# What trainAutoencoder does when an option is not given.
+DEFAULTS: dict[str, Any] = {
+    "EncoderTransferFunction": "logsig",
+    "DecoderTransferFunction": "logsig",
+    "MaxEpochs": 1000,
+    "L2WeightRegularization": 0.001,
+    "LossFunction": "msesparse",
+    "ShowProgressWindow": True,
+    "SparsityProportion": 0.05,
+    "SparsityRegularization": 1.0,
+    "TrainingAlgorithm": "trainscg",
+    "ScaleData": True,
+    "UseGPU": False,
+}
+OUTPUTS = {"logsig": "sigmoid", "purelin": "linear"}
+RANGES = {"sigmoid": (0.0, 1.0), "linear": (-1.0, 1.0)}  # that ScaleData maps to
+NEEDED = (
+    "n_latents",
+    "target",
+    "sparsity_weight",
+    "weight_decay",
+    "activation",
+    "output",
+    "preprocess",
+    "max_iter",
+)
+SWITCHES = {"on": True, "off": False}
+SATLIN = (
+    "satlin, which is straight between 0 and 1, has no counterpart here; take 'logsig', its smooth "
+    "relative, or 'purelin' for a decoder"
+)
+
+
+def from_trainautoencoder(
+    hiddenSize: int = 10,  # MATLAB's own spelling
+    *,
+    error_is_mean_over: int = 1,
+    **options: Any,
+) -> dict[str, Any]:
+    """Parameters of `SparseAutoencoder` whose objective is that of `trainAutoencoder`.
+
+    Every option is spelled as in MATLAB, and what is not given has MATLAB's default. `trainscg`
+    becomes L-BFGS: both use all samples at every step and minimise the same objective, by other
+    steps. Source: facts on the documented cost, see docs/matlab.md. Exact for the objective.
+
+    Args:
+        error_is_mean_over: D, where the squared error is a mean over the D inputs as well and
+            not the sum that the formula says.
+
+    Raises:
+        UsageError: for an unknown option, `satlin`, and values without a counterpart.
+
+    >>> found = from_trainautoencoder(100, L2WeightRegularization=0.004, SparsityRegularization=4,
+    ...                               SparsityProportion=0.15, ScaleData=False)
+    >>> found["weight_decay"], found["sparsity_weight"], found["target"]
+    (0.002, 2.0, 0.15)
+    """
+    for option in options:
+        if option not in DEFAULTS:
+            raise unknown("option of trainAutoencoder", option, [*DEFAULTS, "hiddenSize"])
+    asked = {**DEFAULTS, **options}
+    _must_be("EncoderTransferFunction", asked, {"logsig"})
+    _must_be("DecoderTransferFunction", asked, set(OUTPUTS))
+    _must_be("LossFunction", asked, {"msesparse"})
+    _must_be("TrainingAlgorithm", asked, {"trainscg"})
+    output = OUTPUTS[asked["DecoderTransferFunction"]]
+    half = _number("error_is_mean_over", error_is_mean_over) / 2
+    return {
+        "n_latents": hiddenSize,
+        "target": _number("SparsityProportion", asked["SparsityProportion"]),
+        "sparsity_weight": half
+        * _number("SparsityRegularization", asked["SparsityRegularization"]),
+        "weight_decay": half * _number("L2WeightRegularization", asked["L2WeightRegularization"]),
+        "activation": "sigmoid",
+        "output": output,
+        "preprocess": [_scaling(output)] if _switch("ScaleData", asked["ScaleData"]) else None,
+        "solver": "lbfgs",
+        "max_iter": asked["MaxEpochs"],
+        "device": "cuda" if _switch("UseGPU", asked["UseGPU"]) else "cpu",
+        "verbose": _switch("ShowProgressWindow", asked["ShowProgressWindow"]),
+    }
+
+
+def to_trainautoencoder(*, error_is_mean_over: int = 1, **parameters: Any) -> dict[str, Any]:
+    """Options of `trainAutoencoder`, `hiddenSize` among them, with the same objective.
+
+    `parameters` are those of a `SparseAutoencoder`: `to_trainautoencoder(**model.get_params())`.
+    What does not touch the objective (tolerances, seeds, precision) is left out, and
+    `preprocess="auto"` counts as scaling for a sigmoid output.
+
+    Raises:
+        UsageError: for missing parameters, and those without a counterpart: tanh, tied weights, a
+            preparation that MATLAB's ScaleData cannot do.
+    """
+    missing = [name for name in NEEDED if name not in parameters]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)} must be said too, for MATLAB's defaults are others; pass "
+            "**model.get_params()"
+        )
+    given, outputs = parameters, {ours: matlab for matlab, ours in OUTPUTS.items()}
+    if given["activation"] != "sigmoid" or given["output"] not in outputs or given.get("tied"):
+        raise UsageError(
+            f"trainAutoencoder has no activation={given['activation']!r} with "
+            f"output={given['output']!r} and tied={bool(given.get('tied'))}; it has sigmoid codes, "
+            "a sigmoid or linear output and two matrices of their own"
+        )
+    half = _number("error_is_mean_over", error_is_mean_over) / 2
+    return {
+        "hiddenSize": given["n_latents"],
+        "EncoderTransferFunction": "logsig",
+        "DecoderTransferFunction": outputs[given["output"]],
+        "MaxEpochs": given["max_iter"],
+        "L2WeightRegularization": _number("weight_decay", given["weight_decay"]) / half,
+        "LossFunction": "msesparse",
+        "ShowProgressWindow": bool(given.get("verbose", False)),
+        "SparsityProportion": _number("target", given["target"]),
+        "SparsityRegularization": _number("sparsity_weight", given["sparsity_weight"]) / half,
+        "TrainingAlgorithm": "trainscg",
+        "ScaleData": _scales(given["preprocess"], given["output"]),
+        "UseGPU": str(given.get("device", "cpu")).startswith("cuda"),
+    }
+
+
+def _scaling(output: str) -> dict[str, Any]:
+    low, high = RANGES[output]
+    return {"kind": "range", "low": low, "high": high}
+
+
+def _scales(preprocess: Any, output: str) -> bool:
+    """Whether a preparation is what ScaleData does."""
+    if preprocess is None or preprocess == []:
+        return False
+    if isinstance(preprocess, str) and preprocess == "auto":
+        return output == "sigmoid"
+    if preprocess == [_scaling(output)]:
+        return True
+    raise UsageError(
+        f"preprocess={preprocess!r} has no counterpart in trainAutoencoder; prepare the data "
+        "beforehand and say preprocess=None"
+    )
+
+
+def _must_be(option: str, asked: Mapping[str, Any], known: set[str]) -> None:
+    value = asked[option]
+    if value in known:
+        return
+    if value == "satlin":
+        raise UsageError(f"{option}: {SATLIN}")
+    if option == "TrainingAlgorithm":
+        raise UsageError(
+            f"TrainingAlgorithm is {value!r}, but trainAutoencoder has 'trainscg' alone, in whose "
+            "place L-BFGS minimises the same objective"
+        )
+    raise unknown(option, value, known)
+
+
+def _switch(option: str, value: Any) -> bool:
+    """true or false, in MATLAB's newer spelling "on" or "off"."""
+    found = SWITCHES.get(value) if isinstance(value, str) else value
+    if not isinstance(found, bool | numbers.Integral) or found not in (0, 1):
+        raise UsageError(f"{option} is {value!r}, but it is True or False (or 'on', 'off')")
+    return bool(found)
+
+
+def _number(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise UsageError(f"{option} is {value!r}, but a finite number is needed")
+    if value < 0 or (option == "error_is_mean_over" and value < 1):
+        raise UsageError(f"{option} is {value!r}, which is too small")
+    return float(value)

@@ -1,0 +1,76 @@
+"""A plane through the code of a generative model, decoded point by point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from simplecell.errors import UsageError
+from simplecell.viz.grid import (
+    WIDTH,
+    as_pictures,
+    blank,
+    paste,
+    positive,
+    signed_grey,
+    unsigned_grey,
+)
+
+
+def manifold(
+    decode: Callable[[NDArray[np.float64]], Any],
+    shape: Sequence[int],
+    *,
+    columns: int = 20,
+    n_latents: int = 2,
+    latents: tuple[int, int] = (0, 1),
+    signed: bool = False,
+    zoom: int | None = None,
+) -> Image.Image:
+    """Picture of `columns`² decodings over a plane of two latents: one to the right, one up.
+
+    The codes are `Φ⁻¹((i + ½) / columns)`, equally likely steps of the standard normal that a
+    variational autoencoder's code has; of `n_latents`, all but the two `latents` stay 0. One
+    scale for the whole picture, so that neighbours compare. Source: Kingma & Welling 2013,
+    figure 4. Exact but for the half step that keeps off ±∞.
+
+    Args:
+        decode: codes [n, n_latents] to samples [n, D].
+        shape: of one sample, (h, w) or (h, w, 3).
+
+    Random samples of the same model need no picture of their own: `tiles(decode(codes), shape,
+    signed=False)` with codes from a standard normal.
+
+    >>> manifold(lambda codes: codes @ np.ones((2, 4)), (2, 2), columns=3, zoom=5).size
+    (30, 30)
+    """
+    across, up = latents
+    if across == up or not 0 <= min(latents) <= max(latents) < n_latents:
+        raise UsageError(
+            f"latents is {latents}, but a plane needs two different ones of 0 to {n_latents - 1}"
+        )
+    steps = _quantiles(positive(columns, "columns"))
+    codes = np.zeros((columns * columns, n_latents))
+    codes[:, across] = np.tile(steps, columns)
+    codes[:, up] = np.repeat(steps[::-1], columns)
+    pictures = as_pictures(decode(codes), shape, "the decodings")
+    if len(pictures) != len(codes):
+        raise UsageError(f"decode gave {len(pictures)} samples for {len(codes)} codes")
+    _, height, width, channels = pictures.shape
+    rows = pictures.reshape(columns, columns, height, width, channels).swapaxes(1, 2)
+    whole = rows.reshape(1, columns * height, columns * width, channels)
+    shades = signed_grey(whole) if signed else unsigned_grey(whole)
+    zoom = max(1, round(WIDTH / (columns * width))) if zoom is None else positive(zoom, "zoom")
+    canvas = blank(whole.shape[1] * zoom, whole.shape[2] * zoom)
+    paste(canvas, shades[0], zoom, 0, 0)
+    return Image.fromarray(canvas)
+
+
+def _quantiles(count: int) -> NDArray[np.float64]:
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((i + 0.5) / count) for i in range(count)])
