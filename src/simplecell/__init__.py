@@ -12,6 +12,7 @@ from typing import Any
 _WHERE = {
     "SparseAutoencoder": "estimators",
     "CompressionAutoencoder": "estimators",
+    "ConvolvedFeatures": "estimators",
     "DenoisingAutoencoder": "estimators",
     "VariationalAutoencoder": "estimators",
     "StackedAutoencoder": "estimators",
@@ -29,11 +30,6 @@ _WHERE = {
     "evaluate": "evaluate",
     "viz": "viz",
     "SimplecellError": "errors",
-    "UsageError": "errors",
-    "DataError": "errors",
-    "RunError": "errors",
-    "DivergedError": "errors",
-    "WriteError": "errors",
 }
 
 __all__ = sorted(_WHERE)

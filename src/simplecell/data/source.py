@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from simplecell.data.cifar import is_archive, load_training
 from simplecell.data.columns import encode_table
 from simplecell.data.files import Asked, Loaded, read_file
 from simplecell.data.frames import columns_of_frame, is_frame
@@ -116,7 +117,8 @@ def as_source(
     skip_broken: bool = True,
 ) -> Source:
     """A `Source` of an array [n, D], [n, h, w] or [n, h, w, c], a SciPy sparse matrix, a data
-    frame, pictures of any sizes, or a path to a file of those or to a folder of pictures.
+    frame, pictures of any sizes, or a path to a file of those, to a folder of pictures or to an
+    archive of CIFAR-10 (its training pictures).
 
     With `kind="auto"` picture files, folders and arrays of pictures of at least 64×64 pixels give
     patches, smaller pictures and all else one vector a sample. Arrays have the samples first, save
@@ -168,7 +170,7 @@ def _of_path(path: Path, options: _Options) -> Source:
         raise DataError(f"{path} does not exist")
     if path.is_dir() or path.suffix.lower() in SUFFIXES:
         return _of_pictures(openers_of_files(path, options.max_pixels), options)
-    loaded = read_file(path, options.asked)
+    loaded = load_training(path) if is_archive(path) else read_file(path, options.asked)
     if loaded.table is None and options.asked.label is not None:
         raise UsageError(f"label {options.asked.label!r} names a column, but {path.name} has none")
     return _of_array(loaded, path.name, options)

@@ -1,6 +1,7 @@
 """scikit-learn's contract, no mathematics: one file per family."""
 
 from simplecell.estimators.classic import CompressionAutoencoder, SparseAutoencoder
+from simplecell.estimators.convolved import ConvolvedFeatures
 from simplecell.estimators.deep import DenoisingAutoencoder, VariationalAutoencoder
 from simplecell.estimators.loading import load
 from simplecell.estimators.stacked import StackedAutoencoder
@@ -9,6 +10,7 @@ from simplecell.estimators.transformers import PatchScaling, Whitening
 
 __all__ = [
     "CompressionAutoencoder",
+    "ConvolvedFeatures",
     "DenoisingAutoencoder",
     "PatchScaling",
     "SparseAutoencoder",

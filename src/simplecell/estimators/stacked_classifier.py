@@ -39,7 +39,8 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
         softmax_decay: λ of the softmax weights; all others are those of `StackedAutoencoder`.
 
     Attributes:
-        classes_: class labels; network_: the `simplecell.deep.Classifier`.
+        classes_: class labels.
+        network_: the `simplecell.deep.Classifier`; greedy_network_: before the fine-tuning.
         n_iter_: fine-tuning steps; cost_curve_: of the fine-tuning.
 
     >>> from sklearn.datasets import load_digits
@@ -109,6 +110,7 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
         assert greedy.preprocess is not None
         assert greedy.codes is not None
         network = classifier(greedy.layers, greedy.codes, labels, self.softmax_decay)
+        self.greedy_network_ = copy.deepcopy(network).cpu()
         trainer = self._softmax_trainer(network, greedy.preprocess, len(X))
         costs = self._fine_tune(trainer, X, one_hot(labels, len(self.classes_)))
         trainer.check_finite()
