@@ -194,6 +194,35 @@ def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
 
 
 @app.command()
+def reproduce(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Results; all unless named.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets, by their official file names.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for figures, pictures and their table.")] = Path(
+        "simplecell-reproduce"
+    ),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small stand-ins, offline, in under 40 seconds.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the field's headline results beside the published figures."""
+    from simplecell.reproduce import reproduce as measured
+
+    done = []
+    for outcome in measured(names or [], out, data=data, quick=quick):
+        done.append(outcome.table())
+        if not as_json:
+            print_result("reproduce", {}, False, outcome.text() + "\n")
+    result = {"results": done, "table": str(out / "README.md")}
+    text = f"table and pictures: {out / 'README.md'}"
+    print_result("reproduce", result, as_json, text)
+
+
+@app.command()
 def info(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run directory.")] = None,
     as_json: Json = False,

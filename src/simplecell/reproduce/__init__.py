@@ -1,0 +1,106 @@
+"""The headline results of the field by one command, each beside the published figure.
+
+A result is one function that takes a `Bench` and gives an `Outcome`; `RESULTS` names them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from simplecell.errors import DataError, unknown
+from simplecell.progress import say
+from simplecell.reproduce import digits, generative
+from simplecell.reproduce.bench import Bench, Clock
+from simplecell.reproduce.outcome import Outcome, markdown
+from simplecell.storage import read_json, write_json, write_whole
+from simplecell.story import about_software
+
+__all__ = ["RESULTS", "Bench", "Outcome", "Result", "reproduce"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A headline result: how to measure it, and the data sets that it needs."""
+
+    measure: Callable[[Bench], Outcome]
+    needs: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The first line of the function's docstring."""
+        return (self.measure.__doc__ or "").strip().splitlines()[0].removesuffix(".")
+
+
+RESULTS: dict[str, Result] = {
+    "softmax": Result(digits.softmax, ("mnist",)),
+    "strokes": Result(digits.strokes, ("mnist",)),
+    "self-taught": Result(digits.self_taught, ("mnist",)),
+    "stacked": Result(digits.stacked, ("mnist",)),
+    "deep": Result(generative.deep, ("mnist",)),
+    "code-plot": Result(generative.code_plot, ("mnist",)),
+    "variational": Result(generative.variational, ("mnist",)),
+    "denoising": Result(generative.denoising, ("mnist",)),
+}
+
+
+def reproduce(
+    names: Sequence[str], out: Path, *, data: Path | None = None, quick: bool = False
+) -> Iterator[Outcome]:
+    """Measure the named results, or all whose data are there; one outcome at a time.
+
+    Each is written to `out` as soon as it is done, with its pictures, and `out/README.md` becomes
+    the table of everything that lies there.
+
+    Raises:
+        UsageError: for a name that is no result.
+        DataError: when a named result lacks its data, or no result has any.
+    """
+    for name in names:
+        if name not in RESULTS:
+            raise unknown("result", name, RESULTS)
+    if data is not None and not data.is_dir():
+        raise DataError(f"'{data}' is not a folder; --data is the folder of the data sets")
+    bench, lacking = Bench(out, data, quick), {}
+    for name in names or RESULTS:
+        found = [bench.missing(need) for need in RESULTS[name].needs if not quick]
+        if missing := [sentence for sentence in found if sentence]:
+            lacking[name] = missing[0]
+    chosen = [name for name in names or RESULTS if name not in lacking]
+    if lacking and (names or not chosen):
+        homes = "\n".join(dict.fromkeys(lacking.values()))
+        raise DataError(
+            f"{', '.join(lacking)} cannot be measured without their data: give the folder as "
+            f"--data, or --quick for small stand-ins\n{homes}"
+        )
+    for sentence in dict.fromkeys(lacking.values()):
+        say(f"left out: {sentence}")
+    for name in chosen:
+        yield _measured(name, bench)
+
+
+def _measured(name: str, bench: Bench) -> Outcome:
+    result, clock = RESULTS[name], Clock()
+    say(f"{name}: {result.title}")
+    software = about_software(torch.get_num_threads(), "cpu")
+    outcome = replace(
+        result.measure(bench),
+        name=name,
+        title=result.title,
+        quick=bench.quick,
+        seconds=round(clock.seconds, 1),
+        machine={key: software[key] for key in ("torch", "threads", "cpu")},
+    )
+    bench.out.mkdir(parents=True, exist_ok=True)
+    write_json(bench.out / f"{name}.json", outcome.table())
+    write_whole(bench.out / "README.md", page(bench.out).encode())
+    return outcome
+
+
+def page(folder: Path) -> str:
+    """The page of all results whose outcomes lie in the folder, in the order of `RESULTS`."""
+    files = [folder / f"{name}.json" for name in RESULTS]
+    return markdown(Outcome.from_table(read_json(file)) for file in files if file.is_file())

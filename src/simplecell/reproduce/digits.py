@@ -1,0 +1,209 @@
+"""Handwritten digits: softmax on pixels, pen strokes, self-taught learning, stacked networks."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from simplecell import viz
+from simplecell.estimators import SparseAutoencoder, StackedClassifier
+from simplecell.reproduce.bench import Bench, Clock, Floats, Labels
+from simplecell.reproduce.outcome import Figure, Outcome
+
+LAMBDA_SOFTMAX = 1e-4
+
+
+def softmax(bench: Bench) -> Outcome:
+    """Softmax regression on raw pixels."""
+    d = bench.digits
+    classifier = fit_softmax(d.x, d.y)
+    picture = bench.picture("softmax.png", viz.templates(classifier, d.shape))
+    return Outcome(
+        data=d.about,
+        setting=f"scikit-learn's LogisticRegression, λ = {LAMBDA_SOFTMAX:g} of the mean loss",
+        figures=[
+            Figure(
+                "test accuracy",
+                [percent(classifier.score(d.test_x, d.test_y))],
+                "92.6 % (text), 92.2 % (starter code)",
+                "UFLDL, exercise Softmax regression",
+                "%",
+                2,
+            )
+        ],
+        pictures=[picture],
+        notes="with an intercept, which the exercise leaves out; convex, so one seed",
+    )
+
+
+def strokes(bench: Bench) -> Outcome:
+    """Pen strokes: a sparse autoencoder on the first 10,000 digits."""
+    d, target, n_latents = bench.digits, 0.1, 36 if bench.quick else 196
+    x = d.x[:10_000]
+    worst, fvus, first = [], [], None
+    for seed in bench.seeds(3):
+        sae = SparseAutoencoder(
+            n_latents,
+            target=target,
+            weight_decay=3e-3,
+            sparsity_weight=3.0,
+            max_iter=60 if bench.quick else 400,
+            random_state=seed,
+        )
+        sae = bench.fit(sae, x, f"seed {seed}")
+        worst.append(percent(np.abs(sae.mean_activation_ / target - 1).max()))
+        fvus.append(sae.fvu_)
+        first = first or sae
+    assert first is not None
+    return Outcome(
+        data=f"the first {len(x):,} of {d.about}",
+        setting=f"{x.shape[1]}-{n_latents}-{x.shape[1]}, ρ = {target}, λ = 3e-3, β = 3, L-BFGS "
+        f"{first.max_iter} iterations",
+        figures=[
+            Figure(
+                "picture",
+                [n_latents],
+                "pen strokes",
+                "UFLDL, exercise Vectorization",
+                "latents drawn",
+                0,
+            ),
+            Figure("largest distance of a mean activation from ρ", worst, unit="% of ρ", digits=1),
+            Figure("unexplained variance (fvu)", fvus),
+        ],
+        pictures=[bench.picture("strokes.png", first.plot(shape=d.shape))],
+        seeds=len(bench.seeds(3)),
+    )
+
+
+def self_taught(bench: Bench) -> Outcome:
+    """Self-taught learning: features of digits 5–9 tell digits 0–4 apart."""
+    d = bench.digits
+    x, y = np.concatenate([d.x, d.test_x]), np.concatenate([d.y, d.test_y])
+    if not bench.quick:  # the exercise uses MNIST's training part alone
+        x, y = d.x, d.y
+    unlabelled, labelled = x[y >= 5], x[y < 5]
+    half = len(labelled) // 2
+    (x1, x2), (y1, y2) = np.split(labelled, [half]), np.split(y[y < 5], [half])
+    raw = percent(fit_softmax(x1, y1).score(x2, y2))
+    features, both, seconds, first = [], [], [], None
+    for seed in bench.seeds(3):
+        clock = Clock()
+        sae = SparseAutoencoder(
+            60 if bench.quick else 200,
+            target=0.1,
+            weight_decay=3e-3 if not bench.quick else 3e-4,
+            sparsity_weight=3.0,
+            max_iter=100 if bench.quick else 400,
+            random_state=seed,
+        )
+        sae = bench.fit(sae, unlabelled, f"seed {seed}")
+        a1, a2 = sae.transform(x1), sae.transform(x2)
+        features.append(percent(fit_softmax(a1, y1).score(a2, y2)))
+        seconds.append(clock.seconds / 60)
+        b1, b2 = np.hstack([x1, a1]), np.hstack([x2, a2])
+        both.append(percent(fit_softmax(b1, y1).score(b2, y2)))
+        first = first or sae
+    assert first is not None
+    source = "UFLDL, exercise Self-taught learning"
+    return Outcome(
+        data=f"of {d.about}: {len(unlabelled):,} digits 5–9 without labels, {len(x1):,} + "
+        f"{len(x2):,} digits 0–4 with labels",
+        setting=f"{x.shape[1]}-{first.n_latents}-{x.shape[1]}, ρ = 0.1, λ = "
+        f"{first.weight_decay:g}, β = 3, L-BFGS {first.max_iter} iterations; softmax λ = 1e-4",
+        figures=[
+            Figure("accuracy on learned features", features, "98.3 %", source, "%", 2),
+            Figure("accuracy on raw pixels", [raw], "about 96 %", source, "%", 2),
+            Figure("accuracy on pixels and features together", both, unit="%", digits=2),
+            Figure(
+                "time of one seed",
+                seconds,
+                "330 min",
+                "a published Python version of the exercise, 2013",
+                "min",
+                1,
+            ),
+        ],
+        pictures=[bench.picture("self-taught.png", first.plot(shape=d.shape))],
+        seeds=len(features),
+    )
+
+
+def stacked(bench: Bench) -> Outcome:
+    """A stack of two sparse autoencoders under a softmax, before and after fine-tuning."""
+    d, sizes = bench.digits, (40, 40) if bench.quick else (200, 200)
+    iterations = 60 if bench.quick else 200
+    clock = Clock()
+    ours = _stack(bench, sizes, iterations, "adam", 15, 0)
+    minutes = clock.seconds / 60
+    runs = [ours, *(_stack(bench, sizes, iterations, "adam", 15, s) for s in bench.seeds(3)[1:])]
+    source = "UFLDL, exercise Implement deep networks for digit classification"
+    figures = [
+        Figure("accuracy before fine-tuning", [r[0] for r in runs], "87.7 %", source, "%", 2),
+        Figure("accuracy after fine-tuning", [r[1] for r in runs], "97.6 %", source, "%", 2),
+        Figure(
+            "time of one seed",
+            [minutes],
+            "150 min",
+            "a published Python version of the exercise, 2014",
+            "min",
+            1,
+        ),
+    ]
+    if not bench.quick:
+        before, after, _ = _stack(bench, sizes, 400, "lbfgs", 400, 0)
+        published = "the published setting (400 iterations a stage, L-BFGS throughout): "
+        figures += [
+            Figure(published + "before", [before], "87.7 %", source, "%", 2),
+            Figure(published + "after", [after], "97.6 %", source, "%", 2),
+        ]
+    pictures = [
+        bench.picture(f"stacked-layer-{layer}.png", ours[2].plot(layer=layer, shape=d.shape))
+        for layer in (1, 2)
+    ]
+    return Outcome(
+        data=d.about,
+        setting=f"{d.x.shape[1]}-{sizes[0]}-{sizes[1]}-10, ρ = 0.1, λ = {ours[2].weight_decay:g}, "
+        f"β = 3, L-BFGS {iterations} iterations a layer; softmax λ = 1e-4; fine-tuned by Adam, "
+        "15 passes",
+        figures=figures,
+        pictures=pictures,
+        seeds=len(runs),
+    )
+
+
+def _stack(
+    bench: Bench, sizes: tuple[int, int], iterations: int, solver: str, tuning: int, seed: int
+) -> tuple[float, float, StackedClassifier]:
+    """Accuracy before and after fine-tuning, in per cent, and the classifier."""
+    d = bench.digits
+    stack = StackedClassifier(
+        sizes,
+        target=0.1,
+        weight_decay=3e-4 if bench.quick else 3e-3,
+        max_iter=iterations,
+        solver=solver,
+        fine_tune_iter=tuning,
+        random_state=seed,
+    )
+    stack = bench.fit(stack, d.x, f"{solver}, {iterations} iterations a layer, seed {seed}", d.y)
+    before = copy.copy(stack)
+    before.network_ = stack.greedy_network_
+    return (
+        percent(before.score(d.test_x, d.test_y)),
+        percent(stack.score(d.test_x, d.test_y)),
+        stack,
+    )
+
+
+def fit_softmax(x: Floats, y: Labels) -> LogisticRegression:
+    """The notes' softmax regression: mean cross-entropy + (λ/2) Σ θ², λ = 1e-4."""
+    return LogisticRegression(C=1 / (LAMBDA_SOFTMAX * len(x)), max_iter=1000).fit(x, y)
+
+
+def percent(share: Any) -> float:
+    """A fraction in per cent."""
+    return 100 * float(share)

@@ -1,0 +1,252 @@
+"""Deep networks: Hinton's autoencoder, its code plot, the variational and the denoising one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from simplecell import viz
+from simplecell.build import Built, build
+from simplecell.data import ArraySource
+from simplecell.estimators import (
+    CompressionAutoencoder,
+    DenoisingAutoencoder,
+    VariationalAutoencoder,
+)
+from simplecell.measures import kl_gaussian
+from simplecell.progress import TrainingProgress, say
+from simplecell.recipe import Recipe
+from simplecell.reproduce.bench import Bench, Clock, Digits, Floats
+from simplecell.reproduce.outcome import Figure, Outcome
+
+HINTON = "Hinton & Salakhutdinov 2006, figure 2"
+PASSES = 60
+BATCH = 200
+
+
+def deep(bench: Bench) -> Outcome:
+    """Hinton's deep autoencoder beside PCA with as many components."""
+    d = bench.digits
+    sizes = [100, 50, 10] if bench.quick else [1000, 500, 250, 30]
+    passes = 40 if bench.quick else PASSES
+    clock, errors, minutes, first = Clock(), [], [], None
+    for seed in bench.seeds(1):
+        clock = Clock()
+        built = train_deep(bench, d, sizes, passes, seed)
+        errors.append(squared_error(built, d.test_x))
+        minutes.append(clock.seconds / 60)
+        first = first or built
+    assert first is not None
+    pca = PCA(sizes[-1]).fit(d.x)
+    of_pca = pca.inverse_transform(pca.transform(d.test_x)).astype(np.float32)
+    shown = np.arange(12)
+    recon = reconstruct(first, d.test_x[shown])
+    picture = viz.rows_of_tiles([d.test_x[shown], recon, of_pca[shown]], d.shape)
+    return Outcome(
+        data=d.about,
+        setting=f"{'-'.join(map(str, [d.x.shape[1], *sizes]))}, linear code, logistic output, "
+        f"cross-entropy, Adam {passes} passes, the rate falling over the last fifth",
+        figures=[
+            Figure("squared error per test picture", errors, "3.00", HINTON, digits=2),
+            Figure(
+                f"PCA with {sizes[-1]} components",
+                [float(((of_pca - d.test_x) ** 2).sum(1).mean())],
+                "13.87",
+                HINTON,
+                digits=2,
+            ),
+            Figure("time", minutes, unit="min", digits=1),
+        ],
+        pictures=[bench.picture("deep.png", picture)],
+        notes="no pretraining: tanh units on centred inputs, which are logistic units in other "
+        "coordinates; the picture shows test digits, their reconstructions, and PCA's",
+        seeds=len(errors),
+    )
+
+
+def code_plot(bench: Bench) -> Outcome:
+    """Digits as points: the two-dimensional code of a deep autoencoder beside PCA."""
+    d = bench.digits
+    sizes = [100, 50, 2] if bench.quick else [1000, 500, 250, 2]
+    passes = 40 if bench.quick else 20
+    built = train_deep(bench, d, sizes, passes, 0)
+    codes = encode(built, d.test_x)
+    pca = PCA(2).fit(d.x)
+    components = pca.transform(d.test_x)
+    figures = [
+        Figure(
+            f"nearest neighbour in the {what} shows the same digit",
+            [neighbours(points, d.test_y)],
+            unit="%",
+            digits=1,
+        )
+        for what, points in (("code", codes), ("first two components", components))
+    ]
+    pictures = [
+        bench.picture(name, viz.scatter_codes(points, list(d.test_y)))
+        for name, points in (("code-plot.png", codes), ("code-plot-pca.png", components))
+    ]
+    return Outcome(
+        data=d.about,
+        setting=f"{'-'.join(map(str, [d.x.shape[1], *sizes]))}, linear code, Adam {passes} passes",
+        figures=figures,
+        pictures=pictures,
+        notes="Hinton & Salakhutdinov 2006, figure 3, shows the same picture and no number",
+    )
+
+
+def variational(bench: Bench) -> Outcome:
+    """A variational autoencoder: new digits, and the plane they lie on."""
+    d = bench.digits
+    hidden, passes = (100, 30) if bench.quick else (400, 10)
+    bounds, first = [], None
+    for seed in bench.seeds(3):
+        vae = VariationalAutoencoder(
+            8 if bench.quick else 20, hidden=(hidden,), max_iter=passes, random_state=seed
+        )
+        vae = bench.fit(vae, d.x, f"seed {seed}")
+        bounds.append(negative_elbo(vae, d.test_x))
+        first = first or vae
+    assert first is not None
+    plane = VariationalAutoencoder(2, hidden=(hidden,), max_iter=passes, random_state=0)
+    plane = bench.fit(plane, d.x, "two latents, for the plane")
+    samples = first.sample(100, random_state=0)
+    return Outcome(
+        data=d.about,
+        setting=f"{d.x.shape[1]}-{hidden}-{first.n_latents}, Bernoulli likelihood, one draw a "
+        f"sample, Adam {passes} passes",
+        figures=[
+            Figure(
+                "negative ELBO per test picture, nats",
+                bounds,
+                "about 105",
+                "PyTorch's example of this size after 10 passes (recalled, not verified)",
+                digits=1,
+            )
+        ],
+        pictures=[
+            bench.picture("vae-samples.png", viz.tiles(samples, d.shape, signed=False)),
+            bench.picture("vae-manifold.png", viz.manifold(plane.inverse_transform, d.shape)),
+        ],
+        seeds=len(bounds),
+    )
+
+
+def denoising(bench: Bench) -> Outcome:
+    """A denoising autoencoder restores digits, beside a plain one of the same size."""
+    d = bench.digits
+    n_latents, passes = (60, 60) if bench.quick else (250, 10)
+    noise = np.random.default_rng(0).normal(0, 0.4, d.test_x.shape).astype(np.float32)
+    damaged = d.test_x + noise
+    rows: dict[str, NDArray[Any]] = {}
+    for what, estimator in (
+        (
+            "denoising",
+            DenoisingAutoencoder(
+                n_latents,
+                corruption="gaussian",
+                corruption_level=0.4,
+                preprocess=None,
+                max_iter=passes,
+                random_state=0,
+            ),
+        ),
+        (
+            "plain",
+            CompressionAutoencoder(
+                n_latents,
+                solver="adam",
+                batch_size=100,
+                preprocess=None,
+                max_iter=passes,
+                random_state=0,
+            ),
+        ),
+    ):
+        fitted = bench.fit(estimator, d.x, what)
+        rows[what] = fitted.inverse_transform(fitted.transform(damaged))
+    figures = [
+        Figure(f"squared error per test picture, {what}", [_error(d, found)], digits=1)
+        for what, found in (("damaged", damaged), *rows.items())
+    ]
+    shown = slice(0, 12)
+    tiles = viz.rows_of_tiles([damaged[shown], *(r[shown] for r in rows.values())], d.shape)
+    return Outcome(
+        data=d.about,
+        setting=f"{d.x.shape[1]}-{n_latents}-{d.x.shape[1]}, Gaussian noise of standard deviation "
+        f"0.4, Adam {passes} passes",
+        figures=figures,
+        pictures=[bench.picture("denoising.png", tiles)],
+        notes="after Vincent et al. 2008; the picture shows damaged test digits, the denoising "
+        "autoencoder's and the plain one's answers",
+    )
+
+
+def train_deep(bench: Bench, d: Digits, sizes: list[int], passes: int, seed: int) -> Built:
+    """A deep autoencoder with a linear code, trained from scratch."""
+    batch = min(BATCH, 50 if bench.quick else BATCH)
+    recipe = Recipe.load("deep").changed(
+        [
+            f"model.n_latents={sizes}",
+            f"model.activation={[*['tanh'] * (len(sizes) - 1), 'identity']}",
+            f"optim.batch_size={batch}",
+            f"train.steps={passes * (len(d.x) // batch)}",
+            f"train.seed={seed}",
+        ]
+    )
+    source = ArraySource(d.x)
+    built = build(recipe, source)
+    say(f"  {'-'.join(map(str, sizes))}, seed {seed}")
+    with TrainingProgress(recipe.train.steps, quiet=bench.quick) as progress:
+        for record in built.trainer.run(source, recipe.train.steps):
+            progress.show(record)
+    return built
+
+
+@torch.no_grad()
+def encode(built: Built, x: Floats) -> NDArray[Any]:
+    """Codes [n, M]."""
+    model = built.trainer.model
+    return model.encode(torch.from_numpy(x).to(model.like))[1].dense.cpu().numpy()
+
+
+@torch.no_grad()
+def reconstruct(built: Built, x: Floats) -> NDArray[Any]:
+    """Reconstructions [n, D]."""
+    model = built.trainer.model
+    return model(torch.from_numpy(x).to(model.like)).recon.cpu().numpy()
+
+
+def squared_error(built: Built, x: Floats) -> float:
+    """Sum over pixels, mean over pictures."""
+    return float(((reconstruct(built, x) - x) ** 2).sum(1).mean())
+
+
+@torch.no_grad()
+def negative_elbo(vae: VariationalAutoencoder, x: Floats) -> float:
+    """`−E log p(x | code) + KL`, one draw a sample, mean over samples, *nats*."""
+    model = vae._trained.model
+    rows = torch.from_numpy(x)
+    generator = torch.Generator().manual_seed(0)
+    output = model(rows, training=True, generator=generator)
+    likelihood = torch.nn.functional.binary_cross_entropy_with_logits(
+        output.raw, rows, reduction="sum"
+    )
+    mean, log_variance = output.pre.chunk(2, dim=1)
+    return float(likelihood / len(rows) + kl_gaussian(mean, log_variance))
+
+
+def neighbours(points: NDArray[Any], labels: NDArray[Any]) -> float:
+    """How often a point's nearest other has its label, in per cent."""
+    from sklearn.neighbors import NearestNeighbors
+
+    nearest = NearestNeighbors(n_neighbors=2).fit(points).kneighbors(points)[1][:, 1]
+    return 100 * float((labels[nearest] == labels).mean())
+
+
+def _error(d: Digits, found: NDArray[Any]) -> float:
+    return float(((found - d.test_x) ** 2).sum(1).mean())
