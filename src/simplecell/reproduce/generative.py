@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.decomposition import PCA
 
 from simplecell import viz
@@ -45,7 +46,7 @@ def deep(bench: Bench) -> Outcome:
     of_pca = pca.inverse_transform(pca.transform(d.test_x)).astype(np.float32)
     shown = np.arange(12)
     recon = reconstruct(first, d.test_x[shown])
-    picture = viz.rows_of_tiles([d.test_x[shown], recon, of_pca[shown]], d.shape)
+    picture = bands([d.test_x[shown], recon, of_pca[shown]], d.shape)
     return Outcome(
         data=d.about,
         setting=f"{'-'.join(map(str, [d.x.shape[1], *sizes]))}, linear code, logistic output, "
@@ -63,7 +64,7 @@ def deep(bench: Bench) -> Outcome:
         ],
         pictures=[bench.picture("deep.png", picture)],
         notes="no pretraining: tanh units on centred inputs, which are logistic units in other "
-        "coordinates; the picture shows test digits, their reconstructions, and PCA's",
+        "coordinates; rows of the picture: test digits, their reconstructions, PCA's",
         seeds=len(errors),
     )
 
@@ -174,15 +175,15 @@ def denoising(bench: Bench) -> Outcome:
         for what, found in (("damaged", damaged), *rows.items())
     ]
     shown = slice(0, 12)
-    tiles = viz.rows_of_tiles([damaged[shown], *(r[shown] for r in rows.values())], d.shape)
+    tiles = bands([damaged[shown], *(r[shown] for r in rows.values())], d.shape)
     return Outcome(
         data=d.about,
         setting=f"{d.x.shape[1]}-{n_latents}-{d.x.shape[1]}, Gaussian noise of standard deviation "
         f"0.4, Adam {passes} passes",
         figures=figures,
         pictures=[bench.picture("denoising.png", tiles)],
-        notes="after Vincent et al. 2008; the picture shows damaged test digits, the denoising "
-        "autoencoder's and the plain one's answers",
+        notes="after Vincent et al. 2008; rows of the picture: damaged test digits, the denoising "
+        "autoencoder's answers, the plain one's",
     )
 
 
@@ -238,6 +239,11 @@ def negative_elbo(vae: VariationalAutoencoder, x: Floats) -> float:
     )
     mean, log_variance = output.pre.chunk(2, dim=1)
     return float(likelihood / len(rows) + kl_gaussian(mean, log_variance))
+
+
+def bands(groups: list[NDArray[Any]], shape: tuple[int, int]) -> Image.Image:
+    """One row of tiles for each group."""
+    return viz.tiles(np.concatenate(groups), shape, columns=len(groups[0]), signed=False)
 
 
 def neighbours(points: NDArray[Any], labels: NDArray[Any]) -> float:
