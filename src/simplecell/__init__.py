@@ -15,6 +15,7 @@ _WHERE = {
     "ConvolvedFeatures": "estimators",
     "DenoisingAutoencoder": "estimators",
     "VariationalAutoencoder": "estimators",
+    "SparseCoding": "estimators",
     "StackedAutoencoder": "estimators",
     "StackedClassifier": "estimators",
     "Whitening": "estimators",

@@ -4,6 +4,7 @@ from simplecell.estimators.classic import CompressionAutoencoder, SparseAutoenco
 from simplecell.estimators.convolved import ConvolvedFeatures
 from simplecell.estimators.deep import DenoisingAutoencoder, VariationalAutoencoder
 from simplecell.estimators.loading import load
+from simplecell.estimators.sparse_coding import SparseCoding
 from simplecell.estimators.stacked import StackedAutoencoder
 from simplecell.estimators.stacked_classifier import StackedClassifier
 from simplecell.estimators.transformers import PatchScaling, Whitening
@@ -14,6 +15,7 @@ __all__ = [
     "DenoisingAutoencoder",
     "PatchScaling",
     "SparseAutoencoder",
+    "SparseCoding",
     "StackedAutoencoder",
     "StackedClassifier",
     "VariationalAutoencoder",

@@ -1,0 +1,166 @@
+"""Training by alternating minimisation, an iterator of records."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from simplecell.data import Source
+from simplecell.errors import DataError, DivergedError, UsageError
+from simplecell.measures import squared_error, squared_weights
+from simplecell.preprocess import Preprocess
+from simplecell.sparse_coding.dictionary import improve_atoms, solve_dictionary
+from simplecell.sparse_coding.encoder import Encoded, Projection, encode
+from simplecell.sparse_coding.penalties import Penalty, Smooth, check_weight
+from simplecell.train import Record, identity, to_model
+
+MEMORY = 10  # samples per latent that count: more are stale, fewer leave atoms to chance
+IDLE = 1e-6  # an atom is idle when its energy is below this share of the mean of all
+
+
+class Alternation:
+    """Alternating minimisation: codes for a batch, then the dictionary for these codes.
+
+    With γ the dictionary is solved for on each batch alone, as in the notes' program. Without it
+    the atoms lie in the unit ball: about the last 10 M samples count, or the batch alone if it is
+    larger, and each atom in turn takes its best place. An idle atom takes the direction of a
+    sample that is rebuilt worst.
+
+    Args:
+        dictionary: where to start, [M, D], on its device; changed in place.
+        penalty: `L1` or `Smooth`.
+        gamma: γ, or None for the unit ball. Solved to convergence, γ lets most latents die that
+            the ball keeps: a short atom needs large codes, which cost more, which shortens it.
+        preprocess: fitted preparation of raw rows.
+        batch_size: samples a step; batch t is a function of (seed, t) only.
+        code_iter, tol: of `encode`.
+
+    Source: UFLDL, Sparse coding (γ); Mairal et al. 2009 (ball). Differs: see `encode`; memory,
+    idle atoms.
+    """
+
+    def __init__(
+        self,
+        dictionary: Tensor,
+        penalty: Penalty,
+        *,
+        gamma: float | None = None,
+        preprocess: Preprocess | None = None,
+        batch_size: int = 2000,
+        seed: int = 0,
+        code_iter: int = 50,
+        tol: float = 1e-3,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("code_iter", code_iter)):
+            if value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1")
+        if gamma is not None:
+            check_weight("gamma", gamma)
+        self.dictionary = dictionary
+        self.penalty = penalty.to(dictionary) if isinstance(penalty, Smooth) else penalty
+        self.gamma = gamma
+        self.preprocess = preprocess or identity(dictionary.shape[1])
+        self.batch_size, self.seed, self.code_iter, self.tol = batch_size, seed, code_iter, tol
+        self.n_steps = 0
+        n_latents, n_inputs = dictionary.shape
+        self.gram = dictionary.new_zeros(n_latents, n_latents, dtype=torch.float64)
+        self.pull = dictionary.new_zeros(n_latents, n_inputs, dtype=torch.float64)
+
+    def run(self, source: Source, steps: int) -> Iterator[Record]:
+        """Train until `steps` steps are done in all, one record a step.
+
+        Raises:
+            DivergedError: when the cost leaves the finite numbers; the dictionary is then that of
+                the step before.
+        """
+        batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
+        while self.n_steps < steps:
+            x, _ = next(batches)
+            yield self.step(to_model(x, self.preprocess, self.dictionary))
+
+    @torch.no_grad()
+    def step(self, x: Tensor, project: Projection | None = None) -> Record:
+        """One step on prepared samples x [B, D]; cost and terms are those after it.
+
+        Where `project` leaves parts of x unseen, the present reconstruction stands in for them:
+        the dictionary step then still lowers the error on what was seen.
+        """
+        started = time.perf_counter()
+        codes = self.encode(x, project).codes
+        if project is not None:
+            rebuilt = codes @ self.dictionary
+            x = rebuilt + project(x - rebuilt, torch.arange(len(x), device=x.device))
+        solved = self._solve(x, codes)
+        terms = {
+            "reconstruction": squared_error(codes @ solved, x),
+            "sparsity": self.penalty.value(codes).mean(),
+            "decay": squared_weights(solved),
+        }
+        cost = (
+            terms["reconstruction"] / 2
+            + terms["sparsity"]
+            + (self.gamma or 0.0) / 2 * terms["decay"]
+        )
+        if not math.isfinite(float(cost)):
+            raise DivergedError(
+                f"sparse coding diverged in step {self.n_steps + 1}: the cost is {float(cost)}; "
+                "scale the data (preprocess), or raise alpha"
+            )
+        self.dictionary.copy_(solved)
+        self.n_steps += 1
+        seconds = time.perf_counter() - started
+        return Record(self.n_steps, cost, terms, codes.abs().mean(0), None, seconds)
+
+    def encode(self, x: Tensor, project: Projection | None = None) -> Encoded:
+        """Codes of prepared samples with the present dictionary, as training takes them."""
+        return encode(
+            x,
+            self.dictionary,
+            self.penalty,
+            project=project,
+            max_iter=self.code_iter,
+            tol=self.tol,
+        )
+
+    def _solve(self, x: Tensor, codes: Tensor) -> Tensor:
+        if self.gamma is not None:
+            atoms = solve_dictionary(x, codes, self.gamma)
+            energy = atoms.square().sum(1)
+        else:
+            keep = max(0.0, 1 - len(x) / (MEMORY * len(self.dictionary)))
+            s, target = codes.double(), x.double()
+            self.gram.mul_(keep).addmm_(s.T, s)
+            self.pull.mul_(keep).addmm_(s.T, target)
+            atoms = improve_atoms(self.gram, self.pull, self.dictionary.double()).to(x)
+            energy = self.gram.diagonal()
+        idle = energy <= IDLE * energy.mean()
+        if bool(idle.any()):
+            self._revive(atoms, idle, x - codes @ atoms)
+        return atoms
+
+    def _revive(self, atoms: Tensor, idle: Tensor, residual: Tensor) -> None:
+        """Idle atoms, as many as there are samples, get a direction and the others' mean length."""
+        which = idle.nonzero()[: len(residual), 0]
+        worst = residual[residual.square().sum(1).topk(len(which)).indices]
+        length = atoms[~idle].norm(dim=1).mean() if bool((~idle).any()) else 1.0
+        atoms[which] = worst * (length / worst.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, as tensors."""
+        state = {name: getattr(self, name).clone() for name in ("dictionary", "gram", "pull")}
+        return {**state, "n_steps": torch.tensor(self.n_steps)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up where `state_dict` left: what follows is the same, bit for bit."""
+        if state["dictionary"].shape != self.dictionary.shape:
+            raise DataError(
+                f"the state's dictionary has shape {tuple(state['dictionary'].shape)}, but this "
+                f"one {tuple(self.dictionary.shape)}; it belongs to other settings"
+            )
+        for name in ("dictionary", "gram", "pull"):
+            getattr(self, name).copy_(state[name])
+        self.n_steps = int(state["n_steps"])
