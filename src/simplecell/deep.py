@@ -65,11 +65,6 @@ class Network(Model):
         return pre, code
 
     def upto(self, layer: int) -> Model:
-        """The encoding layers up to that one, counted from 1; shared, not copied.
-
-        Raises:
-            UsageError: when there is no such layer.
-        """
         layers = self.layers
         if not 1 <= layer <= len(layers):
             raise UsageError(

@@ -54,6 +54,16 @@ class Model(nn.Module):
         """What is initialised, from the input to the code."""
         return ()
 
+    def upto(self, layer: int) -> Model:
+        """The encoding layers up to that one, counted from 1; shared, not copied.
+
+        Raises:
+            UsageError: when there is no such layer.
+        """
+        if layer != 1:
+            raise UsageError(f"layer {layer} does not exist: this model has one layer")
+        return self
+
     def encode(
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:

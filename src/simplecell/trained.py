@@ -70,12 +70,19 @@ class Trained:
         prepared = to_model(x, self.preprocess, model.like)
         return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
 
-    def latents(self) -> Tensor:
-        """What excites each latent most, in input units [M, D] (up to length)."""
-        if isinstance(self.model, Layer):
-            return self.preprocess.pixels(self.model.directions().double().cpu())
+    def latents(self, layer: int | None = None) -> Tensor:
+        """What excites each latent most, in input units [M, D] (up to length).
+
+        `layer` of a deep network is counted from 1; None is the innermost.
+
+        Raises:
+            UsageError: when there is no such layer.
+        """
+        model = self.model if layer is None else self.model.upto(layer)
+        if isinstance(model, Layer):
+            return self.preprocess.pixels(model.directions().double().cpu())
         prepared = torch.eye(self.preprocess.n_outputs, dtype=torch.float64)
-        return exciting(self.model, self.preprocess.pixels(prepared)).double().cpu()
+        return exciting(model, self.preprocess.pixels(prepared)).double().cpu()
 
     @torch.no_grad()
     def atoms(self) -> Tensor:

@@ -13,7 +13,15 @@ import torch
 
 from simplecell.errors import DataError, unknown
 from simplecell.progress import say
-from simplecell.reproduce import digits, generative
+from simplecell.reproduce import (
+    connectivity,
+    convolution,
+    digits,
+    generative,
+    patches,
+    sparse,
+    templates,
+)
 from simplecell.reproduce.bench import Bench, Clock
 from simplecell.reproduce.outcome import Outcome, markdown
 from simplecell.storage import read_json, write_json, write_whole
@@ -36,10 +44,19 @@ class Result:
 
 
 RESULTS: dict[str, Result] = {
-    "softmax": Result(digits.softmax, ("mnist",)),
+    "edges": Result(patches.edge_detectors, ("images",)),
     "strokes": Result(digits.strokes, ("mnist",)),
+    "whitening": Result(patches.whitening, ("raw images",)),
+    "softmax": Result(digits.softmax, ("mnist",)),
+    "templates": Result(templates.templates, ("cifar-10",)),
     "self-taught": Result(digits.self_taught, ("mnist",)),
     "stacked": Result(digits.stacked, ("mnist",)),
+    "color": Result(patches.color, ("stl patches",)),
+    "convolution": Result(convolution.convolution, ("cifar-10",)),
+    "connectivity": Result(connectivity.connectivity, ("cifar-10",)),
+    "sparse-coding": Result(sparse.sparse_coding, ("images",)),
+    "topographic": Result(sparse.topographic, ("images",)),
+    "restoration": Result(sparse.restoration),
     "deep": Result(generative.deep, ("mnist",)),
     "code-plot": Result(generative.code_plot, ("mnist",)),
     "variational": Result(generative.variational, ("mnist",)),

@@ -155,6 +155,14 @@ def _folder() -> Path:
     return Path(datasets.__file__).parent / "images"
 
 
+def photographs(bench: Bench, patch: int, n_patches: int, seed: int) -> Source:
+    """Patches of the notes' whitened pictures; when quick, of two whitened photographs."""
+    options: dict[str, Any] = {"kind": "patches", "patch": patch, "n_patches": n_patches}
+    if bench.quick:
+        return as_source(_folder(), **options, whiten="1/f", seed=seed)
+    return as_source(bench.file("images"), **options, seed=seed)
+
+
 def _photographs() -> Source:
     return as_source(_folder(), kind="patches", patch=12, n_patches=4000)
 
