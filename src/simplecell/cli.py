@@ -128,6 +128,9 @@ def show(
     out: Annotated[
         Path | None, typer.Option(help="Picture file; default RUN/features.png and the like.")
     ] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Of latents: a deep network's layer, from 1.")
+    ] = None,
 ) -> None:
     """Draw a run: what excites each latent, its atoms, reconstructions, the training curve."""
     from simplecell.build import training_data
@@ -137,7 +140,7 @@ def show(
 
     if what not in FILES:
         raise unknown("picture", what, FILES)
-    picture = draw(Run(run), what, out or run / FILES[what], training_data)
+    picture = draw(Run(run), what, out or run / FILES[what], training_data, layer)
     print_result("show", {}, False, str(picture))
 
 

@@ -72,11 +72,19 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         run.begin(trained.recipe, trained.info, trained.preprocess)
         run.write_model(trained.model)
 
-    def plot(self, what: str = "latents", *, shape: tuple[int, ...] | None = None) -> Image.Image:
+    def plot(
+        self,
+        what: str = "latents",
+        *,
+        shape: tuple[int, ...] | None = None,
+        layer: int | None = None,
+    ) -> Image.Image:
         """A picture of what excites each latent ("latents") or of what each adds ("atoms").
 
         `shape` is how one sample is laid out, (h, w) or (h, w, 3); found out for square grey
-        pictures. Samples that are no pictures are drawn by their strongest inputs.
+        pictures. Samples that are no pictures are drawn by their strongest inputs. `layer` of a
+        deep network's latents is counted from 1, the innermost unless given: found by ascent over
+        inputs of length at most 1, in closed form for layer 1.
         """
         check_is_fitted(self)
         if what not in ("latents", "atoms"):
@@ -88,7 +96,7 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
                 f"shape {layout} needs {math.prod(layout)} inputs a sample; "
                 f"there are {trained.preprocess.n_inputs}"
             )
-        return picture(trained, what, layout)
+        return picture(trained, what, layout, layer=layer)
 
     @property
     def _n_features_out(self) -> int:

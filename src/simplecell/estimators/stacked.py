@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from simplecell.build import Built
 from simplecell.data import ArraySource
-from simplecell.deep import DeepAutoencoder, Network, exciting
+from simplecell.deep import DeepAutoencoder
 from simplecell.errors import UsageError
 from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.coat import DOOR, Coat
@@ -27,7 +25,6 @@ from simplecell.progress import TrainingProgress
 from simplecell.recipe import Recipe
 from simplecell.stack import Greedy
 from simplecell.train import Trainer
-from simplecell.viz.portrait import picture_of_rows
 
 
 class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -104,29 +101,6 @@ class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             )
         passes = max(1, n_samples // self.batch_size) if self.solver == "adam" else 1
         return int(self.fine_tune_iter) * passes
-
-    def _draw(
-        self,
-        network: Network,
-        preprocess: Preprocess,
-        layer: int | None,
-        shape: tuple[int, ...] | None,
-        radius: float,
-    ) -> Image.Image:
-        number = len(network.layers) if layer is None else layer
-        n_inputs = preprocess.n_inputs
-        jacobian = preprocess.pixels(torch.eye(preprocess.n_outputs, dtype=torch.float64))
-        rows = exciting(network.upto(number), jacobian, radius=radius).double().cpu().numpy()
-        side = math.isqrt(n_inputs)
-        if shape is None:
-            shape = (side, side) if side * side == n_inputs and side >= 4 else (n_inputs,)
-        if math.prod(shape) != n_inputs:
-            raise UsageError(
-                f"shape {shape} needs {math.prod(shape)} inputs a sample; there are {n_inputs}"
-            )
-        names = getattr(self, "feature_names_in_", None)
-        title = f"What excites each latent of layer {number}"
-        return picture_of_rows(rows, shape, None if names is None else list(names), title)
 
 
 class StackedAutoencoder(Coat, StackCoat):
@@ -216,24 +190,6 @@ class StackedAutoencoder(Coat, StackCoat):
         self.network_ = trained
         self.cost_curve_ = np.array([float(cost) for cost in costs])
         return self
-
-    def plot(
-        self,
-        what: str = "latents",
-        *,
-        layer: int | None = None,
-        shape: tuple[int, ...] | None = None,
-        radius: float = 1.0,
-    ) -> Image.Image:
-        """A picture of what excites each latent of a layer, or of what each code adds ("atoms").
-
-        `layer` is counted from 1, the innermost unless given. Found by ascent over inputs of
-        length at most `radius`; for layer 1 that is the closed form.
-        """
-        if what != "latents":
-            return super().plot(what, shape=shape)
-        check_is_fitted(self)
-        return self._draw(self.network_, self._trained.preprocess, layer, shape, radius)
 
     def _deep_recipe(
         self, network: DeepAutoencoder, preprocess: Preprocess, n_samples: int, steps: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from simplecell.data import ArraySource
-from simplecell.deep import Classifier
+from simplecell.deep import Classifier, exciting
 from simplecell.errors import UsageError
 from simplecell.estimators.coat import DOOR, ROWS
 from simplecell.estimators.stacked import StackCoat, dense
@@ -26,6 +27,7 @@ from simplecell.objective import Objective
 from simplecell.preprocess import Preprocess
 from simplecell.stack import classifier, one_hot
 from simplecell.train import Trainer, resolve_device, to_model
+from simplecell.viz.portrait import picture_of_rows
 
 
 class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
@@ -137,15 +139,23 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
         return self._pass(X, lambda network, x: network.encode(x)[1].dense)
 
     def plot(
-        self,
-        *,
-        layer: int | None = None,
-        shape: tuple[int, ...] | None = None,
-        radius: float = 1.0,
+        self, *, shape: tuple[int, ...] | None = None, layer: int | None = None
     ) -> Image.Image:
         """A picture of what excites each latent of a layer, as `StackedAutoencoder.plot`."""
         check_is_fitted(self)
-        return self._draw(self.network_, self._preprocess, layer, shape, radius)
+        network, chain, n_inputs = self.network_, self._preprocess, self._preprocess.n_inputs
+        number = len(network.layers) if layer is None else layer
+        jacobian = chain.pixels(torch.eye(chain.n_outputs, dtype=torch.float64))
+        rows = exciting(network.upto(number), jacobian).double().cpu().numpy()
+        side = math.isqrt(n_inputs)
+        layout = shape or ((side, side) if side * side == n_inputs and side >= 4 else (n_inputs,))
+        if math.prod(layout) != n_inputs:
+            raise UsageError(
+                f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
+            )
+        names = getattr(self, "feature_names_in_", None)
+        title = f"What excites each latent of layer {number}"
+        return picture_of_rows(rows, layout, None if names is None else list(names), title)
 
     @torch.no_grad()
     def _pass(self, X: Any, function: Callable[[Classifier, Tensor], Tensor]) -> NDArray[Any]:

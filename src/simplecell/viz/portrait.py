@@ -41,9 +41,9 @@ def picture_of_rows(
     return tiles(rows[: most_tiles(shape)], shape)
 
 
-def latents(trained: Trained) -> Image.Image:
+def latents(trained: Trained, layer: int | None = None) -> Image.Image:
     """The input of unit length that excites each latent most. Source: UFLDL, Visualizing. Exact."""
-    return picture(trained, "latents")
+    return picture(trained, "latents", layer=layer)
 
 
 def atoms(trained: Trained) -> Image.Image:
@@ -51,14 +51,20 @@ def atoms(trained: Trained) -> Image.Image:
     return picture(trained, "atoms")
 
 
-def picture(trained: Trained, what: str, shape: tuple[int, ...] | None = None) -> Image.Image:
-    """The picture of "latents" or "atoms"; `shape` says how a sample is laid out otherwise."""
+def picture(
+    trained: Trained, what: str, shape: tuple[int, ...] | None = None, *, layer: int | None = None
+) -> Image.Image:
+    """The picture of "latents" or "atoms"; `shape` says how a sample is laid out otherwise.
+
+    `layer` of a deep network's latents is counted from 1; None is the innermost.
+    """
     shape, model = shape or trained.shape, trained.model
     title = "What excites each latent" if what == "latents" else "What each latent adds"
-    rows = trained.latents() if what == "latents" else trained.atoms()
+    rows = trained.latents(layer) if what == "latents" else trained.atoms()
     kinds = {step["kind"] for step in trained.preprocess.steps}
     if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
         title += ", in standardised inputs"
+        model = model if layer is None else model.upto(layer)
         rows = (model.directions() if what == "latents" else model.atoms()).double().cpu()
     return picture_of_rows(rows.numpy(), shape, trained.input_names, title)
 
@@ -98,14 +104,23 @@ def preparation(trained: Trained, source: Source) -> Any:
     )
 
 
-def draw(run: Run, what: str, out: Path, source: Callable[[Trained], Source]) -> Path:
+def draw(
+    run: Run,
+    what: str,
+    out: Path,
+    source: Callable[[Trained], Source],
+    layer: int | None = None,
+) -> Path:
     """Draw `what` (one of `FILES`) of a run into a file.
 
     Args:
         source: opens the samples for reconstructions and preparation, when they are needed.
+        layer: of a deep network's latents, counted from 1; None is the innermost.
     """
     if what not in FILES:
         raise unknown("picture", what, FILES)
+    if layer is not None and what != "latents":
+        raise UsageError(f"--layer is for latents, not for {what}; leave it out")
     if what == "curve":
         save_figure(training_curve(run), out)
         return out
@@ -115,7 +130,7 @@ def draw(run: Run, what: str, out: Path, source: Callable[[Trained], Source]) ->
     elif what == "reconstructions":
         save(reconstructions(trained, source(trained)), out)
     else:
-        save(latents(trained) if what == "latents" else atoms(trained), out)
+        save(latents(trained, layer) if what == "latents" else atoms(trained), out)
     return out
 
 
