@@ -50,8 +50,8 @@ def test_fine_tuning_improves_on_the_greedy_stack(digits):
     stack = StackedClassifier((50, 30), max_iter=40, fine_tune_iter=60, random_state=0)
     stack.fit(X[:400], y[:400])
     after = stack.score(X[400:], y[400:])
-    whole = stack.network_
-    stack.network_ = stack.greedy_network_
+    whole = stack.model_
+    stack.model_ = stack.greedy_model_
     assert after > stack.score(X[400:], y[400:]) + 0.1
     assert after > 0.8
     assert stack.cost_curve_[-1] < 0.3 * stack.cost_curve_[0]
@@ -87,7 +87,7 @@ def test_layers_may_be_estimators_of_the_family(digits):
         sparsity_weight=0.0,
         random_state=0,
     ).fit(X)
-    assert [layer.activation.kind for layer in stack.network_.layers] == [
+    assert [layer.activation.kind for layer in stack.model_.layers] == [
         "tanh",
         "tanh",
         "identity",
@@ -176,7 +176,7 @@ def test_a_variational_code_is_near_the_standard_normal(digits):
         3, hidden=(50,), max_iter=60, learning_rate=5e-3, random_state=0
     ).fit(X)
     means = vae.transform(X)
-    model = vae._trained.model
+    model = vae.model_
     log_variance = model.encode(torch.from_numpy(X).float())[0][:, 3:].detach()
     total = means.var(0) + log_variance.exp().mean(0).numpy()
     assert np.abs(means.mean(0)).max() < 0.4

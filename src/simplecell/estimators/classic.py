@@ -38,6 +38,7 @@ class SparseAutoencoder(AutoencoderCoat):
     Attributes:
         components_: the dictionary, [n_latents, n_prepared] (decoder rows, prepared units).
         encoder_, bias_, offset_: the other weights.
+        model_, preprocess_: the `simplecell.Autoencoder` and its fitted preparation.
         mean_activation_: [n_latents], bounded codes mapped to [0, 1].
         fvu_: fraction of variance unexplained on the training samples.
         cost_curve_: the cost at each iteration.

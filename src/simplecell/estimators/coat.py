@@ -98,6 +98,22 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             )
         return picture(trained, what, layout, layer=layer)
 
+    def latents(self, layer: int | None = None) -> NDArray[np.float64]:
+        """What excites each latent most, [n_latents, n_features], in the units of the data.
+
+        Up to length; `layer` as in `plot`.
+        """
+        check_is_fitted(self)
+        return self._trained.latents(layer).numpy()
+
+    def atoms(self) -> NDArray[np.float64]:
+        """What each latent adds, [n_latents, n_features], in the units of the data.
+
+        `components_` are the same in prepared units.
+        """
+        check_is_fitted(self)
+        return self._trained.atoms().numpy()
+
     @property
     def _n_features_out(self) -> int:
         return int(self.components_.shape[0])
@@ -142,6 +158,7 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """The public fitted attributes of a trained model."""
         model = trained.model
         self._trained = trained
+        self.model_, self.preprocess_ = model, trained.preprocess
         self.components_ = model.atoms().cpu().numpy().copy()
         if isinstance(model, Autoencoder):
             self.encoder_, self.bias_, self.offset_ = (

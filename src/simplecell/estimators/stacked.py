@@ -124,7 +124,7 @@ class StackedAutoencoder(Coat, StackCoat):
         dtype, random_state, device, verbose: as in `SparseAutoencoder`.
 
     Attributes:
-        network_: the `simplecell.deep.DeepAutoencoder`.
+        model_: the `simplecell.deep.DeepAutoencoder`.
         components_: [n_latents, n_prepared], what a code of 1 adds before the output function.
         fvu_, mean_activation_, n_iter_, cost_curve_, notes_: as in `SparseAutoencoder`, of the
             fine-tuning.
@@ -185,9 +185,6 @@ class StackedAutoencoder(Coat, StackCoat):
         trainer.model.load_tensors(network.tensors())
         costs = self._fine_tune(trainer, X)
         self._keep(Built(recipe, greedy.preprocess, trainer, greedy.notes), ArraySource(X))
-        trained = self._trained.model
-        assert isinstance(trained, DeepAutoencoder)
-        self.network_ = trained
         self.cost_curve_ = np.array([float(cost) for cost in costs])
         return self
 

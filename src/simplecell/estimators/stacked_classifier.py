@@ -42,7 +42,7 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
 
     Attributes:
         classes_: class labels.
-        network_: the `simplecell.deep.Classifier`; greedy_network_: before the fine-tuning.
+        model_: the `simplecell.deep.Classifier`; greedy_model_: before the fine-tuning.
         n_iter_: fine-tuning steps; cost_curve_: of the fine-tuning.
 
     >>> from sklearn.datasets import load_digits
@@ -112,13 +112,13 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
         assert greedy.preprocess is not None
         assert greedy.codes is not None
         network = classifier(greedy.layers, greedy.codes, labels, self.softmax_decay)
-        self.greedy_network_ = copy.deepcopy(network).cpu()
+        self.greedy_model_ = copy.deepcopy(network).cpu()
         trainer = self._softmax_trainer(network, greedy.preprocess, len(X))
         costs = self._fine_tune(trainer, X, one_hot(labels, len(self.classes_)))
         trainer.check_finite()
         self._preprocess = greedy.preprocess
         # A copy: the trained one's parameters are views of the trainer's vector.
-        self.network_ = copy.deepcopy(network).cpu()
+        self.model_ = copy.deepcopy(network).cpu()
         self.cost_curve_ = np.array([float(cost) for cost in costs])
         self.n_iter_ = max(1, trainer.n_steps)
         return self
@@ -143,7 +143,7 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
     ) -> Image.Image:
         """A picture of what excites each latent of a layer, as `StackedAutoencoder.plot`."""
         check_is_fitted(self)
-        network, chain, n_inputs = self.network_, self._preprocess, self._preprocess.n_inputs
+        network, chain, n_inputs = self.model_, self._preprocess, self._preprocess.n_inputs
         number = len(network.layers) if layer is None else layer
         jacobian = chain.pixels(torch.eye(chain.n_outputs, dtype=torch.float64))
         rows = exciting(network.upto(number), jacobian).double().cpu().numpy()
@@ -161,7 +161,7 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
     def _pass(self, X: Any, function: Callable[[Classifier, Tensor], Tensor]) -> NDArray[Any]:
         X = validate_data(self, X, reset=False, **DOOR)
         source = ArraySource(X)
-        network = self.network_.to(resolve_device(self.device))
+        network = self.model_.to(resolve_device(self.device))
         if X.dtype == np.float64:
             network = copy.deepcopy(network).double()
         parts = [

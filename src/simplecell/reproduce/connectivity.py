@@ -133,8 +133,7 @@ def convolved(bench: Bench, data: Pictures, seed: int) -> Iterator[Connected]:
 
 def excites(model: SparseAutoencoder) -> Floats:
     """What excites each latent, in pixels [M, D]."""
-    found: Floats = model._trained.latents().cpu().numpy()
-    return found
+    return model.latents().astype(np.float32)
 
 
 def placed(patches: Floats, corner: tuple[int, int], patch: int, shape: tuple[int, ...]) -> Floats:

@@ -191,7 +191,7 @@ def _stack(
     )
     stack = bench.fit(stack, d.x, f"{solver}, {iterations} iterations a layer, seed {seed}", d.y)
     before = copy.copy(stack)
-    before.network_ = stack.greedy_network_
+    before.model_ = stack.greedy_model_
     return (
         percent(before.score(d.test_x, d.test_y)),
         percent(stack.score(d.test_x, d.test_y)),

@@ -230,7 +230,7 @@ def squared_error(built: Built, x: Floats) -> float:
 @torch.no_grad()
 def negative_elbo(vae: VariationalAutoencoder, x: Floats) -> float:
     """`−E log p(x | code) + KL`, one draw a sample, mean over samples, *nats*."""
-    model = vae._trained.model
+    model = vae.model_
     rows = torch.from_numpy(x)
     generator = torch.Generator().manual_seed(0)
     output = model(rows, training=True, generator=generator)
