@@ -301,6 +301,15 @@ def test_noise_needs_adam(x):
         Trainer(deep(), Objective({"decay": {}}), corruption=Corruption("mask", 0.3))
 
 
+def test_modules_with_dropout_need_adam(x):
+    pair = ModulePair(nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.5)), nn.Linear(3, 6), n_inputs=6)
+    assert pair.draws_noise
+    with pytest.raises(UsageError, match="passes that draw noise differ; use 'adam'"):
+        Trainer(pair, Objective({"reconstruction": {}}))
+    trainer = Trainer(pair, Objective({"reconstruction": {}}), solver="adam")
+    assert len(list(trainer.run(ArraySource(x.float().numpy()), 3))) == 3
+
+
 def test_corruption_is_what_it_says():
     x = torch.ones(200, 300)
     generator = torch.Generator().manual_seed(0)

@@ -88,6 +88,13 @@ def test_network(show):
     assert figures["kept"] > 0.9
 
 
+def test_any_modules(show):
+    figures = show("08_any_modules", {"08_digits.png", "08_atoms.png"})
+    assert 0.08 < figures["sparse_least"] < figures["sparse_most"] < 0.12
+    assert figures["free_least"] > 0.3
+    assert figures["free"] < figures["sparse"] < 0.4
+
+
 @pytest.mark.parametrize("words", [["there"], []])
 def test_the_first_argument_is_the_folder(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)

@@ -67,6 +67,14 @@ def test_the_classifier_before_fine_tuning_is_the_layers_under_a_softmax(x):
     assert not torch.equal(half.bias, greedy.layers[0].bias)
 
 
+def test_a_layer_that_says_nothing_is_named(x):
+    still = layer(6).changed(["objective.decay={weight=50.0}"])
+    greedy = Greedy([still])
+    for _ in greedy.run(ArraySource(x)):
+        pass
+    assert "codes of layer 1 hardly vary" in greedy.notes[-1]
+
+
 def test_one_hot():
     assert one_hot(np.array([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
 

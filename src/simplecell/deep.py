@@ -194,7 +194,8 @@ class ModulePair(Model):
 
     `code = activation(encoder(x))`, `recon = output(decoder(code))`. `encode` gives the code,
     `forward(x).recon` the reconstruction. Weights are the modules' own; decay acts on all that
-    have two axes or more.
+    have two axes or more. Modules that draw noise themselves (dropout) need "adam"; they take it
+    from torch's global generator, so that their training cannot be resumed bit for bit.
 
     Args:
         encoder: [B, D] → [B, M]; decoder: [B, M] → [B, D].
@@ -235,6 +236,11 @@ class ModulePair(Model):
     @property
     def n_latents(self) -> int:
         return self._n_latents
+
+    @property
+    def draws_noise(self) -> bool:
+        kinds = (nn.modules.dropout._DropoutNd, nn.RReLU)
+        return super().draws_noise or any(isinstance(module, kinds) for module in self.modules())
 
     def encode(
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None

@@ -45,6 +45,11 @@ class Model(nn.Module):
         raise NotImplementedError
 
     @property
+    def draws_noise(self) -> bool:
+        """Whether two passes in training differ."""
+        return self.activation.kind == "gaussian"
+
+    @property
     def like(self) -> Tensor:
         """A tensor of the model's precision, on its device."""
         return next(self.parameters()).detach()

@@ -32,7 +32,7 @@ class Look:
     x: Tensor
     """[B, D], as the model sees it."""
     target: Tensor
-    """[B, D]: what the reconstruction is compared with."""
+    """[B, D]: what the reconstruction is compared with; of a classifier [B, K], one-hot."""
     output: Output
     model: Model
     average: LogMean | None = None

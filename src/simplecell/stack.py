@@ -17,7 +17,7 @@ from torch import Tensor
 
 from simplecell.build import Built, build
 from simplecell.data import ArraySource, Source
-from simplecell.deep import Classifier, DeepAutoencoder
+from simplecell.deep import Classifier
 from simplecell.errors import UsageError
 from simplecell.model import Autoencoder, Layer
 from simplecell.preprocess import Preprocess
@@ -25,6 +25,7 @@ from simplecell.recipe import Recipe
 from simplecell.train import Record, to_model
 
 ROWS = 8192
+STILL = 1e-3  # standard deviation below which a code says nothing
 
 
 class LayerRecord(NamedTuple):
@@ -45,6 +46,7 @@ class Greedy:
         layers: those trained so far.
         preprocess: the preparation of the data, once the first layer has begun.
         codes: of the last layer trained, [n, M], or None.
+        notes: sentences on what was chosen and found.
 
     Raises:
         UsageError: for no recipes.
@@ -73,6 +75,11 @@ class Greedy:
             assert isinstance(layer, Autoencoder)
             self.layers.append(layer)
             self.codes = encoded(built, source)
+            if float(self.codes.std(0).max()) < STILL:
+                self.notes.append(
+                    f"the codes of layer {number} hardly vary, so nothing above it can learn: use "
+                    "a smaller weight_decay, or a larger target"
+                )
             source = ArraySource(self.codes)
 
 
@@ -85,11 +92,6 @@ def encoded(built: Built, source: Source) -> NDArray[Any]:
         code = model.encode(to_model(x, built.preprocess, model.like))[1]
         parts.append(code.dense.cpu().numpy())
     return np.concatenate(parts)
-
-
-def unrolled(layers: Sequence[Autoencoder]) -> DeepAutoencoder:
-    """One deep autoencoder of trained layers; they are shared, not copied."""
-    return DeepAutoencoder(layers)
 
 
 def classifier(

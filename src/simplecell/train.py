@@ -183,8 +183,8 @@ class Trainer:
     ) -> None:
         if solver not in SOLVERS:
             raise unknown("solver", solver, SOLVERS)
-        if solver == "lbfgs" and (corruption or model.activation.kind == "gaussian"):
-            what = "corrupted inputs" if corruption else "codes drawn at random"
+        if solver == "lbfgs" and (corruption or model.draws_noise):
+            what = "corrupted inputs" if corruption else "passes that draw noise"
             raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")

@@ -44,7 +44,7 @@ class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
                     f"layer {number} gives '{above.model.output}' outputs, but it has to reproduce "
                     f"'{below.model.activation}' codes; make the two the same"
                 )
-        greedy, done = Greedy(recipes), 0
+        greedy = Greedy(recipes)
         steps = sum(recipe.train.steps for recipe in recipes)
         with TrainingProgress(steps, quiet=not self.verbose) as progress:
             for number, record in greedy.run(ArraySource(X)):

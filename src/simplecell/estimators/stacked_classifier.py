@@ -44,6 +44,7 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
         classes_: class labels.
         model_: the `simplecell.deep.Classifier`; greedy_model_: before the fine-tuning.
         n_iter_: fine-tuning steps; cost_curve_: of the fine-tuning.
+        notes_: sentences on what was chosen and found.
 
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
@@ -121,6 +122,7 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
         self.model_ = copy.deepcopy(network).cpu()
         self.cost_curve_ = np.array([float(cost) for cost in costs])
         self.n_iter_ = max(1, trainer.n_steps)
+        self.notes_ = list(greedy.notes)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
