@@ -37,7 +37,8 @@ def noisy(leaves):
 
 @pytest.fixture(scope="module")
 def atoms(leaves):
-    return learn_dictionary(leaves[1], noise=0.05, n_latents=64, steps=15, n_patches=2000)
+    how = {"n_latents": 64, "steps": 15, "n_patches": 2000, "batch_size": 1000}
+    return learn_dictionary(leaves[1], noise=0.05, **how)
 
 
 def patches(picture, side=8):
@@ -173,8 +174,8 @@ def test_a_dictionary_is_learned_from_what_is_left(leaves):
     """Half the pixels missing: atoms fitted to filled-in patches explain the hidden ones."""
     mask = np.random.default_rng(2).random((64, 64)) < 0.5
     broken = np.where(mask, leaves[0], np.nan)
-    how = {"noise": 0.02, "observed": mask, "n_latents": 48, "n_patches": 1500, "patch": 6}
-    few, many = (learn_dictionary(broken, **how, steps=steps) for steps in (1, 12))
+    how = {"noise": 0.02, "observed": mask, "n_latents": 40, "n_patches": 800, "patch": 6}
+    few, many = (learn_dictionary(broken, **how, steps=steps) for steps in (1, 10))
     first, last = (psnr(leaves[0], inpaint(broken, mask, a.numpy(), stride=3)) for a in (few, many))
     assert last > first + 1
     assert float(many.norm(dim=1).max()) <= 1 + 1e-5

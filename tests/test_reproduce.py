@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from simplecell.cli import run_command_line
-from simplecell.errors import DataError, UsageError
+from simplecell.errors import DataError, UsageError, WriteError
 from simplecell.reproduce import RESULTS, Bench, page, reproduce
 from simplecell.reproduce.bench import DATA_SETS
 from simplecell.reproduce.outcome import Figure, Outcome, duration, markdown
@@ -85,17 +85,27 @@ def test_missing_data_are_named_with_their_home(tmp_path, capsys):
     with pytest.raises(DataError, match="is not a folder"):
         list(reproduce([], tmp_path, data=tmp_path / "gone"))
     with pytest.raises(DataError, match="cannot be measured"):
-        list(reproduce([], tmp_path, data=tmp_path))
+        list(reproduce(["deep"], tmp_path, data=tmp_path))
 
 
 def test_results_without_data_are_left_out_and_the_rest_runs(tmp_path, capsys, monkeypatch):
     made = RESULTS["softmax"].__class__(
         lambda bench: Outcome("made", "none", [Figure("one", [1.0])], seeds=1)
     )
-    monkeypatch.setitem(RESULTS, "softmax", made)
+    monkeypatch.setitem(RESULTS, "restoration", made)
     done = list(reproduce([], tmp_path))
-    assert [outcome.name for outcome in done] == ["softmax"]
-    assert "left out: mnist" in capsys.readouterr().err
+    assert [outcome.name for outcome in done] == ["restoration"]
+    assert "--quick): mnist" in capsys.readouterr().err
+
+
+def test_a_page_of_someone_else_stays(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(WriteError, match="was not made by simplecell"):
+        list(reproduce(["softmax"], tmp_path, quick=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError):
+        list(reproduce(["softmax"], tmp_path / "file", quick=True))
 
 
 def test_a_wrong_name_is_answered_with_the_nearest(tmp_path):

@@ -172,7 +172,7 @@ def evaluation_table(result: dict[str, Any]) -> str:
         ("fvu", f"{_cell(result['fvu'], '.4f')}   fraction of variance unexplained"),
         (
             "l0",
-            f"{result['l0']:.3f}   active latents per sample (code above mid-range)",
+            f"{result['l0']:.3f}   active latents per sample (not 0; if bounded, above mid-range)",
         ),
         ("dead", f"{result['dead']:.3f}   fraction of latents never that active"),
     ]

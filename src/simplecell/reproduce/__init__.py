@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from simplecell.errors import DataError, unknown
+from simplecell.errors import DataError, WriteError, unknown
 from simplecell.progress import say
 from simplecell.reproduce import (
     connectivity,
@@ -23,8 +23,8 @@ from simplecell.reproduce import (
     templates,
 )
 from simplecell.reproduce.bench import Bench, Clock
-from simplecell.reproduce.outcome import Outcome, markdown
-from simplecell.storage import read_json, write_json, write_whole
+from simplecell.reproduce.outcome import MADE, Outcome, markdown
+from simplecell.storage import read_json, write_json, write_whole, writing
 from simplecell.story import about_software
 
 __all__ = ["RESULTS", "Bench", "Outcome", "Result", "reproduce"]
@@ -75,6 +75,7 @@ def reproduce(
     Raises:
         UsageError: for a name that is no result.
         DataError: when a named result lacks its data, or no result has any.
+        WriteError: when `out` cannot be written, or holds a README.md that is not ours.
     """
     for name in names:
         if name not in RESULTS:
@@ -93,8 +94,9 @@ def reproduce(
             f"{', '.join(lacking)} cannot be measured without their data: give the folder as "
             f"--data, or --quick for small stand-ins\n{homes}"
         )
+    _refuse_strangers(out)
     for sentence in dict.fromkeys(lacking.values()):
-        say(f"left out: {sentence}")
+        say(f"left out (or small, with --quick): {sentence}")
     for name in chosen:
         yield _measured(name, bench)
 
@@ -115,6 +117,18 @@ def _measured(name: str, bench: Bench) -> Outcome:
     write_json(bench.out / f"{name}.json", outcome.table())
     write_whole(bench.out / "README.md", page(bench.out).encode())
     return outcome
+
+
+def _refuse_strangers(out: Path) -> None:
+    """Before hours of measuring: can the page be written, and would it replace someone's own?"""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        readme = out / "README.md"
+        if readme.exists() and MADE not in readme.read_text(encoding="utf-8", errors="replace"):
+            raise WriteError(
+                f"'{readme}' was not made by simplecell reproduce and would be replaced; choose "
+                "another --out"
+            )
 
 
 def page(folder: Path) -> str:

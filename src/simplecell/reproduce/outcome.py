@@ -78,6 +78,10 @@ class Outcome:
         return "\n".join(lines)
 
 
+MADE = "Made by `simplecell reproduce`; do not edit."
+"""What tells our page from a person's."""
+
+
 def markdown(outcomes: Iterable[Outcome]) -> str:
     """The page of results: one table, then each result with its pictures."""
     done = list(outcomes)
@@ -88,7 +92,7 @@ def markdown(outcomes: Iterable[Outcome]) -> str:
     lines = [
         "# Results",
         "",
-        "Made by `simplecell reproduce`; do not edit. Ours: mean over the seeds (least–most).",
+        f"{MADE} Ours: mean over the seeds (least–most).",
         "",
         *(quick if any(outcome.quick for outcome in done) else []),
         "| result | figure | published | ours | seeds | time |",
