@@ -63,7 +63,8 @@ def test_the_table_is_made_from_what_was_written(quick):
     for outcome in outcomes.values():
         assert f"## {outcome.name}\n" in text
         assert Outcome.from_table(json.loads((out / f"{outcome.name}.json").read_text())) == outcome
-    assert "stand-ins" in text
+    assert "small stand-in" in text
+    assert "UFLDL" not in text
 
 
 def test_the_page_of_the_docs_is_the_commands_own():
@@ -89,13 +90,21 @@ def test_missing_data_are_named_with_their_home(tmp_path, capsys):
 
 
 def test_results_without_data_are_left_out_and_the_rest_runs(tmp_path, capsys, monkeypatch):
-    made = RESULTS["softmax"].__class__(
-        lambda bench: Outcome("made", "none", [Figure("one", [1.0])], seeds=1)
-    )
+    def measure(bench):
+        """One."""
+        return Outcome("made", "none", [Figure("one", [1.0])], seeds=1)
+
+    made = RESULTS["softmax"].__class__(measure)
     monkeypatch.setitem(RESULTS, "restoration", made)
     done = list(reproduce([], tmp_path))
     assert [outcome.name for outcome in done] == ["restoration"]
-    assert "--quick): mnist" in capsys.readouterr().err
+    assert "self-taught, stacked" in capsys.readouterr().err
+
+
+def test_help_names_every_result(capsys):
+    assert run_command_line(["reproduce", "--help"]) == 0
+    shown = capsys.readouterr().out.split()
+    assert set(RESULTS) <= {word.strip(";") for word in shown}
 
 
 def test_a_page_of_someone_else_stays(tmp_path):
@@ -137,4 +146,4 @@ def test_figures_say_mean_and_range():
     assert [duration(s) for s in (3.4, 119, 121)] == ["3 s", "119 s", "2 min"]
     table = markdown([Outcome("d", "s", [Figure("f", [1.0], "2", "X 1999")], name="n", title="T")])
     assert "| [n](#n) | f | 2 | 1.000 | 1 | 0 s |" in table
-    assert "- Published: 2; X 1999" in table
+    assert "- Published f: 2; X 1999" in table

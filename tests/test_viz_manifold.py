@@ -11,6 +11,14 @@ from simplecell.viz import manifold
 PLANE = np.eye(2, 4)  # the first latent lights the first pixel, the second the second
 
 
+def whole(image, columns, side, zoom=1):
+    """The tiles without the gaps between them."""
+    pixels, gap = np.asarray(image).astype(int), max(2, zoom)
+    step = side * zoom + gap
+    kept = [gap + i * step + j for i in range(columns) for j in range(side * zoom)]
+    return pixels[np.ix_(kept, kept)]
+
+
 def test_codes_are_the_normals_quantiles_first_latent_right_second_up():
     seen = []
 
@@ -18,7 +26,7 @@ def test_codes_are_the_normals_quantiles_first_latent_right_second_up():
         seen.append(codes)
         return codes @ PLANE
 
-    picture = np.asarray(manifold(decode, (2, 2), columns=4, zoom=1)).astype(int)[..., 0]
+    picture = whole(manifold(decode, (2, 2), columns=4, zoom=1), 4, 2)[..., 0]
     codes = seen[0].reshape(4, 4, 2)
     quantiles = [NormalDist().inv_cdf(p) for p in (0.125, 0.375, 0.625, 0.875)]
     np.testing.assert_allclose(codes[2, :, 0], quantiles)
@@ -48,13 +56,14 @@ def test_two_of_many_latents_and_the_others_at_zero():
 
 
 def test_colour_and_sign():
-    colour = np.asarray(manifold(lambda codes: codes @ np.eye(2, 12), (2, 2, 3), columns=2, zoom=3))
+    image = manifold(lambda codes: codes @ np.eye(2, 12), (2, 2, 3), columns=2, zoom=3)
+    colour = whole(image, 2, 2, zoom=3)
     assert colour.shape == (12, 12, 3)
     # the red of the first pixel follows the first latent, its green the second
     assert colour[0, 0, 0] == 0 < colour[0, 6, 0] == 255
     assert colour[6, 0, 1] == 0 < colour[0, 0, 1] == 255
     around_zero = manifold(lambda codes: codes @ PLANE + 1, (2, 2), columns=1, signed=True, zoom=1)
-    assert set(np.asarray(around_zero).ravel().tolist()) == {255}
+    assert set(whole(around_zero, 1, 2).ravel().tolist()) == {255}
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,13 @@ def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
 @app.command()
 def reproduce(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Results; all unless named.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="edges strokes whitening softmax templates self-taught stacked color convolution "
+            "connectivity sparse-coding topographic restoration deep code-plot variational "
+            "denoising; all unless named.",
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the data sets, by their official file names.")
@@ -216,6 +222,7 @@ def reproduce(
     from simplecell.reproduce import reproduce as measured
 
     done = []
+    out = out or Path("simplecell-reproduce-quick" if quick else "simplecell-reproduce")
     for outcome in measured(names or [], out, data=data, quick=quick):
         done.append(outcome.table())
         if not as_json:

@@ -120,7 +120,7 @@ class DeepAutoencoder(Network):
         if len(kinds) != len(sizes):
             raise UsageError(
                 f"{len(kinds)} activations ({', '.join(map(str, kinds))}) for {len(sizes)} "
-                "layers; give one name, or one for each layer"
+                "layers; give activation one name for all, or a list with one for each layer"
             )
         layers: list[Autoencoder] = []
         for size, kind in zip(sizes, kinds, strict=True):

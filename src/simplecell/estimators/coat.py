@@ -148,7 +148,7 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         self.fvu_ = figures.fvu
         self.mean_activation_ = figures.mean_activation
         self.notes_ = list(built.notes)
-        if figures.fvu > USELESS:
+        if figures.fvu > USELESS and isinstance(model, Autoencoder):
             self.notes_.append(
                 f"{figures.fvu:.1%} of the variance is unexplained: for tables and embeddings try "
                 "preprocess=['standardize'], output='linear' and a larger target"

@@ -25,7 +25,8 @@ def load(path: str | Path) -> Coat:
     recipe = trained.recipe
     kind = kind_of(recipe)
     known = kind._get_param_names()
-    estimator = kind(**{k: v for k, v in parameters(recipe).items() if k in known})
+    found = parameters(recipe, trained.info["data"]["n_samples"])
+    estimator = kind(**{k: v for k, v in found.items() if k in known})
     estimator.n_features_in_ = trained.preprocess.n_inputs
     if trained.input_names is not None:
         estimator.feature_names_in_ = np.array(trained.input_names, dtype=object)
@@ -44,9 +45,14 @@ def kind_of(recipe: Recipe) -> type[Coat]:
     return SparseAutoencoder if "kl" in recipe.objective else CompressionAutoencoder
 
 
-def parameters(recipe: Recipe) -> dict[str, Any]:
-    """Every parameter that a recipe determines, by the names that estimators use."""
+def parameters(recipe: Recipe, n_samples: int) -> dict[str, Any]:
+    """Every parameter that a recipe determines, by the names that estimators use.
+
+    Estimators count passes over the `n_samples` where Adam's recipe counts steps.
+    """
     model, optim, train = recipe.model, recipe.optim, recipe.train
+    a_pass = max(1, n_samples // optim.batch_size) if optim.kind == "adam" else 1
+    iterations = max(1, round(train.steps / a_pass))
     kl = recipe.objective.get("kl", {})
     sizes = model.n_latents if isinstance(model.n_latents, list) else [model.n_latents]
     kinds = model.activation if isinstance(model.activation, list) else [model.activation]
@@ -71,8 +77,8 @@ def parameters(recipe: Recipe) -> dict[str, Any]:
         "tol": optim.tolerance,
         "batch_size": optim.batch_size,
         "learning_rate": optim.learning_rate,
-        "max_iter": train.steps,
-        "fine_tune_iter": train.steps,
+        "max_iter": iterations,
+        "fine_tune_iter": iterations,
         "dtype": train.dtype,
         "random_state": train.seed,
         "device": train.device,

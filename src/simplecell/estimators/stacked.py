@@ -55,6 +55,11 @@ class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     def _layer(self, k: int, layer: Any) -> AutoencoderCoat:
         """The estimator of one layer: the one given, or one with that many latents."""
         if isinstance(layer, AutoencoderCoat):
+            if isinstance(layer._model()["n_latents"], list):
+                raise UsageError(
+                    f"layer {k + 1} is a {type(layer).__name__} of several layers; a layer of a "
+                    "stack is one layer"
+                )
             return layer
         if isinstance(layer, bool) or not isinstance(layer, int | np.integer):
             raise UsageError(
@@ -124,7 +129,8 @@ class StackedAutoencoder(Coat, StackCoat):
         dtype, random_state, device, verbose: as in `SparseAutoencoder`.
 
     Attributes:
-        model_: the `simplecell.deep.DeepAutoencoder`.
+        model_: the `simplecell.deep.DeepAutoencoder`. `save` keeps it with the settings of the
+            fine-tuning; how each layer was trained before is not kept.
         components_: [n_latents, n_prepared], what a code of 1 adds before the output function.
         fvu_, mean_activation_, n_iter_, cost_curve_, notes_: as in `SparseAutoencoder`, of the
             fine-tuning.

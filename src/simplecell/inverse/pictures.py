@@ -31,7 +31,8 @@ def denoise(
     Args:
         picture: [h, w] or [h, w, 3], each pixel with independent noise.
         prior: on patches of D = side² pixels (grey; each channel by itself) or 3 side² (colour);
-            a dictionary [M, D] means `SparsePrior`; None learns one from the picture itself.
+            a dictionary [M, D], or an estimator with `components_`, means `SparsePrior`; None
+            learns one from the picture itself.
         noise: its standard deviation, in the picture's units.
         stride: pixels from one patch to the next; 2 takes a quarter of the time.
 
@@ -155,6 +156,7 @@ def _restore(
 def _as_prior(prior: Any) -> Prior:
     if hasattr(prior, "rebuild"):
         return prior
+    prior = getattr(prior, "components_", prior)  # a fitted estimator
     dictionary = torch.as_tensor(np.asarray(prior), dtype=torch.float32)
     if dictionary.ndim != 2 or not torch.isfinite(dictionary).all():
         raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -63,15 +63,23 @@ class Outcome:
         figures = [Figure(**figure) for figure in table["figures"]]
         return cls(**{**table, "figures": figures})
 
+    @property
+    def label(self) -> str:
+        """The name, and whether it is a small stand-in."""
+        return f"{self.name}, small" if self.quick else self.name
+
+    def alone(self) -> Outcome:
+        """Without published figures: they are of other data than a small stand-in's."""
+        return replace(self, figures=[replace(f, published="–", source="–") for f in self.figures])
+
     def text(self) -> str:
         """For a terminal."""
-        lines = [f"{self.title} [{self.name}]", f"  data     {self.data}"]
+        lines = [f"{self.title} [{self.label}]", f"  data     {self.data}"]
         lines.append(f"  setting  {self.setting}")
         for figure in self.figures:
             lines.append(f"  {figure.what}: {figure.text}")
             if figure.published != "–":
-                of = "published for the full data" if self.quick else "published"
-                lines.append(f"      {of}: {figure.published} ({figure.source})")
+                lines.append(f"      published: {figure.published} ({figure.source})")
         lines += [f"  note     {self.notes}"] if self.notes else []
         lines += [f"  picture  {picture}" for picture in self.pictures]
         lines.append(f"  seeds    {self.seeds}, {duration(self.seconds)} in all")
@@ -85,21 +93,16 @@ MADE = "Made by `simplecell reproduce`; do not edit."
 def markdown(outcomes: Iterable[Outcome]) -> str:
     """The page of results: one table, then each result with its pictures."""
     done = list(outcomes)
-    quick = [
-        "Small stand-ins (`--quick`): the published figures are for the full data.",
-        "",
-    ]
     lines = [
         "# Results",
         "",
         f"{MADE} Ours: mean over the seeds (least–most).",
         "",
-        *(quick if any(outcome.quick for outcome in done) else []),
         "| result | figure | published | ours | seeds | time |",
         "|---|---|---|---|---|---|",
     ]
     for outcome in done:
-        link = f"[{outcome.name}](#{outcome.name})"
+        link = f"[{outcome.name}](#{outcome.name})" + (" (small)" if outcome.quick else "")
         for k, figure in enumerate(outcome.figures):
             first = k == 0
             cells = [
@@ -120,10 +123,14 @@ def duration(seconds: float) -> str:
 
 
 def _section(outcome: Outcome) -> list[str]:
-    lines = ["", f"## {outcome.name}", "", f"{outcome.title}.", ""]
+    small = ["A small stand-in (`--quick`), not the published data.", ""] if outcome.quick else []
+    lines = ["", f"## {outcome.name}", "", f"{outcome.title}.", "", *small]
     lines += [f"- Data: {outcome.data}", f"- Setting: {outcome.setting}"]
-    sources = {f.source: f.published for f in outcome.figures if f.source != "–"}
-    lines += [f"- Published: {published}; {source}" for source, published in sources.items()]
+    lines += [
+        f"- Published {figure.what}: {figure.published}; {figure.source}"
+        for figure in outcome.figures
+        if figure.published != "–"
+    ]
     lines += [f"- Note: {outcome.notes}"] if outcome.notes else []
     lines += [f"- Machine: {', '.join(f'{k} {v}' for k, v in outcome.machine.items())}"]
     for picture in outcome.pictures:

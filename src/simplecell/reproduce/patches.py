@@ -10,7 +10,7 @@ import torch
 
 from simplecell import viz
 from simplecell.build import Built, build
-from simplecell.data import Source, as_source
+from simplecell.data import ArraySource, Source, as_source
 from simplecell.demo import EDGE, SETTINGS, edges
 from simplecell.estimators import SparseAutoencoder
 from simplecell.preprocess import Preprocess
@@ -61,21 +61,21 @@ def edge_detectors(bench: Bench) -> Outcome:
 def whitening(bench: Bench) -> Outcome:
     """Whitening: how many components photographs need, and what ZCA leaves of their covariance."""
     source = _photographs() if bench.quick else _raw_images(bench)
-    steps: list[Any] = ["remove_dc", {"kind": "zca_whiten", "epsilon": 0.1}]
-    chain = Preprocess(steps).fit(lambda: (torch.from_numpy(x) for x, _ in source.batches(8192)))
-    plain = Preprocess(["remove_dc"]).fit(lambda: [torch.zeros(1, source.n_inputs)])
-    report = whitening_report(source, chain)
-    centred = whitening_report(source, plain)
-    x = source.read(np.arange(36))
+    centred = _without_means(source)
+    steps = [{"kind": "zca_whiten", "epsilon": 0.1}]
+    chain = Preprocess(steps).fit(lambda: [torch.from_numpy(centred)])
+    report = whitening_report(ArraySource(centred), chain)
+    x = centred[:36]
     figure = viz.whitening(
         x,
         chain.apply(torch.from_numpy(x)).x.numpy(),
         shape=source.shape,
+        epsilon=0.1,
         report=report,
-        title="12×12 patches: remove_dc, ZCA whitening with ε = 0.1",
+        title="12×12 patches without their means, and after ZCA whitening with ε = 0.1",
     )
     ratios = report.table()["off_diagonal_ratio"]
-    keeps = [components_for(centred.eigenvalues_after, share) for share in (0.9, 0.99)]
+    keeps = [components_for(report.eigenvalues, share) for share in (0.9, 0.99)]
     return Outcome(
         data=f"{source.n_samples:,} patches of 12×12 of "
         + ("scikit-learn's two photographs" if bench.quick else "ten photographs (IMAGES_RAW.mat)"),
@@ -148,6 +148,11 @@ def _train_edges(bench: Bench, seed: int) -> tuple[Built, Source, Record]:
         for record in built.trainer.run(source, recipe.train.steps):
             progress.show(record)
     return built, source, record
+
+
+def _without_means(source: Source) -> Floats:
+    x = source.read(slice(0, source.n_samples))
+    return (x - x.mean(1, keepdims=True)).astype(np.float32)
 
 
 def _folder() -> Path:

@@ -22,7 +22,7 @@ STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def templates(bench: Bench) -> Outcome:
-    """Class templates: what a linear classifier of photographs looks for."""
+    """Class templates: what a linear classifier looks for."""
     data = pictures(bench)
     train, test = data.rows
     say(f"  softmax on pixels, {len(STRENGTHS)} strengths, {FOLDS} folds")

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save(image: Image.Image, path: str | Path) -> None:
+def save(image: Image.Image | Figure, path: str | Path) -> None:
     """Write a picture in the format that the suffix of `path` names (.png, .webp, .tif …).
 
+    A figure goes the way of `save_figure`.
     Raises `WriteError` when the folder is missing, full or forbidden.
     """
+    if not isinstance(image, Image.Image):
+        save_figure(image, path)
+        return
     path = Path(path)
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind is None or kind not in Image.SAVE:

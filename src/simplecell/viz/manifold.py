@@ -11,25 +11,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from simplecell.errors import UsageError
-from simplecell.viz.grid import (
-    WIDTH,
-    as_pictures,
-    blank,
-    paste,
-    positive,
-    signed_grey,
-    unsigned_grey,
-)
+from simplecell.viz.grid import positive, tiles
 
 
 def manifold(
-    decode: Callable[[NDArray[np.float64]], Any],
+    decode: Callable[[NDArray[np.float64]], Any] | Any,
     shape: Sequence[int],
     *,
     columns: int = 20,
     n_latents: int = 2,
     latents: tuple[int, int] = (0, 1),
     signed: bool = False,
+    gap: int = 1,
     zoom: int | None = None,
 ) -> Image.Image:
     """Picture of `columns`² decodings over a plane of two latents: one to the right, one up.
@@ -40,14 +33,14 @@ def manifold(
     figure 4. Exact but for the half step that keeps off ±∞.
 
     Args:
-        decode: codes [n, n_latents] to samples [n, D].
+        decode: codes [n, n_latents] to samples [n, D], or an estimator with `inverse_transform`.
         shape: of one sample, (h, w) or (h, w, 3).
 
     Random samples of the same model need no picture of their own: `tiles(decode(codes), shape,
     signed=False)` with codes from a standard normal.
 
     >>> manifold(lambda codes: codes @ np.ones((2, 4)), (2, 2), columns=3, zoom=5).size
-    (30, 30)
+    (50, 50)
     """
     across, up = latents
     if across == up or not 0 <= min(latents) <= max(latents) < n_latents:
@@ -58,17 +51,10 @@ def manifold(
     codes = np.zeros((columns * columns, n_latents))
     codes[:, across] = np.tile(steps, columns)
     codes[:, up] = np.repeat(steps[::-1], columns)
-    pictures = as_pictures(decode(codes), shape, "the decodings")
-    if len(pictures) != len(codes):
-        raise UsageError(f"decode gave {len(pictures)} samples for {len(codes)} codes")
-    _, height, width, channels = pictures.shape
-    rows = pictures.reshape(columns, columns, height, width, channels).swapaxes(1, 2)
-    whole = rows.reshape(1, columns * height, columns * width, channels)
-    shades = signed_grey(whole) if signed else unsigned_grey(whole)
-    zoom = max(1, round(WIDTH / (columns * width))) if zoom is None else positive(zoom, "zoom")
-    canvas = blank(whole.shape[1] * zoom, whole.shape[2] * zoom)
-    paste(canvas, shades[0], zoom, 0, 0)
-    return Image.fromarray(canvas)
+    values = np.asarray(getattr(decode, "inverse_transform", decode)(codes))
+    if len(values) != len(codes):
+        raise UsageError(f"decode gave {len(values)} samples for {len(codes)} codes")
+    return tiles(values, shape, columns=columns, signed=signed, shared=True, gap=gap, zoom=zoom)
 
 
 def _quantiles(count: int) -> NDArray[np.float64]:
