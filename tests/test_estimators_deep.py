@@ -23,6 +23,7 @@ from simplecell import (
     VariationalAutoencoder,
 )
 from simplecell.errors import UsageError
+from simplecell.stack import softmax_regression
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,11 @@ def test_fine_tuning_lowers_the_error_of_the_whole(digits):
         (("30",), "a layer is a number of latents"),
         ((30, SparseAutoencoder(10, output="linear", max_iter=2)), "layer 2 gives 'linear'"),
         ((0,), "at least one"),
+        ((SparseAutoencoder(4, tied=True), 2), "layer 1 asks for tied weights"),
+        ((5, SparseAutoencoder(4, preprocess=["center"])), "layer 2 asks for a preparation"),
+        ((SparseAutoencoder(4, early_stopping=True), 2), "layer 1 asks for early stopping"),
+        ((VariationalAutoencoder(2), 2), "VariationalAutoencoder of several layers"),
+        ((DenoisingAutoencoder((6, 4)), 2), "DenoisingAutoencoder of several layers"),
     ],
 )
 def test_stacks_that_cannot_be_are_refused(digits, layers, sentence):
@@ -121,9 +127,13 @@ def test_stacks_that_cannot_be_are_refused(digits, layers, sentence):
         StackedAutoencoder(layers, max_iter=2, fine_tune_iter=1).fit(digits[0])
 
 
-def test_one_class_is_refused(digits):
-    with pytest.raises(UsageError, match="one class"):
-        StackedClassifier((5,), max_iter=2).fit(digits[0], np.zeros(600, int))
+def test_labels_and_decays_that_cannot_be_are_refused(digits):
+    X, y = digits
+    with pytest.raises(UsageError, match="one class, '0'"):
+        StackedClassifier((5,), max_iter=2).fit(X, np.zeros(600, int))
+    for decay in (-1.0, float("nan")):
+        with pytest.raises(UsageError, match="softmax_decay is"):
+            StackedClassifier((5,), max_iter=2, softmax_decay=decay).fit(X, y)
 
 
 def test_sparse_input_equals_dense(digits):
@@ -147,6 +157,8 @@ def test_latents_of_any_layer_are_drawn(digits, layer):
         assert np.asarray(picture).std() > 10
         with pytest.raises(UsageError, match="layer 3 does not exist"):
             stack.plot(layer=3)
+    with pytest.raises(UsageError, match="not for atoms"):
+        StackedAutoencoder((4,), max_iter=2, fine_tune_iter=1).fit(X).plot("atoms", layer=1)
 
 
 def test_a_denoiser_restores_what_a_plain_autoencoder_does_not(digits):
@@ -215,9 +227,44 @@ def test_saved_is_loaded(digits, tmp_path, estimator):
     assert np.array_equal(loaded.transform(X), fitted.transform(X))
 
 
+def test_loaded_can_go_on_and_be_fitted_again(digits, tmp_path):
+    X, _ = digits
+    fitted = DenoisingAutoencoder(8, max_iter=3, batch_size=50, random_state=0).fit(X)
+    fitted.save(tmp_path / "run")
+    loaded = simplecell.load(tmp_path / "run")
+    assert (loaded.max_iter, loaded.batch_size) == (3, 50)
+    before = loaded.components_.copy()
+    assert not np.array_equal(loaded.partial_fit(X).components_, before)
+    mixed = StackedAutoencoder(
+        [
+            SparseAutoencoder(8, activation="tanh", max_iter=2),
+            CompressionAutoencoder(4, output="tanh", max_iter=2),
+        ],
+        fine_tune_iter=2,
+    ).fit(X)
+    mixed.save(tmp_path / "mixed")
+    again = clone(simplecell.load(tmp_path / "mixed")).set_params(fine_tune_iter=1).fit(X)
+    assert again.transform(X).shape == (600, 4)
+    assert again.max_iter == StackedAutoencoder().max_iter
+
+
+def test_softmax_of_two_classes_is_at_its_optimum(digits):
+    """There the gradient of mean cross-entropy + (λ/2) Σ θ² vanishes, for 2 classes as for 3."""
+    X, y = digits
+    for n_classes in (2, 3):
+        x, labels = X[y < n_classes], y[y < n_classes]
+        weights, offset = softmax_regression(x, labels, 0.1)
+        scores = torch.from_numpy(x) @ weights + offset
+        wrong = scores.softmax(1) - torch.nn.functional.one_hot(torch.from_numpy(labels))
+        gradient = torch.from_numpy(x).T @ wrong / len(x) + 0.1 * weights
+        assert gradient.abs().max().item() < 1e-3
+
+
 @pytest.mark.parametrize(
     ("estimator", "sentence"),
     [
+        (VariationalAutoencoder(n_latents=10**12), "at most 2147483647"),
+        (DenoisingAutoencoder([5] * 200), "at most 100 are taken"),
         (VariationalAutoencoder(likelihood="poisson"), "unknown likelihood 'poisson'"),
         (VariationalAutoencoder(hidden=(0,)), "whole numbers of at least 1"),
         (DenoisingAutoencoder(corruption="blur"), "unknown corruption 'blur'"),

@@ -112,6 +112,10 @@ def test_a_page_of_someone_else_stays(tmp_path):
     with pytest.raises(WriteError, match="was not made by simplecell"):
         list(reproduce(["softmax"], tmp_path, quick=True))
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "edges.json").write_text("{}")
+    with pytest.raises(DataError, match=r"edges\.json' is no result"):
+        list(reproduce(["softmax"], tmp_path / "other", quick=True))
     (tmp_path / "file").touch()
     with pytest.raises(WriteError):
         list(reproduce(["softmax"], tmp_path / "file", quick=True))

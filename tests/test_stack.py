@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from simplecell.build import build
 from simplecell.cli import run_command_line
@@ -125,6 +127,52 @@ def _training_rows(trained):
     source = ArraySource(np.arange(80, dtype=float)[:, None])
     kept = split(source, trained.recipe.data.held_out, trained.recipe.train.seed)[0]
     return kept.read(slice(0, kept.n_samples))[:, 0].astype(int)
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_centred_when_it_goes_on(deep_run, tmp_path):
+    whole, cut = deep_run / "run", tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    for path in (cut / "checkpoints").iterdir():
+        path.unlink()
+    (cut / "model.safetensors").unlink()
+    info = json.loads((cut / "run.json").read_text())
+    info |= {"status": "running", "figures": None, "n_iter": 0}
+    (cut / "run.json").write_text(json.dumps(info))
+    assert run_command_line(["resume", str(cut)]) == 0
+    weights = [(run / "model.safetensors").read_bytes() for run in (whole, cut)]
+    assert weights[0] == weights[1]
+
+
+def test_damaged_deep_runs_are_4(deep_run, tmp_path, capsys):
+    def strange(path):
+        save_file({**load_file(path), "9.bias": torch.zeros(2)}, path)
+
+    def huge(path):
+        text = path.read_text().replace("    8,", "    99999999999999999999,")
+        path.write_text(text)
+
+    for name, damage, sentence in (
+        ("model.safetensors", strange, "'9.bias' belongs to no part"),
+        ("recipe.toml", huge, "at most 2147483647"),
+    ):
+        run = tmp_path / name.partition(".")[0]
+        shutil.copytree(deep_run / "run", run)
+        damage(run / name)
+        assert run_command_line(["show", str(run)]) == 4
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_finite_is_4(deep_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(deep_run / "run", run)
+    for path in (run / "checkpoints").iterdir():
+        state = load_file(path)
+        state["flat"][0] = float("nan")
+        save_file(state, path)
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"status": "running", "figures": None}))
+    assert run_command_line(["resume", str(run)]) == 4
+    assert "weights that are not finite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,8 @@ class Model(nn.Module):
             if theirs is None or theirs.shape != mine.shape:
                 found = "missing" if theirs is None else f"of shape {tuple(theirs.shape)}"
                 raise DataError(f"weights: '{name}' is {found}; needed {tuple(mine.shape)}")
+        if strange := sorted(set(tensors) - set(self.weights())):
+            raise DataError(f"weights: '{strange[0]}' belongs to no part of this model")
 
     @torch.no_grad()
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:

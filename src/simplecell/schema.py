@@ -110,10 +110,22 @@ def build_table(name: str, table: type, values: Mapping[str, Any]) -> Any:
             raise UsageError(f"recipe: {name}.{key} must be {wanted}; got {reprlib.repr(value)}")
         if value == "":
             raise UsageError(f"recipe: {name}.{key} is empty; give a value, or leave the key out")
+        if isinstance(value, list) and items:
+            _check_items(f"{name}.{key}", value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             _check_range(f"{name}.{key}", value)
             built[key] = float(value) if plain == (float,) else value  # 3 and 3.0 are no change
     return table(**built)
+
+
+def _check_items(name: str, values: list[Any]) -> None:
+    if len(values) > MOST_ITEMS:
+        raise UsageError(
+            f"recipe: {name} has {len(values)} entries; at most {MOST_ITEMS} are taken"
+        )
+    for value in values:
+        if isinstance(value, int):
+            _check_range(name, value)
 
 
 def _word(kind: Any) -> str:
@@ -144,6 +156,7 @@ def build_terms(name: str, table: type, values: Mapping[str, Any]) -> dict[str, 
 
 
 LEAST = {"train.steps": 1, "train.patience": 0, "train.seed": 0, "optim.tolerance": 0}
+MOST_ITEMS = 100
 MOST = {"train.seed": 2**63 - 1}
 """Limits of numbers that nothing else checks; whole numbers end at 2³¹ − 1."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from simplecell.build import Built, build, open_data
+from simplecell.build import Built, build, mean, open_data
 from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError, RunError, UsageError
 from simplecell.evaluate import Figures, evaluate, spread
@@ -270,7 +270,9 @@ def _go_on(run: Run, data: Any, requested: Recipe) -> Session:
     threads = info["software"]["threads"]
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # the same bits need the same number
-    trainer = recipe.trainer(run.preprocess(recipe))
+    preprocess = run.preprocess(recipe)
+    center = mean(source, preprocess) if recipe.model.center else None
+    trainer = recipe.trainer(preprocess, center)
     session = Session(run, recipe, info, trainer, source, held_out, lock=lock)
     session.done = _is_done(info, steps)
     if session.done:
@@ -295,6 +297,11 @@ def _take_up(session: Session, requested: Recipe) -> None:
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"the checkpoint of '{run.path}' does not fit: {reason}") from error
+        if not bool(torch.isfinite(trainer.flat).all()):
+            raise RunError(
+                f"the checkpoint of '{run.path}' is damaged: it holds weights that are not finite; "
+                "begin anew with --restart"
+            )
     run.cut_log(trainer.n_steps)
     session.seconds = max((record["seconds"] for record in run.records()), default=0.0)
     session.notes.append(f"continuing '{run.path}' after step {trainer.n_steps}")

@@ -118,14 +118,17 @@ def softmax_regression(
 ) -> tuple[Tensor, Tensor]:
     """Weights [M, K] and offsets [K] of scikit-learn's multinomial logistic regression.
 
-    Its C is 1 / (λ n). Source: UFLDL, Softmax regression. Differs: with offsets, undecayed.
+    Its C is 1 / (λ n). Of two classes scikit-learn keeps the difference w of their weights: as
+    ±w/2 they are decayed half as much, so C is 2 / (λ n).
+    Source: UFLDL, Softmax regression. Differs: with offsets, undecayed.
     """
     from sklearn.linear_model import LogisticRegression
 
-    C = np.inf if weight_decay == 0 else 1 / (weight_decay * len(codes))
+    two = len(np.unique(labels)) == 2
+    C = np.inf if weight_decay == 0 else (1 + two) / (weight_decay * len(codes))
     fitted = LogisticRegression(C=C, max_iter=1000, tol=1e-4).fit(codes, labels)
     weights, offset = fitted.coef_.T, fitted.intercept_
-    if weights.shape[1] == 1:  # two classes: scikit-learn keeps only the difference
+    if two:
         weights, offset = np.hstack([-weights, weights]) / 2, np.hstack([-offset, offset]) / 2
     return torch.from_numpy(weights), torch.from_numpy(offset)
 
@@ -136,7 +139,8 @@ def encoding_half(layer: Layer) -> Layer:
     half = Layer(
         layer.n_inputs, layer.n_latents, activation=layer.activation.kind, dtype=layer.like.dtype
     )
-    half.load_tensors(layer.tensors())
+    kept = layer.tensors()
+    half.load_tensors({name: kept[name] for name in half.weights()})
     return half.to(layer.like.device)
 
 

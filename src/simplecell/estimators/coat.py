@@ -89,6 +89,8 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         check_is_fitted(self)
         if what not in ("latents", "atoms"):
             raise UsageError(f"plot draws 'latents' or 'atoms', not {what!r}")
+        if layer is not None and what == "atoms":
+            raise UsageError("layer is for latents, not for atoms; leave it out")
         trained = self._trained
         layout = shape or self._shape(trained, getattr(self, "feature_names_in_", None))
         if math.prod(layout) != trained.preprocess.n_inputs:

@@ -22,7 +22,7 @@ from simplecell.train import Trainer, to_model
 class AutoencoderCoat(Coat):
     """What the estimators of the family share; a subclass says its parameters and terms."""
 
-    _trainer: Trainer | dict[str, torch.Tensor] | None
+    _trainer: Trainer | dict[str, torch.Tensor] | None = None
     schedule = "constant"
 
     def _terms(self) -> dict[str, dict[str, float]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from simplecell.activations import activation
 from simplecell.estimators.classic import CompressionAutoencoder, SparseAutoencoder
 from simplecell.estimators.coat import Coat
 from simplecell.estimators.deep import DenoisingAutoencoder, VariationalAutoencoder
@@ -26,6 +27,8 @@ def load(path: str | Path) -> Coat:
     kind = kind_of(recipe)
     known = kind._get_param_names()
     found = parameters(recipe, trained.info["data"]["n_samples"])
+    if kind is StackedAutoencoder:
+        found |= of_stack(recipe)
     estimator = kind(**{k: v for k, v in found.items() if k in known})
     estimator.n_features_in_ = trained.preprocess.n_inputs
     if trained.input_names is not None:
@@ -45,6 +48,19 @@ def kind_of(recipe: Recipe) -> type[Coat]:
     return SparseAutoencoder if "kl" in recipe.objective else CompressionAutoencoder
 
 
+def of_stack(recipe: Recipe) -> dict[str, Any]:
+    """The parameters of a stack: its layers, and the fine-tuning; the greedy part is not kept."""
+    sizes, kinds = recipe.model.n_latents, recipe.model.activation
+    assert isinstance(sizes, list)
+    fresh = {"max_iter": StackedAutoencoder().max_iter}
+    if isinstance(kinds, str) or len(set(kinds)) == 1:
+        return fresh | {"layers": tuple(sizes)}
+    outputs = [recipe.model.output, *(activation(kind).output or "linear" for kind in kinds)]
+    layers = zip(sizes, kinds, outputs, strict=False)
+    made = [CompressionAutoencoder(n, activation=f, output=g) for n, f, g in layers]
+    return fresh | {"layers": made, "activation": kinds[0]}
+
+
 def parameters(recipe: Recipe, n_samples: int) -> dict[str, Any]:
     """Every parameter that a recipe determines, by the names that estimators use.
 
@@ -60,7 +76,6 @@ def parameters(recipe: Recipe, n_samples: int) -> dict[str, Any]:
     return {
         "n_latents": sizes[-1] if variational else model.n_latents,
         "hidden": tuple(sizes[:-1]),
-        "layers": tuple(sizes),
         "activation": kinds[0] if len(set(kinds)) == 1 or variational else model.activation,
         "output": model.output,
         "tied": model.tied,

@@ -38,6 +38,8 @@ class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             dataclasses.replace(r, train=dataclasses.replace(r.train, seed=seed + k))
             for k, r in enumerate(recipes)
         ]
+        for number, recipe in enumerate(recipes, start=1):
+            self._check_layer(number, recipe)
         for number, (below, above) in enumerate(itertools.pairwise(recipes), start=2):
             if above.model.output not in ("auto", below.model.activation):
                 raise UsageError(
@@ -78,6 +80,18 @@ class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             dtype=self.dtype,
             device=self.device,
         )
+
+    def _check_layer(self, number: int, recipe: Recipe) -> None:
+        """What a layer given as an estimator must not ask for."""
+        wrong = {
+            "tied weights, which fine-tuning would pull apart": recipe.model.tied,
+            "early stopping, which a stack does not do": recipe.train.patience,
+            "a preparation, but only the first layer sees the data": number > 1
+            and recipe.preprocess.steps not in ("auto", []),
+        }
+        for what, asked in wrong.items():
+            if asked:
+                raise UsageError(f"layer {number} asks for {what}; leave it out")
 
     def _fine_tune(
         self, trainer: Trainer, X: NDArray[Any], targets: torch.Tensor | None = None

@@ -98,13 +98,15 @@ class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
         Raises:
             ValueError: for data, labels or parameters that cannot be used.
         """
+        if not 0 <= self.softmax_decay < math.inf:
+            raise UsageError(f"softmax_decay is {self.softmax_decay}; it must be 0 or more")
         X, y = validate_data(self, X, y, **DOOR)
         check_classification_targets(y)
         encoder = LabelEncoder().fit(y)
         self.classes_ = encoder.classes_
         if len(self.classes_) < 2:
             raise UsageError(
-                f"y has one class, {self.classes_[0]!r}; a classifier needs two or more"
+                f"y has one class, '{self.classes_[0]}'; a classifier needs two or more"
             )
         labels = np.asarray(encoder.transform(y), dtype=np.int64)
         X = dense(X, self.dtype)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from simplecell.errors import DataError, WriteError, unknown
+from simplecell.errors import DataError, RunError, WriteError, unknown
 from simplecell.progress import say
 from simplecell.reproduce import (
     connectivity,
@@ -131,9 +131,19 @@ def _refuse_strangers(out: Path) -> None:
                 f"'{readme}' was not made by simplecell reproduce and would be replaced; choose "
                 "another --out"
             )
+    page(out)
 
 
 def page(folder: Path) -> str:
     """The page of all results whose outcomes lie in the folder, in the order of `RESULTS`."""
     files = [folder / f"{name}.json" for name in RESULTS]
-    return markdown(Outcome.from_table(read_json(file)) for file in files if file.is_file())
+    return markdown(_read(file) for file in files if file.is_file())
+
+
+def _read(file: Path) -> Outcome:
+    try:
+        outcome = Outcome.from_table(read_json(file))
+        outcome.text()
+    except (RunError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"'{file}' is no result of simplecell reproduce; remove it") from error
+    return outcome

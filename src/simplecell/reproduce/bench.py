@@ -137,8 +137,13 @@ def _labelled(path: Path) -> tuple[Floats, Labels]:
     source = as_source(path)
     if source.labels is None:
         raise DataError(f"{path.name} has no labels beside it")
-    x = source.read(slice(0, source.n_samples))
-    return x.astype(np.float32), np.asarray(source.labels).astype(np.int64)
+    labels = np.asarray(source.labels).astype(np.int64)
+    if source.n_inputs != 28 * 28 or not np.array_equal(np.unique(labels), np.arange(10)):
+        raise DataError(
+            f"{path.name} holds pictures of {source.shape} with labels {sorted(set(labels))[:12]}, "
+            "but MNIST's are of (28, 28) with labels 0 to 9; give the official files"
+        )
+    return source.read(slice(0, source.n_samples)).astype(np.float32), labels
 
 
 class Clock:

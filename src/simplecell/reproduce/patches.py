@@ -12,6 +12,7 @@ from simplecell import viz
 from simplecell.build import Built, build
 from simplecell.data import ArraySource, Source, as_source
 from simplecell.demo import EDGE, SETTINGS, edges
+from simplecell.errors import DataError
 from simplecell.estimators import SparseAutoencoder
 from simplecell.preprocess import Preprocess
 from simplecell.progress import TrainingProgress, say
@@ -191,6 +192,11 @@ def _colour_patches(bench: Bench) -> tuple[Floats, str]:
         return x.astype(np.float32), f"{len(x):,} colour patches of scikit-learn's two photographs"
     path = bench.file("stl patches")
     source = as_source(path, kind="array", samples="columns")
+    if source.n_inputs != 192:
+        raise DataError(
+            f"{path.name} holds columns of {source.n_inputs} numbers; 192, 8×8 pixels of three "
+            "colours, are needed"
+        )
     planes = source.read(slice(0, source.n_samples)).astype(np.float32)
     # The file holds R, G and B one after the other, each column by column.
     x = planes.reshape(-1, 3, 8, 8).transpose(0, 3, 2, 1).reshape(-1, 192)
