@@ -315,7 +315,8 @@ def test_json_of_evaluate_and_info(say, made):
     code, out, _ = say("info", "--json")
     assert code == 0
     assert set(json.loads(out)["recipes"]) == {
-        *("ufldl", "edges", "color", "compress", "strokes", "table")
+        *("ufldl", "edges", "color", "compress", "strokes", "table"),
+        *("deep", "variational", "denoise"),
     }
 
 

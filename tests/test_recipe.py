@@ -22,7 +22,9 @@ def test_every_named_recipe_loads_says_what_it_is_for_and_survives_its_text(name
     assert recipe.differences(recipe) == []
     assert len(recipes.headline(name)) > 20
     assert not recipes.headline(name).startswith("#")
-    small = recipe.changed(["data.n_patches=30", "model.n_latents=3", "train.steps=2"])
+    sizes = recipe.model.n_latents
+    few = [3] * len(sizes) if isinstance(sizes, list) else 3
+    small = recipe.changed(["data.n_patches=30", f"model.n_latents={few}", "train.steps=2"])
     pictures = np.random.default_rng(0).random((4, 64, 64)).astype(np.float32)
     rows = np.random.default_rng(0).random((40, 9)).astype(np.float32)
     source = small.source(pictures if recipe.data.kind == "patches" else rows)
@@ -45,9 +47,9 @@ def test_the_notes_own_numbers():
     assert "kl" not in Recipe.load("compress").objective
     color = Recipe.load("color")
     assert (color.data.color, color.model.output) == ("color", "linear")
-    assert {name: Recipe.load(name).train.steps for name in recipes.names()} == dict.fromkeys(
-        recipes.names(), 400
-    )
+    of_notes = [name for name in recipes.names() if Recipe.load(name).optim.kind == "lbfgs"]
+    assert of_notes == ["color", "compress", "edges", "strokes", "table", "ufldl"]
+    assert {Recipe.load(name).train.steps for name in of_notes} == {400}
 
 
 def test_settings_are_read_as_toml_writes_values():

@@ -81,7 +81,7 @@ def test_wrong_planes_are_named(options, words):
 
 
 def test_a_decoder_that_does_not_fit_is_named():
-    with pytest.raises(UsageError, match="the decodings has 2 columns"):
+    with pytest.raises(UsageError, match="values has 2 columns"):
         manifold(lambda codes: codes, (2, 2))
     with pytest.raises(UsageError, match="gave 399 samples for 400 codes"):
         manifold(lambda codes: codes[1:] @ PLANE, (2, 2))
