@@ -159,9 +159,15 @@ def test_in_a_pipeline_and_a_search(digits):
     ("changes", "sentence"),
     [
         ({"pooling": "median"}, "unknown pooling 'median'"),
-        ({"patch": 0}, "patch is 0; at least 1"),
+        ({"patch": 0}, "patch is 0; .* at least 1"),
         ({"image_shape": (8, 9)}, r"image_shape is \(8, 9\), but X has 64 numbers"),
         ({"image_shape": (8, 8), "regions": 7}, "7 regions a side were asked for, but there are 6"),
+        *[({"image_shape": wrong}, "image_shape is") for wrong in (64, "ab", (-8, -8), (8.0, 8.0))],
+        ({"pooling": ["mean"]}, "unknown pooling"),
+        ({"patch": 1.5}, "patch is 1.5; a whole number"),
+        ({"n_patches": "a"}, "n_patches is 'a'"),
+        ({"estimator": 3}, "estimator is 3; an instance of a scikit-learn transformer"),
+        ({"estimator": SparseAutoencoder}, "an instance of a scikit-learn transformer"),
     ],
 )
 def test_what_does_not_fit_is_refused(digits, changes, sentence):

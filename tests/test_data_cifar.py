@@ -115,6 +115,25 @@ def test_a_hostile_pickle_is_refused_and_never_runs(tmp_path, protocol):
     assert trap.exists()  # it was a trap
 
 
+def buried(key, value):
+    """A batch whose key stands below the top, where it names nothing."""
+    pixels, labels = BATCHES["data_batch_1"]
+    table = {b"x": {key: value}, b"data": pixels.reshape(5, -1), b"labels": labels}
+    del table[key]
+    return pickle.dumps(table, protocol=4)
+
+
+@pytest.mark.parametrize("key", [b"labels", b"data"])
+def test_a_key_mentioned_deeper_changes_nothing(tmp_path, key):
+    pixels, labels = BATCHES["data_batch_1"]
+    flat = pixels.reshape(5, -1)
+    decoy = {b"x": [key, [3] * 5, flat[::-1].copy()], b"labels": labels, b"data": flat}
+    data = pickle.dumps(decoy, protocol=4)
+    one = read_cifar(archive(tmp_path / "c.tar.gz", members(python_3, data_batch_1=data)))
+    assert one.train_labels[:5].tolist() == labels
+    np.testing.assert_array_equal(one.train_pictures[:5], pixels.transpose(0, 2, 3, 1))
+
+
 def broken():
     pixels, labels = BATCHES["data_batch_1"]
     good = python_2(pixels, labels)
@@ -128,6 +147,16 @@ def broken():
         "another type": (python_3(pixels.astype(np.int8), labels), "no array of bytes"),
         "another width": (python_3(pixels[:, :2], labels), "no array of bytes"),
         "no data": (pickle.dumps({b"labels": labels}, protocol=4), "no array of bytes"),
+        "labels deep inside": (buried(b"labels", [3] * 5), "no list of labels"),
+        "labels nested": (python_3(pixels, [[label] for label in labels]), "no list of labels"),
+        "labels large": (python_3(pixels, [300, 1, 2, 3, 4]), "no list of labels"),
+        "pixels deep inside": (buried(b"data", pixels.reshape(5, -1)), "no array of bytes"),
+        "another shape": (
+            python_3(pixels.reshape(10, -1), labels),
+            "no array of bytes",
+        ),
+        "no dictionary": (pickle.dumps([1, 2], protocol=4), "not of a dictionary"),
+        "short stack": (b"\x80\x02\x86.", "not one of CIFAR-10's"),
         "endless": (b"\x80\x02" + b"]" * 300_000 + b".", "not one of CIFAR-10's"),
     }
 
@@ -175,6 +204,16 @@ def test_archives_that_expand_without_end_are_refused(tmp_path, monkeypatch):
     )
     with pytest.raises(DataError):
         read_cifar(tmp_path / "name.tar.gz")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_long_header_is_refused_before_it_is_held(tmp_path, kind):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 2**29
+    packed = gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 2**16)
+    (tmp_path / "long.tar.gz").write_bytes(packed)
+    with pytest.raises(DataError, match="a header of 536870912 bytes is declared"):
+        read_cifar(tmp_path / "long.tar.gz")
 
 
 def test_an_uncompressed_archive_and_a_link_out_of_it(tmp_path):

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import Lasso
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from simplecell.errors import UsageError
+from simplecell.errors import DataError, UsageError
 from simplecell.estimators.sparse_coding import SparseCoding
 from simplecell.sparse_coding import torus
 
@@ -139,6 +139,9 @@ def test_plot_lays_the_torus_out(digits):
     assert plain.plot(shape=(4, 16)).size[0] > 100
     with pytest.raises(UsageError, match="shape"):
         plain.plot(shape=(3, 3))
+    for wrong in (64, "88", (8.0, 8.0)):
+        with pytest.raises(UsageError, match=r"a tile is \(h, w\)"):
+            plain.plot(shape=wrong)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_plot_lays_the_torus_out(digits):
         ({"penalty": "l2"}, "unknown penalty 'l2'"),
         ({"penalty": "l1", "neighbourhood": 3}, "needs penalty='smooth'"),
         ({"n_latents": 24, "neighbourhood": 3}, "square number of latents"),
-        ({"n_latents": 0}, "at least one"),
+        ({"n_latents": 0}, "at least 1"),
         ({"alpha": -1}, "alpha is -1"),
         ({"epsilon": 0}, "epsilon is 0"),
         ({"gamma": -1}, "gamma is -1"),
@@ -157,11 +160,38 @@ def test_plot_lays_the_torus_out(digits):
         ({"preprocess": ["whiten"]}, "did you mean"),
         ({"device": "warp"}, "device 'warp' cannot be used"),
         ({"dtype": "float16"}, "unknown dtype"),
+        ({"dtype": ["float32"]}, "unknown dtype"),
+        *[({"n_latents": n}, "n_latents is .* whole") for n in (1.5, True, "5", None, [3, 2])],
+        ({"n_latents": 10**12}, "at most 2147483647"),
+        ({"alpha": "a"}, "alpha is 'a'"),
+        ({"alpha": 1e300, "penalty": "l1"}, r"alpha is 1e\+300; .* below 1e\+15"),
+        ({"alpha": 10**400}, "below 1e.15"),
+        ({"code_iter": 1.5}, "code_iter is 1.5"),
+        ({"batch_size": 1.5}, "batch_size is 1.5"),
+        ({"max_iter": 1.5}, "max_iter is 1.5"),
+        ({"tol": float("nan")}, "tol is nan"),
+        ({"tol": -1}, "tol is -1"),
+        ({"positive": "x"}, "positive is 'x'"),
+        ({"neighbourhood": 1.5}, "neighbourhood is 1.5"),
     ],
 )
 def test_wrong_parameters_are_named(digits, changes, words):
-    with pytest.raises(UsageError, match=words):
-        small(**changes).fit(digits)
+    for fit in (small(**changes).fit, small(**changes).partial_fit):
+        with pytest.raises(UsageError, match=words):
+            fit(digits)
+
+
+@pytest.mark.parametrize("changes", [{"penalty": "l2"}, {"tol": "a"}, {"code_iter": 0}])
+def test_wrong_parameters_after_fitting_are_named(digits, changes):
+    coder = small(max_iter=1).fit(digits).set_params(**changes)
+    for use in (coder.transform, coder.score):
+        with pytest.raises(UsageError, match=next(iter(changes))):
+            use(digits)
+
+
+def test_data_too_large_for_float32_is_said_to_be(digits):
+    with pytest.raises(DataError, match=r"finite in float32.*scale the data"):
+        small().fit(digits * 1e300)
 
 
 def test_wrong_codes_are_named(digits):

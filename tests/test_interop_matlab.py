@@ -182,9 +182,14 @@ def test_an_estimator_says_itself_in_matlabs_words():
         ({"LossFunction": "mse"}, "did you mean 'msesparse'"),
         ({"ScaleData": "yes"}, "ScaleData is 'yes'"),
         ({"UseGPU": 2}, "UseGPU is 2"),
-        ({"SparsityRegularization": "4"}, "a finite number is needed"),
-        ({"L2WeightRegularization": -1}, "too small"),
-        ({"error_is_mean_over": 0}, "too small"),
+        ({"SparsityRegularization": "4"}, "a number of at least 0 is needed"),
+        ({"L2WeightRegularization": -1}, "at least 0 is needed"),
+        ({"error_is_mean_over": 0}, "a whole number of at least 1"),
+        ({"EncoderTransferFunction": ["logsig"]}, "unknown EncoderTransferFunction"),
+        ({"LossFunction": np.array(["msesparse"])}, "unknown LossFunction"),
+        *[({"MaxEpochs": wrong}, "MaxEpochs is .* whole number") for wrong in (0, np.nan, "a")],
+        *[({"SparsityProportion": wrong}, "above 0 and below 1") for wrong in (0, 1, 2, np.nan)],
+        ({"ScaleData": np.array([True, False])}, "it is True or False"),
     ],
 )
 def test_what_has_no_counterpart_is_answered(options, words):
@@ -192,9 +197,28 @@ def test_what_has_no_counterpart_is_answered(options, words):
         from_trainautoencoder(5, **options)
 
 
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "a", [3, 2], 10**12])
+def test_a_size_that_is_none_is_answered(size):
+    with pytest.raises(UsageError, match=r"hiddenSize is .*a whole number of at"):
+        from_trainautoencoder(size)
+
+
+def test_switches_of_numpy_are_switches():
+    assert from_trainautoencoder(ScaleData=np.False_)["preprocess"] is None
+    parameters = {**SparseAutoencoder().get_params(), "tied": np.False_}
+    assert to_trainautoencoder(**parameters)["ScaleData"] is True
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"output": []}, r"output=\[\]"),
+        ({"activation": np.array(["sigmoid", "tanh"])}, "no activation="),
+        ({"preprocess": np.array([1, 2])}, "prepare the data beforehand"),
+        ({"n_latents": [3, 2]}, "n_latents is .*whole number"),
+        ({"n_latents": "auto"}, "n_latents is 'auto'"),
+        ({"max_iter": 1.5}, "max_iter is 1.5"),
+        ({"target": 2}, "target is 2; a number above 0 and below 1"),
         ({"activation": "tanh"}, "no activation='tanh'"),
         ({"output": "tanh"}, "output='tanh'"),
         ({"tied": True}, "tied=True"),

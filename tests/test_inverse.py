@@ -192,7 +192,7 @@ def test_a_hole_larger_than_a_patch_gets_the_mean_of_the_rest():
 def test_what_cannot_be_used_is_said(leaves, atoms):
     picture, dictionary = leaves[0], atoms.numpy()
     for noise in (0, -1, math.inf):
-        with pytest.raises(UsageError, match="standard deviation above 0"):
+        with pytest.raises(UsageError, match=r"noise is .*a number above 0"):
             denoise(picture, dictionary, noise=noise)
     with pytest.raises(UsageError, match="no square that fits"):
         denoise(picture, dictionary[:, :60], noise=0.1)
@@ -208,5 +208,56 @@ def test_what_cannot_be_used_is_said(leaves, atoms):
         inpaint(picture, np.ones((3, 3)), dictionary)
     with pytest.raises(DataError, match="no pixel is observed"):
         inpaint(picture, np.zeros((64, 64)), dictionary)
-    with pytest.raises(DataError, match="finite atoms"):
+    with pytest.raises(DataError, match="at least one atom is needed"):
         denoise(picture, dictionary[0], noise=0.1)
+
+
+P = np.linspace(0, 1, 144).reshape(12, 12)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: denoise(P, np.zeros((0, 16)), noise=0.1), "at least one atom"),
+        (lambda: denoise(P, np.full((3, 16), 1e300), noise=0.1), "finite in float32"),
+        (lambda: denoise(P, np.eye(4, 16) * 1j, noise=0.1), "the dictionary holds complex128"),
+        (lambda: denoise(P, Mean(), noise=1e300), "noise is 1e.300.* below 1e.15"),
+        (lambda: denoise(P, Mean(), noise="a"), "noise is 'a'"),
+        (lambda: denoise(P, Mean(), noise=0.1, stride=1.5), "stride is 1.5; a whole number"),
+        (lambda: denoise(P, Mean(), noise=0.1, device="x"), "device 'x' cannot be used"),
+        (lambda: denoise(P[:, :5], None, noise=0.1), "patch is 8, but .* 12×5 pixels.*patch=5"),
+        (lambda: denoise(P * 1j, Mean(), noise=0.1), "the picture holds complex128"),
+        (lambda: denoise([[1, 2], [3]], Mean(), noise=0.1), "the picture is no array of numbers"),
+        (lambda: denoise(P * 1e300, Mean(), noise=0.1), "as large as 1e.300.*float32.*scale it"),
+        (lambda: inpaint(P, np.full((12, 12), np.nan), Mean()), "neither true nor false"),
+        (lambda: inpaint(P, np.full((12, 12), 0.5), Mean()), "neither true nor false"),
+        (lambda: inpaint(P, [["a"] * 12] * 12, Mean()), "observed holds <U1"),
+        (lambda: learn_dictionary(P, noise=0), "noise is 0; a number above 0"),
+        (lambda: learn_dictionary(P, noise=-1), "noise is -1; a number above 0"),
+        (lambda: learn_dictionary(P, noise=0.1, strength=0), "strength is 0"),
+        (lambda: learn_dictionary(P, noise=0.1, patch=1.5), "patch is 1.5; a whole number"),
+        (lambda: learn_dictionary(P, noise=0.1, patch=0), "patch is 0; .* at least 1"),
+        (lambda: learn_dictionary(P, noise=0.1, n_patches=0), "n_patches is 0; .* at least 1"),
+        (lambda: learn_dictionary(P, noise=0.1, batch_size=0), "batch_size is 0; .* at least 1"),
+        (lambda: learn_dictionary(P, noise=0.1, steps=-1), "steps is -1; .* at least 1"),
+        (lambda: learn_dictionary(P, noise=0.1, n_latents=10**12), "at most 2147483647"),
+        (lambda: learn_dictionary(P, noise=0.1, seed=-1), "seed is -1; .* at least 0"),
+        (lambda: learn_dictionary(P, noise=0.1, device="x"), "device 'x' cannot be used"),
+        (lambda: learn_dictionary(P, noise=0.1, observed=P < 0), "no pixel is observed"),
+        (lambda: SparsePrior(torch.eye(4), strength=math.nan), "strength is nan"),
+        (lambda: psnr(P, P + 1, peak=0), "peak is 0; a number above 0"),
+        (lambda: psnr(P, P * 1j), "other holds complex128"),
+        (lambda: psnr(P, P * np.nan), "not finite"),
+        (lambda: psnr([], []), "no pixels"),
+    ],
+)
+def test_what_would_break_or_mislead_is_said_first(call, words):
+    with pytest.raises((UsageError, DataError), match=words):
+        call()
+
+
+def test_masks_of_numbers_are_masks():
+    mask = np.random.default_rng(0).random((12, 12)) < 0.7
+    expected = inpaint(P, mask, Mean())
+    for same in (mask.astype(float), np.uint8(255) * mask, mask.tolist()):
+        np.testing.assert_array_equal(inpaint(P, same, Mean()), expected)

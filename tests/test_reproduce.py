@@ -64,7 +64,7 @@ def test_the_table_is_made_from_what_was_written(quick):
         assert f"## {outcome.name}\n" in text
         assert Outcome.from_table(json.loads((out / f"{outcome.name}.json").read_text())) == outcome
     assert "small stand-in" in text
-    assert "UFLDL" not in text
+    assert "- Published" not in text
 
 
 def test_the_page_of_the_docs_is_the_commands_own():

@@ -300,3 +300,35 @@ def test_what_cannot_be_used_is_said(problem):
         Alternation(dictionary, L1(0.1), gamma=-1)
     with pytest.raises(DivergedError, match="diverged in step 1"):
         Alternation(dictionary.float(), L1(0.1)).step(x.float() * 1e30)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x, a: encode(x, a[:0], L1(0.1)), r"shape \(0, 12\); at least one atom"),
+        (lambda x, a: encode(x[:, :0], a[:, :0], L1(0.1)), r"shape \(16, 0\); at least one atom"),
+        (lambda x, a: encode(x.long(), a, L1(0.1)), "x holds torch.int64"),
+        (lambda x, a: encode((x * 1e300).float(), a, L1(0.1)), "finite in float32.*scale the data"),
+        (lambda x, a: encode(x, a, L1(0.1), max_iter=1.5), "max_iter is 1.5"),
+        (lambda x, a: encode(x, a, L1(0.1), tol=math.nan), "tol is nan"),
+        (lambda x, a: Alternation(a, L1(0.1), batch_size=1.5), "batch_size is 1.5"),
+        (lambda x, a: Alternation(a, L1(0.1), code_iter=True), "code_iter is True"),
+        (lambda x, a: Alternation(a, L1(0.1), tol=-1), "tol is -1"),
+        (lambda x, a: L1("a"), "alpha is 'a'; a number of at least 0"),
+        (lambda x, a: L1(0.1, "x"), "positive is 'x'; True or False"),
+        (lambda x, a: Smooth(0.1, positive=None), "positive is None"),
+        (lambda x, a: torus(16, 1.5), "neighbourhood is 1.5; a whole number"),
+        (lambda x, a: random_dictionary(10**12, 12, 0), "at most 2147483647"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_named(problem, call, words):
+    with pytest.raises((UsageError, DataError), match=words):
+        call(*problem)
+
+
+def test_groups_follow_the_codes_precision():
+    codes, penalty = normal(5, 16), Smooth(0.3, 1e-2, torus(16, 3))
+    for found in (penalty.value, penalty.weights, penalty.gradient):
+        single = found(codes.float())
+        assert single.dtype == torch.float32
+        np.testing.assert_allclose(single, found(codes), rtol=1e-5, atol=1e-6)

@@ -149,6 +149,14 @@ def test_labels_are_written_below_and_cut_to_the_tile():
         (np.ones((2, 64)), (8, 8, 3), {}, r"needs 192"),
         (np.ones((2, 64)), (8, 4, 2), {}, r"a tile is \(h, w\) or \(h, w, 3\)"),
         (np.ones((2, 64)), (-8, -8), {}, r"a tile is"),
+        *[
+            (np.ones((2, 64)), wrong, {}, r"a tile is")
+            for wrong in (8, "88", (8.0, 8.0), (8, None))
+        ],
+        *[
+            (np.ones((2, 4)), (2, 2), {name: 1.5}, f"{name} is 1.5.* whole number")
+            for name in ("zoom", "columns", "gap")
+        ],
         (np.ones(64), (8, 8), {}, r"has shape \(64,\)"),
         (np.ones((0, 64)), (8, 8), {}, r"n > 0"),
         (np.array([["a"] * 4]), (2, 2), {}, r"real numbers"),

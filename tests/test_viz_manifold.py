@@ -71,7 +71,10 @@ def test_colour_and_sign():
     [
         ({"latents": (0, 0)}, "two different ones of 0 to 1"),
         ({"latents": (0, 2)}, "two different ones"),
+        *[({"latents": w}, "two different ones") for w in ((0, 1, 2), 3, (0.0, 1.0), "01", None)],
+        ({"n_latents": 2.5}, "n_latents is 2.5"),
         ({"columns": 0}, "columns is 0"),
+        ({"columns": 1.5}, "columns is 1.5"),
         ({"zoom": 0}, "zoom is 0"),
     ],
 )
@@ -83,5 +86,7 @@ def test_wrong_planes_are_named(options, words):
 def test_a_decoder_that_does_not_fit_is_named():
     with pytest.raises(UsageError, match="values has 2 columns"):
         manifold(lambda codes: codes, (2, 2))
+    with pytest.raises(UsageError, match="gave 0 samples"):
+        manifold(lambda codes: 3, (2, 2))
     with pytest.raises(UsageError, match="gave 399 samples for 400 codes"):
         manifold(lambda codes: codes[1:] @ PLANE, (2, 2))

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from scipy.sparse import issparse
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA, KernelPCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_selection import SelectKBest
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
@@ -17,7 +19,13 @@ from sklearn.linear_model import (
 )
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, Normalizer, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    Normalizer,
+    PolynomialFeatures,
+    StandardScaler,
+)
 from sklearn.svm import SVC
 
 from simplecell import PatchScaling, SparseAutoencoder, Whitening
@@ -142,6 +150,34 @@ def test_names_replace_the_classes():
 def test_a_step_that_is_not_affine_is_named(step):
     with pytest.raises(UsageError, match=rf"{type(step).__name__} is not an affine map"):
         templates(small(step))
+
+
+def test_bends_beyond_and_between_the_unit_vectors_are_seen():
+    clipped = FunctionTransformer(lambda z: np.clip(z, -500, 500))
+    far = FunctionTransformer(lambda z: np.clip(z, -3e5, 3e5))
+    for step in (clipped, far):
+        with pytest.raises(UsageError, match="FunctionTransformer is not an affine map"):
+            templates(small(step))
+    digits = load_digits()
+    for kernel in (KernelPCA(5, kernel="rbf"), Nystroem(n_components=20, random_state=0)):
+        chain = make_pipeline(kernel, LogisticRegression()).fit(
+            digits.data[:300], digits.target[:300]
+        )
+        with pytest.raises(UsageError, match="is not an affine map"):
+            templates(chain)
+
+
+def test_complex_coefficients_are_refused():
+    odd = LinearRegression().fit(X, X[:, :2])
+    odd.coef_ = odd.coef_ * 1j
+    with pytest.raises(UsageError, match="coef_ of LinearRegression holds complex128"):
+        templates(odd)
+
+
+@pytest.mark.parametrize("options", [{"shape": w} for w in (8, (4.0, 4.0), "44")] + [{"zoom": 1.5}])
+def test_wrong_sizes_are_named(options):
+    with pytest.raises(UsageError, match=r"a tile is|zoom is 1.5"):
+        templates(small(), **options)
 
 
 def test_codes_and_clipped_patches_have_no_template_of_their_own():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import pickletools
 import re
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -25,22 +25,19 @@ CLASSES = (
 
 _PIXELS = 3072
 _MEMBER = re.compile(r"(?:data_batch_[1-9]|test_batch)(?:\.bin)?")
-_MOST_UNPACKED, _MOST_A_MEMBER, _MOST_OPCODES = 2**29, 2**26, 2**18
+_MOST_UNPACKED, _MOST_A_MEMBER, _MOST_OPCODES, _MOST_A_HEADER = 2**29, 2**26, 2**18, 2**16
+_HEADERS = {
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+}
 
-_MEMO = {"FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
-_TEXT = {
+_PUSHED = {
     *("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES"),
-    *("SHORT_BINUNICODE", "BINUNICODE"),
+    *("SHORT_BINUNICODE", "BINUNICODE", "BININT1", "BININT2", "BININT"),
 }
-_LIST = {"EMPTY_LIST", "MARK", "BININT1", "APPEND", "APPENDS"}
-_OTHER = {
-    *("PROTO", "EMPTY_DICT", "SETITEM", "SETITEMS", "BINGET", "LONG_BINGET", "STOP"),
-    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BININT", "BININT2"),
-    *("NONE", "NEWFALSE", "NEWTRUE", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
-}
+_CONSTANTS = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE": None, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _GLOBALS = {"_reconstruct", "ndarray", "dtype"}
-
-Opcode = tuple[str, Any]
 
 
 class Cifar(NamedTuple):
@@ -55,8 +52,8 @@ class Cifar(NamedTuple):
 def read_cifar(path: str | Path) -> Cifar:
     """The pictures of `cifar-10-python.tar.gz` or `cifar-10-binary.tar.gz`, or of a part of them.
 
-    A pickle is a program; here its opcodes are only listed, and pixels and labels picked from the
-    list: nothing in it can run.
+    A pickle is a program; here the few opcodes that CIFAR-10's need are followed by hand, and a
+    call is only written down: nothing in it can run.
 
     Raises:
         DataError: for a file that is missing, broken, too large or laid out in another way.
@@ -111,11 +108,25 @@ class _Bounded:
         return data
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose extended header, which tarfile holds in memory, is short."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _HEADERS and member.size > _MOST_A_HEADER:
+            raise DataError(
+                f"a header of {member.size} bytes is declared; CIFAR-10's archives have none "
+                f"above {_MOST_A_HEADER}"
+            )
+        return member
+
+
 def _batches(path: Path) -> Iterator[tuple[str, tuple[Array, Array]]]:
     """(name of the batch, its pixels [n, 3072] and labels [n]) as the archive has them."""
     with opened(path) as stream:
         bounded = cast(IO[bytes], _Bounded(stream, _MOST_UNPACKED))
-        with tarfile.open(fileobj=bounded, mode="r|") as archive:
+        with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Member) as archive:
             for member in archive:
                 name = member.name.rpartition("/")[2]
                 file = archive.extractfile(member) if member.isreg() else None
@@ -144,47 +155,115 @@ def _of_bytes(data: bytes, name: str) -> tuple[Array, Array]:
 
 def _of_pickle(data: bytes, name: str) -> tuple[Array, Array]:
     """Of the pickled layout: a dictionary with `data`, an array of bytes, and `labels`, a list."""
-    opcodes = _opcodes(data, name)
-    after = itertools.dropwhile(lambda opcode: not _says(opcode, "labels"), opcodes)
-    numbers = itertools.takewhile(
-        lambda opcode: opcode[0] in _LIST, itertools.islice(after, 1, None)
-    )
-    labels = np.array([arg for kind, arg in numbers if kind == "BININT1"], dtype=np.uint8)
-    return _pixels(opcodes, name), labels
+    table = _unpickled(data, name)
+    if not isinstance(table, dict):
+        raise DataError(f"{name} is a pickle, but not of a dictionary with 'data' and 'labels'")
+    labels = table.get("labels")
+    if not isinstance(labels, list) or not all(type(v) is int and 0 <= v < 256 for v in labels):
+        raise DataError(f"{name} holds no list of labels, from 0 to 9, under the key 'labels'")
+    return _pixels(table.get("data"), name), np.array(labels, dtype=np.uint8)
 
 
-def _pixels(opcodes: list[Opcode], name: str) -> Array:
-    """The bytes after the key `data`, which an array of type u1 in C order holds."""
-    state = itertools.dropwhile(lambda opcode: not _says(opcode, "data"), opcodes)
-    before: list[Opcode] = []
-    for kind, arg in state:
-        if kind in _TEXT and len(arg) >= _PIXELS:
-            plain = any(_says(opcode, "u1") for opcode in before) and before[-1][0] == "NEWFALSE"
-            if not plain or len(arg) % _PIXELS:
-                break
-            data = arg if isinstance(arg, bytes) else arg.encode("latin-1")
-            return np.frombuffer(data, np.uint8).reshape(-1, _PIXELS)
-        before.append((kind, arg))
+def _pixels(array: Any, name: str) -> Array:
+    """The bytes [n, 3072] of an array of type u1 in C order, as NumPy writes its state."""
+    state = array.state if isinstance(array, _Call) and array.name == "_reconstruct" else None
+    if isinstance(state, tuple) and len(state) == 5:
+        _, shape, dtype, fortran, held = state
+        data = held.encode("latin-1") if isinstance(held, str) else held
+        plain = isinstance(dtype, _Call) and (dtype.name, dtype.given[:1]) == ("dtype", ("u1",))
+        if plain and fortran is False and isinstance(data, bytes):
+            pixels = np.frombuffer(data, np.uint8)
+            if shape == (len(pixels) // _PIXELS, _PIXELS) and len(pixels) % _PIXELS == 0:
+                return pixels.reshape(shape)
     raise DataError(f"{name} holds no array of bytes [n, {_PIXELS}] under the key 'data'")
 
 
-def _says(opcode: Opcode, text: str) -> bool:
-    return opcode[0] in _TEXT and opcode[1] in (text, text.encode())
+@dataclass(eq=False)
+class _Call:
+    """A call that a pickle asks for and nobody makes: of what, with what, and the state set."""
+
+    name: str
+    given: tuple[Any, ...] = ()
+    state: Any = None
 
 
-def _opcodes(data: bytes, name: str) -> list[Opcode]:
-    """The instructions of a pickle, as a list; DataError for one that CIFAR-10 has no need of."""
-    listed: list[Opcode] = []
-    for opcode, arg, _ in pickletools.genops(data):
-        if opcode.name in _MEMO:
-            continue
-        if opcode.name not in _TEXT | _LIST | _OTHER or len(listed) == _MOST_OPCODES:
-            raise DataError(f"{name} is a pickle, but not one of CIFAR-10's pictures")
-        called = {"GLOBAL": arg, "STACK_GLOBAL": listed[-1][1] if listed else ""}.get(opcode.name)
-        if called is not None and str(called).rpartition(" ")[2] not in _GLOBALS:
+def _unpickled(data: bytes, name: str) -> Any:
+    """What a pickle describes, of plain data and `_Call`s.
+
+    Raises:
+        DataError: for opcodes and names that CIFAR-10's pickles have no need of.
+    """
+    stack = _Stack()
+    foreign = f"{name} is a pickle, but not one of CIFAR-10's pictures"
+    for count, (opcode, arg, _) in enumerate(pickletools.genops(data)):
+        if count == _MOST_OPCODES:
+            raise DataError(foreign)
+        try:
+            called = stack.follow(opcode.name, arg)
+        except (LookupError, AttributeError, TypeError, ValueError) as error:
+            raise DataError(foreign) from error
+        if called.rpartition(" ")[2] not in _GLOBALS:
             raise DataError(
                 f"{name} is a pickle that would call {called!r}, which CIFAR-10's do not; "
                 "nothing of it was run"
             )
-        listed.append((opcode.name, arg))
-    return listed
+    if len(stack.values) != 1:
+        raise DataError(foreign)
+    return stack.values[0]
+
+
+class _Stack:
+    """The stack on which a pickle's opcodes put data together."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def follow(self, kind: str, arg: Any) -> str:
+        """One opcode; the module and name that it looks up, if any, else an allowed name."""
+        values, memo = self.values, self.memo
+        match kind:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                self.marks.append(len(values))
+            case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                memo[len(memo) if arg is None else arg] = values[-1]
+            case "BINGET" | "LONG_BINGET":
+                values.append(memo[arg])
+            case "EMPTY_DICT":
+                values.append({})
+            case "EMPTY_LIST":
+                values.append([])
+            case "APPEND" | "APPENDS":
+                items = self.taken(1 if kind == "APPEND" else None)
+                values[-1].extend(items)
+            case "SETITEM" | "SETITEMS":
+                items = self.taken(2 if kind == "SETITEM" else None)
+                keys = [k.decode("latin-1") if isinstance(k, bytes) else k for k in items[::2]]
+                values[-1].update(zip(keys, items[1::2], strict=True))
+            case "GLOBAL" | "STACK_GLOBAL":
+                called = arg if kind == "GLOBAL" else " ".join(self.taken(2))
+                values.append(_Call(called.rpartition(" ")[2]))
+                return str(called)
+            case "REDUCE":
+                function, given = self.taken(2)
+                values.append(_Call(function.name, given))
+            case "BUILD":
+                state = self.taken(1)[0]
+                values[-1].state = state
+            case _ if kind in _TUPLES:
+                values.append(tuple(self.taken(_TUPLES[kind])))
+            case _:
+                values.append(arg if kind in _PUSHED else _CONSTANTS[kind])
+        return "ndarray"
+
+    def taken(self, count: int | None) -> list[Any]:
+        """The last values off the stack, or all since the last mark."""
+        start = self.marks.pop() if count is None else len(self.values) - count
+        if start < 0:
+            raise IndexError("the stack is too short")
+        items = self.values[start:]
+        del self.values[start:]
+        return items

@@ -23,7 +23,9 @@ from simplecell.convolve import (
 )
 from simplecell.errors import UsageError, unknown
 from simplecell.estimators.classic import SparseAutoencoder
+from simplecell.sparse_coding.settings import whole
 from simplecell.trained import Trained
+from simplecell.viz.grid import is_whole
 
 DOOR: dict[str, Any] = {"dtype": [np.float64, np.float32, np.uint8], "order": "C"}
 
@@ -139,11 +141,17 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
         return np.array(names, dtype=object)
 
     def _check(self) -> None:
-        if self.pooling not in POOLINGS:
+        if self.pooling not in tuple(POOLINGS):
             raise unknown("pooling", self.pooling, POOLINGS)
         for name in ("patch", "n_patches", "stride", "regions", "max_bytes"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+            whole(name, getattr(self, name), most=math.inf)
+        methods = ("fit", "transform", "get_params")
+        usable = all(hasattr(self.estimator, method) for method in methods)
+        if self.estimator is not None and (isinstance(self.estimator, type) or not usable):
+            raise UsageError(
+                f"estimator is {self.estimator!r}; an instance of a scikit-learn transformer is "
+                "needed, such as SparseAutoencoder()"
+            )
 
     def _pictures(self, X: Any, *, reset: bool) -> NDArray[Any]:
         """X as pictures [n, h, w, c]; `reset` fixes their shape, else it is compared."""
@@ -213,23 +221,23 @@ def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return height, width, colors[0] if colors else 1
 
 
-def _image_shape(
-    asked: tuple[int, ...] | None, own: tuple[int, ...] | None, n_inputs: int
-) -> tuple[int, int, int]:
+def _image_shape(asked: Any, own: tuple[int, ...] | None, n_inputs: int) -> tuple[int, int, int]:
     """What a row of X is as a picture.
 
     Raises:
         UsageError: when that has not as many numbers as the row, or is not X's own shape.
     """
-    if asked is not None and (len(asked) not in (2, 3) or math.prod(asked) != n_inputs):
+    sizes = tuple(asked) if isinstance(asked, tuple | list | np.ndarray) else ()
+    fits = len(sizes) in (2, 3) and all(is_whole(size) and size >= 1 for size in sizes)
+    if asked is not None and (not fits or math.prod(sizes) != n_inputs):
         raise UsageError(
-            f"image_shape is {asked}, but X has {n_inputs} numbers a picture; "
+            f"image_shape is {asked!r}, but X has {n_inputs} numbers a picture; "
             "(h, w) or (h, w, c) with that product is needed"
         )
-    if asked is not None and own is not None and _three(asked) != _three(own):
+    if asked is not None and own is not None and _three(sizes) != _three(own):
         raise UsageError(f"image_shape is {asked}, but the pictures are {own}; leave it out")
     if asked is not None or own is not None:
-        return _three(asked or own or ())
+        return _three(sizes or own or ())
     side = math.isqrt(n_inputs)
     return (side, side, 1) if side * side == n_inputs else (1, n_inputs, 1)
 

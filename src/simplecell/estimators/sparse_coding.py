@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,8 +28,9 @@ from simplecell.sparse_coding import (
     random_dictionary,
     torus,
 )
+from simplecell.sparse_coding.settings import real, switch, whole
 from simplecell.train import resolve_device, to_model
-from simplecell.viz.grid import tiles
+from simplecell.viz.grid import sample_shape, tiles
 from simplecell.viz.portrait import picture_of_rows
 
 if TYPE_CHECKING:
@@ -37,6 +40,17 @@ DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32
 ROWS = 8192
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PENALTIES = ("smooth", "l1")
+MUST_BE: dict[str, Callable[[str, Any], None]] = {
+    "n_latents": whole,
+    "max_iter": whole,
+    "batch_size": whole,
+    "code_iter": whole,
+    "alpha": real,
+    "tol": real,
+    "epsilon": partial(real, above=0),
+    "positive": switch,
+}
+MAY_BE: dict[str, Callable[[str, Any], None]] = {"neighbourhood": whole, "gamma": real}  # or None
 
 
 class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -124,6 +138,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             ValueError: for data or parameters that cannot be used.
             DivergedError: when training leaves the finite numbers.
         """
+        self._check()
         X = validate_data(self, X, **DOOR)
         return self._train(ArraySource(X), self.max_iter, goes_on=False)
 
@@ -132,6 +147,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         The first call fixes the preparation from its X.
         """
+        self._check()
         goes_on = hasattr(self, "components_")
         X = validate_data(self, X, reset=not goes_on, **DOOR)
         return self._train(ArraySource(X), max(1, X.shape[0] // self.batch_size), goes_on=goes_on)
@@ -139,6 +155,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def transform(self, X: Any) -> NDArray[Any]:
         """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
         check_is_fitted(self)
+        self._check()
         X = validate_data(self, X, reset=False, **DOOR)
         parts = ArraySource(X).batches(ROWS)
         return np.concatenate([self._codes(self._prepared(x)).cpu().numpy() for x, _ in parts])
@@ -157,6 +174,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def score(self, X: Any, y: Any = None) -> float:
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best."""
         check_is_fitted(self)
+        self._check()
         X = validate_data(self, X, reset=False, **DOOR)
         return 1 - self._fvu(ArraySource(X))
 
@@ -171,7 +189,8 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         n_inputs, names = atoms.shape[1], getattr(self, "feature_names_in_", None)
         side = math.isqrt(n_inputs)
         square = side * side == n_inputs and side >= 4 and names is None
-        layout = shape or ((side, side) if square else (n_inputs,))
+        found = (side, side) if square else (n_inputs,)
+        layout = found if shape is None else sample_shape(shape)
         if math.prod(layout) != n_inputs:
             raise UsageError(f"shape {layout} needs {math.prod(layout)} inputs, not {n_inputs}")
         if len(layout) > 1 and self.neighbourhood is not None:
@@ -183,21 +202,32 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _n_features_out(self) -> int:
         return int(self.components_.shape[0])
 
+    def _check(self) -> None:
+        """Every parameter that this class itself reads.
+
+        Raises:
+            UsageError: for one that is not what it must be.
+        """
+        for name, must_be in MUST_BE.items():
+            must_be(name, getattr(self, name))
+        for name, may_be in MAY_BE.items():
+            if getattr(self, name) is not None:
+                may_be(name, getattr(self, name))
+        for name, known in (("penalty", PENALTIES), ("dtype", tuple(DTYPES))):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        if self.penalty == "l1" and self.neighbourhood is not None:
+            raise UsageError("a neighbourhood needs penalty='smooth'; with 'l1' leave it None")
+
     def _penalty(self) -> Penalty:
-        """The parameters that say what a code costs, checked."""
-        if self.penalty not in PENALTIES:
-            raise unknown("penalty", self.penalty, PENALTIES)
+        """What a code costs."""
         if self.penalty == "l1":
-            if self.neighbourhood is not None:
-                raise UsageError("a neighbourhood needs penalty='smooth'; with 'l1' leave it None")
             return L1(self.alpha, self.positive)
         near = self.neighbourhood
         groups = None if near is None else torus(self.n_latents, near)
         return Smooth(self.alpha, self.epsilon, groups, self.positive)
 
     def _train(self, source: ArraySource, steps: int, *, goes_on: bool) -> Self:
-        if steps < 1:
-            raise UsageError(f"max_iter is {self.max_iter}; it must be at least 1")
         training = self._training(source, goes_on)
         total, curve = training.n_steps + steps, []
         with TrainingProgress(total, training.n_steps, quiet=not self.verbose) as progress:
@@ -213,8 +243,6 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def _training(self, source: ArraySource, goes_on: bool) -> Alternation:
         """A fresh training on a fitted preparation, or the one that `partial_fit` left."""
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", self.dtype, DTYPES)
         device = resolve_device(self.device)
         if not goes_on:
             self._chain = Preprocess([] if self.preprocess is None else self.preprocess).fit(

@@ -11,12 +11,14 @@ too, `E = (2/D) J` for λ = D λ_M / 2 and β = D β_M / 2.
 
 from __future__ import annotations
 
-import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
+
 from simplecell.errors import UsageError, unknown
+from simplecell.sparse_coding.settings import real, whole
 
 # What trainAutoencoder does when an option is not given.
 DEFAULTS: dict[str, Any] = {
@@ -79,15 +81,17 @@ def from_trainautoencoder(
         if option not in DEFAULTS:
             raise unknown("option of trainAutoencoder", option, [*DEFAULTS, "hiddenSize"])
     asked = {**DEFAULTS, **options}
+    whole("hiddenSize", hiddenSize)
+    whole("MaxEpochs", asked["MaxEpochs"])
     _must_be("EncoderTransferFunction", asked, {"logsig"})
     _must_be("DecoderTransferFunction", asked, set(OUTPUTS))
     _must_be("LossFunction", asked, {"msesparse"})
     _must_be("TrainingAlgorithm", asked, {"trainscg"})
     output = OUTPUTS[asked["DecoderTransferFunction"]]
-    half = _number("error_is_mean_over", error_is_mean_over) / 2
+    half = _half(error_is_mean_over)
     return {
         "n_latents": hiddenSize,
-        "target": _number("SparsityProportion", asked["SparsityProportion"]),
+        "target": _share("SparsityProportion", asked["SparsityProportion"]),
         "sparsity_weight": half
         * _number("SparsityRegularization", asked["SparsityRegularization"]),
         "weight_decay": half * _number("L2WeightRegularization", asked["L2WeightRegularization"]),
@@ -119,25 +123,29 @@ def to_trainautoencoder(*, error_is_mean_over: int = 1, **parameters: Any) -> di
             "**model.get_params()"
         )
     given, outputs = parameters, {ours: matlab for matlab, ours in OUTPUTS.items()}
-    if given["activation"] != "sigmoid" or given["output"] not in outputs or given.get("tied"):
+    whole("n_latents", given["n_latents"])
+    whole("max_iter", given["max_iter"])
+    tied, output = _switch("tied", given.get("tied", False)), given["output"]
+    sigmoid = _is_one_of(given["activation"], {"sigmoid"})
+    if not sigmoid or not _is_one_of(output, outputs) or tied:
         raise UsageError(
             f"trainAutoencoder has no activation={given['activation']!r} with "
-            f"output={given['output']!r} and tied={bool(given.get('tied'))}; it has sigmoid codes, "
+            f"output={output!r} and tied={tied}; it has sigmoid codes, "
             "a sigmoid or linear output and two matrices of their own"
         )
-    half = _number("error_is_mean_over", error_is_mean_over) / 2
+    half = _half(error_is_mean_over)
     return {
         "hiddenSize": given["n_latents"],
         "EncoderTransferFunction": "logsig",
-        "DecoderTransferFunction": outputs[given["output"]],
+        "DecoderTransferFunction": outputs[output],
         "MaxEpochs": given["max_iter"],
         "L2WeightRegularization": _number("weight_decay", given["weight_decay"]) / half,
         "LossFunction": "msesparse",
         "ShowProgressWindow": bool(given.get("verbose", False)),
-        "SparsityProportion": _number("target", given["target"]),
+        "SparsityProportion": _share("target", given["target"]),
         "SparsityRegularization": _number("sparsity_weight", given["sparsity_weight"]) / half,
         "TrainingAlgorithm": "trainscg",
-        "ScaleData": _scales(given["preprocess"], given["output"]),
+        "ScaleData": _scales(given["preprocess"], output),
         "UseGPU": str(given.get("device", "cpu")).startswith("cuda"),
     }
 
@@ -149,11 +157,11 @@ def _scaling(output: str) -> dict[str, Any]:
 
 def _scales(preprocess: Any, output: str) -> bool:
     """Whether a preparation is what ScaleData does."""
-    if preprocess is None or preprocess == []:
+    if preprocess is None or (isinstance(preprocess, list | tuple) and not preprocess):
         return False
     if isinstance(preprocess, str) and preprocess == "auto":
         return output == "sigmoid"
-    if preprocess == [_scaling(output)]:
+    if isinstance(preprocess, list) and preprocess == [_scaling(output)]:
         return True
     raise UsageError(
         f"preprocess={preprocess!r} has no counterpart in trainAutoencoder; prepare the data "
@@ -163,9 +171,9 @@ def _scales(preprocess: Any, output: str) -> bool:
 
 def _must_be(option: str, asked: Mapping[str, Any], known: set[str]) -> None:
     value = asked[option]
-    if value in known:
+    if _is_one_of(value, known):
         return
-    if value == "satlin":
+    if _is_one_of(value, {"satlin"}):
         raise UsageError(f"{option}: {SATLIN}")
     if option == "TrainingAlgorithm":
         raise UsageError(
@@ -178,14 +186,28 @@ def _must_be(option: str, asked: Mapping[str, Any], known: set[str]) -> None:
 def _switch(option: str, value: Any) -> bool:
     """true or false, in MATLAB's newer spelling "on" or "off"."""
     found = SWITCHES.get(value) if isinstance(value, str) else value
-    if not isinstance(found, bool | numbers.Integral) or found not in (0, 1):
+    if not isinstance(found, bool | np.bool_ | numbers.Integral) or found not in (0, 1):
         raise UsageError(f"{option} is {value!r}, but it is True or False (or 'on', 'off')")
     return bool(found)
 
 
 def _number(option: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise UsageError(f"{option} is {value!r}, but a finite number is needed")
-    if value < 0 or (option == "error_is_mean_over" and value < 1):
-        raise UsageError(f"{option} is {value!r}, which is too small")
+    real(option, value)
     return float(value)
+
+
+def _share(option: str, value: Any) -> float:
+    """A mean activation, which a sigmoid reaches only between its ends."""
+    real(option, value, above=0, below=1)
+    return float(value)
+
+
+def _half(error_is_mean_over: Any) -> float:
+    """Half of D, whose mean the squared error may be."""
+    whole("error_is_mean_over", error_is_mean_over)
+    return int(error_is_mean_over) / 2
+
+
+def _is_one_of(value: Any, known: Collection[str]) -> bool:
+    """Also for what cannot be hashed or compared."""
+    return isinstance(value, str) and value in known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from simplecell.errors import DataError, UsageError
 from simplecell.inverse.priors import Prior
+from simplecell.sparse_coding.settings import LARGE
 
 CHUNK = 8192  # patches held at a time
 
@@ -57,9 +59,33 @@ def side_of(n_inputs: int, shape: tuple[int, ...]) -> tuple[int, bool]:
     )
 
 
+def read_real(values: ArrayLike, name: str) -> NDArray[Any]:
+    """The values as an array of real numbers, of their own type."""
+    try:
+        array: NDArray[Any] = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is no array of numbers: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name} holds {array.dtype}, but real numbers are needed")
+    return array
+
+
+def read_mask(observed: ArrayLike) -> NDArray[np.bool_]:
+    """True where a pixel counts; at least one does."""
+    values = read_real(observed, "observed")
+    if not any(np.isin(values, (0, yes)).all() for yes in (1, 255)):
+        raise DataError(
+            "observed has values that are neither true nor false (0 and 1, or 0 and 255); compare "
+            "them first, such as np.isfinite(picture)"
+        )
+    if not values.any():
+        raise DataError("no pixel is observed: there is nothing to fill in from")
+    return values.astype(bool)
+
+
 def read_pixels(picture: ArrayLike, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """[h, w] or [h, w, 3] in float64, finite; what the mask hides becomes the mean of the rest."""
-    pixels = np.array(picture, dtype=float)
+    pixels = read_real(picture, "the picture").astype(float)
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
         raise DataError(f"a picture is [h, w] or [h, w, 3]; this one has shape {pixels.shape}")
     if mask is not None:
@@ -68,9 +94,14 @@ def read_pixels(picture: ArrayLike, mask: NDArray[np.bool_] | None) -> NDArray[n
                 f"observed has shape {mask.shape}, but the picture is {pixels.shape[:2]}: one "
                 "value a pixel is needed"
             )
-        pixels[~mask] = pixels[mask].mean(0) if mask.any() else 0.0
+        pixels[~mask] = pixels[mask].mean(0)
     if not np.isfinite(pixels).all():
         raise DataError("the picture has pixels that are not finite; say so in `observed`")
+    if (largest := float(np.abs(pixels).max(initial=0.0))) >= LARGE:
+        raise DataError(
+            f"the picture has pixels as large as {largest:g}, but the work is done in float32, "
+            f"which takes less than {LARGE:g}; scale it, such as to 0 … 1"
+        )
     return pixels
 
 

@@ -11,9 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from simplecell.errors import DataError, UsageError
-from simplecell.inverse.overlap import as_weights, average, cover, cut, locate, read_pixels, side_of
+from simplecell.inverse.overlap import (
+    as_weights,
+    average,
+    cover,
+    cut,
+    locate,
+    read_mask,
+    read_pixels,
+    read_real,
+    side_of,
+)
 from simplecell.inverse.priors import Prior, Seen, SparsePrior
 from simplecell.sparse_coding import L1, Alternation, random_dictionary
+from simplecell.sparse_coding.settings import real, whole
+from simplecell.train import resolve_device
 
 LEAST_NOISE = 0.01  # of the picture's range: what an in-painted patch may be off by
 
@@ -59,10 +71,8 @@ def inpaint(
 
     The other arguments are those of `denoise`.
     """
-    mask = np.asarray(observed, bool)
+    mask = read_mask(observed)
     pixels = read_pixels(picture, mask)
-    if not mask.any():
-        raise DataError("no pixel is observed: there is nothing to fill in from")
     given = noise
     if noise is None:
         noise = LEAST_NOISE * float(np.ptp(pixels[mask])) or LEAST_NOISE
@@ -80,15 +90,20 @@ def psnr(picture: ArrayLike, other: ArrayLike, *, peak: float | None = None) -> 
     >>> round(psnr([[0.0, 0.0]], [[0.1, 0.1]]), 6)
     20.0
     """
-    first, second = np.asarray(picture), np.asarray(other)
+    first, second = read_real(picture, "picture"), read_real(other, "other")
     if first.shape != second.shape:
         raise UsageError(
             f"the pictures have shapes {first.shape} and {second.shape}; psnr needs one"
         )
+    if not first.size:
+        raise DataError("the pictures have no pixels; psnr needs at least one")
     if peak is None:
         peak = 255.0 if first.dtype.kind in "iu" else 1.0
-    error = float(np.mean((first.astype(float) - second.astype(float)) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
+    real("peak", peak, above=0)
+    error = float(np.linalg.norm(first.astype(float) - second.astype(float))) / first.size**0.5
+    if not math.isfinite(error):
+        raise DataError("the pictures have pixels that are not finite, or too large to be squared")
+    return math.inf if error == 0 else 20 * (math.log10(peak) - math.log10(error))
 
 
 def learn_dictionary(
@@ -110,9 +125,20 @@ def learn_dictionary(
     Missing pixels are filled in by the present codes before each dictionary step, which never
     raises the error on the observed ones. α is strength · noise.
     """
-    mask = None if observed is None else np.asarray(observed, bool)
-    whole = np.atleast_3d(read_pixels(picture, mask))
-    pixels = torch.tensor(whole, dtype=torch.float32, device=device)
+    real("noise", noise, above=0)
+    real("strength", strength, above=0)
+    whole("seed", seed, least=0)
+    for name, count in (("n_patches", n_patches), ("steps", steps), ("batch_size", batch_size)):
+        whole(name, count)
+    mask = None if observed is None else read_mask(observed)
+    pixels = _as_tensor(read_pixels(picture, mask), device)
+    height, width, _ = pixels.shape
+    whole("patch", patch)
+    if patch > min(height, width):
+        raise UsageError(
+            f"patch is {patch}, but the picture has {height}×{width} pixels; learn a dictionary "
+            f"of patches that fit, learn_dictionary(…, patch={min(height, width)})"
+        )
     places = cover(pixels.shape[:2], patch, 1)
     generator = np.random.default_rng(seed)
     chosen = generator.choice(len(places), min(n_patches, len(places)), replace=False)
@@ -138,28 +164,36 @@ def _restore(
     stride: int,
     device: str,
 ) -> NDArray[np.float64]:
-    if not 0 < noise < math.inf:
-        raise UsageError(f"noise is {noise}; a standard deviation above 0 is needed")
+    real("noise", noise, above=0)
     pixels = read_pixels(picture, mask)
     if prior is None:
         prior = learn_dictionary(pixels, noise=noise, observed=mask, device=device)
     known = _as_prior(prior)
-    tensor = torch.tensor(np.atleast_3d(pixels), dtype=torch.float32, device=device)
+    tensor = _as_tensor(pixels, device)
     side, by_channel = side_of(known.n_inputs, tensor.shape)
-    if not 1 <= stride <= side:
+    whole("stride", stride)
+    if stride > side:
         raise UsageError(f"stride is {stride}; from 1 to {side}, the side of a patch, leave no gap")
     planes = tensor.split(1, 2) if by_channel else (tensor,)
     rebuilt = [average(plane, mask, known, noise, side, stride) for plane in planes]
     return torch.cat(rebuilt, 2).double().cpu().numpy().reshape(pixels.shape)
 
 
+def _as_tensor(pixels: NDArray[np.float64], device: str) -> Tensor:
+    """[h, w, c] in float32, on the device."""
+    return torch.tensor(np.atleast_3d(pixels), dtype=torch.float32, device=resolve_device(device))
+
+
 def _as_prior(prior: Any) -> Prior:
     if hasattr(prior, "rebuild"):
         return prior
     prior = getattr(prior, "components_", prior)  # a fitted estimator
-    dictionary = torch.as_tensor(np.asarray(prior), dtype=torch.float32)
-    if dictionary.ndim != 2 or not torch.isfinite(dictionary).all():
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused below
+        atoms = read_real(prior, "the dictionary").astype(np.float32)
+    dictionary = torch.from_numpy(atoms)
+    if dictionary.ndim != 2 or not dictionary.numel() or not torch.isfinite(dictionary).all():
         raise DataError(
-            f"the dictionary has shape {tuple(dictionary.shape)}; finite atoms [M, D] are needed"
+            f"the dictionary has shape {tuple(dictionary.shape)}; at least one "
+            "atom is needed, [M, D], finite in float32"
         )
     return SparsePrior(dictionary)

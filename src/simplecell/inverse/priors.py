@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simplecell.sparse_coding import L1, encode
+from simplecell.sparse_coding.settings import real
 
 
 class Prior(Protocol):
@@ -62,6 +63,9 @@ class SparsePrior:
     strength: float = 2.5
     max_iter: int = 100
     tol: float = 1e-3
+
+    def __post_init__(self) -> None:
+        real("strength", self.strength)
 
     @property
     def n_inputs(self) -> int:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.errors import DataError, DivergedError, UsageError
+from simplecell.errors import DataError, DivergedError
 from simplecell.measures import squared_error, squared_weights
 from simplecell.preprocess import Preprocess
 from simplecell.sparse_coding.dictionary import improve_atoms, solve_dictionary
 from simplecell.sparse_coding.encoder import Encoded, Projection, encode
-from simplecell.sparse_coding.penalties import Penalty, Smooth, check_weight
+from simplecell.sparse_coding.penalties import Penalty, Smooth
+from simplecell.sparse_coding.settings import real, whole
 from simplecell.train import Record, identity, to_model
 
 MEMORY = 10  # samples per latent that count: more are stale, fewer leave atoms to chance
@@ -55,11 +56,11 @@ class Alternation:
         code_iter: int = 50,
         tol: float = 1e-3,
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("code_iter", code_iter)):
-            if value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1")
+        whole("batch_size", batch_size)
+        whole("code_iter", code_iter)
+        real("tol", tol)
         if gamma is not None:
-            check_weight("gamma", gamma)
+            real("gamma", gamma)
         self.dictionary = dictionary
         self.penalty = penalty.to(dictionary) if isinstance(penalty, Smooth) else penalty
         self.gamma = gamma

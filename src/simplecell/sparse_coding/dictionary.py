@@ -8,6 +8,7 @@ from torch import Tensor
 from simplecell.errors import DivergedError, UsageError
 from simplecell.measures import squared_error, squared_weights
 from simplecell.sparse_coding.penalties import Penalty, Smooth
+from simplecell.sparse_coding.settings import whole
 
 
 def objective(
@@ -67,8 +68,7 @@ def improve_atoms(gram: Tensor, pull: Tensor, dictionary: Tensor, sweeps: int = 
 
 def random_dictionary(n_latents: int, n_inputs: int, seed: int) -> Tensor:
     """Atoms [M, D] of unit length and random direction, float64: a pure function of the seed."""
-    if n_latents < 1:
-        raise UsageError(f"n_latents is {n_latents}; at least one is needed")
+    whole("n_latents", n_latents)
     generator = torch.Generator().manual_seed(seed)
     atoms = torch.randn(n_latents, n_inputs, generator=generator, dtype=torch.float64)
     return atoms / atoms.norm(dim=1, keepdim=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from simplecell.errors import DataError, DivergedError
 from simplecell.sparse_coding.penalties import Penalty, Smooth
+from simplecell.sparse_coding.settings import real, whole
 
 EVERY = 10  # iterations between looks at which samples are done: a look waits for the GPU
 
@@ -53,6 +54,8 @@ def encode(
     >>> encode(torch.tensor([[3.0, 0.5]]), torch.eye(2), L1(1.0)).codes.tolist()
     [[2.0, 0.0]]
     """
+    whole("max_iter", max_iter, most=math.inf)
+    real("tol", tol)
     _check(x, dictionary)
     dictionary = dictionary.to(x)
     penalty = penalty.to(x) if isinstance(penalty, Smooth) else penalty
@@ -138,5 +141,16 @@ def _check(x: Tensor, dictionary: Tensor) -> None:
             f"x has shape {tuple(x.shape)} and the dictionary {tuple(dictionary.shape)}; samples "
             "[B, D] and atoms [M, D] of one width are needed"
         )
+    if not dictionary.numel():
+        raise DataError(
+            f"the dictionary has shape {tuple(dictionary.shape)}; at least one atom of at least "
+            "one input is needed"
+        )
+    if not x.is_floating_point():
+        raise DataError(f"x holds {x.dtype}; float32 or float64 is needed, as of x.float()")
     if not torch.isfinite(x).all():
-        raise DataError("x has values that are not finite; remove or fill them first")
+        precision = str(x.dtype).removeprefix("torch.")
+        raise DataError(
+            f"x has values that are not finite in {precision}: remove or fill those that are "
+            "missing, and scale the data if they are too large for it"
+        )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simplecell.errors import UsageError
+from simplecell.sparse_coding.settings import real, switch, whole
 
 
 def torus(n_latents: int, neighbourhood: int = 3) -> Tensor:
@@ -22,10 +23,12 @@ def torus(n_latents: int, neighbourhood: int = 3) -> Tensor:
     >>> torus(16, 3)[0].nonzero()[:, 0].tolist()
     [0, 1, 3, 4, 5, 7, 12, 13, 15]
     """
-    side = math.isqrt(max(0, n_latents))
-    if side * side != n_latents or side < 1:
+    whole("n_latents", n_latents)
+    side = math.isqrt(n_latents)
+    if side * side != n_latents:
         raise UsageError(f"a torus needs a square number of latents; n_latents is {n_latents}")
-    if not 1 <= neighbourhood <= side:
+    whole("neighbourhood", neighbourhood)
+    if neighbourhood > side:
         raise UsageError(f"neighbourhood is {neighbourhood}; from 1 to {side} fit on this torus")
     place = torch.arange(side)
     near = (place[None] - place[:, None] + neighbourhood // 2) % side < neighbourhood
@@ -40,7 +43,8 @@ class L1:
     positive: bool = False
 
     def __post_init__(self) -> None:
-        check_weight("alpha", self.alpha)
+        real("alpha", self.alpha)
+        switch("positive", self.positive)
 
     def value(self, codes: Tensor) -> Tensor:
         """Of each sample, [B]."""
@@ -82,9 +86,9 @@ class Smooth:
     positive: bool = False
 
     def __post_init__(self) -> None:
-        check_weight("alpha", self.alpha)
-        if not 0 < self.epsilon < math.inf:
-            raise UsageError(f"epsilon is {self.epsilon}; it must be above 0, or take penalty L1")
+        real("alpha", self.alpha)
+        real("epsilon", self.epsilon, above=0)
+        switch("positive", self.positive)
 
     def to(self, like: Tensor) -> Smooth:
         """The same with its groups in the precision and on the device of `like`."""
@@ -94,7 +98,7 @@ class Smooth:
     def norms(self, codes: Tensor) -> Tensor:
         """`√(V s² + ε)`, [B, number of groups]."""
         squares = codes.square()
-        summed = squares if self.groups is None else squares @ self.groups.T
+        summed = squares if self.groups is None else squares @ self.groups.to(codes).T
         return (summed + self.epsilon).sqrt_()
 
     def value(self, codes: Tensor) -> Tensor:
@@ -104,7 +108,7 @@ class Smooth:
     def weights(self, codes: Tensor) -> Tensor:
         """w [B, M] with gradient `w ∘ s`: `α Vᵀ (V s² + ε)^−½`."""
         inverse = self.norms(codes).reciprocal_()
-        return self.alpha * (inverse if self.groups is None else inverse @ self.groups)
+        return self.alpha * (inverse if self.groups is None else inverse @ self.groups.to(codes))
 
     def gradient(self, codes: Tensor) -> Tensor:
         """∂value/∂codes, [B, M]."""
@@ -133,8 +137,3 @@ class Smooth:
 
 
 Penalty = L1 | Smooth
-
-
-def check_weight(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise UsageError(f"{name} is {value}; a number of at least 0 is needed")

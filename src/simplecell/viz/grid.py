@@ -9,6 +9,7 @@ A colour tile has one scale for its three channels, which keeps its hue.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -108,7 +109,7 @@ def most_tiles(shape: Sequence[int], *, gap: int = 1, labels: bool = False) -> i
     >>> most_tiles((28, 28))
     18496
     """
-    between = screen_gap(gap, 1)
+    shape, between = sample_shape(shape), screen_gap(gap, 1)
     side = max(shape[0] + (CAPTION if labels else 0), shape[1]) + between
     return max(1, (LARGEST - between) // side) ** 2
 
@@ -165,14 +166,12 @@ def as_pictures(values: ArrayLike, shape: Sequence[int], name: str) -> NDArray[n
     array: NDArray[Any] = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{name} holds {array.dtype}, but pictures are made of real numbers")
-    if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in (1, 3)):
-        raise UsageError(f"shape is {tuple(shape)}, but a tile is (h, w) or (h, w, 3)")
+    shape = sample_shape(shape)
     if array.ndim != 2 or array.shape[0] == 0:
         raise UsageError(f"{name} has shape {array.shape}, but needs one tile a row: (n, D), n > 0")
     if array.shape[1] != math.prod(shape):
         raise UsageError(
-            f"{name} has {array.shape[1]} columns, but shape {tuple(shape)} "
-            f"needs {math.prod(shape)}"
+            f"{name} has {array.shape[1]} columns, but shape {shape} needs {math.prod(shape)}"
         )
     array = array.astype(np.float64)
     finite = np.isfinite(array)
@@ -182,6 +181,20 @@ def as_pictures(values: ArrayLike, shape: Sequence[int], name: str) -> NDArray[n
             f"the first in row {int(np.argmin(finite.all(axis=1)))}; pictures need finite numbers"
         )
     return array.reshape(len(array), shape[0], shape[1], -1)
+
+
+def sample_shape(shape: Any) -> tuple[int, ...]:
+    """(h, w) or (h, w, c) in Python's own whole numbers, checked."""
+    sizes = tuple(shape) if isinstance(shape, tuple | list | np.ndarray) else ()
+    fits = len(sizes) in (2, 3) and all(is_whole(size) and size >= 1 for size in sizes)
+    if not fits or (len(sizes) == 3 and sizes[2] not in (1, 3)):
+        raise UsageError(f"shape is {shape!r}, but a tile is (h, w) or (h, w, 3)")
+    return tuple(int(size) for size in sizes)
+
+
+def is_whole(number: Any) -> bool:
+    """Whether it is an integer of any kind; True and False are none."""
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
 
 
 def signed_grey(pictures: NDArray[np.float64]) -> Pixels:
@@ -207,15 +220,15 @@ def _whole(grey: NDArray[np.float64]) -> Pixels:
 
 
 def positive(number: int, name: str) -> int:
-    if number < 1:
-        raise UsageError(f"{name} is {number}, but it must be at least 1")
+    if not is_whole(number) or number < 1:
+        raise UsageError(f"{name} is {number!r}, but it must be a whole number of at least 1")
     return number
 
 
 def screen_gap(gap: int, zoom: int) -> int:
     """A gap is seen even between tiles that are not enlarged."""
-    if gap < 0:
-        raise UsageError(f"gap is {gap}, but it cannot be negative")
+    if not is_whole(gap) or gap < 0:
+        raise UsageError(f"gap is {gap!r}, but it must be a whole number of at least 0")
     return max(2, gap * zoom)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from simplecell.errors import UsageError
-from simplecell.viz.grid import positive, tiles
+from simplecell.viz.grid import is_whole, positive, tiles
 
 
 def manifold(
@@ -42,18 +42,20 @@ def manifold(
     >>> manifold(lambda codes: codes @ np.ones((2, 4)), (2, 2), columns=3, zoom=5).size
     (50, 50)
     """
-    across, up = latents
-    if across == up or not 0 <= min(latents) <= max(latents) < n_latents:
+    known = range(positive(n_latents, "n_latents"))
+    pair = tuple(latents) if isinstance(latents, tuple | list | np.ndarray) else ()
+    fits = all(is_whole(latent) and latent in known for latent in pair)
+    if not fits or len(pair) != 2 or pair[0] == pair[1]:
         raise UsageError(
-            f"latents is {latents}, but a plane needs two different ones of 0 to {n_latents - 1}"
+            f"latents is {latents!r}, but a plane needs two different ones of 0 to {n_latents - 1}"
         )
     steps = _quantiles(positive(columns, "columns"))
     codes = np.zeros((columns * columns, n_latents))
-    codes[:, across] = np.tile(steps, columns)
-    codes[:, up] = np.repeat(steps[::-1], columns)
+    codes[:, pair[0]] = np.tile(steps, columns)
+    codes[:, pair[1]] = np.repeat(steps[::-1], columns)
     values = np.asarray(getattr(decode, "inverse_transform", decode)(codes))
-    if len(values) != len(codes):
-        raise UsageError(f"decode gave {len(values)} samples for {len(codes)} codes")
+    if (given := len(values) if values.ndim else 0) != len(codes):
+        raise UsageError(f"decode gave {given} samples for {len(codes)} codes")
     return tiles(values, shape, columns=columns, signed=signed, shared=True, gap=gap, zoom=zoom)
 
 

@@ -76,7 +76,7 @@ def reconstructions(trained: Trained, source: Source) -> Image.Image:
     if len(shape) == 1:
         raise UsageError(
             f"reconstructions are drawn for pictures, but these samples are rows of {shape[0]} "
-            "numbers; save an array of pictures as [n, h, w], or use simplecell evaluate for figures"
+            "numbers; save pictures as [n, h, w], or use simplecell evaluate for figures"
         )
     if x.shape[1] != int(np.prod(shape)):
         # Components were dropped: the model's own space is no picture, so draw in input units.
