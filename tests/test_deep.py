@@ -8,16 +8,18 @@ import torch
 from torch import nn
 
 from simplecell import check_gradient
+from simplecell.ascent import exciting
 from simplecell.codes import Codes
 from simplecell.data import ArraySource
-from simplecell.deep import Classifier, DeepAutoencoder, ModulePair, Network, exciting
+from simplecell.deep import Classifier, DeepAutoencoder, ModulePair, Network
 from simplecell.errors import DataError, UsageError
+from simplecell.feed import Corruption
 from simplecell.gradients import Whole, average_over, cost_function
 from simplecell.measures import cross_entropy, kl_gaussian, softmax_entropy
 from simplecell.model import Autoencoder, Layer
 from simplecell.objective import Look, Objective, value
 from simplecell.optim import flatten, initialise
-from simplecell.train import Corruption, Trainer
+from simplecell.train import Trainer
 
 DOUBLE = torch.float64
 

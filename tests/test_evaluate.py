@@ -9,9 +9,9 @@ import torch
 from simplecell import evaluate as module
 from simplecell.data import ArraySource
 from simplecell.evaluate import Deviation, evaluate, spread
+from simplecell.feed import identity
 from simplecell.model import Autoencoder
 from simplecell.preprocess import Preprocess
-from simplecell.train import identity
 
 
 def model_of(activation, n_inputs=4, n_latents=7, output="linear"):

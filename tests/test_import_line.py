@@ -13,9 +13,10 @@ import simplecell
 
 LEFT_TO_RIGHT = (
     "errors storage distributed codes measures kernels activations "
-    "data affine preprocess whitening model deep objective optim gradients "
-    "train evaluate schema recipe trained story run build session stack sparse_coding inverse "
-    "convolve viz progress exchange about interop explorer estimators demo reproduce cli"
+    "data affine preprocess whitening model ascent deep objective optim gradients "
+    "feed train evaluate schema recipe trained story run build session "
+    "stack sparse_coding inverse convolve "
+    "viz progress exchange about interop explorer estimators demo reproduce cli"
 )
 LINE = LEFT_TO_RIGHT.split()
 ROOT = Path(simplecell.__file__).parent

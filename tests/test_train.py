@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from simplecell import train as module
+from simplecell import feed as module
 from simplecell.data import ArraySource
 from simplecell.errors import DataError, DivergedError, UsageError
+from simplecell.feed import identity, resolve_device
 from simplecell.measures import average_activation
 from simplecell.model import Autoencoder
 from simplecell.objective import Objective, value
 from simplecell.optim import initialise
-from simplecell.train import Trainer, identity, resolve_device
+from simplecell.train import Trainer
 
 
 def source_of(n=120, d=6, seed=0):

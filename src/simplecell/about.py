@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from simplecell import recipe
+from simplecell.feed import resolve_device
 from simplecell.progress import figures_table
 from simplecell.run import Run
 from simplecell.story import about_software
-from simplecell.train import resolve_device
 
 
 def installation() -> tuple[dict[str, Any], str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from simplecell.build import build
 from simplecell.data import Source
+from simplecell.feed import to_model
 from simplecell.measures import edge_coherence, fvu
 from simplecell.model import Model
 from simplecell.preprocess import Preprocess
@@ -19,7 +20,6 @@ from simplecell.progress import follow, say
 from simplecell.recipe import Recipe
 from simplecell.run import Run
 from simplecell.session import Session, begin
-from simplecell.train import to_model
 from simplecell.trained import Trained
 from simplecell.viz.files import save
 from simplecell.viz.portrait import latents

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.feed import to_model
 from simplecell.measures import fvu
 from simplecell.model import Model
 from simplecell.preprocess import Preprocess
-from simplecell.train import to_model
 
 ROWS = 8192
 

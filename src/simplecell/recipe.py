@@ -19,6 +19,7 @@ from torch import Tensor
 from simplecell.data import Source, as_source
 from simplecell.deep import DeepAutoencoder
 from simplecell.errors import DataError, UsageError, unknown
+from simplecell.feed import Corruption, resolve_device
 from simplecell.model import Autoencoder
 from simplecell.objective import Objective
 from simplecell.optim import initialise
@@ -33,7 +34,7 @@ from simplecell.schema import (
     build_table,
     build_terms,
 )
-from simplecell.train import Corruption, Trainer, resolve_device
+from simplecell.train import Trainer
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

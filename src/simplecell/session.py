@@ -14,12 +14,13 @@ from simplecell.build import Built, build, mean, open_data
 from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError, RunError, UsageError
 from simplecell.evaluate import Figures, evaluate, spread
+from simplecell.feed import Prepared
 from simplecell.gradients import Evaluation
 from simplecell.recipe import Recipe, suited
 from simplecell.run import Run
 from simplecell.storage import Lock
 from simplecell.story import about_data, about_software, finite, line_of
-from simplecell.train import Prepared, Record, Trainer
+from simplecell.train import Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
 MAX_LOGGED = 2000

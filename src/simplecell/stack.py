@@ -19,10 +19,11 @@ from simplecell.build import Built, build
 from simplecell.data import ArraySource, Source
 from simplecell.deep import Classifier
 from simplecell.errors import UsageError
+from simplecell.feed import to_model
 from simplecell.model import Autoencoder, Layer
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe
-from simplecell.train import Record, to_model
+from simplecell.train import Record
 
 ROWS = 8192
 STILL = 1e-3  # standard deviation below which a code says nothing

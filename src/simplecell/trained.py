@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simplecell.ascent import exciting
 from simplecell.codes import Codes
-from simplecell.deep import exciting
 from simplecell.errors import DataError
+from simplecell.feed import to_model
 from simplecell.model import Layer, Model
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe
-from simplecell.train import to_model
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from simplecell.build import Built
 from simplecell.data import ArraySource, Source
 from simplecell.errors import UsageError
 from simplecell.evaluate import evaluate
+from simplecell.feed import resolve_device
 from simplecell.model import Autoencoder
 from simplecell.run import Run
 from simplecell.story import about_data, about_software
-from simplecell.train import resolve_device
 from simplecell.trained import Trained
 from simplecell.viz.portrait import picture
 

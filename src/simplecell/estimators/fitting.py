@@ -14,9 +14,10 @@ from simplecell.build import Built, build
 from simplecell.data import ArraySource, Source, split
 from simplecell.errors import UsageError
 from simplecell.estimators.coat import DOOR, Coat
+from simplecell.feed import to_model
 from simplecell.progress import TrainingProgress
 from simplecell.recipe import Recipe
-from simplecell.train import Trainer, to_model
+from simplecell.train import Trainer
 
 
 class AutoencoderCoat(Coat):

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.data import ArraySource
 from simplecell.errors import DivergedError, UsageError, unknown
+from simplecell.feed import resolve_device, to_model
 from simplecell.measures import fvu
 from simplecell.preprocess import Preprocess
 from simplecell.progress import TrainingProgress
@@ -29,7 +30,6 @@ from simplecell.sparse_coding import (
     torus,
 )
 from simplecell.sparse_coding.settings import real, switch, whole
-from simplecell.train import resolve_device, to_model
 from simplecell.viz.grid import sample_shape, tiles
 from simplecell.viz.portrait import picture_of_rows
 

@@ -18,15 +18,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from simplecell.ascent import exciting
 from simplecell.data import ArraySource
-from simplecell.deep import Classifier, exciting
+from simplecell.deep import Classifier
 from simplecell.errors import UsageError
 from simplecell.estimators.coat import DOOR, ROWS
 from simplecell.estimators.stacked import StackCoat, dense
+from simplecell.feed import resolve_device, to_model
 from simplecell.objective import Objective
 from simplecell.preprocess import Preprocess
 from simplecell.stack import classifier, one_hot
-from simplecell.train import Trainer, resolve_device, to_model
+from simplecell.train import Trainer
 from simplecell.viz.portrait import picture_of_rows
 
 

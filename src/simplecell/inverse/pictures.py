@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from simplecell.errors import DataError, UsageError
+from simplecell.feed import resolve_device
 from simplecell.inverse.overlap import (
     as_weights,
     average,
@@ -25,7 +26,6 @@ from simplecell.inverse.overlap import (
 from simplecell.inverse.priors import Prior, Seen, SparsePrior
 from simplecell.sparse_coding import L1, Alternation, random_dictionary
 from simplecell.sparse_coding.settings import real, whole
-from simplecell.train import resolve_device
 
 LEAST_NOISE = 0.01  # of the picture's range: what an in-painted patch may be off by
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError
+from simplecell.feed import identity, to_model
 from simplecell.measures import squared_error, squared_weights
 from simplecell.preprocess import Preprocess
 from simplecell.sparse_coding.dictionary import improve_atoms, solve_dictionary
 from simplecell.sparse_coding.encoder import Encoded, Projection, encode
 from simplecell.sparse_coding.penalties import Penalty, Smooth
 from simplecell.sparse_coding.settings import real, whole
-from simplecell.train import Record, identity, to_model
+from simplecell.train import Record
 
 MEMORY = 10  # samples per latent that count: more are stale, fewer leave atoms to chance
 IDLE = 1e-6  # an atom is idle when its energy is below this share of the mean of all
