@@ -34,7 +34,7 @@ def small(**changes):
 
 @parametrize_with_checks(
     [
-        SparseAutoencoder(),
+        SparseAutoencoder(max_iter=60),
         SparseAutoencoder(activation="tanh", output="linear", solver="adam", max_iter=10),
         CompressionAutoencoder(max_iter=20),
     ]

@@ -32,6 +32,7 @@ def measured(name, bench):
     return {figure.what: figure.ours[0] for figure in outcome.figures}
 
 
+@pytest.mark.slow  # test_reproduce.py runs it, too
 def test_pooled_features_beat_raw_pixels(quick):
     found = measured("convolution", quick)
     gain = found["gain over raw pixels"]
@@ -41,6 +42,7 @@ def test_pooled_features_beat_raw_pixels(quick):
     assert (low + high) / 2 == pytest.approx(gain)
 
 
+@pytest.mark.slow  # test_reproduce.py runs it, too
 def test_what_a_connection_takes(quick):
     found = measured("connectivity", quick)
 

@@ -33,7 +33,7 @@ def deep(bench: Bench) -> Outcome:
     """Hinton's deep autoencoder beside PCA with as many components."""
     d = bench.digits
     sizes = [100, 50, 10] if bench.quick else [1000, 500, 250, 30]
-    passes = 40 if bench.quick else PASSES
+    passes = 25 if bench.quick else PASSES
     clock, errors, minutes, first = Clock(), [], [], None
     for seed in bench.seeds(1):
         clock = Clock()
@@ -73,7 +73,7 @@ def code_plot(bench: Bench) -> Outcome:
     """Digits as points: the two-dimensional code of a deep autoencoder beside PCA."""
     d = bench.digits
     sizes = [100, 50, 2] if bench.quick else [1000, 500, 250, 2]
-    passes = 40 if bench.quick else 20
+    passes = 25 if bench.quick else 20
     built = train_deep(bench, d, sizes, passes, 0)
     codes = encode(built, d.test_x)
     pca = PCA(2).fit(d.x)
