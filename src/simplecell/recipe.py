@@ -16,6 +16,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
+from simplecell.activations import OUTPUT_BOUNDS
 from simplecell.data import Source, as_source
 from simplecell.deep import DeepAutoencoder
 from simplecell.errors import DataError, UsageError, unknown
@@ -252,7 +253,7 @@ def suited(source_kind: str) -> tuple[str, str]:
 
 def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], list[str]]:
     """Preparation for data in low … high, so that a bounded output can reach them."""
-    bounds = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(output)
+    bounds = OUTPUT_BOUNDS.get(output)
     if bounds is None or (bounds[0] <= low and high <= bounds[1]):
         return [], []
     width = bounds[1] - bounds[0]
