@@ -10,7 +10,7 @@ import torch
 
 from oracle import classic
 from simplecell.errors import UsageError
-from simplecell.gradients import Gradient, Whole, check_gradient, cost_function
+from simplecell.gradients import Gradient, Moment, Whole, check_gradient, cost_function
 from simplecell.measures import LogMean, average_activation
 from simplecell.model import Autoencoder
 from simplecell.objective import Objective
@@ -157,9 +157,9 @@ def test_a_running_average_replaces_the_batch_mean():
         torch.full((9,), 0.2, dtype=torch.float64).log(),
         torch.full((9,), 0.8, dtype=torch.float64).log(),
     )
-    Gradient(model, objective)(Whole(x), running)
+    Gradient(model, objective)(Whole(x), Moment(running))
     by_kernel = gradients(model)
-    evaluation = Gradient(model, objective, fast=False)(Whole(x), running)
+    evaluation = Gradient(model, objective, fast=False)(Whole(x), Moment(running))
     for name, grad in gradients(model).items():
         np.testing.assert_allclose(by_kernel[name], grad, rtol=1e-10, atol=1e-13)
     by_hand = 9 * (0.1 * np.log(0.1 / 0.2) + 0.9 * np.log(0.9 / 0.8))

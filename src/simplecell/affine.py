@@ -185,6 +185,25 @@ class Center(Affine):
         return moments.mean, one, one
 
 
+class Scale(Affine):
+    """x′ = s x, one number s for the whole data set, such that the mean of ‖x′‖² is D.
+
+    After `center` every input then has, on average, variance 1. Source: Anthropic, Circuits
+    Updates April 2024. Differs: the mean of the square, not of the length, is fixed.
+    """
+
+    form: ClassVar[dict[str, str]] = {"mean": "", "matrix": "", "inverse": ""}
+
+    def solve(self, moments: Moments) -> tuple[Tensor, ...]:
+        size = (moments.variance + moments.mean.square()).mean().sqrt()
+        return torch.zeros_like(size), _reciprocal(size), size
+
+    def report(self) -> list[str]:
+        if self.tensors["inverse"] == 0:
+            return ["scale: every value is 0, and stays it"]
+        return [f"scale: inputs divided by {float(self.tensors['inverse']):.4g}"]
+
+
 class Standardize(Affine):
     """x′ = (x − mean) / std, column by column; a column that never changes becomes 0."""
 

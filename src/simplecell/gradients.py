@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simplecell import kernels
+from simplecell.codes import Codes
 from simplecell.errors import UsageError
 from simplecell.measures import (
     LogMean,
@@ -44,6 +47,28 @@ class Evaluation(NamedTuple):
     cost: Tensor
     terms: dict[str, Tensor]
     mean_activation: Tensor
+    codes: Codes | None = None
+    """Those of the last chunk, without history; None from a kernel, which keeps none."""
+    l0: Tensor | None = None
+    """Active latents a sample, *count*: what a trainer made of the codes."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a trainer knows at one step, beside the samples; `Look` says what terms see of it."""
+
+    average: LogMean | None = None
+    """Replaces the samples' own ρ̂: a running one."""
+    generator: torch.Generator | None = None
+    """For activations that draw noise."""
+    dead: Tensor | None = None
+    push: float = 0.0
+    factors: Mapping[str, float] = field(default_factory=dict)
+    """On the weights of single terms."""
+    l0: Tensor | None = None
+
+
+NOTHING = Moment()
 
 
 @torch.no_grad()
@@ -61,6 +86,15 @@ def average_over(model: Model, chunks: Chunks) -> LogMean:
         average = part if average is None else merge_means(average, part, len(x) / seen)
     assert average is not None, "no samples"
     return average
+
+
+@torch.no_grad()
+def l0_over(model: Model, chunks: Chunks) -> Tensor:
+    """Active latents a sample, *count*, mean over all samples."""
+    total = torch.zeros((), dtype=torch.float64)
+    for x, _ in chunks:
+        total = total.to(x.device) + model.encode(x)[1].l0().sum()
+    return total / chunks.n_samples
 
 
 def fused(model: Model, objective: Objective) -> kernels.Classic | None:
@@ -110,21 +144,30 @@ class Gradient:
         self.model, self.objective = model, objective
         self.kernel = fused(model, objective) if fast else None
 
-    def __call__(
-        self,
-        chunks: Chunks,
-        average: LogMean | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Evaluation:
-        """Cost and gradient; `average` replaces the samples' own ρ̂ (a running one).
+    def __call__(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
+        """Cost and gradient.
 
-        The generator is for activations that draw noise.
+        Raises:
+            UsageError: for an l0 term over several chunks: it has a gradient over one batch only.
         """
-        if average is None and self.objective.of_mean and len(chunks) > 1:
-            average = average_over(self.model, chunks)
+        if len(chunks) > 1 and self.objective.find("l0"):
+            raise UsageError(
+                "an l0 term is learned batch by batch; use solver 'adam' for this objective"
+            )
+        moment = self._overall(chunks, moment)
         if self.kernel is None:
-            return self._by_autograd(chunks, average, generator)
-        return self._by_kernel(self.kernel, chunks, average)
+            return self._by_autograd(chunks, moment)
+        return self._by_kernel(self.kernel, chunks, moment.average)
+
+    def _overall(self, chunks: Chunks, moment: Moment) -> Moment:
+        """With the means over all samples that terms need, where these come in several chunks."""
+        if len(chunks) == 1:
+            return moment
+        if self.objective.find("kl") and moment.average is None:
+            moment = dataclasses.replace(moment, average=average_over(self.model, chunks))
+        if self.objective.find("l0"):
+            moment = dataclasses.replace(moment, l0=l0_over(self.model, chunks))
+        return moment
 
     def _by_kernel(
         self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None
@@ -158,53 +201,54 @@ class Gradient:
     @torch.no_grad()
     def value(self, chunks: Chunks) -> Evaluation:
         """The cost without its gradient, for held-out samples."""
-        average = None
-        if self.objective.of_mean and len(chunks) > 1:
-            average = average_over(self.model, chunks)
-        return self._plain(chunks, average, backward=False)
+        return self._plain(chunks, self._overall(chunks, NOTHING), backward=False)
 
-    def _by_autograd(
-        self, chunks: Chunks, average: LogMean | None, generator: torch.Generator | None
-    ) -> Evaluation:
+    def _by_autograd(self, chunks: Chunks, moment: Moment) -> Evaluation:
         for parameter in self.model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad.zero_()
-        return self._plain(chunks, average, backward=True, generator=generator)
+        return self._plain(chunks, moment, backward=True)
 
-    def _plain(
-        self,
-        chunks: Chunks,
-        average: LogMean | None,
-        *,
-        backward: bool,
-        generator: torch.Generator | None = None,
-    ) -> Evaluation:
+    def _plain(self, chunks: Chunks, moment: Moment, *, backward: bool) -> Evaluation:
         totals: dict[str, Tensor] = {}
         codes: Tensor | float = 0.0
         for x, target in chunks:
-            output = self.model(x, training=backward, generator=generator)
+            output = self.model(x, training=backward, generator=moment.generator)
             share = len(x) / chunks.n_samples
-            look = Look(x, target, output, self.model, average, share)
-            loss: Tensor | float = 0.0
-            for term in self.objective.active:
-                once = term.of_weights or term.of_mean
-                if term.of_weights and term.kind in totals:
-                    continue
-                value = term(look)
-                loss = loss + term.weight * value
-                before = 0.0 if once else totals.get(term.kind, 0.0)
-                totals[term.kind] = before + value.detach().double()
+            look = Look(
+                x,
+                target,
+                output,
+                self.model,
+                moment.average,
+                share,
+                moment.dead,
+                moment.l0,
+                moment.push,
+            )
+            loss = self._add(look, totals, moment.factors)
             if backward:
-                torch.as_tensor(loss).backward()
-            codes = codes + _mapped(self.model, output.code.dense.detach()).sum(0)
+                loss.backward()
+            code = output.code.detach()
+            low, high = self.model.activation.bounds or (0.0, 1.0)
+            codes = codes + (code.mean() - low) * (len(x) / (high - low))
         mean = torch.as_tensor(codes) / chunks.n_samples
-        return Evaluation(self.objective.cost(totals), totals, mean)
+        cost = self.objective.cost(totals, moment.factors)
+        return Evaluation(cost, totals, mean, code)
 
-
-def _mapped(model: Model, code: Tensor) -> Tensor:
-    low, high = model.activation.bounds or (0.0, 1.0)
-    return (code - low) / (high - low)
+    def _add(self, look: Look, totals: dict[str, Tensor], factors: Mapping[str, float]) -> Tensor:
+        """The loss of one chunk, and its terms added to the totals."""
+        loss: Tensor | float = 0.0
+        for term in self.objective.active:
+            if term.of_weights and term.kind in totals:
+                continue
+            value = term(look)
+            loss = loss + term.weight * factors.get(term.kind, 1.0) * value
+            once = term.of_weights or term.of_mean
+            before = 0.0 if once else totals.get(term.kind, 0.0)
+            totals[term.kind] = before + value.detach().double()
+        return torch.as_tensor(loss)
 
 
 class Whole:

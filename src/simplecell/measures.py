@@ -39,6 +39,16 @@ def squared_error(recon: Tensor, target: Tensor) -> Tensor:
     return (recon - target).square().sum(1).mean()
 
 
+def residual_share(recon: Tensor, error: Tensor) -> Tensor:
+    """`‖error − recon‖² / ‖error − mean error‖²` over a batch, [B, D] both; 0 for no error.
+
+    What is left of a residual that something else tries to reconstruct. Batch-level: the mean is
+    that of the B samples. Source: Gao et al. 2024, appendix A.2. Exact.
+    """
+    left = (error - recon).square().sum()
+    return torch.nan_to_num(left / (error - error.mean(0)).square().sum(), 0.0, 0.0)
+
+
 def squared_weights(*matrices: Tensor) -> Tensor:
     """`Σ w²` over all entries of the given matrices; the notes' weight decay is λ/2 times it.
 

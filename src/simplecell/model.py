@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -156,8 +156,9 @@ class Layer(Model):
         n_inputs: D, inputs per sample.
         n_latents: M.
         activation: a name of `ACTIVATIONS`; "gaussian" needs two rows a latent: first come all
-            means, then all logarithms of variances.
+            means, then all logarithms of variances. "gated" codes have biases of their own.
         dtype: torch.float32 or torch.float64.
+        settings: of the activation, such as k=32 for "topk".
 
     Weights are zero until `optim.initialise`; `center` is 0 until `set_center`, and not trained.
 
@@ -175,6 +176,7 @@ class Layer(Model):
         *,
         activation: str = "sigmoid",
         dtype: torch.dtype = torch.float32,
+        **settings: Any,
     ) -> None:
         super().__init__()
         if n_inputs < 1 or n_latents < 1:
@@ -182,10 +184,11 @@ class Layer(Model):
                 f"an autoencoder needs at least one input and one latent; "
                 f"got n_inputs={n_inputs}, n_latents={n_latents}"
             )
-        self.activation = _activation(activation)
+        self.activation = _activation(activation, n_latents, dtype=dtype, **settings)
         rows = n_latents * self.activation.pre_per_latent
         self.encoder = nn.Parameter(torch.zeros(rows, n_inputs, dtype=dtype))
-        self.bias = nn.Parameter(torch.zeros(rows, dtype=dtype))
+        if not self.activation.owns_bias:
+            self.bias = nn.Parameter(torch.zeros(rows, dtype=dtype))
         self.register_buffer("_center", torch.zeros(n_inputs, dtype=dtype))
 
     @property
@@ -214,7 +217,11 @@ class Layer(Model):
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
         self._check(x)
-        pre = torch.addmm(self.bias, x - self.center if self.centred else x, self.encoder.T)
+        x = x - self.center if self.centred else x
+        if self.activation.owns_bias:
+            pre = x @ self.encoder.T
+        else:
+            pre = torch.addmm(self.bias, x, self.encoder.T)
         return pre, self.activation(pre, training=training, generator=generator)
 
     def directions(self) -> Tensor:
@@ -225,11 +232,19 @@ class Layer(Model):
         return self.encoder.detach()[: self.n_latents]
 
     def weights(self) -> dict[str, Tensor]:
-        return {"encoder": self.encoder, "bias": self.bias, "center": self.center}
+        biases = {} if self.activation.owns_bias else {"bias": self.bias}
+        return {
+            "encoder": self.encoder,
+            **biases,
+            "center": self.center,
+            **self.activation.weights(),
+        }
 
     def _take(self, name: str, tensor: Tensor) -> None:
         if name == "center":
             self.set_center(tensor)
+        elif name in (own := self.activation.weights()):
+            own[name].copy_(tensor)
         else:
             getattr(self, name).copy_(tensor)
 
@@ -248,7 +263,10 @@ class Autoencoder(Layer):
         tied: one matrix for both directions, `decoder = encoder`.
         pre_bias: subtract `offset` before the encoder (`center` *is* `offset`); off in the
             classic rows, where center is fixed: one vector for both costs edge detectors.
+        n_outputs: inputs of what is reconstructed, where that is not the sample itself (a
+            transcoder); D unless given.
         dtype: torch.float32 or torch.float64.
+        settings: of the activation, such as k=32 for "topk".
 
     Weights are zero until `optim.initialise`. Source: UFLDL, Autoencoders and sparsity. Exact.
 
@@ -265,11 +283,19 @@ class Autoencoder(Layer):
         output: str = "sigmoid",
         tied: bool = False,
         pre_bias: bool = False,
+        n_outputs: int | None = None,
         dtype: torch.dtype = torch.float32,
+        **settings: Any,
     ) -> None:
         if output not in OUTPUTS:
             raise unknown("output", output, OUTPUTS)
-        super().__init__(n_inputs, n_latents, activation=activation, dtype=dtype)
+        super().__init__(n_inputs, n_latents, activation=activation, dtype=dtype, **settings)
+        if n_outputs is not None and (tied or pre_bias):
+            raise UsageError(
+                "a transcoder reconstructs something else than its inputs, so that neither "
+                "tied nor pre_bias has a meaning; leave them out"
+            )
+        n_outputs = n_outputs or n_inputs
         if tied and self.activation.pre_per_latent > 1:
             raise UsageError(
                 f"a tied model has one row a latent, but '{activation}' codes need "
@@ -277,8 +303,8 @@ class Autoencoder(Layer):
             )
         self.output, self.tied, self.pre_bias = output, tied, pre_bias
         if not tied:
-            self._decoder = nn.Parameter(torch.zeros(n_latents, n_inputs, dtype=dtype))
-        self.offset = nn.Parameter(torch.zeros(n_inputs, dtype=dtype))
+            self._decoder = nn.Parameter(torch.zeros(n_latents, n_outputs, dtype=dtype))
+        self.offset = nn.Parameter(torch.zeros(n_outputs, dtype=dtype))
 
     @property
     def decoder(self) -> nn.Parameter:
@@ -310,20 +336,11 @@ class Autoencoder(Layer):
         return self.decoder.detach()
 
     def weights(self) -> dict[str, Tensor]:
-        """A tied decoder is left out."""
-        kept: dict[str, Tensor] = {
-            "encoder": self.encoder,
-            "bias": self.bias,
-            "offset": self.offset,
-        }
-        if not self.tied:
-            kept["decoder"] = self.decoder
-        kept["center"] = self.center
-        return kept
-
-    def _take(self, name: str, tensor: Tensor) -> None:
-        if name != "center" or not self.pre_bias:
-            super()._take(name, tensor)
+        """A tied decoder is left out, and so is a center that is the offset."""
+        kept = {**super().weights(), "offset": self.offset}
+        if self.pre_bias:
+            del kept["center"]
+        return kept if self.tied else {**kept, "decoder": self.decoder}
 
 
 _activation = activation

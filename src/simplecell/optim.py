@@ -13,25 +13,49 @@ from torch import Tensor, nn
 
 from simplecell.errors import UsageError, unknown
 from simplecell.model import Autoencoder, Model
+from simplecell.pace import SCHEDULES
+
+STARTS = ("uniform", "transpose")
 
 
 @torch.no_grad()
-def initialise(model: Model, seed: int) -> None:
-    """Weights uniform in ±√(6/(n_in + n_out + 1)), biases 0; a pure function of the seed.
+def initialise(model: Model, seed: int, start: str = "uniform", length: float = 1.0) -> None:
+    """Starting weights; a pure function of the seed.
 
-    Every layer in turn, from the input to the code. Drawn in float64 on the CPU, so that precision
-    and device change no draw.
-    Source: UFLDL, exercise Sparse autoencoder (`initializeParameters`). Exact.
+    "uniform": every entry uniform in ±√(6/(n_in + n_out + 1)). Source: UFLDL, exercise Sparse
+    autoencoder (`initializeParameters`). Exact. "transpose": atoms in random directions, `length`
+    long, and the encoder their copy. Source: Gao et al. 2024, section 2.4. Exact.
+    Biases are 0. Every layer in turn, from the input to the code; drawn in float64 on the CPU, so
+    that precision and device change no draw.
+
+    Raises:
+        UsageError: for an unknown start.
     """
+    if start not in STARTS:
+        raise unknown("start", start, STARTS)
     generator = torch.Generator().manual_seed(seed)
     for layer in model.layers:
+        if not layer.activation.owns_bias:
+            layer.bias.zero_()
+        if isinstance(layer, Autoencoder):
+            layer.offset.zero_()
+        if start == "transpose" and isinstance(layer, Autoencoder):
+            _transpose(layer, generator, length)
+            continue
         radius = math.sqrt(6 / (layer.n_inputs + layer.n_latents + 1))
         for matrix in layer.matrices():
             draw = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
             matrix.copy_((2 * draw - 1) * radius)
-        layer.bias.zero_()
-        if isinstance(layer, Autoencoder):
-            layer.offset.zero_()
+
+
+def _transpose(layer: Autoencoder, generator: torch.Generator, length: float) -> None:
+    draw = torch.randn(layer.encoder.shape, generator=generator, dtype=torch.float64)
+    layer.encoder.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
+    if layer.decoder.shape == layer.encoder.shape:
+        layer.decoder.copy_(layer.encoder)
+        return
+    draw = torch.randn(layer.decoder.shape, generator=generator, dtype=torch.float64)
+    layer.decoder.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
 
 
 def flatten(model: nn.Module) -> tuple[Tensor, Tensor]:
@@ -245,13 +269,6 @@ def _next_length(low: Trial[Evaluated], high: Trial[Evaluated] | None) -> float:
     return min(max(middle, left.length + 0.1 * gap), right.length - 0.1 * gap)
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda progress: 1.0,
-    "linear": lambda progress: min(1.0, 5 * (1 - progress)),
-}
-"""Fraction of the training done → factor on the learning rate; linear falls over the last fifth."""
-
-
 class Adam:
     """torch's Adam over the flat vector, with a schedule; one `step` is one update.
 
@@ -288,3 +305,27 @@ class Adam:
         """Take up where `state_dict` left."""
         if state:
             self.torch.state[self.parameter] = {k: v.clone() for k, v in state.items()}
+
+
+class UnitNorm:
+    """Atoms held at length 1: the gradient along each is taken out, and each step put right.
+
+    Order: `project`, the optimiser's step, `renormalise`. Source: Bricken et al. 2023, appendix
+    (Adam under a constraint). Exact.
+    """
+
+    def __init__(self, atoms: nn.Parameter) -> None:
+        self.atoms = atoms
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Leave of the gradient [M, D] what turns atoms."""
+        assert self.atoms.grad is not None, "flatten was not called"
+        along = (self.atoms.grad * self.atoms).sum(1, keepdim=True)
+        self.atoms.grad.sub_(along * self.atoms)
+
+    @torch.no_grad()
+    def renormalise(self) -> None:
+        """Bring the atoms [M, D] back to length 1."""
+        lengths = self.atoms.norm(dim=1, keepdim=True)
+        self.atoms.div_(lengths.clamp_min(torch.finfo(self.atoms.dtype).tiny))

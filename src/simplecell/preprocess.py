@@ -23,6 +23,7 @@ from simplecell.affine import (
     PCAWhiten,
     Range,
     RemoveDC,
+    Scale,
     Standardize,
     ZCAWhiten,
 )
@@ -274,6 +275,7 @@ STEPS: dict[str, type[RemoveDC] | type[Affine]] = {
     "patch_range": PatchRange,
     "range": Range,
     "center": Center,
+    "scale": Scale,
     "standardize": Standardize,
     "pca": PCA,
     "pca_whiten": PCAWhiten,

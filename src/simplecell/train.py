@@ -6,20 +6,22 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from simplecell.codes import Codes
 from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError, UsageError, unknown
 from simplecell.feed import Corruption, Prepared, identity, to_model
-from simplecell.gradients import Chunks, Evaluation, Gradient, Whole
+from simplecell.gradients import Chunks, Evaluation, Gradient, Moment, Whole
 from simplecell.measures import LogMean, average_activation, merge_means
 from simplecell.model import Model
 from simplecell.objective import Objective
-from simplecell.optim import LBFGS, Adam, flatten
+from simplecell.optim import LBFGS, Adam, UnitNorm, flatten
+from simplecell.pace import WARM_UP, Controller
 from simplecell.preprocess import Preprocess
 
 SOLVERS = ("lbfgs", "adam")
@@ -35,6 +37,8 @@ class Record(NamedTuple):
     mean_activation: Tensor
     held_out_cost: float | None
     seconds: float
+    l0: Tensor | None = None
+    """Active latents a sample of the batch, *count*; None for codes that are never 0."""
 
 
 @dataclass
@@ -60,6 +64,10 @@ class Trainer:
         tolerance: "lbfgs" stops when the cost falls by a smaller fraction.
         patience: held-out checks without improvement before stopping; 0 never stops early.
         corruption: noise on the inputs; "adam" only.
+        unit_norm: hold atoms at length 1; "adam" only.
+        target_l0: active latents a sample that ReLU, gated and JumpReLU codes are brought to, by
+            the weight of their l1 term, or the push of their l0 term; "adam" only.
+        dead_after: samples in which a latent was silent for it to count as dead.
 
     Raises:
         UsageError: for settings that do not exist or do not fit together.
@@ -79,6 +87,9 @@ class Trainer:
         tolerance: float = 1e-9,
         patience: int = 0,
         corruption: Corruption = NO_CORRUPTION,
+        unit_norm: bool = False,
+        target_l0: float | None = None,
+        dead_after: int = 10_000_000,
         fast: bool = True,
     ) -> None:
         if solver not in SOLVERS:
@@ -103,6 +114,12 @@ class Trainer:
         self.lbfgs = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
         self.adam = Adam(self.flat, self.grad, learning_rate=learning_rate, schedule=schedule)
         self.optimiser = self.lbfgs if solver == "lbfgs" else self.adam
+        self.unit_norm = UnitNorm(model.decoder) if unit_norm else None
+        self.dead_after = dead_after
+        self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
+        """Samples since each latent was active."""
+        moves = "l0" if objective.find("l0") else "l1"
+        self.controller = Controller(target_l0, moves, self.flat) if target_l0 else None
 
     @property
     def n_evaluations(self) -> int:
@@ -144,8 +161,10 @@ class Trainer:
             if self.solver == "lbfgs" and self.lbfgs.converged:
                 self.stopped = "converged"
             seconds = time.perf_counter() - started
-            cost, terms, mean = evaluation
-            yield Record(self.n_steps, cost, terms, mean, held_out_cost, seconds)
+            cost, terms, mean = evaluation[:3]
+            yield Record(
+                self.n_steps, cost, terms, mean, held_out_cost, seconds, evaluation.l0
+            )
         if self.patience and self.best.flat is not None:
             self.flat.copy_(self.best.flat)
 
@@ -180,10 +199,12 @@ class Trainer:
         for x, rows in batches:
             prepared = to_model(x, self.preprocess, self.flat)
             target = None if self.targets is None else self.targets[torch.as_tensor(rows)]
-            yield self.step(prepared, target, progress=self.n_steps / max(1, steps))
+            yield self.step(prepared, target, steps=steps)
 
-    def step(self, x: Tensor, target: Tensor | None = None, *, progress: float = 0.0) -> Evaluation:
+    def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:
         """One Adam update on the prepared samples x [B, D]; the evaluation before it.
+
+        `steps` is the length of the whole training, for what moves while it goes on.
 
         Noise is a pure function of the seed and the number of the step.
         """
@@ -191,9 +212,38 @@ class Trainer:
         target = x if target is None else target
         x = self.corruption(x, generator) if self.corruption else x
         self.observe(x)
-        evaluation = self.gradient(Whole(x, target), self.running, generator)
+        progress = self.n_steps / steps if steps else 0.0
+        evaluation = self.gradient(Whole(x, target), self._moment(generator, progress))
+        if self.unit_norm is not None:
+            self.unit_norm.project()
         self.adam.step(progress)
-        return evaluation
+        if self.unit_norm is not None:
+            self.unit_norm.renormalise()
+        l0 = self._learn_from(evaluation.codes, len(x), steps)
+        return evaluation._replace(codes=None, l0=l0)
+
+    def _moment(self, generator: torch.Generator, progress: float) -> Moment:
+        factors: dict[str, Any] = {}
+        push: Any = 0.0
+        if self.controller is not None and self.controller.moves == "l0":
+            push = self.controller.push
+        elif self.controller is not None:
+            factors["l1"] = self.controller.factor
+        elif self.objective.find("l1"):
+            factors["l1"] = min(1.0, (progress + 0.001) / WARM_UP)
+        dead = self.silent >= self.dead_after
+        return Moment(self.running, generator, dead, push, factors)
+
+    def _learn_from(self, codes: Codes | None, n_samples: int, steps: int) -> Tensor | None:
+        """Take in the codes of a step: thresholds, dead latents, the controller; their l0."""
+        if codes is None or not self.model.activation.sparse:
+            return None
+        self.model.activation.observe(codes)
+        self.silent = torch.where(codes.active() > 0, 0, self.silent + n_samples)
+        l0 = codes.l0().double().mean()
+        if self.controller is not None:
+            self.controller.observe(l0, max(1, steps))
+        return l0
 
     def _generator(self) -> torch.Generator:
         words = np.random.SeedSequence([self.seed, self.n_steps]).generate_state(1, np.uint64)

@@ -1,38 +1,12 @@
-"""pre → code. A new activation is one class and one row of `ACTIVATIONS`."""
+"""Activations with a gradient everywhere: the classic ones, and the Gaussian of a VAE."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from simplecell.activations.kind import Activation
 from simplecell.codes import Codes
-from simplecell.errors import unknown
-
-
-class Activation(nn.Module):
-    """`code = f(pre)`, pre [B, M · pre_per_latent]. Pure: `forward` changes nothing."""
-
-    kind: ClassVar[str]
-    gain: ClassVar[float | None] = None
-    """For bounded codes: the code mapped to [0, 1] is `sigmoid(gain · pre)`; None if unbounded."""
-    bounds: ClassVar[tuple[float, float] | None] = None
-    """The code's range, or None."""
-    pre_per_latent: ClassVar[int] = 1
-    """Numbers that a latent needs before the activation: rows of the encoder."""
-    output: ClassVar[str | None] = None
-    """The output of a layer that reconstructs these codes, or None: their range has none."""
-
-    def forward(
-        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> Codes:
-        """The code of `pre`; `training` and `generator` matter where training and use differ."""
-        raise NotImplementedError
-
-    def observe(self, codes: Codes) -> None:
-        """Called by the trainer after a step: the only writer of an activation's own state."""
 
 
 class Identity(Activation):
@@ -71,7 +45,7 @@ class Tanh(Activation):
 class ReLU(Activation):
     """`f(z) = max(0, z)`: unbounded, so no KL sparsity."""
 
-    kind, output = "relu", "relu"
+    kind, output, sparse = "relu", "relu", True
 
     def forward(
         self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
@@ -96,37 +70,3 @@ class Gaussian(Activation):
             return Codes(mean)
         noise = torch.randn(mean.shape, generator=generator, dtype=pre.dtype, device=pre.device)
         return Codes(mean + (log_variance / 2).exp() * noise)
-
-
-ACTIVATIONS: dict[str, type[Activation]] = {
-    "identity": Identity,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-    "relu": ReLU,
-    "gaussian": Gaussian,
-}
-
-OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": lambda pre: pre,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-}
-
-OUTPUT_BOUNDS: dict[str, tuple[float, float] | None] = {
-    "linear": None,
-    "sigmoid": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "relu": None,
-}
-
-
-def activation(kind: str) -> Activation:
-    """The activation of that name.
-
-    Raises:
-        UsageError: for an unknown name.
-    """
-    if kind not in ACTIVATIONS:
-        raise unknown("activation", kind, ACTIVATIONS)
-    return ACTIVATIONS[kind]()

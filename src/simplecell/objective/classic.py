@@ -1,19 +1,14 @@
-"""What training minimises: a weighted sum of terms, each called with one `Look`."""
+"""The notes' terms, and those of likelihoods."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError
 from simplecell.measures import (
-    LogMean,
     average_activation,
     cross_entropy,
     kl_gaussian,
@@ -22,45 +17,8 @@ from simplecell.measures import (
     squared_error,
     squared_weights,
 )
-from simplecell.model import Model, Output
-
-
-@dataclass(frozen=True)
-class Look:
-    """Everything a term may look at; a new need is a new field."""
-
-    x: Tensor
-    """[B, D], as the model sees it."""
-    target: Tensor
-    """[B, D]: what the reconstruction is compared with; of a classifier [B, K], one-hot."""
-    output: Output
-    model: Model
-    average: LogMean | None = None
-    """The average activation over all samples when B are only some of them; None: B are all."""
-    share: float = 1.0
-    """B over the number of samples that the cost is a mean over."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """A part of the objective: `weight` times the unweighted value that the call returns."""
-
-    weight: float
-    kind: ClassVar[str]
-    of_weights: ClassVar[bool] = False
-    """Depends on the parameters alone: counted once, not once a chunk."""
-    of_mean: ClassVar[bool] = False
-    """Depends on the mean code over *all* samples, so chunks need it beforehand."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < float("inf"):
-            raise UsageError(f"{self.kind}: weight is {self.weight}; it must be 0 or more")
-
-    def __call__(self, look: Look) -> Tensor:
-        raise NotImplementedError
-
-    def check(self, model: Model) -> None:
-        """Raise UsageError where the term has no meaning for that model."""
+from simplecell.model import Model
+from simplecell.objective.look import Look, Term
 
 
 @dataclass(frozen=True)
@@ -197,82 +155,3 @@ def _needs_output(term: Term, model: Model, output: str) -> None:
         raise UsageError(
             f"{term.kind} needs the output '{output}', but this model's is '{model.output}'"
         )
-
-
-TERMS: dict[str, type[Term]] = {
-    "reconstruction": Reconstruction,
-    "cross_entropy": CrossEntropy,
-    "softmax": Softmax,
-    "kl": KL,
-    "gaussian_kl": GaussianKL,
-    "decay": Decay,
-}
-
-
-class Objective:
-    """A weighted sum of terms; terms of weight 0 are left out.
-
-    >>> Objective.classic(weight_decay=1e-4, sparsity_weight=3.0, target=0.01).table()["kl"]
-    {'weight': 3.0, 'target': 0.01}
-    """
-
-    def __init__(self, terms: Mapping[str, Mapping[str, Any]]) -> None:
-        for kind, values in terms.items():
-            if kind not in TERMS:
-                raise unknown("term", kind, TERMS)
-            fields = {field.name for field in dataclasses.fields(TERMS[kind])}
-            for name in values:
-                if name not in fields:
-                    raise unknown(f"key of term '{kind}'", name, fields)
-        self.terms = tuple(TERMS[kind](**values) for kind, values in terms.items())
-        self.active = tuple(term for term in self.terms if term.weight)
-        if not self.active:
-            raise UsageError("an objective needs at least one term with a weight above 0")
-
-    @classmethod
-    def classic(cls, *, weight_decay: float, sparsity_weight: float, target: float) -> Objective:
-        """The notes' objective by the notes' letters: λ, β, ρ."""
-        terms: dict[str, dict[str, float]] = {"reconstruction": {"weight": 0.5}}
-        if sparsity_weight:
-            terms["kl"] = {"weight": sparsity_weight, "target": target}
-        terms["decay"] = {"weight": weight_decay / 2}
-        return cls(terms)
-
-    def table(self) -> dict[str, dict[str, Any]]:
-        """The terms as a recipe writes them."""
-        return {term.kind: dataclasses.asdict(term) for term in self.terms}
-
-    def find(self, kind: str) -> Term | None:
-        """The active term of that kind, or None."""
-        return next((term for term in self.active if term.kind == kind), None)
-
-    @property
-    def target(self) -> float | None:
-        """The wanted average activation, or None."""
-        term = self.find("kl")
-        return term.target if isinstance(term, KL) else None
-
-    @property
-    def of_mean(self) -> bool:
-        """Whether a term depends on the mean code over all samples."""
-        return any(term.of_mean for term in self.active)
-
-    def check(self, model: Model) -> None:
-        """Raise UsageError where a term has no meaning for that model."""
-        for term in self.active:
-            term.check(model)
-
-    def cost(self, terms: Mapping[str, Any]) -> Any:
-        """The weighted sum of unweighted values."""
-        return sum(term.weight * terms[term.kind] for term in self.active)
-
-    def __call__(self, look: Look) -> dict[str, Tensor]:
-        """The unweighted value of every active term."""
-        return {term.kind: term(look) for term in self.active}
-
-
-def value(objective: Objective, model: Model, x: Tensor, target: Tensor) -> Tensor:
-    """The cost over the samples x [B, D], all at once; differentiable. The tests' oracle."""
-    objective.check(model)
-    look = Look(x, target, model(x, training=True), model)
-    return torch.as_tensor(objective.cost(objective(look)))

@@ -1,0 +1,228 @@
+"""Activations that leave most latents exactly at zero: TopK, BatchTopK, JumpReLU, Gated."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simplecell.activations.kind import Activation
+from simplecell.codes import Codes, Rows, SparseCodes
+from simplecell.errors import UsageError
+
+UNSET = -1.0
+
+
+class TopK(Activation):
+    """The k largest of each sample, where they are positive; all others 0.
+
+    Args:
+        k: latents kept a sample, *count*.
+
+    Source: Gao et al. 2024, section 2.3, the ReLU as in its code. Exact.
+    """
+
+    kind, output, sparse, smooth = "topk", "relu", True, False
+
+    def __init__(
+        self, n_latents: int = 1, *, k: float = 0, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        if k != int(k) or not 1 <= k <= n_latents:
+            raise UsageError(
+                f"topk: k is {k:g}, but a whole number of latents is kept of each sample, "
+                f"1 to {n_latents}"
+            )
+        self.k = int(k)
+
+    def forward(
+        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
+    ) -> Codes:
+        values, indices = pre.topk(self.k, dim=1, sorted=False)
+        kept = values.relu()
+        if training:
+            return Codes(torch.zeros_like(pre).scatter(1, indices, kept))
+        indices, order = indices.sort(dim=1)
+        kept = kept.gather(1, order)
+        positive = kept > 0
+        counts = positive.sum(1)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return SparseCodes(Rows(kept[positive], indices[positive], offsets), pre.shape[1])
+
+
+class BatchTopK(Activation):
+    """The k·B largest positive values of a batch of B samples; in use, all above a threshold.
+
+    `threshold` is the running mean of the smallest value kept, so that in use a sample's code does
+    not depend on its neighbours.
+
+    Args:
+        k: latents kept a sample, *count*, mean over a batch; need not be whole.
+
+    Source: Bussmann et al. 2024. Exact, save that values equal to the last one kept are kept too;
+    the running mean's rate is ours.
+    """
+
+    kind, output, sparse, smooth = "batchtopk", "relu", True, False
+    rate = 0.02
+    """Share of the newest batch in the running threshold."""
+    threshold: Tensor
+
+    def __init__(
+        self, n_latents: int = 1, *, k: float = 0, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        if not 0 < k <= n_latents:
+            raise UsageError(
+                f"batchtopk: k is {k:g}, but it must be above 0 and at most {n_latents} "
+                "latents a sample"
+            )
+        self.k = float(k)
+        self.register_buffer("threshold", torch.tensor(UNSET, dtype=dtype))
+
+    def forward(
+        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
+    ) -> Codes:
+        code = pre.relu()
+        if not training:
+            return Codes(code * (code > self.threshold))
+        flat = code.detach().reshape(-1)
+        kept = max(1, min(round(self.k * len(pre)), flat.numel()))
+        least = flat.kthvalue(flat.numel() - kept + 1).values
+        return Codes(code * (code >= least))
+
+    @torch.no_grad()
+    def observe(self, codes: Codes) -> None:
+        values = codes.rows().values
+        if not len(values):
+            return
+        moved = self.threshold + self.rate * (values.min() - self.threshold)
+        self.threshold.copy_(torch.where(self.threshold < 0, values.min(), moved))
+
+
+class JumpReLU(Activation):
+    """`code = z · 1[z > θ]`, a threshold θ ≥ 0 for each latent, learned.
+
+    `∂code/∂z = 1[z > θ]`; θ's pseudo-derivatives are `−(θ/ε) K((z − θ)/ε)` of the code and
+    `−(1/ε) K((z − θ)/ε)` of the count `1[z > θ]`, with `K(u) = 1[|u| < ½]`.
+
+    Args:
+        bandwidth: ε, as a multiple of the inputs' root mean square.
+        threshold: θ at the start, likewise.
+
+    Source: Rajamanoharan et al. 2024b, section 3. Differs: θ itself is learned, since its
+    logarithm freezes under Adam; ε is relative to the inputs.
+    """
+
+    kind, output, sparse, smooth = "jumprelu", "relu", True, False
+    scale: Tensor
+
+    def __init__(
+        self,
+        n_latents: int = 1,
+        *,
+        bandwidth: float = 0.5,
+        threshold: float = 0.5,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if not (0 < bandwidth < math.inf and 0 <= threshold < math.inf):
+            raise UsageError(
+                f"jumprelu: bandwidth is {bandwidth:g} and threshold {threshold:g}; the former "
+                "must be above 0, the latter at least 0"
+            )
+        self.relative_bandwidth = float(bandwidth)
+        self.threshold = nn.Parameter(torch.full((n_latents,), float(threshold), dtype=dtype))
+        self.register_buffer("scale", torch.tensor(1.0, dtype=dtype))
+
+    @property
+    def bandwidth(self) -> Tensor:
+        """ε in the units of pre."""
+        return self.relative_bandwidth * self.scale
+
+    def forward(
+        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
+    ) -> Codes:
+        return Codes(_Jump.apply(pre, self.threshold, self.bandwidth))
+
+    @torch.no_grad()
+    def observe(self, codes: Codes) -> None:
+        self.threshold.clamp_(min=0)
+
+    @torch.no_grad()
+    def set_scale(self, scale: float) -> None:
+        self.threshold *= scale / self.scale
+        self.scale.fill_(scale)
+
+    def count(self, pre: Tensor, code: Codes) -> Tensor:
+        steps: Tensor = _Step.apply(pre, self.threshold, self.bandwidth)
+        return steps.sum(1)
+
+
+class _Jump(torch.autograd.Function):
+    """z · 1[z > θ] with the pseudo-derivative of θ."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
+        ctx.save_for_backward(pre, threshold, bandwidth)
+        return pre * (pre > threshold)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        pre, threshold, bandwidth = ctx.saved_tensors
+        near = _window(pre, threshold, bandwidth)
+        of_threshold = -(threshold / bandwidth) * (grad * near).sum(0)
+        return grad * (pre > threshold), of_threshold, None
+
+
+class _Step(torch.autograd.Function):
+    """1[z > θ] with the pseudo-derivative of θ; none of z."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
+        ctx.save_for_backward(pre, threshold, bandwidth)
+        return (pre > threshold).to(pre.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        pre, threshold, bandwidth = ctx.saved_tensors
+        near = _window(pre, threshold, bandwidth)
+        return None, -(grad * near).sum(0) / bandwidth, None
+
+
+def _window(pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
+    return (pre - threshold).abs() < bandwidth / 2
+
+
+class Gated(Activation):
+    """Whether a latent is active, and how much, by two biases and a scale for each latent.
+
+    `code = 1[z + b_gate > 0] · ReLU(e^r · z + b_mag)`; z has no bias of its own. The step passes
+    no gradient, so the gate learns through `soft`, its ReLU: the L1 term and the gate's own
+    reconstruction act on that.
+
+    Source: Rajamanoharan et al. 2024a, section 3.2. Exact.
+    """
+
+    kind, output, sparse, smooth, owns_bias = "gated", "relu", True, False, True
+
+    def __init__(self, n_latents: int = 1, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        for name in ("gate_bias", "magnitude_bias", "log_scale"):
+            setattr(self, name, nn.Parameter(torch.zeros(n_latents, dtype=dtype)))
+
+    gate_bias: nn.Parameter
+    magnitude_bias: nn.Parameter
+    log_scale: nn.Parameter
+
+    def forward(
+        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
+    ) -> Codes:
+        magnitude = (self.log_scale.exp() * pre + self.magnitude_bias).relu()
+        return Codes(magnitude * (pre + self.gate_bias > 0))
+
+    def soft(self, pre: Tensor, code: Codes) -> Codes:
+        """What the gate sees: `ReLU(z + b_gate)`."""
+        return Codes((pre + self.gate_bias).relu())

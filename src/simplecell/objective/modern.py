@@ -1,0 +1,186 @@
+"""The terms of today's family: L1, a wanted l0, dead latents, the gate, nested dictionaries."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simplecell.codes import Codes
+from simplecell.errors import UsageError
+from simplecell.measures import residual_share, squared_error
+from simplecell.model import Autoencoder, Model
+from simplecell.objective.look import Look, Term
+
+
+@dataclass(frozen=True)
+class L1(Term):
+    """`Σ_i code_i ‖atom_i‖`, mean over samples: the size of what each latent adds.
+
+    With atoms of free length this is the April-2024 form, which longer atoms cannot evade; held at
+    unit length (`unit_norm`) they make it the 2023 form, `Σ_i code_i`. Gated codes are penalised
+    through what their gate sees.
+
+    Source: Bricken et al. 2023; Anthropic, Circuits Updates April 2024; Rajamanoharan et al.
+    2024a. Exact.
+    """
+
+    weight: float = 1.0
+    kind = "l1"
+
+    def __call__(self, look: Look) -> Tensor:
+        model = _single(self, look.model)
+        soft = model.activation.soft(look.output.pre, look.output.code)
+        return look.share * soft.abs_sum(model.decoder.norm(dim=1)).mean()
+
+    def check(self, model: Model) -> None:
+        _single(self, model)
+        _needs_sparse(self, model)
+
+
+@dataclass(frozen=True)
+class L0(Term):
+    """`(l0 / target − 1)²`, l0 the active latents of a sample, mean over the batch.
+
+    Its gradient is the pseudo-gradient of the thresholds. A batch-level term: over chunks the
+    mean of them all is taken. While a controller is at work its `push` is added inside the
+    square, so that l0 ends at the target and not where reconstruction outweighs the square.
+
+    Source: Rajamanoharan et al. 2024b, section 3 (the count); the square as in later practice.
+    Differs: the push (method of multipliers; Hestenes 1969).
+    """
+
+    weight: float = 1.0
+    target: float = 32.0
+    kind = "l0"
+    of_mean = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.target < float("inf"):
+            raise UsageError(
+                f"l0: target is {self.target:g}; the number of active latents a sample must be "
+                "above 0"
+            )
+
+    def __call__(self, look: Look) -> Tensor:
+        count = look.l0
+        if count is None:
+            count = look.model.activation.count(look.output.pre, look.output.code).mean()
+        return (count / self.target - 1 + look.push).square()
+
+    def check(self, model: Model) -> None:
+        if model.activation.kind != "jumprelu":
+            raise UsageError(
+                "an l0 term moves thresholds, and only 'jumprelu' codes have them; for other "
+                "codes say how many latents may be active by model.target_l0"
+            )
+
+
+@dataclass(frozen=True)
+class AuxK(Term):
+    """Dead latents learn from what the living leave: `‖e − ê‖² / ‖e − mean e‖²` over a batch.
+
+    `e = target − recon`, without gradient; ê decodes, without offset, the `k` largest of the dead
+    latents of each sample. 0 while none is dead, and outside training.
+
+    Source: Gao et al. 2024, appendix A.2. Exact (k: half the inputs, to a power of two, for 0).
+    """
+
+    weight: float = 1 / 32
+    k: float = 0
+    kind = "auxk"
+
+    def __call__(self, look: Look) -> Tensor:
+        if look.dead is None or not bool(look.dead.any()):
+            return look.x.new_zeros(())
+        model = _single(self, look.model)
+        error = (look.target - look.output.recon).detach()
+        pre = look.output.pre[:, look.dead]
+        wanted = int(self.k) or 2 ** max(0, model.n_inputs.bit_length() - 2)
+        values, indices = pre.topk(min(wanted, pre.shape[1]), dim=1, sorted=False)
+        code = Codes(torch.zeros_like(pre).scatter(1, indices, values.relu()))
+        return residual_share(code.decode(model.decoder[look.dead]), error)
+
+    def check(self, model: Model) -> None:
+        _single(self, model)
+        _needs_sparse(self, model)
+
+
+@dataclass(frozen=True)
+class Gate(Term):
+    """Squared error of what the gate alone would reconstruct: `ReLU(z + b_gate)` decoded.
+
+    Decoder and offset get no gradient from it. Source: Rajamanoharan et al. 2024a, equation 8.
+    Exact.
+    """
+
+    weight: float = 1.0
+    kind = "gate"
+
+    def __call__(self, look: Look) -> Tensor:
+        model = _single(self, look.model)
+        soft = model.activation.soft(look.output.pre, look.output.code)
+        recon = model.finish(soft.decode(model.decoder.detach()) + model.offset.detach())
+        return look.share * squared_error(recon, look.target)
+
+    def check(self, model: Model) -> None:
+        if model.activation.kind != "gated":
+            raise UsageError(
+                f"a gate term needs 'gated' codes, but these are '{model.activation.kind}'; "
+                "leave it out"
+            )
+
+
+@dataclass(frozen=True)
+class Nested(Term):
+    """Squared error of what the first m_1, m_2, … latents reconstruct, mean over these widths.
+
+    Stands in the place of `reconstruction`. Decoded block by block.
+    Source: Bussmann et al. 2025. Differs: a mean over widths where the paper has a sum, so that
+    other weights keep their meaning.
+
+    Args:
+        widths: numbers of latents, ascending; the last is M.
+    """
+
+    weight: float = 1.0
+    widths: Sequence[int] = ()
+    kind = "nested"
+
+    def __call__(self, look: Look) -> Tensor:
+        model = _single(self, look.model)
+        recon: Tensor = model.offset
+        total: Tensor | float = 0.0
+        for first, last in itertools.pairwise([0, *self.widths]):
+            part = look.output.code.part(first, last)
+            recon = recon + part.decode(model.decoder[first:last])
+            total = total + squared_error(model.finish(recon), look.target)
+        return look.share * torch.as_tensor(total) / len(self.widths)
+
+    def check(self, model: Model) -> None:
+        widths = list(self.widths)
+        rising = all(a < b for a, b in itertools.pairwise([0, *widths]))
+        if not widths or not rising or widths[-1] != _single(self, model).n_latents:
+            raise UsageError(
+                f"nested: widths are {widths}; ascending numbers of latents are needed, of which "
+                f"the last is {model.n_latents}, all of them"
+            )
+
+
+def _single(term: Term, model: Model) -> Autoencoder:
+    if not isinstance(model, Autoencoder):
+        raise UsageError(f"{term.kind} is for an autoencoder of one layer, not for a deep network")
+    return model
+
+
+def _needs_sparse(term: Term, model: Model) -> None:
+    if not model.activation.sparse:
+        raise UsageError(
+            f"{term.kind} needs codes that are 0 where a latent is not active, but these are "
+            f"'{model.activation.kind}' codes; use 'relu', 'topk', 'batchtopk', 'jumprelu' or "
+            "'gated'"
+        )

@@ -1,0 +1,70 @@
+"""What moves while training goes on: learning rate, penalties, and how many latents are active."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from simplecell.errors import UsageError
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: min(1.0, 5 * (1 - progress)),
+    "trapezoid": lambda progress: min(1.0, 100 * progress + 0.01, 5 * (1 - progress)),
+}
+"""Fraction of the training done → factor on the learning rate; linear falls over the last fifth,
+trapezoid rises over the first hundredth as well."""
+
+WARM_UP = 0.05
+
+
+class Controller:
+    """Brings the active latents of a sample to `target` by the end, whatever the codes are.
+
+    For ReLU and gated codes it moves the coefficient of the L1 term: the coefficient's logarithm
+    follows the logarithmic excess of l0 by a proportional and an integral part. For JumpReLU codes
+    it moves the `push` of the l0 term, the integral of its relative excess (method of multipliers;
+    Hestenes 1969). Source: ours, from textbook control.
+
+    Args:
+        target: l0 wanted, *count*.
+        moves: "l1" or "l0", the term.
+        n_steps: length of the training; the gains are relative to it.
+    """
+
+    proportional, integral, memory = 0.3, 4.0, 0.1
+    most = 2.0
+    """Largest excess that is looked at, in logarithms: overshoot costs more than patience."""
+
+    def __init__(self, target: float, moves: str, like: Tensor) -> None:
+        if not 0 < target < float("inf"):
+            raise UsageError(
+                f"target_l0 is {target:g}; the number of active latents a sample must be above 0"
+            )
+        self.target, self.moves = target, moves
+        self.state = torch.zeros(3, dtype=torch.float64, device=like.device)
+        """Smoothed excess, sum of it, whether anything was seen."""
+
+    @torch.no_grad()
+    def observe(self, l0: Tensor, n_steps: int) -> None:
+        """Take in the l0 of a step."""
+        ratio = l0.double() / self.target
+        excess = ratio - 1 if self.moves == "l0" else ratio.clamp_min(1e-6).log()
+        excess = excess.clamp(-self.most, self.most)
+        smooth, total, seen = self.state.unbind()
+        rate = torch.where(seen > 0, self.memory, 1.0)
+        smooth = smooth + rate * (excess - smooth)
+        total = total + self.integral * smooth / n_steps * 10
+        self.state = torch.stack([smooth, total, torch.ones_like(seen)])
+
+    @property
+    def factor(self) -> Tensor:
+        """On the weight of the L1 term."""
+        return (self.state[1] + self.proportional * self.state[0]).exp()
+
+    @property
+    def push(self) -> Tensor:
+        """For the l0 term."""
+        return self.state[1]
