@@ -13,8 +13,8 @@ import simplecell
 
 LEFT_TO_RIGHT = (
     "errors storage distributed codes measures kernels activations "
-    "data affine preprocess whitening model ascent deep objective pace optim gradients "
-    "feed train evaluate schema recipe trained story run build session "
+    "data affine preprocess whitening model ascent deep objective pace optim resample gradients "
+    "feed train evaluate schema recipe resolve trained story run build session "
     "stack sparse_coding inverse convolve "
     "viz progress exchange about interop explorer estimators demo reproduce cli"
 )

@@ -11,6 +11,7 @@ from simplecell import recipe as recipes
 from simplecell.data import as_source
 from simplecell.errors import UsageError
 from simplecell.recipe import Recipe
+from simplecell.resolve import automatic_steps, resolve, suited
 from simplecell.session import build
 
 
@@ -30,7 +31,7 @@ def test_every_named_recipe_loads_says_what_it_is_for_and_survives_its_text(name
     source = small.source(pictures if recipe.data.kind == "patches" else rows)
     built = build(small, source)
     assert Recipe.from_text(built.recipe.text(), name) == built.recipe  # resolved, too
-    assert built.recipe.resolved(source)[0] == built.recipe
+    assert resolve(built.recipe, source)[0] == built.recipe
     assert len(list(built.trainer.run(source, 2))) == 2
 
 
@@ -194,26 +195,26 @@ def test_auto_is_resolved_from_the_data_and_said():
     sparse = auto.changed(["objective.kl={weight=1, target=0.1}"])
     narrow = as_source(random.random((20, 6)))
     wide = as_source(5 * random.standard_normal((20, 7)))
-    resolved, notes = auto.resolved(narrow)
+    resolved, notes = resolve(auto, narrow)
     assert (resolved.model.n_latents, resolved.model.output) == (3, "sigmoid")
     assert resolved.preprocess.steps == []
     assert any("output: sigmoid" in note for note in notes)
     assert any("latents: 3, for 6 inputs" in note for note in notes)
-    resolved, notes = sparse.resolved(wide)
+    resolved, notes = resolve(sparse, wide)
     assert (resolved.model.n_latents, resolved.model.output) == (14, "linear")
-    resolved, notes = sparse.changed(["model.output=sigmoid"]).resolved(wide)
+    resolved, notes = resolve(sparse.changed(["model.output=sigmoid"]), wide)
     (step,) = resolved.preprocess.steps
     assert (step["kind"], step["low"], step["high"]) == ("range", 0.1, 0.9)
     assert any("mapped to 0.1 … 0.9" in note for note in notes)
-    assert recipes.automatic_steps("tanh", -3, 3)[0] == [
+    assert automatic_steps("tanh", -3, 3)[0] == [
         {"kind": "range", "low": -0.8, "high": 0.8}
     ]
-    assert recipes.automatic_steps("tanh", -1, 1) == ([], [])
-    assert recipes.automatic_steps("linear", -9, 9) == ([], [])
+    assert automatic_steps("tanh", -1, 1) == ([], [])
+    assert automatic_steps("linear", -9, 9) == ([], [])
 
 
 def test_the_data_choose_the_recipe():
-    assert [recipes.suited(kind)[0] for kind in ("patches", "pictures", "table", "array")] == [
+    assert [suited(kind)[0] for kind in ("patches", "pictures", "table", "array")] == [
         "edges",
         "strokes",
         "table",

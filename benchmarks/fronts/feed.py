@@ -62,15 +62,20 @@ class Feed:
         self.extra = {k: float(v) for k, v in (pair.split("=") for pair in args.set)}
         torch.manual_seed(args.seed)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        """Batches [B, D] without end, the same ones for every library; each its own copy."""
+    def order(self) -> Iterator[np.ndarray]:
+        """The row numbers of step after step [B], without end, the same for every library."""
         rng = np.random.default_rng(self.seed)
         order = np.empty(0, dtype=np.int64)
         while True:
             while len(order) < self.batch:
                 order = np.concatenate([order, rng.permutation(len(self.train))])
-            yield self.train[torch.from_numpy(order[: self.batch])]
+            yield order[: self.batch]
             order = order[self.batch :]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Batches [B, D] without end, each its own copy."""
+        for numbers in self.order():
+            yield self.train[torch.from_numpy(numbers)]
 
 
 def codes(trained: Trained, x: Tensor) -> Iterator[Tensor]:
@@ -151,9 +156,7 @@ def timed(
     return trained, feed
 
 
-def sought(
-    args: argparse.Namespace, train: Callable[[argparse.Namespace, Feed], Trained]
-) -> float:
+def sought(args: argparse.Namespace, train: Callable[[argparse.Namespace, Feed], Trained]) -> float:
     """The coefficient found by short trainings of a seventh of the length."""
     short = argparse.Namespace(**vars(args))
     short.samples = args.samples // 7

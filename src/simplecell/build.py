@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from simplecell.data import Source, split
 from simplecell.errors import DataError
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe
+from simplecell.resolve import resolve
 from simplecell.train import Trainer
 from simplecell.trained import Trained
 
@@ -28,7 +30,7 @@ class Built:
 
 def build(requested: Recipe, source: Source) -> Built:
     """Resolve the recipe on the data, fit the preparation, initialise model and trainer."""
-    recipe, notes = requested.resolved(source)
+    recipe, notes = resolve(requested, source)
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
     preprocess = Preprocess(steps).fit(
@@ -36,7 +38,10 @@ def build(requested: Recipe, source: Source) -> Built:
     )
     notes += preprocess.report()
     center = mean(source, preprocess) if recipe.model.center else None
-    return Built(recipe, preprocess, recipe.trainer(preprocess, center), notes)
+    trainer = recipe.trainer(preprocess, center)
+    if recipe.model.activation == "jumprelu":
+        trainer.model.activation.set_scale(size(source, preprocess))
+    return Built(recipe, preprocess, trainer, notes)
 
 
 def mean(source: Source, preprocess: Preprocess) -> Tensor:
@@ -45,6 +50,14 @@ def mean(source: Source, preprocess: Preprocess) -> Tensor:
     for x, _ in source.batches(8192):
         total += preprocess.apply(torch.from_numpy(x)).x.double().sum(0)
     return total / source.n_samples
+
+
+def size(source: Source, preprocess: Preprocess) -> float:
+    """Root mean square of the prepared inputs; 1 where they are all 0."""
+    total = 0.0
+    for x, _ in source.batches(8192):
+        total += float(preprocess.apply(torch.from_numpy(x)).x.double().square().mean(1).sum())
+    return math.sqrt(total / source.n_samples) or 1.0
 
 
 def new_data(trained: Trained, data: Any) -> Source:

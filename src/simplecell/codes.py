@@ -86,7 +86,7 @@ class SparseCodes(Codes):
     n_latents: int
 
     @cached_property
-    def dense(self) -> Tensor:  # type: ignore[override]
+    def dense(self) -> Tensor:
         n_samples = len(self._rows.offsets) - 1
         flat = self._rows.values.new_zeros(n_samples * self.n_latents)
         places = self._samples() * self.n_latents + self._rows.indices

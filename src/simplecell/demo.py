@@ -95,7 +95,7 @@ def _edges_of_noise() -> int:
     recipe = Recipe.load("edges").changed([*SETTINGS, "data.held_out=0", 'data.whiten="none"'])
     source = recipe.source(noise)
     built = build(recipe, source)
-    for _ in built.trainer.run(source, recipe.train.steps):
+    for _ in built.trainer.run(source, recipe.n_steps):
         pass
     return edges(built.trainer.model, built.preprocess, source.shape)
 

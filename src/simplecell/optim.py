@@ -297,6 +297,13 @@ class Adam:
             group["lr"] = self.learning_rate * self.schedule(progress)
         self.torch.step()
 
+    def forget(self, parameter: Tensor, rows: Tensor) -> None:
+        """Moments 0 for some rows of a parameter that lies in the flat vector."""
+        start, size = parameter.storage_offset(), parameter.numel()
+        for name, moment in self.torch.state.get(self.parameter, {}).items():
+            if name != "step":
+                moment[start : start + size].view_as(parameter)[rows] = 0
+
     def state_dict(self) -> dict[str, Tensor]:
         """Moments and count, as tensors."""
         return dict(self.torch.state.get(self.parameter, {}))

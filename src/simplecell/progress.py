@@ -110,7 +110,7 @@ def follow(session: Session) -> tuple[dict[str, Any], int]:
     with (
         stop_signals() as stop,
         TrainingProgress(
-            session.recipe.train.steps,
+            session.recipe.n_steps,
             session.trainer.n_steps,
             weights={name: term["weight"] for name, term in session.recipe.objective.items()},
         ) as bar,

@@ -16,10 +16,10 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from simplecell.activations import OUTPUT_BOUNDS
+from simplecell.activations import settings_of
 from simplecell.data import Source, as_source
 from simplecell.deep import DeepAutoencoder
-from simplecell.errors import DataError, UsageError, unknown
+from simplecell.errors import UsageError, unknown
 from simplecell.feed import Corruption, resolve_device
 from simplecell.model import Autoencoder
 from simplecell.objective import Objective
@@ -37,6 +37,9 @@ from simplecell.schema import (
 )
 from simplecell.train import Trainer
 
+SHORT = 0.1
+"""Length of atoms at the start where it is free. Source: Anthropic, April 2024."""
+LONG = 10_000_000
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -153,50 +156,48 @@ class Recipe:
         """The source that the [data] table makes of `data` (a path or an array)."""
         return as_source(data, **{**dataclasses.asdict(self.data), "seed": self.train.seed, **more})
 
-    def resolved(self, source: Source) -> tuple[Recipe, list[str]]:
-        """Every "auto" replaced by what suits these data, and sentences on what was chosen."""
-        low, high = _range(source) if self.preprocess.steps == "auto" else (0.0, 1.0)
-        model, steps, notes = self.model, self.preprocess.steps, []
-        if model.output == "auto":
-            output = "sigmoid" if low >= 0 and high <= 1 else "linear"
-            model = dataclasses.replace(model, output=output)
-            notes.append(f"output: {output}, since the data lie in {low:.4g} … {high:.4g}")
-        if steps == "auto":
-            steps, chosen = automatic_steps(model.output, low, high)
-            notes += chosen
-        if model.n_latents == "auto":
-            sparse = Objective(self.objective).target is not None
-            n_latents = 2 * source.n_inputs if sparse else max(1, source.n_inputs // 2)
-            model = dataclasses.replace(model, n_latents=n_latents)
-            notes.append(f"latents: {n_latents}, for {source.n_inputs} inputs")
-        preparation = Preparation(steps=Preprocess(steps).steps)
-        objective = Objective(self.objective).table()
-        recipe = dataclasses.replace(self, model=model, preprocess=preparation, objective=objective)
-        return recipe, notes
+    @property
+    def n_steps(self) -> int:
+        """The length of the training; a recipe that still says "auto" has none."""
+        return whole(self.train.steps, "train.steps")
 
     def trainer(self, preprocess: Preprocess, center: Tensor | None = None) -> Trainer:
         """A trainer with an initialised model behind a fitted preparation.
 
         `center` [D'] is the mean of the prepared data, for a model that subtracts it.
         """
-        model = self.build_model(preprocess.n_outputs)
-        initialise(model, self.train.seed)
+        model, train, optim = self.build_model(preprocess.n_outputs), self.train, self.optim
+        initialise(model, train.seed, self.model.init, 1.0 if optim.unit_norm else SHORT)
         if center is not None:
             model.layers[0].set_center(center)
-        train = self.train
+        if not isinstance(optim.learning_rate, float):
+            raise UsageError(f"optim.learning_rate is {optim.learning_rate!r}; a number is needed")
+        hard = model.activation.kind in ("topk", "batchtopk")
         return Trainer(
             model.to(resolve_device(train.device)),
             Objective(self.objective),
             preprocess,
-            solver=self.optim.kind,
-            learning_rate=self.optim.learning_rate,
-            schedule=self.optim.schedule,
-            batch_size=self.optim.batch_size,
-            tolerance=self.optim.tolerance,
+            solver=optim.kind,
+            learning_rate=optim.learning_rate,
+            schedule=optim.schedule,
+            batch_size=optim.batch_size,
+            tolerance=optim.tolerance,
             seed=train.seed,
             patience=train.patience,
             corruption=Corruption(train.corruption, train.corruption_level),
+            unit_norm=optim.unit_norm,
+            target_l0=None if hard else self.target_l0 or None,
+            dead_after=LONG if optim.dead_after == "auto" else whole(optim.dead_after, "dead_after"),
+            resample=optim.resample,
         )
+
+    @property
+    def target_l0(self) -> float:
+        """Active latents wanted of a sample; 0: nothing is."""
+        wanted = self.model.target_l0
+        if isinstance(wanted, str):
+            raise UsageError(f"model.target_l0 is {wanted!r}; a number is needed")
+        return wanted
 
     def build_model(self, n_inputs: int) -> Autoencoder | DeepAutoencoder:
         """The model, its weights still zero."""
@@ -207,17 +208,44 @@ class Recipe:
         alone = isinstance(sizes, int)
         if asked.tied and not alone:
             raise UsageError("model.tied is for one layer; leave it out with a list of n_latents")
-        network = DeepAutoencoder.of_sizes(
-            n_inputs,
-            [sizes] if isinstance(sizes, int) else whole_numbers(sizes),
-            activation=asked.activation,
-            output=asked.output,
-            tied=asked.tied,
-            dtype=dtype,
-        )
-        model = network.layers[0] if alone else network
+        if isinstance(sizes, int) and isinstance(asked.activation, str):
+            model: Autoencoder | DeepAutoencoder = Autoencoder(
+                n_inputs,
+                sizes,
+                activation=asked.activation,
+                output=asked.output,
+                tied=asked.tied,
+                pre_bias=asked.pre_bias,
+                dtype=dtype,
+                **self._settings(asked.activation),
+            )
+        else:
+            model = DeepAutoencoder.of_sizes(
+                n_inputs,
+                [sizes] if isinstance(sizes, int) else whole_numbers(sizes),
+                activation=asked.activation,
+                output=asked.output,
+                tied=asked.tied,
+                dtype=dtype,
+            )
+            model = model.layers[0] if alone else model
         model.layers[0].centred = asked.center
         return model
+
+
+    def _settings(self, kind: str) -> dict[str, Any]:
+        """What the activation is told."""
+        known = settings_of(kind)
+        if "k" in known:
+            return {"k": self.target_l0}
+        return {"bandwidth": self.model.bandwidth} if "bandwidth" in known else {}
+
+
+def whole(value: int | str, name: str) -> int:
+    """A whole number of a resolved recipe. Raises UsageError for "auto" and other words."""
+    if isinstance(value, str):
+        raise UsageError(f'{name} is {value!r}; a whole number or "auto" is needed')
+    return value
 
 
 def whole_numbers(sizes: Sequence[Any]) -> list[int]:
@@ -240,36 +268,6 @@ def headline(name: str) -> str:
     """The first line of a named recipe: what it is for."""
     file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
     return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-
-
-def suited(source_kind: str) -> tuple[str, str]:
-    """The recipe for data given without one, and the reason."""
-    if source_kind == "patches":
-        return "edges", "pictures: edges from 10×10 patches after 1/f whitening"
-    if source_kind == "pictures":
-        return "strokes", "small pictures: each one a sample, as the notes do with digits"
-    return "table", "rows of numbers: columns standardised, a linear decoder"
-
-
-def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], list[str]]:
-    """Preparation for data in low … high, so that a bounded output can reach them."""
-    bounds = OUTPUT_BOUNDS.get(output)
-    if bounds is None or (bounds[0] <= low and high <= bounds[1]):
-        return [], []
-    width = bounds[1] - bounds[0]
-    ends = {"low": round(bounds[0] + 0.1 * width, 6), "high": round(bounds[1] - 0.1 * width, 6)}
-    note = (
-        f"range: {output} outputs reach {bounds[0]:g} … {bounds[1]:g} and the data lie in "
-        f"{low:.4g} … {high:.4g}, so they are mapped to {ends['low']:g} … {ends['high']:g}"
-    )
-    return [{"kind": "range", **ends}], [note]
-
-
-def _range(source: Source) -> tuple[float, float]:
-    ends = [(x.min(), x.max()) for x, _ in source.batches(65_536)]
-    if not ends:
-        raise DataError("there are no samples")
-    return float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
 
 
 def _value(text: str) -> Any:

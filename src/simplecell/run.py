@@ -100,7 +100,9 @@ class Run:
             asked, resolved = Recipe.from_table(info["requested"]), self.recipe()
         except UsageError as error:
             raise RunError(f"'{self.path}' is damaged: its run.json asks for {error}") from error
-        if (asked.data, asked.optim) != (resolved.data, resolved.optim):
+        same = ("kind", "batch_size", "schedule")
+        mine, theirs = ([getattr(r.optim, key) for key in same] for r in (asked, resolved))
+        if asked.data != resolved.data or mine != theirs:
             raise RunError(f"'{self.path}' is damaged: run.json and recipe.toml do not agree")
         return asked
 

@@ -45,7 +45,11 @@ class Model:
 
     A list of n_latents makes a deep network, whose `activation` is one name for all layers or a
     list with one for each. `center` subtracts the mean of the data before the encoder; what is
-    reconstructed keeps it.
+    reconstructed keeps it; with `pre_bias` it is the offset that is subtracted. `target_l0` is how
+    many latents may be active a sample ("auto": a quarter of the inputs, at most 32; 0: whatever
+    the weights of the terms lead to): the k of topk and batchtopk codes. `bandwidth` is that of
+    jumprelu codes. `init` is how weights start: "uniform", or "transpose" (unit atoms in random
+    directions, the encoder their copy).
     """
 
     n_latents: int | str | list[int] = 25
@@ -53,27 +57,42 @@ class Model:
     output: str = "sigmoid"
     tied: bool = False
     center: bool = False
+    pre_bias: bool = False
+    target_l0: float | str = 0.0
+    bandwidth: float = 0.5
+    init: str = "uniform"
 
 
 @dataclass(frozen=True)
 class Optim:
-    """How the weights move."""
+    """How the weights move.
+
+    learning_rate "auto" follows from the number of latents. `unit_norm` holds atoms at length 1.
+    A latent is dead that was silent for `dead_after` samples ("auto": a twentieth of the data, and
+    long enough for what is wanted of it); `resample` times in the first half dead latents are
+    drawn anew.
+    """
 
     kind: str = "lbfgs"
     tolerance: float = 1e-9
-    learning_rate: float = 1e-3
+    learning_rate: float | str = 1e-3
     schedule: str = "constant"
     batch_size: int = 1000
+    unit_norm: bool = False
+    dead_after: int | str = "auto"
+    resample: int = 0
 
 
 @dataclass(frozen=True)
 class Train:
     """How long, from which seed, in which precision; patience 0 never stops early.
 
-    `corruption` ("mask" or "gaussian", of `corruption_level`) is noise on the inputs alone.
+    steps "auto" are as many as `max_samples` give; max_samples "auto" is two million, or the data
+    once where there are more. `corruption` ("mask" or "gaussian", of `corruption_level`) is noise on the inputs alone.
     """
 
-    steps: int = 400
+    steps: int | str = 400
+    max_samples: int | str = "auto"
     seed: int = 0
     patience: int = 0
     corruption: str = "none"
@@ -114,7 +133,8 @@ def build_table(name: str, table: type, values: Mapping[str, Any]) -> Any:
             _check_items(f"{name}.{key}", value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             _check_range(f"{name}.{key}", value)
-            built[key] = float(value) if plain == (float,) else value  # 3 and 3.0 are no change
+            real = float in plain and int not in plain
+            built[key] = float(value) if real else value  # 3 and 3.0 are no change
     return table(**built)
 
 
@@ -145,17 +165,40 @@ def build_terms(name: str, table: type, values: Mapping[str, Any]) -> dict[str, 
                 f"got {reprlib.repr(term)}"
             )
         for key, value in term.items():
+            if key == "widths":
+                _check_widths(f"{name}.{kind}.widths", value)
+                continue
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise UsageError(
                     f"recipe: {name}.{kind}.{key} must be a number; got {reprlib.repr(value)}"
                 )
             _check_range(f"{name}.{kind}.{key}", value)
     return {
-        kind: {key: float(value) for key, value in term.items()} for kind, term in values.items()
+        kind: {key: value if key == "widths" else float(value) for key, value in term.items()}
+        for kind, term in values.items()
     }
 
 
-LEAST = {"train.steps": 1, "train.patience": 0, "train.seed": 0, "optim.tolerance": 0}
+def _check_widths(name: str, value: Any) -> None:
+    if value == "auto":
+        return
+    if not isinstance(value, list) or any(type(width) is not int for width in value):
+        raise UsageError(
+            f'recipe: {name} must be "auto" or a list of int; got {reprlib.repr(value)}'
+        )
+    _check_items(name, value)
+
+
+LEAST = {
+    "train.steps": 1,
+    "train.max_samples": 1,
+    "train.patience": 0,
+    "train.seed": 0,
+    "optim.tolerance": 0,
+    "optim.dead_after": 1,
+    "optim.resample": 0,
+    "model.target_l0": 0,
+}
 MOST_ITEMS = 100
 MOST = {"train.seed": 2**63 - 1}
 """Limits of numbers that nothing else checks; whole numbers end at 2³¹ − 1."""

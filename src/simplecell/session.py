@@ -16,7 +16,8 @@ from simplecell.errors import DataError, DivergedError, RunError, UsageError
 from simplecell.evaluate import Figures, evaluate, spread
 from simplecell.feed import Prepared
 from simplecell.gradients import Evaluation
-from simplecell.recipe import Recipe, suited
+from simplecell.recipe import Recipe
+from simplecell.resolve import suited
 from simplecell.run import Run
 from simplecell.storage import Lock
 from simplecell.story import about_data, about_software, finite, line_of
@@ -47,7 +48,7 @@ class Session:
 
     def records(self) -> Generator[Record]:
         """Train to the recipe's length; log and checkpoint on the way."""
-        steps = self.recipe.train.steps
+        steps = self.recipe.n_steps
         stride = 1 if self.recipe.optim.kind == "lbfgs" else max(1, steps // MAX_LOGGED)
         waiting: list[dict[str, Any]] = []
         started, last, spent = time.perf_counter() - self.seconds, time.perf_counter(), 0.0
@@ -256,12 +257,14 @@ def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> 
 
 
 def _go_on(run: Run, data: Any, requested: Recipe) -> Session:
-    info, lock, steps = run.info(), None, requested.train.steps
+    info, lock = run.info(), None
+    recipe, steps = run.recipe(), requested.train.steps
+    steps = recipe.n_steps if isinstance(steps, str) else steps
     _refuse_changes(run, run.requested(info), requested)
     if not _is_done(info, steps):
         lock = run.lock()
         info = run.info()  # whoever had the lock may have written it anew
-    recipe = run.recipe().changed([f"train.steps={steps}"])
+    recipe = recipe.changed([f"train.steps={steps}"])
     source, held_out = open_data(data, requested)
     if source.fingerprint() != info["data"]["fingerprint"]:
         raise DataError(
@@ -312,7 +315,8 @@ def _take_up(session: Session, requested: Recipe) -> None:
 
 def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
     changed = before.differences(now)
-    longer = now.train.steps >= before.train.steps
+    mine, theirs = now.train.steps, before.train.steps
+    longer = isinstance(mine, int) and isinstance(theirs, int) and mine >= theirs
     # A falling rate ends at the last step, and patience puts the best weights back.
     if longer and before.optim.schedule == "constant" and not before.train.patience:
         changed = [line for line in changed if not line.startswith("train.steps:")]

@@ -70,7 +70,7 @@ class Greedy:
             built = build(recipe, source)
             if number == 1:
                 self.preprocess, self.notes = built.preprocess, built.notes
-            for record in built.trainer.run(source, built.recipe.train.steps):
+            for record in built.trainer.run(source, built.recipe.n_steps):
                 yield LayerRecord(number, record)
             layer = built.trainer.model
             assert isinstance(layer, Autoencoder)

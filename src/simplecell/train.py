@@ -18,11 +18,12 @@ from simplecell.errors import DataError, DivergedError, UsageError, unknown
 from simplecell.feed import Corruption, Prepared, identity, to_model
 from simplecell.gradients import Chunks, Evaluation, Gradient, Moment, Whole
 from simplecell.measures import LogMean, average_activation, merge_means
-from simplecell.model import Model
+from simplecell.model import Autoencoder, Model
 from simplecell.objective import Objective
 from simplecell.optim import LBFGS, Adam, UnitNorm, flatten
 from simplecell.pace import WARM_UP, Controller
 from simplecell.preprocess import Preprocess
+from simplecell.resample import resample as draw_anew
 
 SOLVERS = ("lbfgs", "adam")
 NO_CORRUPTION = Corruption()
@@ -50,6 +51,15 @@ class Best:
     stalled: int = 0
 
 
+def _unit_norm(model: Model) -> UnitNorm:
+    if not isinstance(model, Autoencoder) or model.tied:
+        raise UsageError(
+            "unit_norm is for an autoencoder of one layer with a decoder of its own, not for "
+            "tied or deep ones"
+        )
+    return UnitNorm(model.decoder)
+
+
 class Trainer:
     """Moves a model down its objective.
 
@@ -68,6 +78,7 @@ class Trainer:
         target_l0: active latents a sample that ReLU, gated and JumpReLU codes are brought to, by
             the weight of their l1 term, or the push of their l0 term; "adam" only.
         dead_after: samples in which a latent was silent for it to count as dead.
+        resample: how many times, evenly over the first half, dead latents are drawn anew.
 
     Raises:
         UsageError: for settings that do not exist or do not fit together.
@@ -90,6 +101,7 @@ class Trainer:
         unit_norm: bool = False,
         target_l0: float | None = None,
         dead_after: int = 10_000_000,
+        resample: int = 0,
         fast: bool = True,
     ) -> None:
         if solver not in SOLVERS:
@@ -97,6 +109,16 @@ class Trainer:
         if solver == "lbfgs" and (corruption or model.draws_noise):
             what = "corrupted inputs" if corruption else "passes that draw noise"
             raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
+        if solver == "lbfgs" and not model.activation.smooth:
+            raise UsageError(
+                f"L-BFGS needs a smooth cost, but '{model.activation.kind}' codes jump; use 'adam'"
+            )
+        if solver == "lbfgs" and (unit_norm or target_l0):
+            raise UsageError("unit_norm and target_l0 are for mini-batches; use 'adam'")
+        if target_l0 and not (objective.find("l0") or objective.find("l1")):
+            raise UsageError(
+                "target_l0 is reached through an l1 or an l0 term, and the objective has neither"
+            )
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
         self.model, self.objective, self.solver = model, objective, solver
@@ -114,8 +136,8 @@ class Trainer:
         self.lbfgs = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
         self.adam = Adam(self.flat, self.grad, learning_rate=learning_rate, schedule=schedule)
         self.optimiser = self.lbfgs if solver == "lbfgs" else self.adam
-        self.unit_norm = UnitNorm(model.decoder) if unit_norm else None
-        self.dead_after = dead_after
+        self.unit_norm = _unit_norm(model) if unit_norm else None
+        self.dead_after, self.resample = dead_after, resample
         self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
@@ -220,6 +242,7 @@ class Trainer:
         if self.unit_norm is not None:
             self.unit_norm.renormalise()
         l0 = self._learn_from(evaluation.codes, len(x), steps)
+        self._resample(x, steps, generator)
         return evaluation._replace(codes=None, l0=l0)
 
     def _moment(self, generator: torch.Generator, progress: float) -> Moment:
@@ -244,6 +267,17 @@ class Trainer:
         if self.controller is not None:
             self.controller.observe(l0, max(1, steps))
         return l0
+
+    def _resample(self, x: Tensor, steps: int, generator: torch.Generator) -> None:
+        """Draw dead latents anew where it is time to."""
+        every = steps // (2 * self.resample) if self.resample else 0
+        now = self.n_steps + 1
+        if not every or now % every or now > every * self.resample:
+            return
+        dead = self.silent >= self.dead_after
+        if isinstance(self.model, Autoencoder):
+            draw_anew(self.model, self.adam, dead, x, generator)
+        self.silent = torch.where(dead, 0, self.silent)
 
     def _generator(self) -> torch.Generator:
         words = np.random.SeedSequence([self.seed, self.n_steps]).generate_state(1, np.uint64)
@@ -284,6 +318,12 @@ class Trainer:
                 state[f"center.{k}"] = layer.center.clone()
         if self.running is not None:
             state["running"] = torch.stack(list(self.running))
+        for name, buffer in self.model.activation.named_buffers():
+            state[f"activation.{name}"] = buffer.clone()
+        if self.model.activation.sparse:
+            state["silent"] = self.silent.clone()
+        if self.controller is not None:
+            state["controller"] = self.controller.state.clone()
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -306,6 +346,12 @@ class Trainer:
         self.best.flat = state["best_flat"].to(self.flat) if "best_flat" in state else None
         if "running" in state:
             self.running = LogMean(*state["running"].to(self.flat))
+        for name, buffer in self.model.activation.named_buffers():
+            buffer.copy_(state[f"activation.{name}"])
+        if "silent" in state:
+            self.silent = state["silent"].to(self.silent)
+        if self.controller is not None:
+            self.controller.state = state["controller"].to(self.controller.state)
         prefix = "optimiser."
         optimiser = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         self.optimiser.load_state_dict(optimiser)

@@ -153,7 +153,7 @@ class JumpReLU(Activation):
 
     @torch.no_grad()
     def set_scale(self, scale: float) -> None:
-        self.threshold *= scale / self.scale
+        self.threshold.mul_(scale / self.scale)
         self.scale.fill_(scale)
 
     def count(self, pre: Tensor, code: Codes) -> Tensor:

@@ -57,8 +57,8 @@ class AutoencoderCoat(Coat):
             source, held_out = split(source, self.validation_fraction, recipe.train.seed)
         built = build(recipe, source)
         curve = []
-        with TrainingProgress(recipe.train.steps, quiet=not self.verbose) as progress:
-            for record in built.trainer.run(source, recipe.train.steps, held_out=held_out):
+        with TrainingProgress(recipe.n_steps, quiet=not self.verbose) as progress:
+            for record in built.trainer.run(source, recipe.n_steps, held_out=held_out):
                 curve.append(record.cost)
                 progress.show(record)
         self._keep(built, source)

@@ -68,7 +68,7 @@ def parameters(recipe: Recipe, n_samples: int) -> dict[str, Any]:
     """
     model, optim, train = recipe.model, recipe.optim, recipe.train
     a_pass = max(1, n_samples // optim.batch_size) if optim.kind == "adam" else 1
-    iterations = max(1, round(train.steps / a_pass))
+    iterations = max(1, round(recipe.n_steps / a_pass))
     kl = recipe.objective.get("kl", {})
     sizes = model.n_latents if isinstance(model.n_latents, list) else [model.n_latents]
     kinds = model.activation if isinstance(model.activation, list) else [model.activation]

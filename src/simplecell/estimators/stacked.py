@@ -47,10 +47,10 @@ class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
                     f"'{below.model.activation}' codes; make the two the same"
                 )
         greedy = Greedy(recipes)
-        steps = sum(recipe.train.steps for recipe in recipes)
+        steps = sum(recipe.n_steps for recipe in recipes)
         with TrainingProgress(steps, quiet=not self.verbose) as progress:
             for number, record in greedy.run(ArraySource(X)):
-                done = sum(recipe.train.steps for recipe in recipes[: number - 1])
+                done = sum(recipe.n_steps for recipe in recipes[: number - 1])
                 progress.show(record._replace(step=done + record.step))
         return greedy
 

@@ -82,12 +82,15 @@ class L0(Term):
 
 @dataclass(frozen=True)
 class AuxK(Term):
-    """Dead latents learn from what the living leave: `‖e − ê‖² / ‖e − mean e‖²` over a batch.
+    """Dead latents learn from what the living leave: `V ‖e − ê‖² / ‖e − mean e‖²` over a batch.
 
     `e = target − recon`, without gradient; ê decodes, without offset, the `k` largest of the dead
-    latents of each sample. 0 while none is dead, and outside training.
+    latents of each sample; V is the target's variance, mean over samples of `‖target − mean‖²`.
+    0 while none is dead, and outside training.
 
-    Source: Gao et al. 2024, appendix A.2. Exact (k: half the inputs, to a power of two, for 0).
+    Source: Gao et al. 2024, appendix A.2, its whole objective times V, which makes the
+    reconstruction term the plain squared error. Exact (k: half the inputs, to a power of two,
+    where it is 0).
     """
 
     weight: float = 1 / 32
@@ -103,7 +106,8 @@ class AuxK(Term):
         wanted = int(self.k) or 2 ** max(0, model.n_inputs.bit_length() - 2)
         values, indices = pre.topk(min(wanted, pre.shape[1]), dim=1, sorted=False)
         code = Codes(torch.zeros_like(pre).scatter(1, indices, values.relu()))
-        return residual_share(code.decode(model.decoder[look.dead]), error)
+        share = residual_share(code.decode(model.decoder[look.dead]), error)
+        return share * squared_error(look.target.mean(0), look.target)
 
     def check(self, model: Model) -> None:
         _single(self, model)

@@ -203,8 +203,8 @@ def train_deep(bench: Bench, d: Digits, sizes: list[int], passes: int, seed: int
     source = ArraySource(d.x)
     built = build(recipe, source)
     say(f"  {'-'.join(map(str, sizes))}, seed {seed}")
-    with TrainingProgress(recipe.train.steps, quiet=bench.quick) as progress:
-        for record in built.trainer.run(source, recipe.train.steps):
+    with TrainingProgress(recipe.n_steps, quiet=bench.quick) as progress:
+        for record in built.trainer.run(source, recipe.n_steps):
             progress.show(record)
     return built
 

@@ -145,8 +145,8 @@ def _train_edges(bench: Bench, seed: int) -> tuple[Built, Source, Record]:
     source = recipe.source(_folder() if bench.quick else bench.file("images"))
     built = build(recipe, source)
     say(f"  seed {seed}")
-    with TrainingProgress(recipe.train.steps, quiet=bench.quick) as progress:
-        for record in built.trainer.run(source, recipe.train.steps):
+    with TrainingProgress(recipe.n_steps, quiet=bench.quick) as progress:
+        for record in built.trainer.run(source, recipe.n_steps):
             progress.show(record)
     return built, source, record
 

@@ -1,0 +1,129 @@
+"""What a recipe leaves to the data: every "auto" replaced, and a sentence on each choice."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from simplecell.activations import OUTPUT_BOUNDS
+from simplecell.data import Source
+from simplecell.errors import DataError, UsageError
+from simplecell.objective import Objective
+from simplecell.preprocess import Preprocess
+from simplecell.recipe import Recipe, whole
+from simplecell.schema import Model, Optim, Preparation, Train
+
+EXPANSION = 8
+LEAST_SAMPLES = 2_000_000
+MOST_SILENCE = 10_000_000
+
+
+def resolve(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
+    """Every "auto" replaced by what suits these data, and sentences on what was chosen.
+
+    Raises:
+        UsageError: for a word in the place of a number that is not "auto".
+    """
+    low, high = _range(source) if recipe.preprocess.steps == "auto" else (0.0, 1.0)
+    model, steps, notes = recipe.model, recipe.preprocess.steps, []
+    if model.output == "auto":
+        output = "sigmoid" if low >= 0 and high <= 1 else "linear"
+        model = dataclasses.replace(model, output=output)
+        notes.append(f"output: {output}, since the data lie in {low:.4g} … {high:.4g}")
+    if steps == "auto":
+        steps, chosen = automatic_steps(model.output, low, high)
+        notes += chosen
+    model, chosen = _sizes(recipe, model, source)
+    notes += chosen
+    optim, train = _pace(recipe, model, source)
+    resolved = dataclasses.replace(
+        recipe,
+        model=model,
+        preprocess=Preparation(steps=Preprocess(steps).steps),
+        objective=_terms(recipe, model),
+        optim=optim,
+        train=train,
+    )
+    return resolved, notes
+
+
+def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[str]]:
+    """M and the wanted l0."""
+    notes, n_inputs = [], source.n_inputs
+    if model.target_l0 == "auto":
+        model = dataclasses.replace(model, target_l0=float(min(32, max(1, n_inputs // 4))))
+        notes.append(f"target_l0: {model.target_l0:g} active latents a sample")
+    elif isinstance(model.target_l0, str):
+        raise UsageError(f'model.target_l0 is {model.target_l0!r}; a number or "auto" is needed')
+    if model.n_latents == "auto":
+        sparse = Objective(recipe.objective).target is not None
+        n_latents = 2 * n_inputs if sparse else max(1, n_inputs // 2)
+        if model.target_l0:
+            n_latents = max(EXPANSION * n_inputs, math.ceil(float(model.target_l0)))
+        model = dataclasses.replace(model, n_latents=n_latents)
+        notes.append(f"latents: {n_latents}, for {n_inputs} inputs")
+    return model, notes
+
+
+def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
+    """Learning rate, length, and when a latent is dead."""
+    optim, train = recipe.optim, recipe.train
+    n_latents = model.n_latents if isinstance(model.n_latents, int) else 1
+    rate, dead, batch = optim.learning_rate, optim.dead_after, optim.batch_size
+    if isinstance(rate, str):
+        if rate != "auto":
+            raise UsageError(f'optim.learning_rate is {rate!r}; a number or "auto" is needed')
+        rate = round(1e-3 / math.sqrt(n_latents / 2**14), 6)
+    if dead == "auto":
+        seldom = 20 * n_latents / (float(model.target_l0) or n_latents)
+        dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))
+    most = train.max_samples
+    if train.steps == "auto":
+        most = max(LEAST_SAMPLES, source.n_samples) if most == "auto" else most
+        steps = math.ceil(whole(most, "train.max_samples") / min(batch, source.n_samples))
+        train = dataclasses.replace(train, steps=steps)
+    optim = dataclasses.replace(optim, learning_rate=rate, dead_after=whole(dead, "dead_after"))
+    return optim, train
+
+
+def _terms(recipe: Recipe, model: Model) -> dict[str, dict[str, Any]]:
+    """The objective with every value, M and the wanted l0 in their places."""
+    terms = {kind: dict(values) for kind, values in recipe.objective.items()}
+    if "l0" in terms and model.target_l0:
+        terms["l0"]["target"] = float(model.target_l0)
+    n_latents = model.n_latents
+    if terms.get("nested", {}).get("widths") == "auto" and isinstance(n_latents, int):
+        widths = {max(1, n_latents // part) for part in (4, 2, 1)}
+        terms["nested"]["widths"] = sorted(widths)
+    return Objective(terms).table()
+
+
+def suited(source_kind: str) -> tuple[str, str]:
+    """The recipe for data given without one, and the reason."""
+    if source_kind == "patches":
+        return "edges", "pictures: edges from 10×10 patches after 1/f whitening"
+    if source_kind == "pictures":
+        return "strokes", "small pictures: each one a sample, as the notes do with digits"
+    return "table", "rows of numbers: columns standardised, a linear decoder"
+
+
+def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], list[str]]:
+    """Preparation for data in low … high, so that a bounded output can reach them."""
+    bounds = OUTPUT_BOUNDS.get(output)
+    if bounds is None or (bounds[0] <= low and high <= bounds[1]):
+        return [], []
+    width = bounds[1] - bounds[0]
+    ends = {"low": round(bounds[0] + 0.1 * width, 6), "high": round(bounds[1] - 0.1 * width, 6)}
+    note = (
+        f"range: {output} outputs reach {bounds[0]:g} … {bounds[1]:g} and the data lie in "
+        f"{low:.4g} … {high:.4g}, so they are mapped to {ends['low']:g} … {ends['high']:g}"
+    )
+    return [{"kind": "range", **ends}], [note]
+
+
+def _range(source: Source) -> tuple[float, float]:
+    ends = [(x.min(), x.max()) for x, _ in source.batches(65_536)]
+    if not ends:
+        raise DataError("there are no samples")
+    return float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
