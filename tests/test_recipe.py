@@ -105,13 +105,13 @@ UNKNOWN = {
     'preprocess.steps=[{kind="range", hihg=1}]': "did you mean 'high'?",
 }
 WRONG = {
-    "train.steps=4.5": "train.steps must be int; got 4.5",
-    "train.steps=2020-01-01": "train.steps must be int",
+    "train.steps=4.5": 'train.steps must be int or "auto"; got 4.5',
+    "train.steps=2020-01-01": "train.steps must be int or",
     "train.seed=true": "train.seed must be int; got True",
     "model.tied=1": "model.tied must be bool; got 1",
     "model.tied=yes": "model.tied must be bool; got 'yes'",
     "model.activation=3": "model.activation must be str or list of str; got 3",
-    "model.n_latents=2.0": "model.n_latents must be int or str",
+    "model.n_latents=2.0": 'model.n_latents must be int or "auto"',
     "data.meta=": "data.meta is empty",
     'model.activation=""': "model.activation is empty",
     "data.patch=big": "data.patch must be int; got 'big'",
@@ -179,7 +179,7 @@ def test_recipes_come_by_name_or_from_a_file(tmp_path):
     for name, sentence in (
         ("edgse", "did you mean 'edges'?"),
         ("", "unknown recipe ''"),
-        (tmp_path / "none.toml", "does not exist; recipes: color, "),
+        (tmp_path / "none.toml", "does not exist; recipes: batchtopk, "),
         (tmp_path, "does not exist"),
         ("x" * 300 + ".toml", "does not exist"),
         (file, "cannot be read"),
@@ -206,9 +206,7 @@ def test_auto_is_resolved_from_the_data_and_said():
     (step,) = resolved.preprocess.steps
     assert (step["kind"], step["low"], step["high"]) == ("range", 0.1, 0.9)
     assert any("mapped to 0.1 … 0.9" in note for note in notes)
-    assert automatic_steps("tanh", -3, 3)[0] == [
-        {"kind": "range", "low": -0.8, "high": 0.8}
-    ]
+    assert automatic_steps("tanh", -3, 3)[0] == [{"kind": "range", "low": -0.8, "high": 0.8}]
     assert automatic_steps("tanh", -1, 1) == ([], [])
     assert automatic_steps("linear", -9, 9) == ([], [])
 

@@ -192,7 +192,7 @@ def test_a_layer_that_is_not_there_is_2(deep_run, capsys, arguments, sentence):
     [
         ("model.n_latents=[]", "whole numbers of at least 1"),
         ("model.n_latents=[8, 0]", "whole numbers of at least 1"),
-        ('model.n_latents=[8, "3"]', "must be int or str or list of int"),
+        ('model.n_latents=[8, "3"]', 'must be int or "auto" or list of int'),
         ("model.tied=true", "model.tied is for one layer"),
         ('model.activation=["tanh"]', "1 activations"),
         ("optim.kind=lbfgs", "but corrupted inputs differ; use 'adam'"),

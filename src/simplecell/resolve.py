@@ -8,7 +8,7 @@ from typing import Any
 
 from simplecell.activations import OUTPUT_BOUNDS
 from simplecell.data import Source
-from simplecell.errors import DataError, UsageError
+from simplecell.errors import DataError
 from simplecell.objective import Objective
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe, whole
@@ -20,11 +20,7 @@ MOST_SILENCE = 10_000_000
 
 
 def resolve(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
-    """Every "auto" replaced by what suits these data, and sentences on what was chosen.
-
-    Raises:
-        UsageError: for a word in the place of a number that is not "auto".
-    """
+    """Every "auto" replaced by what suits these data, and sentences on what was chosen."""
     low, high = _range(source) if recipe.preprocess.steps == "auto" else (0.0, 1.0)
     model, steps, notes = recipe.model, recipe.preprocess.steps, []
     if model.output == "auto":
@@ -54,8 +50,6 @@ def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[st
     if model.target_l0 == "auto":
         model = dataclasses.replace(model, target_l0=float(min(32, max(1, n_inputs // 4))))
         notes.append(f"target_l0: {model.target_l0:g} active latents a sample")
-    elif isinstance(model.target_l0, str):
-        raise UsageError(f'model.target_l0 is {model.target_l0!r}; a number or "auto" is needed')
     if model.n_latents == "auto":
         sparse = Objective(recipe.objective).target is not None
         n_latents = 2 * n_inputs if sparse else max(1, n_inputs // 2)
@@ -71,9 +65,7 @@ def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
     optim, train = recipe.optim, recipe.train
     n_latents = model.n_latents if isinstance(model.n_latents, int) else 1
     rate, dead, batch = optim.learning_rate, optim.dead_after, optim.batch_size
-    if isinstance(rate, str):
-        if rate != "auto":
-            raise UsageError(f'optim.learning_rate is {rate!r}; a number or "auto" is needed')
+    if rate == "auto":
         rate = round(1e-3 / math.sqrt(n_latents / 2**14), 6)
     if dead == "auto":
         seldom = 20 * n_latents / (float(model.target_l0) or n_latents)

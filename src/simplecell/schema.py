@@ -124,8 +124,14 @@ def build_table(name: str, table: type, values: Mapping[str, Any]) -> Any:
         wrong_bool = isinstance(value, bool) and bool not in plain
         items = [kind for outer in allowed for kind in get_args(outer) if kind is not Any]
         wrong_item = isinstance(value, list) and any(type(v) not in items for v in value if items)
-        if not isinstance(value, wide) or wrong_bool or wrong_item:
-            wanted = " or ".join(_word(kind) for kind in allowed if kind is not type(None))
+        automatic = f"{name}.{key}" in AUTOMATIC
+        wrong_word = automatic and isinstance(value, str) and value != "auto"
+        if not isinstance(value, wide) or wrong_bool or wrong_item or wrong_word:
+            wanted = " or ".join(
+                '"auto"' if automatic and kind is str else _word(kind)
+                for kind in allowed
+                if kind is not type(None)
+            )
             raise UsageError(f"recipe: {name}.{key} must be {wanted}; got {reprlib.repr(value)}")
         if value == "":
             raise UsageError(f"recipe: {name}.{key} is empty; give a value, or leave the key out")
@@ -189,6 +195,15 @@ def _check_widths(name: str, value: Any) -> None:
     _check_items(name, value)
 
 
+AUTOMATIC = (
+    "model.n_latents",
+    "model.target_l0",
+    "optim.learning_rate",
+    "optim.dead_after",
+    "train.steps",
+    "train.max_samples",
+)
+"""Numbers that may be left to the data by the one word "auto"."""
 LEAST = {
     "train.steps": 1,
     "train.max_samples": 1,
