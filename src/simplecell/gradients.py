@@ -63,6 +63,7 @@ class Moment:
     """For activations that draw noise."""
     dead: Tensor | None = None
     push: float = 0.0
+    ease: float = 1.0
     factors: Mapping[str, float] = field(default_factory=dict)
     """On the weights of single terms."""
     l0: Tensor | None = None
@@ -226,6 +227,7 @@ class Gradient:
                 moment.dead,
                 moment.l0,
                 moment.push,
+                moment.ease,
             )
             loss = self._add(look, totals, moment.factors)
             if backward:

@@ -23,20 +23,23 @@ WARM_UP = 0.05
 class Controller:
     """Brings the active latents of a sample to `target` by the end, whatever the codes are.
 
-    For ReLU and gated codes it moves the coefficient of the L1 term: the coefficient's logarithm
-    follows the logarithmic excess of l0 by a proportional and an integral part. For JumpReLU codes
-    it moves the `push` of the l0 term, the integral of its relative excess (method of multipliers;
-    Hestenes 1969). Source: ours, from textbook control.
+    For ReLU and gated codes it moves the coefficient of the L1 term: its logarithm follows the
+    logarithmic excess of l0 by a proportional and an integral part. For JumpReLU codes it moves
+    the `push` of the l0 term, the integral of its relative excess (method of multipliers; Hestenes
+    1969). What is wanted falls from `eased` times the target to the target itself over the first
+    part of the training. Source: ours, from textbook control.
 
     Args:
         target: l0 wanted, *count*.
         moves: "l1" or "l0", the term.
-        n_steps: length of the training; the gains are relative to it.
     """
 
-    proportional, integral, memory = 0.3, 4.0, 0.1
-    most = 2.0
+    proportional, integral, memory = 0.5, 0.01, 0.1
+    most = 1.0
     """Largest excess that is looked at, in logarithms: overshoot costs more than patience."""
+    near = 0.3
+    """Excess below which the push learns: far from the target the square alone is enough."""
+    eased, easing = 4.0, 0.4
 
     def __init__(self, target: float, moves: str, like: Tensor) -> None:
         if not 0 < target < float("inf"):
@@ -47,17 +50,21 @@ class Controller:
         self.state = torch.zeros(3, dtype=torch.float64, device=like.device)
         """Smoothed excess, sum of it, whether anything was seen."""
 
+    def ease(self, progress: float) -> float:
+        """What the target is multiplied by at this fraction of the training."""
+        return float(self.eased ** max(0.0, 1 - progress / self.easing))
+
     @torch.no_grad()
-    def observe(self, l0: Tensor, n_steps: int) -> None:
+    def observe(self, l0: Tensor, progress: float, n_steps: int) -> None:
         """Take in the l0 of a step."""
-        ratio = l0.double() / self.target
-        excess = ratio - 1 if self.moves == "l0" else ratio.clamp_min(1e-6).log()
-        excess = excess.clamp(-self.most, self.most)
+        ratio = l0.double() / (self.target * self.ease(progress))
+        excess = ratio.clamp_min(1e-6).log().clamp(-self.most, self.most)
         smooth, total, seen = self.state.unbind()
-        rate = torch.where(seen > 0, self.memory, 1.0)
-        smooth = smooth + rate * (excess - smooth)
-        total = total + self.integral * smooth / n_steps * 10
-        self.state = torch.stack([smooth, total, torch.ones_like(seen)])
+        smooth = smooth + torch.where(seen > 0, self.memory, 1.0) * (excess - smooth)
+        learned = self.integral * smooth
+        if self.moves == "l0":
+            learned = torch.where(smooth.abs() < self.near, learned, 0.0)
+        self.state = torch.stack([smooth, total + learned, torch.ones_like(seen)])
 
     @property
     def factor(self) -> Tensor:

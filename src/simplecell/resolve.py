@@ -86,8 +86,7 @@ def _terms(recipe: Recipe, model: Model) -> dict[str, dict[str, Any]]:
         terms["l0"]["target"] = float(model.target_l0)
     n_latents = model.n_latents
     if terms.get("nested", {}).get("widths") == "auto" and isinstance(n_latents, int):
-        widths = {max(1, n_latents // part) for part in (4, 2, 1)}
-        terms["nested"]["widths"] = sorted(widths)
+        terms["nested"]["widths"] = sorted({max(1, n_latents // 2), n_latents})
     return Objective(terms).table()
 
 

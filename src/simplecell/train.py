@@ -248,14 +248,15 @@ class Trainer:
     def _moment(self, generator: torch.Generator, progress: float) -> Moment:
         factors: dict[str, Any] = {}
         push: Any = 0.0
+        ease = 1.0
         if self.controller is not None and self.controller.moves == "l0":
-            push = self.controller.push
+            push, ease = self.controller.push, self.controller.ease(progress)
         elif self.controller is not None:
             factors["l1"] = self.controller.factor
         elif self.objective.find("l1"):
             factors["l1"] = min(1.0, (progress + 0.001) / WARM_UP)
         dead = self.silent >= self.dead_after
-        return Moment(self.running, generator, dead, push, factors)
+        return Moment(self.running, generator, dead, push, ease, factors)
 
     def _learn_from(self, codes: Codes | None, n_samples: int, steps: int) -> Tensor | None:
         """Take in the codes of a step: thresholds, dead latents, the controller; their l0."""
@@ -265,7 +266,7 @@ class Trainer:
         self.silent = torch.where(codes.active() > 0, 0, self.silent + n_samples)
         l0 = codes.l0().double().mean()
         if self.controller is not None:
-            self.controller.observe(l0, max(1, steps))
+            self.controller.observe(l0, self.n_steps / max(1, steps), max(1, steps))
         return l0
 
     def _resample(self, x: Tensor, steps: int, generator: torch.Generator) -> None:

@@ -32,6 +32,8 @@ class Look:
     """Active latents a sample, mean over all samples when B are only some of them."""
     push: float = 0.0
     """What the controller of l0 adds to its relative excess, to leave none in the end."""
+    ease: float = 1.0
+    """What the controller multiplies the wanted l0 by: more than 1 at the beginning."""
 
 
 @dataclass(frozen=True)

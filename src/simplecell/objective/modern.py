@@ -43,14 +43,16 @@ class L1(Term):
 
 @dataclass(frozen=True)
 class L0(Term):
-    """`(l0 / target − 1)²`, l0 the active latents of a sample, mean over the batch.
+    """`V (l0 / target − 1)²`, l0 the active latents of a sample, mean over the batch.
 
-    Its gradient is the pseudo-gradient of the thresholds. A batch-level term: over chunks the
-    mean of them all is taken. While a controller is at work its `push` is added inside the
-    square, so that l0 ends at the target and not where reconstruction outweighs the square.
+    V is the target's variance, mean over samples of `‖target − mean‖²`: the weight does not depend
+    on the scale of the data. The gradient is the pseudo-gradient of the thresholds. A batch-level
+    term: over chunks the mean of them all is taken. A controller adds its `push` inside the
+    square, so that l0 ends at the target and not where reconstruction outweighs the square, and
+    starts from a target that is `ease` times as large.
 
     Source: Rajamanoharan et al. 2024b, section 3 (the count); the square as in later practice.
-    Differs: the push (method of multipliers; Hestenes 1969).
+    Differs: V, the push (method of multipliers; Hestenes 1969) and the ease.
     """
 
     weight: float = 1.0
@@ -70,7 +72,8 @@ class L0(Term):
         count = look.l0
         if count is None:
             count = look.model.activation.count(look.output.pre, look.output.code).mean()
-        return (count / self.target - 1 + look.push).square()
+        excess = count / (self.target * look.ease) - 1 + look.push
+        return _variance(look.target) * excess.square()
 
     def check(self, model: Model) -> None:
         if model.activation.kind != "jumprelu":
@@ -107,7 +110,7 @@ class AuxK(Term):
         values, indices = pre.topk(min(wanted, pre.shape[1]), dim=1, sorted=False)
         code = Codes(torch.zeros_like(pre).scatter(1, indices, values.relu()))
         share = residual_share(code.decode(model.decoder[look.dead]), error)
-        return share * squared_error(look.target.mean(0), look.target)
+        return share * _variance(look.target)
 
     def check(self, model: Model) -> None:
         _single(self, model)
@@ -173,6 +176,11 @@ class Nested(Term):
                 f"nested: widths are {widths}; ascending numbers of latents are needed, of which "
                 f"the last is {model.n_latents}, all of them"
             )
+
+
+def _variance(target: Tensor) -> Tensor:
+    """Mean over a batch of `‖target − mean‖²`."""
+    return squared_error(target.mean(0), target)
 
 
 def _single(term: Term, model: Model) -> Autoencoder:
