@@ -15,6 +15,10 @@ from simplecell.recipe import Recipe, whole
 from simplecell.schema import Model, Optim, Preparation, Train
 
 EXPANSION = 8
+RATE = 1.5e-3
+"""Of Adam for 2¹⁴ latents. Source: Gao et al. 2024, section 2.4, for the square root; the number is
+ours: trainings here are a thousand times shorter, and reach half the error at eight times theirs.
+"""
 LEAST_SAMPLES = 2_000_000
 MOST_SILENCE = 10_000_000
 
@@ -66,7 +70,7 @@ def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
     n_latents = model.n_latents if isinstance(model.n_latents, int) else 1
     rate, dead, batch = optim.learning_rate, optim.dead_after, optim.batch_size
     if rate == "auto":
-        rate = round(1e-3 / math.sqrt(n_latents / 2**14), 6)
+        rate = round(RATE / math.sqrt(n_latents / 2**14), 6)
     if dead == "auto":
         seldom = 20 * n_latents / (float(model.target_l0) or n_latents)
         dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))
