@@ -26,7 +26,8 @@ pytest_plugins = ["children"]
 
 SHORT = ("--set", "train.steps=5")
 FIGURES = {
-    *("cost", "terms", "mean_activation", "fvu", "n_iter", "n_evaluations", "stopped"),
+    *("cost", "terms", "mean_activation", "fvu", "l0", "dead"),
+    *("n_iter", "n_evaluations", "stopped"),
     *("n_latents", "n_samples", "held_out", "skipped", "status"),
 }
 WRAPPING = {"schema", "command", "run", "seconds"}
@@ -293,7 +294,10 @@ def test_json_of_train_resume_and_a_second_train(say, made):
         assert set(result) == WRAPPING | FIGURES
         assert (result["schema"], result["command"], result["run"]) == (1, command[0], "run")
         assert set(result["mean_activation"]) == {"min", "mean", "max", "target"}
-        assert set(result["held_out"]) == {"cost", "fvu", "mean_activation", "n_samples"}
+        assert set(result["held_out"]) == {
+            *("cost", "fvu", "l0", "dead"),
+            *("mean_activation", "n_samples"),
+        }
         assert set(result["terms"]) == {"reconstruction", "kl", "decay"}
         terms = Recipe.load("table").objective
         weighted = sum(terms[name]["weight"] * value for name, value in result["terms"].items())
@@ -306,7 +310,10 @@ def test_json_of_evaluate_and_info(say, made):
     code, out, _ = say("evaluate", made / "rows", made / "x.npy", "--json")
     assert code == 0
     result = json.loads(out)
-    measured = {"n_samples", "fvu", "l0", "dead", "density", "mean_activation"}
+    measured = {
+        *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
+        *("density", "histogram", "mean_activation"),
+    }
     assert set(result) == WRAPPING | measured
     assert set(result["density"]) == {"min", "mean", "max"}
     assert 0 < result["fvu"] < 1.5

@@ -7,11 +7,15 @@ import pytest
 import torch
 
 from simplecell import evaluate as module
+from simplecell import measures
+from simplecell.codes import Codes
 from simplecell.data import ArraySource
 from simplecell.evaluate import Deviation, evaluate, spread
 from simplecell.feed import identity
+from simplecell.measures import coherence, cosines, density_histogram
 from simplecell.model import Autoencoder
 from simplecell.preprocess import Preprocess
+from simplecell.progress import evaluation_table
 
 
 def model_of(activation, n_inputs=4, n_latents=7, output="linear"):
@@ -50,9 +54,16 @@ def test_in_chunks_as_all_at_once(monkeypatch, activation, rows):
     assert found.l0 == pytest.approx(on.sum(1).mean())
     assert found.density[2] == 0
     assert found.dead == pytest.approx((on.sum(0) == 0).mean())
+    assert found.code_l1 == pytest.approx(np.abs(code).sum(1).mean(), rel=1e-12)
     table = found.table()
-    assert set(table) == {"n_samples", "fvu", "l0", "dead", "density", "mean_activation"}
+    assert set(table) == {
+        *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
+        *("density", "histogram", "mean_activation"),
+    }
     assert table["density"] == spread(found.density)
+    assert table["coherence"] == spread(found.coherence)
+    assert sum(row["latents"] for row in table["histogram"]) == 7
+    assert table["histogram"][0] == {"from": 0.0, "to": 0.0, "latents": (on.sum(0) == 0).sum()}
 
 
 def test_closed_forms_of_fvu():
@@ -87,3 +98,148 @@ def test_a_pass_changes_nothing():
     assert first.table() == second.table()
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+SPARSE = [
+    ("relu", {}),
+    ("topk", {"k": 3}),
+    ("batchtopk", {"k": 3}),
+    ("jumprelu", {}),
+    ("gated", {}),
+]
+
+
+def sparse_model(kind, settings, n_inputs=5, n_latents=12):
+    model = Autoencoder(
+        n_inputs,
+        n_latents,
+        activation=kind,
+        output="linear",
+        pre_bias=True,
+        dtype=torch.float64,
+        **settings,
+    )
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        if kind == "batchtopk":
+            model.activation.threshold.fill_(0.8)
+    return model
+
+
+@pytest.mark.parametrize(("kind", "settings"), SPARSE, ids=[kind for kind, _ in SPARSE])
+def test_figures_do_not_depend_on_the_rows_taken_at_once(monkeypatch, kind, settings):
+    x = np.random.default_rng(0).standard_normal((250, 5)) + 3
+    model = sparse_model(kind, settings)
+    found = []
+    for rows in (7, 100, 8192):
+        monkeypatch.setattr(module, "ROWS", rows)
+        found.append(evaluate(model, identity(5), ArraySource(x)))
+    code = model.encode(torch.from_numpy(x))[1].dense.detach().numpy()
+    assert 0 < found[0].l0 < 12
+    assert found[0].l0 == np.count_nonzero(code) / 250
+    assert found[0].code_l1 == pytest.approx(np.abs(code).sum() / 250, rel=1e-12)
+    for other in found[1:]:
+        assert (other.l0, other.dead, other.histogram()) == (
+            found[0].l0,
+            found[0].dead,
+            found[0].histogram(),
+        )
+        np.testing.assert_array_equal(other.density, found[0].density)
+        np.testing.assert_allclose(other.mean_activation, found[0].mean_activation, rtol=1e-12)
+        assert other.fvu == pytest.approx(found[0].fvu, rel=1e-12)
+        assert other.code_l1 == pytest.approx(found[0].code_l1, rel=1e-12)
+
+
+def test_wide_codes_come_in_fewer_rows(monkeypatch):
+    sizes = []
+
+    class Watched(ArraySource):
+        def batches(self, n_rows):
+            sizes.append(n_rows)
+            return super().batches(n_rows)
+
+    x = np.random.default_rng(0).random((50, 4))
+    whole = evaluate(model_of("relu"), identity(4), ArraySource(x))
+    monkeypatch.setattr(module, "NUMBERS", 7 * 9)
+    parts = evaluate(model_of("relu"), identity(4), Watched(x))
+    assert sizes == [9]
+    assert parts.fvu == pytest.approx(whole.fvu, rel=1e-12)
+
+
+def test_the_mean_as_reconstruction_has_fvu_1():
+    x = np.random.default_rng(2).standard_normal((300, 5)) * 3 + 50
+    model = sparse_model("topk", {"k": 3})
+    with torch.no_grad():
+        model.decoder.zero_()
+        model.offset.copy_(torch.from_numpy(x.mean(0)))
+    assert evaluate(model, identity(5), ArraySource(x)).fvu == pytest.approx(1, rel=1e-12)
+
+
+def test_sparse_codes_are_never_made_dense(monkeypatch):
+    model = sparse_model("topk", {"k": 3})
+    monkeypatch.setattr("simplecell.codes.SparseCodes.dense", property(lambda codes: 1 / 0))
+    x = np.random.default_rng(0).standard_normal((20, 5))
+    assert evaluate(model, identity(5), ArraySource(x)).l0 <= 3
+
+
+def test_codes_without_zeros_or_range_have_no_active_latents():
+    x = np.random.default_rng(0).standard_normal((20, 4))
+    for kind in ("identity", "gaussian"):
+        model = Autoencoder(4, 3, activation=kind, output="linear", dtype=torch.float64)
+        found = evaluate(model, identity(4), ArraySource(x))
+        table = found.table()
+        for name in ("l0", "dead", "code_l1", "density", "histogram"):
+            assert table[name] is None, name
+        assert table["mean_activation"] == {"min": 0, "mean": 0, "max": 0}
+        text = evaluation_table(table)
+        assert "no l0, dead, code l1, density: these codes are never 0" in text
+        assert "latents by density" not in text
+
+
+@pytest.mark.parametrize("at_once", [2048, 4, 1])
+def test_coherence_of_atoms(monkeypatch, at_once):
+    monkeypatch.setattr(measures, "_ATOMS_AT_ONCE", at_once)
+    atoms = torch.tensor([[1.0, 0], [-2, 0], [1, 1], [0, 0]], dtype=torch.float64)
+    np.testing.assert_allclose(coherence(atoms), [1, 1, 2**-0.5, 0])
+    assert coherence(atoms[:1]).tolist() == [0]
+    atoms = torch.randn(11, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain = cosines(atoms, atoms).abs() - 2 * torch.eye(11)
+    np.testing.assert_allclose(coherence(atoms), plain.max(1).values, rtol=1e-12)
+
+
+def test_figures_keep_the_atoms_of_their_time():
+    model = model_of("relu")
+    found = evaluate(model, identity(4), ArraySource(np.ones((3, 4))))
+    before = coherence(model.atoms()).numpy()
+    with torch.no_grad():
+        model.decoder.fill_(1)
+    np.testing.assert_array_equal(found.coherence, before)
+
+
+def test_densities_fall_into_powers_of_ten():
+    density = np.array([0, 1e-9, 9.9e-6, 1 / 100_000, 1e-4, 0.0999, 0.1, 0.5, 1])
+    assert density_histogram(density).tolist() == [1, 2, 1, 1, 0, 1, 3]
+    assert density_histogram(density[-1:]).tolist() == [0, 0, 0, 0, 0, 0, 1]
+
+
+def test_the_table_draws_the_histogram():
+    codes = Codes(torch.tensor([[1.0, 0, 2], [3, 0, 0]]))
+    activity = module.Activity(model_of("relu").activation, 3)
+    activity.add(codes)
+    mean, density, l0, l1 = activity.means()
+    assert (mean.tolist(), density.tolist(), l0, l1) == ([2, 0, 1], [1, 0, 0.5], 1.5, 3)
+    figures = module.Figures(2, 0.5, mean, density, l0, l1, torch.eye(3))
+    lines = evaluation_table(figures.table()).splitlines()
+    drawn = lines[lines.index("latents by density") + 1 :]
+    assert [line.split() for line in drawn] == [
+        ["0", "(dead)", "1", "#" * 20],
+        ["below", "1e-5", "0"],
+        ["1e-5", "to", "0.0001", "0"],
+        ["0.0001", "to", "0.001", "0"],
+        ["0.001", "to", "0.01", "0"],
+        ["0.01", "to", "0.1", "0"],
+        ["0.1", "to", "1", "2", "#" * 40],
+    ]
+    assert any(line.startswith("code l1           3   sum of |code|") for line in lines)

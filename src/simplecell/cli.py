@@ -120,6 +120,41 @@ def resume(
 
 
 @app.command()
+def sweep(
+    data: DataPath,
+    out: Annotated[Path, typer.Option("--out", help="Folder: a run for each model, front.png.")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE.KEY=V1,V2", help="Vary a recipe key; repeatable."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train each with so many seeds.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name or TOML file.")] = None,
+    settings: Settings = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin every run anew.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train several models on one pass over DATA; said again, they continue."""
+    from simplecell.errors import DivergedError
+    from simplecell.progress import follow_sweep, say, say_skipped
+    from simplecell.recipe import Recipe
+    from simplecell.sweep import begin_sweep, sweep_table
+    from simplecell.viz.front import save_front
+
+    chosen = None if recipe is None else Recipe.load(recipe)
+    varied: dict[str, Any] = {"grid": grid or [], "settings": settings or [], "seeds": seeds}
+    models = begin_sweep(read(data), out, chosen, restart=restart, **varied)
+    say(*models.notes)
+    say_skipped(models.skipped)
+    result, code = follow_sweep(models)
+    result["picture"] = save_front(*models.points(result["models"]), out / "front.png")
+    print_result("sweep", result, as_json, sweep_table(result))
+    say(*(f"{row['name']}: {row['error']}" for row in result["models"] if row["error"]))
+    if code or models.diverged:
+        raise typer.Exit(code or DivergedError.exit_code)
+    say(f"next: open {result['picture']}; each folder in {out} is a run")
+
+
+@app.command()
 def show(
     run: RunPath,
     what: Annotated[
@@ -176,7 +211,7 @@ def decode(
 
 @app.command()
 def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
-    """How well the run reconstructs DATA, and how active its latents are."""
+    """How well the run reconstructs DATA, how active its latents are, how alike its atoms."""
     import time
 
     from simplecell.build import new_data
@@ -197,6 +232,38 @@ def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN1", help="A run directory.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN2", help="Another, over the same inputs.")],
+    as_json: Json = False,
+) -> None:
+    """How alike the atoms of two runs are, in the units of the data."""
+    import time
+
+    from simplecell.matching import comparison
+    from simplecell.progress import comparison_table
+    from simplecell.run import Run
+    from simplecell.story import judged
+
+    started = time.perf_counter()
+    runs = [Run(path).load() for path in (first, second)]
+    widths = [run.preprocess.n_inputs for run in runs]
+    if widths[0] != widths[1]:
+        raise DataError(
+            f"'{first}' has {widths[0]} inputs per sample and '{second}' {widths[1]}; atoms are "
+            "compared input by input, so give two runs over the same inputs"
+        )
+    signed = all(run.model.activation.sparse for run in runs)
+    told = [
+        {"run": str(path), "n_latents": run.model.n_latents, **judged(run.info)}
+        for path, run in zip((first, second), runs, strict=True)
+    ]
+    result = {"runs": told, **comparison(runs[0].atoms(), runs[1].atoms(), signed=signed)}
+    result["seconds"] = round(time.perf_counter() - started, 3)
+    print_result("compare", result, as_json, comparison_table(result))
+
+
+@app.command()
 def reproduce(
     names: Annotated[
         list[str] | None,
@@ -204,7 +271,7 @@ def reproduce(
             metavar="NAME",
             help="edges strokes whitening softmax templates self-taught stacked color convolution "
             "connectivity sparse-coding topographic restoration deep code-plot variational "
-            "denoising; all unless named.",
+            "denoising planted; all unless named.",
         ),
     ] = None,
     data: Annotated[

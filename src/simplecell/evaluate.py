@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,34 +11,66 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simplecell.activations import Activation
+from simplecell.codes import Codes
 from simplecell.data import Source
 from simplecell.feed import to_model
-from simplecell.measures import fvu
+from simplecell.measures import DENSITY_EDGES, coherence, density_histogram, fvu
 from simplecell.model import Model
 from simplecell.preprocess import Preprocess
 
 ROWS = 8192
+NUMBERS = 2**26
+"""Of inputs or of codes at once: wide samples come in fewer rows."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a pass found; errors and variance are of the samples as the model sees them."""
+    """What a pass found; errors, variance and codes are of the samples as the model sees them.
+
+    A code is active where it is not 0; a bounded one, which never is, above the middle of its
+    range. Codes that are neither (identity, gaussian) are active everywhere: what counts active
+    latents is None for them.
+    """
 
     n_samples: int
     fvu: float
     """Fraction of variance unexplained: `Σ‖x − recon‖² / Σ‖x − mean x‖²`."""
     mean_activation: NDArray[np.float64]
     """Mean code of each latent, [M]; bounded codes mapped to [0, 1]."""
-    density: NDArray[np.float64]
-    """Fraction of the samples for which each latent is active, [M]. A bounded code is active
-    above the middle of its range (a sigmoid is never 0), any other when it is not 0."""
-    l0: float
+    density: NDArray[np.float64] | None
+    """Fraction of the samples for which each latent is active, [M]."""
+    l0: float | None
     """Active latents per sample, *count*, mean over samples."""
+    code_l1: float | None
+    """`Σ_i |code_i|` of a sample, mean over samples; *unit of the prepared inputs* where atoms
+    have length 1."""
+    atoms: Tensor
+    """The dictionary at the time of the pass, prepared inputs, [M, D]."""
 
     @property
-    def dead(self) -> float:
+    def dead(self) -> float | None:
         """Fraction of the latents that are active for no sample."""
-        return float((self.density == 0).mean())
+        return None if self.density is None else float((self.density == 0).mean())
+
+    @cached_property
+    def coherence(self) -> NDArray[np.float64]:
+        """Largest |cosine| of each atom with another, [M], of prepared inputs.
+
+        Made when first asked for: it costs M² D operations.
+        """
+        return coherence(self.atoms).double().cpu().numpy()
+
+    def histogram(self) -> list[dict[str, float]] | None:
+        """Latents by density: from (included), to (not included, save 1), and how many."""
+        if self.density is None:
+            return None
+        edges = (0.0, 0.0, *DENSITY_EDGES, 1.0)
+        counts = density_histogram(self.density)
+        return [
+            {"from": edges[i], "to": edges[i + 1], "latents": int(count)}
+            for i, count in enumerate(counts)
+        ]
 
     def table(self) -> dict[str, Any]:
         """The figures as `simplecell evaluate --json` prints them."""
@@ -46,7 +79,10 @@ class Figures:
             "fvu": self.fvu,
             "l0": self.l0,
             "dead": self.dead,
-            "density": spread(self.density),
+            "code_l1": self.code_l1,
+            "coherence": spread(self.coherence),
+            "density": None if self.density is None else spread(self.density),
+            "histogram": self.histogram(),
             "mean_activation": spread(self.mean_activation),
         }
 
@@ -85,28 +121,59 @@ class Deviation:
         self.count += len(x)
 
 
+class Activity:
+    """What each of M latents did over batches of codes, summed in float64."""
+
+    def __init__(self, activation: Activation, n_latents: int) -> None:
+        self.activation, self.count, self.l1 = activation, 0, 0.0
+        self.low, self.high = activation.bounds or (0.0, 1.0)
+        self.counts_active = activation.sparse or activation.bounds is not None
+        self.sum = torch.zeros(n_latents, dtype=torch.float64)
+        self.active = torch.zeros(n_latents, dtype=torch.int64)
+
+    def add(self, code: Codes) -> None:
+        """Take in codes [B, M]."""
+        sizes = code.abs_sum()
+        self.count += len(sizes)
+        self.l1 += float(sizes.double().sum())
+        mapped = (code.mean().double() - self.low) / (self.high - self.low)
+        self.sum += mapped.cpu() * len(sizes)
+        if self.activation.sparse:
+            self.active += code.active().cpu()
+        elif self.counts_active:
+            self.active += (code.dense > (self.low + self.high) / 2).sum(0).cpu()
+
+    def means(self) -> tuple[Any, ...]:
+        """(mean activation [M], density [M], l0, code l1); what has no meaning is None."""
+        n = max(1, self.count)
+        mean = (self.sum / n).numpy()
+        if not self.counts_active:
+            return mean, None, None, None
+        return mean, (self.active.double() / n).numpy(), int(self.active.sum()) / n, self.l1 / n
+
+
 @torch.no_grad()
 def evaluate(model: Model, preprocess: Preprocess, source: Source) -> Figures:
-    """Figures of a model on a source, in one pass and bounded memory."""
-    low, high = model.activation.bounds or (0.0, 1.0)
-    middle = None if model.activation.bounds is None else (low + high) / 2
+    """Figures of a model on a source, in one pass and bounded memory.
+
+    They do not depend on how many rows are taken at once, up to rounding.
+    """
     deviation, errors = Deviation(), 0.0
-    codes = torch.zeros(model.n_latents, dtype=torch.float64)
-    active = torch.zeros(model.n_latents, dtype=torch.float64)
-    for raw, _ in source.batches(ROWS):
+    activity = Activity(model.activation, model.n_latents)
+    rows = min(ROWS, max(1, NUMBERS // max(model.n_latents, model.n_inputs)))
+    for raw, _ in source.batches(rows):
         x = to_model(raw, preprocess, model.like)
         output = model(x)
-        code = output.code.dense
         errors += float((output.recon - x).double().square().sum())
         deviation.add(x)
-        codes += ((code - low) / (high - low)).sum(0, dtype=torch.float64).cpu()
-        on = code != 0 if middle is None else code > middle
-        active += on.sum(0).double().cpu()
-    n = max(1, deviation.count)
+        activity.add(output.code)
+    mean, density, l0, code_l1 = activity.means()
     return Figures(
         n_samples=deviation.count,
         fvu=fvu(errors, deviation.sum),
-        mean_activation=(codes / n).numpy(),
-        density=(active / n).numpy(),
-        l0=float(active.sum()) / n,
+        mean_activation=mean,
+        density=density,
+        l0=l0,
+        code_l1=code_l1,
+        atoms=model.atoms().clone(),
     )

@@ -5,6 +5,7 @@ Shapes: B samples, D inputs, M latents. Nothing here changes its arguments.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -13,6 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid, softplus
+
+DENSITY_EDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""Where a bin of `density_histogram` ends and the next begins."""
+_ATOMS_AT_ONCE = 2048
 
 
 class LogMean(NamedTuple):
@@ -46,7 +51,9 @@ def residual_share(recon: Tensor, error: Tensor) -> Tensor:
     that of the B samples. Source: Gao et al. 2024, appendix A.2. Exact.
     """
     left = (error - recon).square().sum()
-    return torch.nan_to_num(left / (error - error.mean(0)).square().sum(), 0.0, 0.0)
+    total = (error - error.mean(0)).square().sum()
+    # The gradient must not divide by 0 either, which nan_to_num would leave it to.
+    return torch.where(total > 0, left / total.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
 
 
 def squared_weights(*matrices: Tensor) -> Tensor:
@@ -181,3 +188,34 @@ def edge_coherence(filters: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.
     total = jxx + jyy
     along = np.sqrt((jxx - jyy) ** 2 + 4 * jxy**2)
     return np.divide(along, total, out=np.zeros_like(total), where=total > 0)
+
+
+def coherence(atoms: Tensor) -> Tensor:
+    """`max_{j ≠ i} |cos(atom_i, atom_j)|` of each atom of [M, D], *0–1*, [M].
+
+    1 where another atom is the same up to length and sign, 0 for a single atom or one of zeros.
+    In blocks: no matrix of M × M is made.
+
+    Source: Donoho & Huo 2001, mutual coherence. Differs: kept for each atom; theirs is the largest.
+    """
+    best = atoms.new_zeros(len(atoms))
+    starts = range(0, len(atoms), _ATOMS_AT_ONCE)
+    for i, j in itertools.combinations_with_replacement(starts, 2):
+        mine, theirs = slice(i, i + _ATOMS_AT_ONCE), slice(j, j + _ATOMS_AT_ONCE)
+        block = cosines(atoms[mine], atoms[theirs]).abs()
+        if i == j:
+            block.fill_diagonal_(0)
+        best[mine] = torch.maximum(best[mine], block.amax(1))
+        best[theirs] = torch.maximum(best[theirs], block.amax(0))
+    return best.clamp_max(1)
+
+
+def density_histogram(density: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Latents in each of 7 bins of density, *counts*, from densities [M], *fraction 0–1*.
+
+    Density 0 (dead); above 0 and below 1e-5; then a bin for each power of ten, from its lower edge
+    up to the next: 1e-5, 1e-4, 1e-3, 1e-2, and 0.1 to 1 with both ends. Bins are powers of ten as
+    in Bricken et al. 2023; the edges are ours.
+    """
+    bins = np.where(density > 0, 1 + np.searchsorted(DENSITY_EDGES, density, side="right"), 0)
+    return np.bincount(bins, minlength=len(DENSITY_EDGES) + 2)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simplecell.data import Skipped
 from simplecell.session import Session
+from simplecell.sweep import Sweep
 from simplecell.train import Record
 
 LINE_SECONDS = 5.0
@@ -56,8 +58,9 @@ class TrainingProgress:
         *,
         weights: Mapping[str, float] | None = None,
         quiet: bool = False,
+        instead: str = "",
     ) -> None:
-        self.weights = weights or {}
+        self.weights, self.instead = weights or {}, instead
         self.steps, self.first, self.started = steps, done, time.perf_counter()
         self.last = self.started
         self.console = Console(stderr=True, highlight=False)
@@ -95,7 +98,7 @@ class TrainingProgress:
             return
         self.last = now
         rate = (record.step - self.first) / (now - self.started)
-        words = f"{_words(record, self.weights)}  {rate:.3g} steps/s"
+        words = f"{self.instead or _words(record, self.weights)}  {rate:.3g} steps/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=record.step, words=words)
         else:
@@ -121,6 +124,23 @@ def follow(session: Session) -> tuple[dict[str, Any], int]:
             if stop.code:
                 break
     return session.finish("interrupted" if stop.code else "finished"), stop.code
+
+
+def follow_sweep(sweep: Sweep) -> tuple[dict[str, Any], int]:
+    """Train a sweep with progress; its table, and 130 or 143 where a signal ended it."""
+    with (
+        stop_signals() as stop,
+        # Records come from all models in turn: no cost stands for them.
+        TrainingProgress(
+            sweep.n_steps, sweep.n_done, instead=f"{len(sweep.members)} models"
+        ) as bar,
+        contextlib.closing(sweep.records()) as records,
+    ):
+        for record in records:
+            bar.show(record)
+            if stop.code:
+                break
+    return sweep.finish("interrupted" if stop.code else "finished"), stop.code
 
 
 def _words(record: Record, weights: Mapping[str, float]) -> str:
@@ -166,21 +186,80 @@ def figures_table(result: dict[str, Any]) -> str:
 
 
 def evaluation_table(result: dict[str, Any]) -> str:
-    """The figures of `simplecell evaluate` as text."""
+    """The figures of `simplecell evaluate` as text, each with its formula in words."""
+    fvu = _cell(result["fvu"], ".4f")
     rows = [
         ("samples", f"{result['n_samples']}"),
-        ("fvu", f"{_cell(result['fvu'], '.4f')}   fraction of variance unexplained"),
         (
-            "l0",
-            f"{result['l0']:.3f}   active latents per sample (not 0; if bounded, above mid-range)",
+            "fvu",
+            f"{fvu}   fraction of variance unexplained: "
+            "sum of squared errors / sum of squared deviations from the mean",
         ),
-        ("dead", f"{result['dead']:.3f}   fraction of latents never that active"),
     ]
-    for name in ("density", "mean_activation"):
-        ends = result[name]
-        words = f"{ends['min']:.4f} / {ends['mean']:.4f} / {ends['max']:.4f}   min / mean / max"
-        rows.append((name.replace("_", " "), words))
-    return "\n".join(f"{name:<18}{words}" for name, words in rows)
+    if result["density"] is not None:
+        active = "active latents per sample (not 0; if bounded, above mid-range)"
+        rows += [
+            ("l0", f"{result['l0']:.3f}   {active}"),
+            ("dead", f"{result['dead']:.3f}   fraction of latents never that active"),
+            (
+                "code l1",
+                f"{result['code_l1']:.4g}   sum of |code| over the latents, mean over samples",
+            ),
+        ]
+    named = {
+        "mean_activation": "mean code of each latent; if bounded, mapped to 0 ... 1",
+        "coherence": "largest |cosine| of each atom with another",
+        "density": "fraction of samples for which each latent is active",
+    }
+    for name, words in named.items():
+        if result[name] is not None:
+            rows.append((name.replace("_", " "), f"{_ends(result[name])} the {words}"))
+    lines = [f"{name:<18}{words}" for name, words in rows]
+    if result["density"] is None:
+        return "\n".join([*lines, "no l0, dead, code l1, density: these codes are never 0"])
+    return "\n".join([*lines, "latents by density", *_bars(result["histogram"])])
+
+
+def comparison_table(result: dict[str, Any]) -> str:
+    """What two runs share, as text: the figures of `simplecell compare`."""
+    runs, pairs = result["runs"], "of the one-to-one pairs with the largest sum of cosines"
+    sides = [(result["mean_max"][side], result["only"][side]) for side in ("first", "second")]
+    kind = "cosine" if result["signed"] else "|cosine|"
+    rows = [
+        ("", ["first", "second"], ""),
+        ("latents", [f"{run['n_latents']}" for run in runs], ""),
+        ("figures of", [run["samples"] or "–" for run in runs], ""),
+        ("fvu", [_cell(run["fvu"], ".4f") for run in runs], "fraction of variance unexplained"),
+        ("l0", [_cell(run["l0"], ".3f") for run in runs], "active latents of a sample, mean"),
+        (f"mean max {kind}", [f"{best:.4f}" for best, _ in sides], "of an atom's nearest"),
+        ("only here", [f"{only}" for _, only in sides], f"atoms with every {kind} below 0.5"),
+    ]
+    lines = [f"first: {runs[0]['run']}", f"second: {runs[1]['run']}"]
+    lines += [
+        f"{name:<18}{left:>12}{right:>12}   {words}".rstrip() for name, (left, right), words in rows
+    ]
+    if result["mean_cosine"] is None:
+        return "\n".join([*lines, "too many atoms for one-to-one pairs: each one's nearest only"])
+    lines.append(f"{'mean ' + kind:<18}{result['mean_cosine']:>12.4f}   {pairs}")
+    lines.append(f"{'share >= 0.9':<18}{result['share']:>12.4f}   {pairs}")
+    return "\n".join(lines)
+
+
+def _ends(ends: Mapping[str, float]) -> str:
+    return f"{ends['min']:.4f} / {ends['mean']:.4f} / {ends['max']:.4f}   min / mean / max of"
+
+
+def _bars(bins: Sequence[Mapping[str, float]], width: int = 40) -> list[str]:
+    """A line a bin of density; the longest bar has `width` signs, a bin of one latent one."""
+    most = max(1, *(row["latents"] for row in bins))
+    lines = []
+    for row in bins:
+        low, high, latents = row["from"], row["to"], row["latents"]
+        name = "0 (dead)" if not high else f"{low:g} to {high:g}" if low else f"below {high:g}"
+        name = name.replace("e-0", "e-")
+        bar = "#" * math.ceil(width * latents / most)
+        lines.append(f"  {name:<16}{latents:>7}  {bar}".rstrip())
+    return lines
 
 
 def _cell(value: Any, form: str) -> str:

@@ -58,7 +58,10 @@ class Session:
                 self.seconds = now - started
                 if record.step % stride == 0 or record.held_out_cost is not None:
                     waiting.append(line_of(record, self.seconds))
+                left = time.perf_counter()
                 yield record
+                away = time.perf_counter() - left  # others' time: a sweep trains in turns
+                started, last, now = started + away, last + away, now + away
                 # A checkpoint may take a tenth of the time at most.
                 if now - last > max(CHECKPOINT_SECONDS, 10 * spent):
                     self.run.log(waiting)
@@ -135,6 +138,8 @@ class Session:
             "terms": {name: float(value) for name, value in cost.terms.items()},
             "mean_activation": {**spread(figures.mean_activation), "target": target},
             "fvu": finite(figures.fvu),
+            "l0": figures.l0,
+            "dead": figures.dead,
             "n_iter": self.trainer.n_steps,
             "n_evaluations": self.trainer.n_evaluations,
             "stopped": self.trainer.stopped or ("steps" if status == "finished" else status),
@@ -148,6 +153,8 @@ class Session:
             table["held_out"] = {
                 "cost": float(cost.cost),
                 "fvu": finite(figures.fvu),
+                "l0": figures.l0,
+                "dead": figures.dead,
                 "mean_activation": spread(figures.mean_activation),
                 "n_samples": figures.n_samples,
             }
@@ -166,11 +173,13 @@ def begin(
     *,
     settings: Sequence[str] = (),
     restart: bool = False,
+    source: Source | None = None,
 ) -> Session:
     """Start a run on `data` in directory `out`, or go on where the same call was cut off.
 
     Without a recipe the data's kind chooses one; `notes` says which. Nothing is written before
-    all of the data has been read once and found good.
+    all of the data has been read once and found good. `source` is `data` opened already, for
+    several runs that read together; the run still remembers `data`.
 
     Raises:
         UsageError: a setting differs from the run's own (only the length may grow).
@@ -181,11 +190,11 @@ def begin(
     run.refuse_strangers()
     notes: list[str] = []
     if recipe is None:
-        recipe, notes = _default(data, settings)
+        recipe, notes = default_recipe(data, settings)
     recipe = recipe.changed(settings)
     if run.exists and not restart:
-        return _go_on(run, data, recipe)
-    return _start(run, data, recipe, notes, restart)
+        return _go_on(run, data, recipe, source)
+    return _start(run, data, recipe, notes, restart, source)
 
 
 def resume(out: str | Path, *, steps: int | None = None) -> Session:
@@ -204,7 +213,8 @@ def resume(out: str | Path, *, steps: int | None = None) -> Session:
     return _go_on(run, path, recipe)
 
 
-def _default(data: Any, settings: Sequence[str]) -> tuple[Recipe, list[str]]:
+def default_recipe(data: Any, settings: Sequence[str]) -> tuple[Recipe, list[str]]:
+    """The recipe that suits the kind of the data, and sentences that say so."""
     plain = Recipe().changed([s for s in settings if s.startswith("data.")])
     source = plain.source(data, n_patches=2) if _is_path(data) else plain.source(data)
     name, reason = suited(source.kind)
@@ -218,8 +228,15 @@ def _is_path(data: Any) -> bool:
     return isinstance(data, str | Path)
 
 
-def _start(run: Run, data: Any, requested: Recipe, notes: list[str], restart: bool) -> Session:
-    source, held_out = open_data(data, requested)
+def _start(
+    run: Run,
+    data: Any,
+    requested: Recipe,
+    notes: list[str],
+    restart: bool,
+    opened: Source | None = None,
+) -> Session:
+    source, held_out = open_data(data if opened is None else opened, requested)
     for part in (source, held_out):
         for _ in part.batches(65_536) if part is not None else ():
             pass  # reading checks: the whole of the data is good, or nothing is written
@@ -256,7 +273,7 @@ def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> 
     return lock
 
 
-def _go_on(run: Run, data: Any, requested: Recipe) -> Session:
+def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None) -> Session:
     info, lock = run.info(), None
     recipe, steps = run.recipe(), requested.train.steps
     steps = recipe.n_steps if isinstance(steps, str) else steps
@@ -265,7 +282,7 @@ def _go_on(run: Run, data: Any, requested: Recipe) -> Session:
         lock = run.lock()
         info = run.info()  # whoever had the lock may have written it anew
     recipe = recipe.changed([f"train.steps={steps}"])
-    source, held_out = open_data(data, requested)
+    source, held_out = open_data(data if opened is None else opened, requested)
     if source.fingerprint() != info["data"]["fingerprint"]:
         raise DataError(
             f"the data at '{data}' are not those that '{run.path}' was trained on; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from simplecell.train import Record
 
 FORMAT = 1
 _SPREAD = {"min": float, "mean": float, "max": float}
-_MEASURED = {"cost": float, "fvu": (None, float), "mean_activation": _SPREAD, "n_samples": int}
+_MEASURED = {
+    "cost": float,
+    "fvu": (None, float),
+    "l0": (None, float),
+    "dead": (None, float),
+    "mean_activation": _SPREAD,
+    "n_samples": int,
+}
 _FIGURES = {
     **_MEASURED,
     "mean_activation": {**_SPREAD, "target": (None, float)},
@@ -100,6 +108,18 @@ def line_of(record: Record, seconds: float) -> dict[str, Any]:
         "held_out_cost": None if record.held_out_cost is None else finite(record.held_out_cost),
         "seconds": round(seconds, 4),
     }
+
+
+def judged(info: Mapping[str, Any]) -> dict[str, Any]:
+    """fvu and l0 of a run.json: of held-out samples where it has them, else of those of training.
+
+    None for what it does not say.
+    """
+    figures = info.get("figures") or {}
+    held_out = figures.get("held_out")
+    chosen = held_out or figures
+    samples = "held out" if held_out else "training" if figures else None
+    return {"samples": samples, "fvu": chosen.get("fvu"), "l0": chosen.get("l0")}
 
 
 def finite(value: float) -> float | None:
