@@ -70,7 +70,7 @@ def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
     n_latents = model.n_latents if isinstance(model.n_latents, int) else 1
     rate, dead, batch = optim.learning_rate, optim.dead_after, optim.batch_size
     if rate == "auto":
-        rate = round(RATE / math.sqrt(n_latents / 2**14), 6)
+        rate = round(RATE / math.sqrt(max(1, n_latents) / 2**14), 6)
     if dead == "auto":
         seldom = 20 * n_latents / (float(model.target_l0) or n_latents)
         dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))

@@ -19,6 +19,7 @@ from simplecell.reproduce import (
     digits,
     generative,
     patches,
+    planted,
     sparse,
     templates,
 )
@@ -61,6 +62,7 @@ RESULTS: dict[str, Result] = {
     "code-plot": Result(generative.code_plot, ("mnist",)),
     "variational": Result(generative.variational, ("mnist",)),
     "denoising": Result(generative.denoising, ("mnist",)),
+    "planted": Result(planted.planted),
 }
 
 
