@@ -8,10 +8,12 @@ queue can be stopped and started at will. Of each training WORK/out keeps all th
 
 Order: seed after seed; within a seed the variants with a set l0 before those with a coefficient.
 Learning rate: our runs are far shorter than those that the libraries' rates were made for, so at
-l0 32 and seed 0 each library, variant and data set climbs from its own rate (`lr_times` 1) by
-factors of about 3, up or else down, while its held fvu falls; the best factor serves l0 16 and the
-other seeds. The choice looks at the held rows, in the peer's favour. l1 and gated seek their
-coefficient by short trainings, then are corrected in full length until the held l0 is within 5 %.
+l0 32 and seed 0 each library, variant and data set climbs by factors of about 3, up or else down,
+while its held fvu falls, from its own rate (`lr_times` 1) or from the best of a kin already
+climbed; the best factor serves l0 16 and the other seeds. The choice looks at the held rows, in the
+peer's favour. Last come the trainings at the libraries' own rates that the climbs left out.
+l1 and gated seek their coefficient by short trainings; then they, and jumprelu its target, are
+corrected in full length until the held l0 is within 5 %.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ import numpy as np
 
 SET_L0 = ("topk", "topk-adam", "batchtopk", "matryoshka", "jumprelu")
 BY_COEFFICIENT = ("l1", "gated")
+# How the l0 answers to what is corrected: the sign of its slope in the logarithms.
+CORRECTED = {"jumprelu": 1, "l1": -1, "gated": -1}
 ALL = ("topk", "batchtopk", "matryoshka", "jumprelu", *BY_COEFFICIENT)
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "sae-lens": ALL,
@@ -46,8 +50,8 @@ DATA = {
     "words": (800, 1_000_000, 512),
 }
 L0S, SEEDS = (32, 16), (0, 1, 2)
-UP, DOWN = (3.0, 10.0, 30.0, 100.0), (1 / 3, 0.1, 1 / 30)
-TOLERANCE, CORRECTIONS = 0.05, 2
+LADDER = (1 / 30, 0.1, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+TOLERANCE, CORRECTIONS = 0.05, 3
 HERE = Path(__file__).parent
 
 Line = dict[str, Any]
@@ -90,11 +94,11 @@ class Results:
 def score(line: Line) -> float:
     """log fvu, put to the asked l0 by an assumed slope of −1.5, less a little for missing it."""
     ratio = math.log(max(line["l0"], 0.1) / line["l0_asked"])
-    return math.log(line["fvu"]) + 1.5 * ratio + 0.5 * abs(ratio)
+    return math.log(float(line["fvu"])) + 1.5 * ratio + 0.5 * abs(ratio)
 
 
 def miss(line: Line) -> float:
-    return abs(line["l0"] / line["l0_asked"] - 1)
+    return abs(float(line["l0"]) / float(line["l0_asked"]) - 1)
 
 
 class Queue:
@@ -171,7 +175,7 @@ class Queue:
         With a coefficient: trainings in full length until the l0 is met.
         """
         tries = self.results.of(**job.key, lr_times=lr_times)
-        rounds = 1 + corrections if job.variant in BY_COEFFICIENT else 1
+        rounds = 1 + corrections if job.variant in CORRECTED else 1
         while len(tries) < rounds and not any(miss(x) < TOLERANCE for x in tries):
             line = self.train(job, lr_times, self.guess(job, lr_times))
             if line is None:
@@ -182,43 +186,59 @@ class Queue:
     def guess(self, job: Job, lr_times: float) -> float | None:
         """A coefficient from full trainings so far: the nearest l0, by the local slope.
 
-        None where there are none, and for a variant without a coefficient.
+        None where there are none, and for a variant without one.
         """
-        if job.variant in SET_L0:
+        if job.variant not in CORRECTED:
             return None
         asked = job.key
         del asked["l0_asked"], asked["seed"]
         known = self.results.of(**asked)
         near = [x for x in known if x["lr_times"] == lr_times] or known
-        near = [x for x in near if x["seed"] == job.seed] or near
         if not near:
             return None
         points = sorted(near, key=lambda x: abs(math.log(x["l0"] / job.l0)))
-        slope = -1.0
+        tried = self.results.of(**job.key, lr_times=lr_times)
+        if tried:
+            points.insert(0, min(tried, key=miss))
+        sign = CORRECTED[job.variant]
+        slope = 1.0
         for other in points[1:]:
             steps = math.log(other["coefficient"] / points[0]["coefficient"])
             if abs(steps) > 0.02:
-                slope = math.log(other["l0"] / points[0]["l0"]) / steps
+                slope = sign * math.log(other["l0"] / points[0]["l0"]) / steps
                 break
-        slope = min(-0.3, max(-3.0, slope))
+        slope = sign * min(3.0, max(0.3, slope))
         return float(points[0]["coefficient"] * (job.l0 / points[0]["l0"]) ** (1 / slope))
 
     def best_rate(self, job: Job) -> float | None:
         """The factor on the library's rate that serves this library, variant and data set."""
         first = Job(job.library, job.variant, job.data, L0S[0], 0)
-        best = self.at(first, 1.0, 0)
+        start = LADDER.index(self.start_rate(first))
+        best = self.at(first, LADDER[start], 0)
         if best is None:
             return None
-        for ladder in (UP, DOWN):
-            climbed = False
-            for factor in ladder:
-                line = self.at(first, factor, 0)
+        for step in (1, -1):
+            rung, climbed = start + step, False
+            while 0 <= rung < len(LADDER):
+                line = self.at(first, LADDER[rung], 0)
                 if line is None or not score(line) < score(best):
                     break
-                best, climbed = line, True
+                best, climbed, rung = line, True, rung + step
             if climbed:
                 break
         return float(best["lr_times"])
+
+    def start_rate(self, first: Job) -> float:
+        """Where the climb begins: at the best rate of the nearest kind already climbed, or at 1."""
+        own = self.results.of(library=first.library, l0_asked=first.l0, seed=0)
+        same = [x for x in own if x["variant"] == first.variant]
+        here = [x for x in own if x["data"] == first.data and x["variant"] in SET_L0]
+        for near in ([x for x in same if x["data"] != first.data], here):
+            if near and first.variant in (*SET_L0, near[0]["variant"]):
+                data, variant = near[0]["data"], near[0]["variant"]
+                kind = [x for x in near if x["data"] == data and x["variant"] == variant]
+                return float(min(kind, key=score)["lr_times"])
+        return 1.0
 
     def jobs(self) -> Iterator[Job]:
         for seed in SEEDS:
@@ -233,6 +253,9 @@ class Queue:
             rate = self.best_rate(job)
             if rate is not None:
                 self.at(job, rate)
+        for job in self.jobs():
+            if job.seed == 0 and job.l0 == L0S[0]:
+                self.at(job, 1.0, 0)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,12 @@ SETS: dict[str, tuple[str, int]] = {
 }
 
 
-def read(path: Path) -> np.ndarray:
+def read(path: Path) -> np.ndarray[Any, Any]:
     """All rows of one array [N, D], float32."""
     if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False).astype(np.float32)
+        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
     with np.load(path, allow_pickle=False) as archive:
-        return archive["emb"].astype(np.float32)
+        return np.asarray(archive["emb"], dtype=np.float32)
 
 
 def main() -> None:
