@@ -78,8 +78,8 @@ def cell(lines: Sequence[Line]) -> str:
 def page(ours: list[Line], peers: list[Line]) -> str:
     """The table: a row for each point of ours, the best peer of the same kind beside it."""
     lines = [
-        "| data | l0 | codes | ours: fvu | l0 in use | dead | best peer, rate tuned | at its own rate "
-        "| ours / peer |",
+        "| data | l0 | codes | ours: fvu | l0 in use | dead | best peer, rate tuned "
+        "| at its own rate | ours / peer |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     groups = grouped(kept([*ours, *peers]))

@@ -15,6 +15,11 @@ _WHERE = {
     "ConvolvedFeatures": "estimators",
     "DenoisingAutoencoder": "estimators",
     "VariationalAutoencoder": "estimators",
+    "TopKSparseAutoencoder": "estimators",
+    "L1SparseAutoencoder": "estimators",
+    "JumpReLUSparseAutoencoder": "estimators",
+    "GatedSparseAutoencoder": "estimators",
+    "MatryoshkaSparseAutoencoder": "estimators",
     "SparseCoding": "estimators",
     "StackedAutoencoder": "estimators",
     "StackedClassifier": "estimators",
@@ -29,7 +34,6 @@ _WHERE = {
     "as_source": "data",
     "check_gradient": "gradients",
     "evaluate": "evaluate",
-    "viz": "viz",
     "SimplecellError": "errors",
 }
 
@@ -41,11 +45,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("simplecell")
+    if name == "viz":
+        return import_module("simplecell.viz")
     if name not in _WHERE:
         raise AttributeError(f"module 'simplecell' has no attribute '{name}'")
-    module = import_module(f"simplecell.{_WHERE[name]}")
-    return module if name == "viz" else getattr(module, name)
+    return getattr(import_module(f"simplecell.{_WHERE[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "viz", "__version__"]

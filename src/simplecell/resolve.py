@@ -57,7 +57,7 @@ def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[st
     if model.n_latents == "auto":
         sparse = Objective(recipe.objective).target is not None
         n_latents = 2 * n_inputs if sparse else max(1, n_inputs // 2)
-        if model.target_l0:
+        if model.target_l0 or "l1" in recipe.objective:
             n_latents = max(EXPANSION * n_inputs, math.ceil(float(model.target_l0)))
         model = dataclasses.replace(model, n_latents=n_latents)
         notes.append(f"latents: {n_latents}, for {n_inputs} inputs")

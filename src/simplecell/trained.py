@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simplecell.ascent import exciting
-from simplecell.codes import Codes
+from simplecell.codes import Codes, Rows, SparseCodes
 from simplecell.errors import DataError
 from simplecell.feed import to_model
 from simplecell.model import Layer, Model
@@ -48,19 +48,30 @@ class Trained:
     @torch.no_grad()
     def encode(self, x: NDArray[Any]) -> NDArray[Any]:
         """Codes [B, M] of raw rows [B, D], in the precision of x."""
-        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
-        return model.encode(to_model(x, self.preprocess, model.like))[1].dense.cpu().numpy()
+        return self._codes(x).dense.cpu().numpy()
 
     @torch.no_grad()
-    def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """Rows [B, D] in input units, of codes [B, M]; what a sample carried itself (DC) is 0."""
+    def encode_sparse(self, x: NDArray[Any]) -> Rows:
+        """The non-zero values of `encode`, sample by sample, on the CPU."""
+        return Rows(*(part.cpu() for part in self._codes(x).rows()))
+
+    def _codes(self, x: NDArray[Any]) -> Codes:
+        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        return model.encode(to_model(x, self.preprocess, model.like))[1]
+
+    @torch.no_grad()
+    def decode(self, codes: Any) -> NDArray[Any]:
+        """Rows [B, D] in input units, of codes [B, M], NumPy or SciPy sparse.
+
+        What a sample carried itself (DC) is 0.
+        """
         model = self.model_in(torch.float64 if codes.dtype == np.float64 else torch.float32)
         if codes.ndim != 2 or codes.shape[1] != model.n_latents:
             raise DataError(
                 f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
                 "latents: one row a sample, one column a latent is needed"
             )
-        recon = model.decode(Codes(torch.tensor(codes).to(model.like)))
+        recon = model.decode(_as_codes(codes, model.like))
         return self.preprocess.invert(recon).cpu().numpy()
 
     @torch.no_grad()
@@ -88,3 +99,12 @@ class Trained:
     def atoms(self) -> Tensor:
         """What each latent adds to a reconstruction, in input units [M, D]."""
         return self.preprocess.atoms(self.model.atoms().double().cpu())
+
+
+def _as_codes(codes: Any, like: Tensor) -> Codes:
+    if not hasattr(codes, "tocsr"):
+        return Codes(torch.tensor(codes).to(like))
+    rows = codes.tocsr()
+    values = torch.tensor(rows.data).to(like)
+    places = [torch.tensor(part, dtype=torch.int64) for part in (rows.indices, rows.indptr)]
+    return SparseCodes(Rows(values, *(part.to(like.device) for part in places)), rows.shape[1])

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from simplecell.build import Built
 from simplecell.data import ArraySource, Source
 from simplecell.errors import UsageError
-from simplecell.evaluate import evaluate
+from simplecell.evaluate import Figures, evaluate
 from simplecell.feed import resolve_device
 from simplecell.model import Autoencoder
 from simplecell.run import Run
@@ -36,20 +36,26 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     """A trained model behind scikit-learn's contract; a subclass says how it is fitted."""
 
     _trained: Trained
+    cure = (
+        "for tables and embeddings try preprocess=['standardize'], output='linear' and a larger "
+        "target"
+    )
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **DOOR)
-        trained = self._on_device()
-        return np.concatenate([trained.encode(x) for x, _ in ArraySource(X).batches(ROWS)])
+        return self._codes(self._on_device(), ArraySource(X))
 
     def inverse_transform(self, X: Any) -> NDArray[Any]:
-        """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents]."""
+        """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents].
+
+        X may be SciPy sparse, and is not made dense.
+        """
         check_is_fitted(self)
-        X = check_array(X, dtype=[np.float64, np.float32])
-        trained = self._on_device()
-        parts = [X[i : i + ROWS] for i in range(0, len(X), ROWS)]
+        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+        trained, rows = self._on_device(), self._n_rows
+        parts = [X[i : i + rows] for i in range(0, X.shape[0], rows)]
         return np.concatenate([trained.decode(part) for part in parts])
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -120,6 +126,15 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     def _n_features_out(self) -> int:
         return int(self.components_.shape[0])
 
+    @property
+    def _n_rows(self) -> int:
+        """Samples that are encoded or decoded at a time."""
+        return ROWS
+
+    def _codes(self, trained: Trained, source: Source) -> Any:
+        """Codes [n_samples, n_latents] of a source, batch by batch."""
+        return np.concatenate([trained.encode(x) for x, _ in source.batches(self._n_rows)])
+
     def _shape(self, trained: Trained, names: Any) -> tuple[int, ...]:
         n_inputs = trained.preprocess.n_inputs
         side = math.isqrt(n_inputs)
@@ -147,14 +162,15 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         names = getattr(self, "feature_names_in_", None)
         info["data"]["input_names"] = None if names is None else [str(name) for name in names]
         self._take(Trained(model, built.preprocess, recipe, info))
+        self.notes_ = list(built.notes)
+        self._judge(figures)
+
+    def _judge(self, figures: Figures) -> None:
+        """What a pass over the training samples found."""
         self.fvu_ = figures.fvu
         self.mean_activation_ = figures.mean_activation
-        self.notes_ = list(built.notes)
-        if figures.fvu > USELESS and isinstance(model, Autoencoder):
-            self.notes_.append(
-                f"{figures.fvu:.1%} of the variance is unexplained: for tables and embeddings try "
-                "preprocess=['standardize'], output='linear' and a larger target"
-            )
+        if figures.fvu > USELESS and isinstance(self.model_, Autoencoder):
+            self.notes_.append(f"{figures.fvu:.1%} of the variance is unexplained: {self.cure}")
 
     def _take(self, trained: Trained) -> None:
         """The public fitted attributes of a trained model."""
@@ -163,13 +179,18 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         self.model_, self.preprocess_ = model, trained.preprocess
         self.components_ = model.atoms().cpu().numpy().copy()
         if isinstance(model, Autoencoder):
-            self.encoder_, self.bias_, self.offset_ = (
-                model.tensors()[name].numpy().copy() for name in ("encoder", "bias", "offset")
-            )
+            tensors = model.tensors()
+            for name in ("encoder", "bias", "offset", *model.activation.weights()):
+                if name in tensors:
+                    setattr(self, f"{name}_", tensors[name].numpy().copy())
+        self.n_iter_ = self._iterations(trained)
+
+    def _iterations(self, trained: Trained) -> int:
+        """Iterations done, or passes over the data of Adam."""
         recipe, steps = trained.recipe, int(trained.info["n_iter"])
         if recipe.optim.kind == "adam" and self.solver == "adam":
             steps = max(1, steps * recipe.optim.batch_size // trained.info["data"]["n_samples"])
-        self.n_iter_ = steps
+        return steps
 
     def _on_device(self) -> Trained:
         device = resolve_device(self.device)

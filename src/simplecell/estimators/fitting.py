@@ -1,4 +1,4 @@
-"""An estimator whose parameters are a recipe: fitted by the one trainer, whole or in parts."""
+"""Estimators whose parameters are a recipe: fitted by the one trainer, whole or in parts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,93 @@ from simplecell.recipe import Recipe
 from simplecell.train import Trainer
 
 
-class AutoencoderCoat(Coat):
-    """What the estimators of the family share; a subclass says its parameters and terms."""
+class TrainerCoat(Coat):
+    """A recipe trained by the one trainer; a subclass says how its parameters are a recipe."""
 
     _trainer: Trainer | dict[str, torch.Tensor] | None = None
+    course = 0
+    """Steps of the whole training, as `partial_fit` tells the trainer, which cannot know them."""
+
+    def _recipe(self, n_samples: int, solver: str | None = None) -> Recipe:
+        """The parameters as a recipe; this is where they are checked."""
+        raise NotImplementedError
+
+    def _settled(self, recipe: Recipe, source: Source) -> Recipe:
+        """The recipe with what the estimator itself takes from the data."""
+        return recipe
+
+    def _in_parts(self, recipe: Recipe) -> Recipe:
+        """The recipe as `partial_fit` follows it."""
+        return dataclasses.replace(recipe, optim=dataclasses.replace(recipe.optim, kind="adam"))
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
+
+        Raises:
+            ValueError: for data or parameters that cannot be used.
+            DivergedError: when training leaves the finite numbers.
+        """
+        X = validate_data(self, X, **DOOR)
+        recipe = self._recipe(X.shape[0])
+        source: Source = ArraySource(X)
+        held_out: Source | None = None
+        if self.early_stopping:
+            source, held_out = split(source, self.validation_fraction, recipe.train.seed)
+        built = build(self._settled(recipe, source), source)
+        steps, curve = built.recipe.n_steps, []
+        with TrainingProgress(steps, quiet=not self.verbose) as progress:
+            for record in built.trainer.run(source, steps, held_out=held_out):
+                curve.append(record.cost)
+                progress.show(record)
+        self._keep(built, source)
+        self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
+        self._trainer = None
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Update with X [n_samples, n_features]: Adam over batches of `batch_size`, in order.
+
+        The first call fixes the preparation from its X. The average activation that the KL term
+        looks at is a running one over about the last 20/target samples.
+        """
+        first = not hasattr(self, "n_features_in_")
+        X = validate_data(self, X, reset=first, **DOOR)
+        source: Source = ArraySource(X)
+        fresh = self._in_parts(self._recipe(X.shape[0], solver="adam"))
+        built = build(self._settled(fresh, source), source) if first else self._again()
+        trainer, size = built.trainer, min(self.batch_size, X.shape[0])
+        costs = []
+        for x, _ in source.batches(size):
+            prepared = to_model(x, built.preprocess, trainer.model.like)
+            costs.append(trainer.step(prepared, steps=self.course).cost)
+            trainer.n_steps += 1
+        trainer.check_finite()
+        self._keep(built, source)
+        self.cost_curve_ = torch.stack(costs).double().cpu().numpy()
+        self._trainer = trainer
+        return self
+
+    def _again(self) -> Built:
+        """The trainer of the last `partial_fit`, or one that starts from the fitted weights."""
+        trained = self._trained
+        recipe, trainer = self._in_parts(trained.recipe), self._trainer
+        if not isinstance(trainer, Trainer):
+            state, trainer = trainer, recipe.trainer(trained.preprocess)
+            trainer.model.load_tensors(trained.model.tensors())
+            if state is not None:
+                trainer.load_state_dict(state)
+        return Built(recipe, trained.preprocess, trainer, [])
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__().copy()
+        if isinstance(state.get("_trainer"), Trainer):
+            state["_trainer"] = state["_trainer"].state_dict()
+        return state
+
+
+class AutoencoderCoat(TrainerCoat):
+    """What the classic estimators share; a subclass says its parameters and terms."""
+
     schedule = "constant"
 
     def _terms(self) -> dict[str, dict[str, float]]:
@@ -41,53 +124,6 @@ class AutoencoderCoat(Coat):
     def _noise(self) -> dict[str, Any]:
         """What the [train] table says of corruption."""
         return {}
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
-
-        Raises:
-            ValueError: for data or parameters that cannot be used.
-            DivergedError: when training leaves the finite numbers.
-        """
-        X = validate_data(self, X, **DOOR)
-        recipe = self._recipe(X.shape[0])
-        source: Source = ArraySource(X)
-        held_out: Source | None = None
-        if self.early_stopping:
-            source, held_out = split(source, self.validation_fraction, recipe.train.seed)
-        built = build(recipe, source)
-        curve = []
-        with TrainingProgress(recipe.n_steps, quiet=not self.verbose) as progress:
-            for record in built.trainer.run(source, recipe.n_steps, held_out=held_out):
-                curve.append(record.cost)
-                progress.show(record)
-        self._keep(built, source)
-        self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
-        self._trainer = None
-        return self
-
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Update with X [n_samples, n_features]: Adam over batches of `batch_size`, in order.
-
-        The first call fixes the preparation from its X. The average activation that the KL term
-        looks at is a running one over about the last 20/target samples.
-        """
-        first = not hasattr(self, "n_features_in_")
-        X = validate_data(self, X, reset=first, **DOOR)
-        source: Source = ArraySource(X)
-        fresh = self._recipe(X.shape[0], solver="adam")
-        built = build(fresh, source) if first else self._again()
-        trainer, size = built.trainer, min(self.batch_size, X.shape[0])
-        costs = []
-        for x, _ in source.batches(size):
-            prepared = to_model(x, built.preprocess, trainer.model.like)
-            costs.append(trainer.step(prepared).cost)
-            trainer.n_steps += 1
-        trainer.check_finite()
-        self._keep(built, source)
-        self.cost_curve_ = torch.stack(costs).double().cpu().numpy()
-        self._trainer = trainer
-        return self
 
     def _recipe(self, n_samples: int, solver: str | None = None) -> Recipe:
         """The parameters as a recipe; this is where they are checked."""
@@ -125,26 +161,6 @@ class AutoencoderCoat(Coat):
                 },
             }
         )
-
-    def _again(self) -> Built:
-        """The trainer of the last `partial_fit`, or one that starts from the fitted weights."""
-        trained = self._trained
-        recipe = dataclasses.replace(
-            trained.recipe, optim=dataclasses.replace(trained.recipe.optim, kind="adam")
-        )
-        trainer = self._trainer
-        if not isinstance(trainer, Trainer):
-            state, trainer = trainer, recipe.trainer(trained.preprocess)
-            trainer.model.load_tensors(trained.model.tensors())
-            if state is not None:
-                trainer.load_state_dict(state)
-        return Built(recipe, trained.preprocess, trainer, [])
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__().copy()
-        if isinstance(state.get("_trainer"), Trainer):
-            state["_trainer"] = state["_trainer"].state_dict()
-        return state
 
 
 def plain_sizes(sizes: Any) -> Any:

@@ -11,9 +11,23 @@ from simplecell.activations import activation
 from simplecell.estimators.classic import CompressionAutoencoder, SparseAutoencoder
 from simplecell.estimators.coat import Coat
 from simplecell.estimators.deep import DenoisingAutoencoder, VariationalAutoencoder
+from simplecell.estimators.modern import MatryoshkaSparseAutoencoder, TopKSparseAutoencoder
+from simplecell.estimators.modern_coat import ModernCoat
 from simplecell.estimators.stacked import StackedAutoencoder
+from simplecell.estimators.steered import (
+    GatedSparseAutoencoder,
+    JumpReLUSparseAutoencoder,
+    L1SparseAutoencoder,
+)
 from simplecell.recipe import Recipe
 from simplecell.run import Run
+
+BY_ACTIVATION: dict[Any, type[ModernCoat]] = {
+    "topk": TopKSparseAutoencoder,
+    "batchtopk": TopKSparseAutoencoder,
+    "jumprelu": JumpReLUSparseAutoencoder,
+    "gated": GatedSparseAutoencoder,
+}
 
 
 def load(path: str | Path) -> Coat:
@@ -29,6 +43,8 @@ def load(path: str | Path) -> Coat:
     found = parameters(recipe, trained.info["data"]["n_samples"])
     if kind is StackedAutoencoder:
         found |= of_stack(recipe)
+    if issubclass(kind, ModernCoat):
+        found |= of_modern(recipe, trained.info["data"]["n_samples"])
     estimator = kind(**{k: v for k, v in found.items() if k in known})
     estimator.n_features_in_ = trained.preprocess.n_inputs
     if trained.input_names is not None:
@@ -45,6 +61,12 @@ def kind_of(recipe: Recipe) -> type[Coat]:
         return DenoisingAutoencoder
     if isinstance(recipe.model.n_latents, list):
         return StackedAutoencoder
+    if "nested" in recipe.objective:
+        return MatryoshkaSparseAutoencoder
+    if recipe.model.activation in BY_ACTIVATION:
+        return BY_ACTIVATION[recipe.model.activation]
+    if "l1" in recipe.objective:
+        return L1SparseAutoencoder
     return SparseAutoencoder if "kl" in recipe.objective else CompressionAutoencoder
 
 
@@ -59,6 +81,21 @@ def of_stack(recipe: Recipe) -> dict[str, Any]:
     layers = zip(sizes, kinds, outputs, strict=False)
     made = [CompressionAutoencoder(n, activation=f, output=g) for n, f, g in layers]
     return fresh | {"layers": made, "activation": kinds[0]}
+
+
+def of_modern(recipe: Recipe, n_samples: int) -> dict[str, Any]:
+    """What only today's sparse autoencoders are told; max_samples as the steps done count them."""
+    model, optim, terms = recipe.model, recipe.optim, recipe.objective
+    size, most = min(optim.batch_size, n_samples), recipe.train.max_samples
+    told = isinstance(most, int) and -(-most // size) == recipe.n_steps
+    return {
+        "target_l0": recipe.target_l0 or "auto",
+        "l1_weight": None if recipe.target_l0 else terms.get("l1", {}).get("weight"),
+        "form": "unit_norm" if optim.unit_norm else "scaled",
+        "batchwise": model.activation == "batchtopk",
+        "widths": tuple(terms.get("nested", {}).get("widths", ())),
+        "max_samples": most if told else size * recipe.n_steps,
+    }
 
 
 def parameters(recipe: Recipe, n_samples: int) -> dict[str, Any]:

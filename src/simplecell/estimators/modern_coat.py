@@ -1,0 +1,189 @@
+"""What the modern sparse autoencoders share as estimators: one recipe each, and sparse codes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, csr_matrix
+from sklearn import get_config
+from sklearn.utils import check_random_state
+
+from simplecell.build import Built
+from simplecell.data import Source
+from simplecell.errors import UsageError
+from simplecell.estimators.coat import ROWS
+from simplecell.estimators.fitting import TrainerCoat
+from simplecell.evaluate import Figures
+from simplecell.recipe import Recipe
+from simplecell.resolve import EXPANSION, resolve
+from simplecell.sparse_coding.settings import real, switch, whole
+from simplecell.trained import Trained
+
+BATCH_ENTRIES = 2**26
+"""Most numbers before the activation, samples times latents, that are held at a time."""
+positive = partial(real, above=0)
+
+
+class ModernCoat(TrainerCoat):
+    """A named recipe behind scikit-learn's contract; a subclass says which, and what it changes."""
+
+    solver, course = "adam", 1
+    early_stopping = False
+    named: ClassVar[str]
+    """The recipe, unless `_named` chooses."""
+    cure = "allow more active latents (target_l0), or train longer (max_samples)"
+    _steering: torch.Tensor | None = None
+    """The state of `fit`'s controller, from which `partial_fit` goes on."""
+
+    def __init__(
+        self,
+        n_latents: int | str = "auto",
+        *,
+        target_l0: float | str = "auto",
+        max_samples: int | str = "auto",
+        batch_size: int = 512,
+        learning_rate: float | str = "auto",
+        preprocess: Any = ("center", "scale"),
+        dtype: str = "float32",
+        random_state: Any = None,
+        device: str = "auto",
+        sparse_output: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self.n_latents = n_latents
+        self.target_l0 = target_l0
+        self.max_samples = max_samples
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.preprocess = preprocess
+        self.dtype = dtype
+        self.random_state = random_state
+        self.device = device
+        self.sparse_output = sparse_output
+        self.verbose = verbose
+
+    def _named(self) -> str:
+        return self.named
+
+    def _wanted(self) -> Any:
+        """`target_l0` as the recipe takes it; 0 where a weight is given in its place."""
+        return _auto("target_l0", self.target_l0, positive, float)
+
+    def _size(self) -> Any:
+        """`n_latents` as the recipe takes it."""
+        return _auto("n_latents", self.n_latents, whole, int)
+
+    def _change(self, tables: dict[str, Any]) -> None:
+        """What else a subclass says in the recipe's tables."""
+
+    def _recipe(self, n_samples: int, solver: str | None = None) -> Recipe:
+        whole("batch_size", self.batch_size)
+        tables = Recipe.load(self._named()).table()
+        steps = [] if self.preprocess is None else self.preprocess
+        tables["preprocess"]["steps"] = steps if isinstance(steps, str) else list(steps)
+        tables["model"] |= {"n_latents": self._size(), "target_l0": self._wanted()}
+        tables["optim"] |= {
+            "batch_size": min(int(self.batch_size), n_samples),
+            "learning_rate": _auto("learning_rate", self.learning_rate, positive, float),
+        }
+        tables["train"] |= {
+            "max_samples": _auto("max_samples", self.max_samples, whole, int),
+            "seed": int(check_random_state(self.random_state).randint(2**31 - 1)),
+            "dtype": self.dtype,
+            "device": self.device,
+        }
+        self._change(tables)
+        return Recipe.from_table(tables)
+
+    def _settled(self, recipe: Recipe, source: Source) -> Recipe:
+        """As many latents, and no more of them active, as suit what was given instead."""
+        model = recipe.model
+        if model.n_latents == "auto" and model.target_l0 == 0:
+            model = dataclasses.replace(model, n_latents=EXPANSION * source.n_inputs)
+        elif isinstance(model.n_latents, int) and model.target_l0 == "auto":
+            most = float(model.n_latents)
+            chosen = min(most, resolve(recipe, source)[0].target_l0)
+            model = dataclasses.replace(model, target_l0=chosen)
+        return dataclasses.replace(recipe, model=model)
+
+    def _in_parts(self, recipe: Recipe) -> Recipe:
+        """A constant learning rate: nobody knows how many parts will come."""
+        optim = dataclasses.replace(recipe.optim, schedule="constant")
+        return dataclasses.replace(recipe, optim=optim)
+
+    def _again(self) -> Built:
+        fresh = self._trainer is None
+        built = super()._again()
+        if fresh:
+            built.trainer.n_steps = int(self._trained.info["n_iter"])
+            controller = built.trainer.controller
+            if controller is not None and self._steering is not None:
+                controller.state = self._steering.to(controller.state)
+        return built
+
+    def _keep(self, built: Built, source: Source) -> None:
+        controller = built.trainer.controller
+        self._steering = None if controller is None else controller.state.cpu().clone()
+        super()._keep(built, source)
+
+    def _judge(self, figures: Figures) -> None:
+        super()._judge(figures)
+        self.l0_, self.density_ = figures.l0, figures.density
+
+    def _iterations(self, trained: Trained) -> int:
+        return int(trained.info["n_iter"])
+
+    @property
+    def _n_rows(self) -> int:
+        return max(1, min(ROWS, BATCH_ENTRIES // self._n_features_out))
+
+    def _codes(self, trained: Trained, source: Source) -> Any:
+        """Dense, or CSR from the non-zero values of each batch."""
+        switch("sparse_output", self.sparse_output)
+        if not self.sparse_output:
+            return super()._codes(trained, source)
+        self._refuse_frames()
+        parts = [trained.encode_sparse(x) for x, _ in source.batches(self._n_rows)]
+        values, latents = (torch.cat([part[i] for part in parts]).numpy() for i in (0, 1))
+        counts = torch.cat([part.offsets.diff() for part in parts]).numpy()
+        offsets = np.concatenate([[0], counts.cumsum()])
+        modern = get_config().get("sparse_interface") == "sparray"
+        kind = csr_array if modern else csr_matrix
+        return kind((values, latents, offsets), shape=(len(counts), trained.model.n_latents))
+
+    def _refuse_frames(self) -> None:
+        """Raise UsageError where data frames are asked for as well."""
+        chosen = getattr(self, "_sklearn_output_config", {})
+        asked = chosen.get("transform", get_config()["transform_output"])
+        if asked != "default":
+            raise UsageError(
+                f"{asked} data frames cannot hold sparse codes; set sparse_output=False, or "
+                "leave the frames by set_output(transform='default')"
+            )
+
+
+def _auto(
+    name: str, value: Any, check: Callable[[str, Any], None], kind: Callable[[Any], Any]
+) -> Any:
+    """A number of its plain kind, or the word "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return value
+    if isinstance(value, str):
+        raise UsageError(f'{name} is {value!r}; a number or "auto" is needed')
+    check(name, value)
+    return kind(value)
+
+
+def one_of(target_l0: Any, **other: Any) -> None:
+    """Raise UsageError where both target_l0 and what stands in its place are given."""
+    (name, value), *_ = other.items()
+    if value is not None and not (isinstance(target_l0, str) and target_l0 == "auto"):
+        raise UsageError(
+            f"{name} is {value!r} and target_l0 {target_l0!r}, but either says how sparse codes "
+            "are; give one of the two"
+        )
