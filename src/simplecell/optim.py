@@ -317,12 +317,13 @@ class Adam:
 class UnitNorm:
     """Atoms held at length 1: the gradient along each is taken out, and each step put right.
 
-    Order: `project`, the optimiser's step, `renormalise`. Source: Bricken et al. 2023, appendix
-    (Adam under a constraint). Exact.
+    They are brought there at once. Order: `project`, the optimiser's step, `renormalise`.
+    Source: Bricken et al. 2023, appendix (Adam under a constraint). Exact.
     """
 
     def __init__(self, atoms: nn.Parameter) -> None:
         self.atoms = atoms
+        self.renormalise()
 
     @torch.no_grad()
     def project(self) -> None:

@@ -18,10 +18,11 @@ def resample(
 ) -> None:
     """Give each dead latent the direction of a sample of x [B, D], drawn by squared error.
 
-    The atom becomes `(x − center)/‖x − center‖`, the encoder row the same times 0.2 of the mean
-    length of living rows, the bias 0; Adam's moments of all of these become 0. `dead` is bool [M].
-    Source: Bricken et al. 2023, appendix "Neuron resampling". Differs: drawn from one batch, and
-    the center is taken off, as the encoder does.
+    The atom becomes `(x − center)/‖x − center‖` times the mean length of living atoms, the encoder
+    row the same direction times 0.2 of the mean length of living rows, the biases 0; Adam's moments
+    of all of these become 0. `dead` is bool [M].
+    Source: Bricken et al. 2023, appendix "Neuron resampling". Differs: drawn from one batch, the
+    center is taken off, as the encoder does, and atoms need not have length 1.
     """
     chosen = dead.nonzero()[:, 0]
     if not len(chosen) or model.tied or model.decoder.shape != model.encoder.shape:
@@ -36,9 +37,9 @@ def resample(
     length = ENCODER_LENGTH * (alive.mean() if len(alive) else 1.0)
     model.decoder[chosen] = rows * model.decoder[~dead].norm(dim=1).mean() if len(alive) else rows
     model.encoder[chosen] = rows * length
-    changed = [model.decoder, model.encoder]
-    if not model.activation.owns_bias:
-        model.bias[chosen] = 0
-        changed.append(model.bias)
-    for parameter in changed:
+    owns = model.activation.owns_bias
+    biases = list(model.activation.parameters()) if owns else [model.bias]
+    for bias in biases:
+        bias[chosen] = 0
+    for parameter in (model.decoder, model.encoder, *biases):
         adam.forget(parameter, chosen)

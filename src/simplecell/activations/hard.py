@@ -30,7 +30,7 @@ class TopK(Activation):
         self, n_latents: int = 1, *, k: float = 0, dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        if k != int(k) or not 1 <= k <= n_latents:
+        if not (float(k).is_integer() and 1 <= k <= n_latents):
             raise UsageError(
                 f"topk: k is {k:g}, but a whole number of latents is kept of each sample, "
                 f"1 to {n_latents}"

@@ -47,9 +47,9 @@ class L0(Term):
 
     V is the target's variance, mean over samples of `‖target − mean‖²`: the weight does not depend
     on the scale of the data. The gradient is the pseudo-gradient of the thresholds. A batch-level
-    term: over chunks the mean of them all is taken. A controller adds its `push` inside the
-    square, so that l0 ends at the target and not where reconstruction outweighs the square, and
-    starts from a target that is `ease` times as large.
+    term: over chunks l0 is that of them all, and V the mean of theirs. A controller adds its
+    `push` inside the square, so that l0 ends at the target and not where reconstruction outweighs
+    the square, and starts from a target that is `ease` times as large.
 
     Source: Rajamanoharan et al. 2024b, section 3 (the count); the square as in later practice.
     Differs: V, the push (method of multipliers; Hestenes 1969) and the ease.
@@ -58,7 +58,6 @@ class L0(Term):
     weight: float = 1.0
     target: float = 32.0
     kind = "l0"
-    of_mean = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +72,7 @@ class L0(Term):
         if count is None:
             count = look.model.activation.count(look.output.pre, look.output.code).mean()
         excess = count / (self.target * look.ease) - 1 + look.push
-        return _variance(look.target) * excess.square()
+        return look.share * _variance(look.target) * excess.square()
 
     def check(self, model: Model) -> None:
         if model.activation.kind != "jumprelu":
@@ -100,6 +99,14 @@ class AuxK(Term):
     k: float = 0
     kind = "auxk"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (float(self.k).is_integer() and self.k >= 0):
+            raise UsageError(
+                f"auxk: k is {self.k:g}; a whole number of dead latents is needed, or 0 for half "
+                "the inputs"
+            )
+
     def __call__(self, look: Look) -> Tensor:
         if look.dead is None or not bool(look.dead.any()):
             return look.x.new_zeros(())
@@ -121,7 +128,8 @@ class AuxK(Term):
 class Gate(Term):
     """Squared error of what the gate alone would reconstruct: `ReLU(z + b_gate)` decoded.
 
-    Decoder and offset get no gradient from it. Source: Rajamanoharan et al. 2024a, equation 8.
+    Decoder and offset get no gradient as what decodes; an offset that is also subtracted before
+    the encoder (`pre_bias`) learns from that. Source: Rajamanoharan et al. 2024a, equation 8.
     Exact.
     """
 
@@ -151,11 +159,11 @@ class Nested(Term):
     other weights keep their meaning.
 
     Args:
-        widths: numbers of latents, ascending; the last is M.
+        widths: numbers of latents, ascending; the last is M. A recipe's "auto" is no number yet.
     """
 
     weight: float = 1.0
-    widths: Sequence[int] = ()
+    widths: Sequence[int] | str = ()
     kind = "nested"
 
     def __call__(self, look: Look) -> Tensor:
@@ -169,12 +177,13 @@ class Nested(Term):
         return look.share * torch.as_tensor(total) / len(self.widths)
 
     def check(self, model: Model) -> None:
-        widths = list(self.widths)
+        n_latents = _single(self, model).n_latents
+        widths = [] if isinstance(self.widths, str) else list(self.widths)
         rising = all(a < b for a, b in itertools.pairwise([0, *widths]))
-        if not widths or not rising or widths[-1] != _single(self, model).n_latents:
+        if not widths or not rising or widths[-1] != n_latents:
             raise UsageError(
-                f"nested: widths are {widths}; ascending numbers of latents are needed, of which "
-                f"the last is {model.n_latents}, all of them"
+                f"nested: widths are {self.widths}; ascending numbers of latents are needed, of "
+                f"which the last is {n_latents}, all of them"
             )
 
 
