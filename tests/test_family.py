@@ -207,10 +207,7 @@ def test_resumed_is_uninterrupted(kept, path, tmp_path, name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            "jumprelu",
-            marks=pytest.mark.xfail(reason="session._go_on sets no scale", strict=True),
-        ),
+        "jumprelu",
         "l1, scaled",
         "variational",
     ],

@@ -52,6 +52,7 @@ DATA = {
 L0S, SEEDS = (32, 16), (0, 1, 2)
 LADDER = (1 / 30, 0.1, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 TOLERANCE, CORRECTIONS = 0.05, 3
+OTHER, TUNED = "dictionary-learning", 30.0
 HERE = Path(__file__).parent
 
 Line = dict[str, Any]
@@ -248,6 +249,20 @@ class Queue:
                         if variant in variants and self.script(library).exists():
                             yield from (Job(library, variant, data, l0, seed) for l0 in L0S)
 
+    def short(self) -> None:
+        """What an hour allows: seed 0 at the libraries' own rates, then at 30 times them.
+
+        Only kinds with a set l0; l0 16 before 32.
+        """
+        for l0 in sorted(L0S):
+            for times in (1.0, TUNED):
+                for job in self.jobs():
+                    known = job.variant in SET_L0 and job.library in ("sae-lens", OTHER)
+                    if job.seed or job.l0 != l0 or job.variant not in SET_L0:
+                        continue
+                    if times == 1.0 or (known and job.data == "activations"):
+                        self.at(job, times, 1)
+
     def run(self) -> None:
         for job in self.jobs():
             rate = self.best_rate(job)
@@ -262,13 +277,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--short", action="store_true", help="what an hour allows")
     args = parser.parse_args()
     with (args.work / "queue.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"A queue already works in {args.work}; stop it or wait for it.")
-        Queue(args.work, Results(args.results or args.work / "peers.jsonl")).run()
+        queue = Queue(args.work, Results(args.results or args.work / "peers.jsonl"))
+        if args.short:
+            queue.short()
+        else:
+            queue.run()
 
 
 if __name__ == "__main__":

@@ -37,11 +37,16 @@ def build(requested: Recipe, source: Source) -> Built:
         lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
     )
     notes += preprocess.report()
+    return Built(recipe, preprocess, trainer_on(source, recipe, preprocess), notes)
+
+
+def trainer_on(source: Source, recipe: Recipe, preprocess: Preprocess) -> Trainer:
+    """A trainer with an initialised model, and what of it is measured on the samples."""
     center = mean(source, preprocess) if recipe.model.center else None
     trainer = recipe.trainer(preprocess, center)
     if recipe.model.activation == "jumprelu":
         trainer.model.activation.set_scale(size(source, preprocess))
-    return Built(recipe, preprocess, trainer, notes)
+    return trainer
 
 
 def mean(source: Source, preprocess: Preprocess) -> Tensor:

@@ -64,7 +64,7 @@ class Moment:
     dead: Tensor | None = None
     push: float = 0.0
     ease: float = 1.0
-    factors: Mapping[str, float] = field(default_factory=dict)
+    factors: Mapping[str, float | Tensor] = field(default_factory=dict)
     """On the weights of single terms."""
     l0: Tensor | None = None
 
@@ -200,9 +200,9 @@ class Gradient:
         return kl_sparsity(kl.target, average).sum().double()
 
     @torch.no_grad()
-    def value(self, chunks: Chunks) -> Evaluation:
+    def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
         """The cost without its gradient, for held-out samples."""
-        return self._plain(chunks, self._overall(chunks, NOTHING), backward=False)
+        return self._plain(chunks, self._overall(chunks, moment), backward=False)
 
     def _by_autograd(self, chunks: Chunks, moment: Moment) -> Evaluation:
         for parameter in self.model.parameters():
@@ -239,7 +239,9 @@ class Gradient:
         cost = self.objective.cost(totals, moment.factors)
         return Evaluation(cost, totals, mean, code)
 
-    def _add(self, look: Look, totals: dict[str, Tensor], factors: Mapping[str, float]) -> Tensor:
+    def _add(
+        self, look: Look, totals: dict[str, Tensor], factors: Mapping[str, float | Tensor]
+    ) -> Tensor:
         """The loss of one chunk, and its terms added to the totals."""
         loss: Tensor | float = 0.0
         for term in self.objective.active:

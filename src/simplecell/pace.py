@@ -55,7 +55,7 @@ class Controller:
         return float(self.eased ** max(0.0, 1 - progress / self.easing))
 
     @torch.no_grad()
-    def observe(self, l0: Tensor, progress: float, n_steps: int) -> None:
+    def observe(self, l0: Tensor, progress: float) -> None:
         """Take in the l0 of a step."""
         ratio = l0.double() / (self.target * self.ease(progress))
         excess = ratio.clamp_min(1e-6).log().clamp(-self.most, self.most)
@@ -67,9 +67,11 @@ class Controller:
         self.state = torch.stack([smooth, total + learned, torch.ones_like(seen)])
 
     @property
-    def factor(self) -> Tensor:
-        """On the weight of the L1 term."""
-        return (self.state[1] + self.proportional * self.state[0]).exp()
+    def factors(self) -> dict[str, Tensor]:
+        """On the weight of the L1 term, if that is what it moves."""
+        if self.moves != "l1":
+            return {}
+        return {"l1": (self.state[1] + self.proportional * self.state[0]).exp()}
 
     @property
     def push(self) -> Tensor:

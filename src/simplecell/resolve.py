@@ -19,6 +19,7 @@ RATE = 1.5e-3
 """Of Adam for 2¹⁴ latents. Source: Gao et al. 2024, section 2.4, for the square root; the number is
 ours: trainings here are a thousand times shorter, and reach half the error at eight times theirs.
 """
+FASTEST = 0.02
 LEAST_SAMPLES = 2_000_000
 MOST_SILENCE = 10_000_000
 
@@ -52,7 +53,8 @@ def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[st
     """M and the wanted l0."""
     notes, n_inputs = [], source.n_inputs
     if model.target_l0 == "auto":
-        model = dataclasses.replace(model, target_l0=float(min(32, max(1, n_inputs // 4))))
+        most = min(32, model.n_latents) if isinstance(model.n_latents, int) else 32
+        model = dataclasses.replace(model, target_l0=float(min(most, max(1, n_inputs // 4))))
         notes.append(f"target_l0: {model.target_l0:g} active latents a sample")
     if model.n_latents == "auto":
         sparse = Objective(recipe.objective).target is not None
@@ -67,10 +69,11 @@ def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[st
 def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
     """Learning rate, length, and when a latent is dead."""
     optim, train = recipe.optim, recipe.train
-    n_latents = model.n_latents if isinstance(model.n_latents, int) else 1
+    sizes = model.n_latents if isinstance(model.n_latents, list) else [model.n_latents]
+    n_latents = max((size for size in sizes if isinstance(size, int)), default=1)
     rate, dead, batch = optim.learning_rate, optim.dead_after, optim.batch_size
     if rate == "auto":
-        rate = round(RATE / math.sqrt(max(1, n_latents) / 2**14), 6)
+        rate = round(min(FASTEST, RATE / math.sqrt(max(1, n_latents) / 2**14)), 6)
     if dead == "auto":
         seldom = 20 * n_latents / (float(model.target_l0) or n_latents)
         dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from simplecell.build import Built, build, mean, open_data
+from simplecell.build import Built, build, open_data, trainer_on
 from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError, RunError, UsageError
 from simplecell.evaluate import Figures, evaluate, spread
@@ -45,6 +45,8 @@ class Session:
     seconds: float = 0.0
     done: bool = False
     lock: Lock | None = None
+    doctor: Callable[[Session, Figures], list[dict[str, str]]] | None = None
+    """Asked at the end; what it finds is kept with the figures. None: nobody looks."""
 
     def records(self) -> Generator[Record]:
         """Train to the recipe's length; log and checkpoint on the way."""
@@ -146,6 +148,7 @@ class Session:
             "n_latents": self.trainer.model.n_latents,
             "n_samples": figures.n_samples,
             "held_out": None,
+            "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
             cost, figures = self._measure(self.held_out)
@@ -162,7 +165,7 @@ class Session:
 
     def _measure(self, source: Source) -> tuple[Evaluation, Figures]:
         model, preprocess = self.trainer.model, self.trainer.preprocess
-        cost = self.trainer.gradient.value(Prepared(source, preprocess, model))
+        cost = self.trainer.value(Prepared(source, preprocess, model))
         return cost, evaluate(model, preprocess, source)
 
 
@@ -292,8 +295,7 @@ def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None)
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # the same bits need the same number
     preprocess = run.preprocess(recipe)
-    center = mean(source, preprocess) if recipe.model.center else None
-    trainer = recipe.trainer(preprocess, center)
+    trainer = trainer_on(source, recipe, preprocess)
     session = Session(run, recipe, info, trainer, source, held_out, lock=lock)
     session.done = _is_done(info, steps)
     if session.done:

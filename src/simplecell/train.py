@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from simplecell.resample import resample as draw_anew
 
 SOLVERS = ("lbfgs", "adam")
 NO_CORRUPTION = Corruption()
+MIDST = 0.5
 
 
 class Record(NamedTuple):
@@ -49,6 +50,8 @@ class Best:
     cost: float = math.inf
     flat: Tensor | None = None
     stalled: int = 0
+    own: dict[str, Tensor] = field(default_factory=dict)
+    """The activation's state then."""
 
 
 def _unit_norm(model: Model) -> UnitNorm:
@@ -184,11 +187,11 @@ class Trainer:
                 self.stopped = "converged"
             seconds = time.perf_counter() - started
             cost, terms, mean = evaluation[:3]
-            yield Record(
-                self.n_steps, cost, terms, mean, held_out_cost, seconds, evaluation.l0
-            )
+            yield Record(self.n_steps, cost, terms, mean, held_out_cost, seconds, evaluation.l0)
         if self.patience and self.best.flat is not None:
             self.flat.copy_(self.best.flat)
+            for name, buffer in self._own():
+                buffer.copy_(self.best.own[name])
 
     def check_finite(self, evaluation: Evaluation | None = None) -> None:
         """Raise DivergedError if the parameters, or the cost, are not finite."""
@@ -226,7 +229,8 @@ class Trainer:
     def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:
         """One Adam update on the prepared samples x [B, D]; the evaluation before it.
 
-        `steps` is the length of the whole training, for what moves while it goes on.
+        `steps` is the length of the whole training, for what moves while it goes on; 0: nobody
+        knows, and all stands as in its midst.
 
         Noise is a pure function of the seed and the number of the step.
         """
@@ -234,7 +238,7 @@ class Trainer:
         target = x if target is None else target
         x = self.corruption(x, generator) if self.corruption else x
         self.observe(x)
-        progress = self.n_steps / steps if steps else 0.0
+        progress = self.n_steps / steps if steps else MIDST
         evaluation = self.gradient(Whole(x, target), self._moment(generator, progress))
         if self.unit_norm is not None:
             self.unit_norm.project()
@@ -252,7 +256,7 @@ class Trainer:
         if self.controller is not None and self.controller.moves == "l0":
             push, ease = self.controller.push, self.controller.ease(progress)
         elif self.controller is not None:
-            factors["l1"] = self.controller.factor
+            factors |= self.controller.factors
         elif self.objective.find("l1"):
             factors["l1"] = min(1.0, (progress + 0.001) / WARM_UP)
         dead = self.silent >= self.dead_after
@@ -266,7 +270,7 @@ class Trainer:
         self.silent = torch.where(codes.active() > 0, 0, self.silent + n_samples)
         l0 = codes.l0().double().mean()
         if self.controller is not None:
-            self.controller.observe(l0, self.n_steps / max(1, steps), max(1, steps))
+            self.controller.observe(l0, self.n_steps / steps if steps else MIDST)
         return l0
 
     def _resample(self, x: Tensor, steps: int, generator: torch.Generator) -> None:
@@ -294,12 +298,22 @@ class Trainer:
         share = min(1.0, len(x) * target / 20)
         self.running = batch if self.running is None else merge_means(self.running, batch, share)
 
+    def value(self, chunks: Chunks) -> Evaluation:
+        """The cost without its gradient, the weights as they stand by now."""
+        factors = {} if self.controller is None else self.controller.factors
+        return self.gradient.value(chunks, Moment(factors=factors))
+
+    def _own(self) -> list[tuple[str, Tensor]]:
+        """What an activation learned beside its parameters."""
+        return list(self.model.activation.named_buffers())
+
     def _hold(self, held: Prepared) -> float:
-        cost = float(self.gradient.value(held).cost)
+        cost = float(self.value(held).cost)
         if cost < self.best.cost:
             self.best.cost, self.best.stalled = cost, 0
             if self.patience:
                 self.best.flat = self.flat.clone()
+                self.best.own = {n: b.clone() for n, b in self._own()}
         else:
             self.best.stalled += 1
             if self.patience and self.best.stalled >= self.patience:
@@ -319,8 +333,10 @@ class Trainer:
                 state[f"center.{k}"] = layer.center.clone()
         if self.running is not None:
             state["running"] = torch.stack(list(self.running))
-        for name, buffer in self.model.activation.named_buffers():
+        for name, buffer in self._own():
             state[f"activation.{name}"] = buffer.clone()
+            if name in self.best.own:
+                state[f"best.{name}"] = self.best.own[name].clone()
         if self.model.activation.sparse:
             state["silent"] = self.silent.clone()
         if self.controller is not None:
@@ -347,8 +363,10 @@ class Trainer:
         self.best.flat = state["best_flat"].to(self.flat) if "best_flat" in state else None
         if "running" in state:
             self.running = LogMean(*state["running"].to(self.flat))
-        for name, buffer in self.model.activation.named_buffers():
+        for name, buffer in self._own():
             buffer.copy_(state[f"activation.{name}"])
+            if f"best.{name}" in state:
+                self.best.own[name] = state[f"best.{name}"].to(buffer)
         if "silent" in state:
             self.silent = state["silent"].to(self.silent)
         if self.controller is not None:

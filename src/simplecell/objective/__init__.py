@@ -58,7 +58,7 @@ TERMS: dict[str, type[Term]] = {
 }
 
 
-NO_FACTORS: Mapping[str, float] = MappingProxyType({})
+NO_FACTORS: Mapping[str, float | Tensor] = MappingProxyType({})
 
 
 class Objective:
@@ -104,17 +104,14 @@ class Objective:
         term = self.find("kl")
         return term.target if isinstance(term, KL) else None
 
-    @property
-    def of_mean(self) -> bool:
-        """Whether a term depends on the mean code over all samples."""
-        return any(term.of_mean for term in self.active)
-
     def check(self, model: Model) -> None:
         """Raise UsageError where a term has no meaning for that model."""
         for term in self.active:
             term.check(model)
 
-    def cost(self, terms: Mapping[str, Any], factors: Mapping[str, float] = NO_FACTORS) -> Any:
+    def cost(
+        self, terms: Mapping[str, Any], factors: Mapping[str, float | Tensor] = NO_FACTORS
+    ) -> Any:
         """The weighted sum of unweighted values; `factors` are on the weights of single terms."""
         return sum(
             term.weight * factors.get(term.kind, 1.0) * terms[term.kind] for term in self.active
