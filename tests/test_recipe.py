@@ -218,6 +218,9 @@ def test_the_data_choose_the_recipe():
         "table",
         "table",
     ]
+    assert suited("array", 5000, 64)[0] == "topk"
+    assert suited("array", 500, 64)[0] == suited("array", 5000, 4)[0] == "table"
+    assert suited("table", 5000, 64)[0] == "table"
 
 
 def test_recipes_are_frozen():

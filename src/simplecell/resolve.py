@@ -19,6 +19,8 @@ RATE = 1.5e-3
 """Of Adam for 2¹⁴ latents. Source: Gao et al. 2024, section 2.4, for the square root; the number is
 ours: trainings here are a thousand times shorter, and reach half the error at eight times theirs.
 """
+MANY_ROWS, MANY_INPUTS = 2000, 16
+"""From which size on an array is taken for embeddings: below, classic codes learn more."""
 FASTEST = 0.02
 LEAST_SAMPLES = 2_000_000
 MOST_SILENCE = 10_000_000
@@ -97,12 +99,17 @@ def _terms(recipe: Recipe, model: Model) -> dict[str, dict[str, Any]]:
     return Objective(terms).table()
 
 
-def suited(source_kind: str) -> tuple[str, str]:
+def suited(kind: str, n_samples: int = 0, n_inputs: int = 0) -> tuple[str, str]:
     """The recipe for data given without one, and the reason."""
-    if source_kind == "patches":
+    if kind == "patches":
         return "edges", "pictures: edges from 10×10 patches after 1/f whitening"
-    if source_kind == "pictures":
+    if kind == "pictures":
         return "strokes", "small pictures: each one a sample, as the notes do with digits"
+    if kind == "array" and n_samples >= MANY_ROWS and n_inputs >= MANY_INPUTS:
+        return "topk", (
+            f"an array of {n_samples} rows and {n_inputs} columns, as embeddings and activations "
+            "are: a few active latents a sample, of 8 for each input"
+        )
     return "table", "rows of numbers: columns standardised, a linear decoder"
 
 

@@ -220,7 +220,7 @@ def default_recipe(data: Any, settings: Sequence[str]) -> tuple[Recipe, list[str
     """The recipe that suits the kind of the data, and sentences that say so."""
     plain = Recipe().changed([s for s in settings if s.startswith("data.")])
     source = plain.source(data, n_patches=2) if _is_path(data) else plain.source(data)
-    name, reason = suited(source.kind)
+    name, reason = suited(source.kind, source.n_samples, source.n_inputs)
     notes = [f"recipe: {name} ({reason}); choose another with --recipe"]
     if name == "edges" and source.read(slice(0, 2)).min() < 0:
         notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
