@@ -31,6 +31,9 @@ DataPath = Annotated[
     str, typer.Argument(metavar="DATA", help="A file, a folder of pictures, or -.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+NoDoctor = Annotated[
+    bool, typer.Option("--no-doctor", help="No warnings of what looks wrong, and no cures.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a recipe key; repeatable."),
@@ -92,6 +95,7 @@ def train(
         Path | None, typer.Option(help="csv, jsonl or npz with one record a sample.")
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew in --out.")] = False,
+    no_doctor: NoDoctor = False,
     as_json: Json = False,
 ) -> None:
     """Learn features of DATA into a run directory. Said again, it continues."""
@@ -104,19 +108,20 @@ def train(
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
     chosen = None if recipe is None else Recipe.load(recipe)
     session = begin(read(data), out, chosen, settings=changes, restart=restart)
-    work("train", session, as_json)
+    work("train", session, as_json, no_doctor)
 
 
 @app.command()
 def resume(
     run: RunPath,
     steps: Annotated[int | None, typer.Option(help="A greater length than before.")] = None,
+    no_doctor: NoDoctor = False,
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was cut off."""
     from simplecell.session import resume as go_on
 
-    work("resume", go_on(run, steps=steps), as_json)
+    work("resume", go_on(run, steps=steps), as_json, no_doctor)
 
 
 @app.command()
@@ -328,8 +333,9 @@ def read(data: str) -> Any:
     return data
 
 
-def work(command: str, session: Any, as_json: bool) -> None:
-    """Train a session with progress and clean stops; print its result."""
+def work(command: str, session: Any, as_json: bool, no_doctor: bool) -> None:
+    """Train a session with progress and clean stops; print its result, and what looks wrong."""
+    from simplecell.doctor import Doctor
     from simplecell.progress import figures_table, follow, say, say_skipped
 
     say(*session.notes)
@@ -339,8 +345,11 @@ def work(command: str, session: Any, as_json: bool) -> None:
         result = session.result()
         print_result(command, result, as_json, figures_table(result))
         return
+    doctor = None if no_doctor else Doctor(session)
+    say(*map(str, doctor.early if doctor else ()))
     result, code = follow(session)
     print_result(command, result, as_json, figures_table(result))
+    say(*map(str, doctor.late if doctor else ()))
     if code:
         place = session.run.path
         say(f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {place}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simplecell.viz.drawing import network
 from simplecell.viz.files import save, save_figure
+from simplecell.viz.front import front
 from simplecell.viz.grid import most_tiles, near_square, tiles
 from simplecell.viz.manifold import manifold
 from simplecell.viz.plots import curve, kl, scatter_codes, spectrum
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "bars",
     "curve",
+    "front",
     "heatmap_table",
     "kl",
     "manifold",
