@@ -28,7 +28,7 @@ SHORT = ("--set", "train.steps=5")
 FIGURES = {
     *("cost", "terms", "mean_activation", "fvu", "l0", "dead"),
     *("n_iter", "n_evaluations", "stopped"),
-    *("n_latents", "n_samples", "held_out", "skipped", "status"),
+    *("n_latents", "n_samples", "held_out", "skipped", "status", "findings"),
 }
 WRAPPING = {"schema", "command", "run", "seconds"}
 
@@ -179,7 +179,7 @@ BAD_WORDS = {
     "unknown flag": (["--sed", "1"], "Possible options: --seed"),
     "unknown key": (["--set", "model.n_latent=3"], "did you mean 'n_latents'?"),
     "unknown table": (["--set", "modle.n_latents=3"], "did you mean 'model'?"),
-    "unknown term": (["--set", "objective.lk.weight=3"], "did you mean 'kl'?"),
+    "unknown term": (["--set", "objective.klm.weight=3"], "did you mean 'kl'?"),
     "unknown key of a term": (["--set", "objective.kl.targt=0.1"], "did you mean 'target'?"),
     "unknown activation": (["--set", "model.activation=sigmiod"], "did you mean 'sigmoid'?"),
     "unknown recipe": (["--recipe", "egdes"], "did you mean 'edges'?"),
@@ -327,6 +327,7 @@ def test_json_of_evaluate_and_info(say, made):
     assert set(json.loads(out)["recipes"]) == {
         *("ufldl", "edges", "color", "compress", "strokes", "table"),
         *("deep", "variational", "denoise"),
+        *("topk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka"),
     }
 
 

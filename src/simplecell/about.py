@@ -32,8 +32,7 @@ def of_run(path: Path) -> tuple[dict[str, Any], str]:
     info, resolved = run.info(), run.recipe()
     data = info["data"]
     lines = [
-        f"run           {path} ({info['status']}, "
-        f"{info['n_iter']} of {resolved.n_steps} steps)",
+        f"run           {path} ({info['status']}, {info['n_iter']} of {resolved.n_steps} steps)",
         f"data          {data['path'] or 'given in memory'}",
         f"samples       {data['n_samples']} for training, {data['n_held_out']} held out; "
         f"each {' × '.join(str(side) for side in data['shape'])} ({data['kind']})",

@@ -201,7 +201,7 @@ class Scale(Affine):
     def report(self) -> list[str]:
         if self.tensors["inverse"] == 0:
             return ["scale: every value is 0, and stays it"]
-        return [f"scale: inputs divided by {float(self.tensors['inverse']):.4g}"]
+        return [f"scale: values divided by {float(self.tensors['inverse']):.4g}"]
 
 
 class Standardize(Affine):

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source, split
-from simplecell.errors import DataError
+from simplecell.errors import DataError, UsageError
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe
 from simplecell.resolve import resolve
+from simplecell.targets import fit_targets, prepare_targets, read_targets
 from simplecell.train import Trainer
 from simplecell.trained import Trained
 
@@ -26,24 +27,48 @@ class Built:
     preprocess: Preprocess
     trainer: Trainer
     notes: list[str]
+    target_preprocess: Preprocess | None = None
+    """Of a transcoder: the preparation of what it reconstructs."""
 
 
-def build(requested: Recipe, source: Source) -> Built:
-    """Resolve the recipe on the data, fit the preparation, initialise model and trainer."""
-    recipe, notes = resolve(requested, source)
+def build(requested: Recipe, source: Source, targets: Source | None = None) -> Built:
+    """Resolve the recipe on the data, fit the preparation, initialise model and trainer.
+
+    `targets` are what a transcoder reconstructs of each sample.
+
+    Raises:
+        UsageError: for a recipe that names targets, without them.
+    """
+    if targets is None and requested.data.targets is not None:
+        raise UsageError(
+            "the recipe names targets (data.targets), and none came; open them too, or leave the "
+            "key out"
+        )
+    recipe, notes = resolve(requested, source, transcoder=targets is not None)
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
     preprocess = Preprocess(steps).fit(
         lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
     )
     notes += preprocess.report()
-    return Built(recipe, preprocess, trainer_on(source, recipe, preprocess), notes)
+    of_targets = None
+    if targets is not None:
+        of_targets, found = fit_targets(recipe, targets)
+        notes += found
+    trainer = trainer_on(source, recipe, preprocess, of_targets)
+    return Built(recipe, preprocess, trainer, notes, of_targets)
 
 
-def trainer_on(source: Source, recipe: Recipe, preprocess: Preprocess) -> Trainer:
+def trainer_on(
+    source: Source,
+    recipe: Recipe,
+    preprocess: Preprocess,
+    target_preprocess: Preprocess | None = None,
+) -> Trainer:
     """A trainer with an initialised model, and what of it is measured on the samples."""
     center = mean(source, preprocess) if recipe.model.center else None
-    trainer = recipe.trainer(preprocess, center)
+    n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
+    trainer = recipe.trainer(preprocess, center, n_outputs)
     if recipe.model.activation == "jumprelu":
         trainer.model.activation.set_scale(size(source, preprocess))
     return trainer
@@ -81,6 +106,27 @@ def new_data(trained: Trained, data: Any) -> Source:
             f"{trained.preprocess.n_inputs}; give data of the same kind"
         )
     return source
+
+
+def new_targets(trained: Trained, targets: Any, source: Source) -> Tensor | None:
+    """What a transcoder is to give of the samples of `source`, prepared; None for no targets.
+
+    Raises:
+        DataError: when they cannot be read, are not one row a sample or of another width.
+        UsageError: for a run that is no transcoder.
+    """
+    if targets is None:
+        return None
+    if trained.target_preprocess is None:
+        raise UsageError("this run reconstructs its inputs and needs no targets; leave them out")
+    read = read_targets(targets, source.n_samples)
+    wanted = trained.target_preprocess.n_inputs
+    if read.n_inputs != wanted:
+        raise DataError(
+            f"the targets have {read.n_inputs} columns, but this transcoder was trained on "
+            f"{wanted}; give targets of the same kind"
+        )
+    return prepare_targets(trained.target_preprocess, read, trained.model.like)
 
 
 def training_data(trained: Trained) -> Source:

@@ -14,6 +14,7 @@ from torch import Tensor
 from simplecell.activations import Activation
 from simplecell.codes import Codes
 from simplecell.data import Source
+from simplecell.errors import UsageError
 from simplecell.feed import to_model
 from simplecell.measures import DENSITY_EDGES, coherence, density_histogram, fvu
 from simplecell.model import Model
@@ -35,7 +36,8 @@ class Figures:
 
     n_samples: int
     fvu: float
-    """Fraction of variance unexplained: `Σ‖x − recon‖² / Σ‖x − mean x‖²`."""
+    """Fraction of variance unexplained: `Σ‖x − recon‖² / Σ‖x − mean x‖²`, x a transcoder's
+    targets."""
     mean_activation: NDArray[np.float64]
     """Mean code of each latent, [M]; bounded codes mapped to [0, 1]."""
     density: NDArray[np.float64] | None
@@ -153,19 +155,31 @@ class Activity:
 
 
 @torch.no_grad()
-def evaluate(model: Model, preprocess: Preprocess, source: Source) -> Figures:
+def evaluate(
+    model: Model, preprocess: Preprocess, source: Source, targets: Tensor | None = None
+) -> Figures:
     """Figures of a model on a source, in one pass and bounded memory.
 
-    They do not depend on how many rows are taken at once, up to rounding.
+    They do not depend on how many rows are taken at once, up to rounding. `targets` [n_samples, D']
+    are what a transcoder is to give, prepared; fvu is then theirs.
+
+    Raises:
+        UsageError: for a transcoder without targets.
     """
+    if targets is None and model.n_outputs is not None:
+        raise UsageError(
+            "a transcoder reconstructs something else than its inputs, so nothing can be measured "
+            "on these alone; give the targets of the same samples as well"
+        )
     deviation, errors = Deviation(), 0.0
     activity = Activity(model.activation, model.n_latents)
     rows = min(ROWS, max(1, NUMBERS // max(model.n_latents, model.n_inputs)))
-    for raw, _ in source.batches(rows):
+    for raw, places in source.batches(rows):
         x = to_model(raw, preprocess, model.like)
         output = model(x)
-        errors += float((output.recon - x).double().square().sum())
-        deviation.add(x)
+        target = x if targets is None else targets[torch.as_tensor(places)].to(x)
+        errors += float((output.recon - target).double().square().sum())
+        deviation.add(target)
         activity.add(output.code)
     mean, density, l0, code_l1 = activity.means()
     return Figures(

@@ -56,6 +56,8 @@ def decode_file(trained: Trained, codes: Any, out: str) -> list[str]:
             f"{trained.model.n_latents} latents; give what simplecell encode wrote"
         )
     names = trained.input_names or [f"x{i}" for i in range(trained.preprocess.n_inputs)]
+    if trained.target_preprocess is not None:
+        names = [f"y{i}" for i in range(trained.target_preprocess.n_inputs)]
     pieces = (trained.decode(x) for x, _ in source.batches(ROWS))
     writer(out)(pieces, source.n_samples, names)
     return [f"{source.n_samples} rows of {len(names)} inputs: {out}"]

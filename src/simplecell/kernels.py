@@ -94,7 +94,7 @@ class Classic:
         """
         code, delta = self._forward(x)
         code_sum = self._ones(x) @ code
-        torch.sub(delta, target, out=(error := self._buffer("error", x, x.shape[1])))
+        torch.sub(delta, target, out=(error := self._buffer("error", x, self.offset.shape[0])))
         squared = _squared(error)
         BACKWARD[self.output](error, delta)
 

@@ -33,6 +33,8 @@ class Model(nn.Module):
     """Of the code."""
     output: str
     """The name of `finish`, the function on what `decode_raw` gives."""
+    n_outputs: int | None = None
+    """D' of a transcoder, which reconstructs something else than its inputs; else None."""
 
     @property
     def n_inputs(self) -> int:
@@ -295,7 +297,7 @@ class Autoencoder(Layer):
                 "a transcoder reconstructs something else than its inputs, so that neither "
                 "tied nor pre_bias has a meaning; leave them out"
             )
-        n_outputs = n_outputs or n_inputs
+        self.n_outputs, n_outputs = n_outputs, n_outputs or n_inputs
         if tied and self.activation.pre_per_latent > 1:
             raise UsageError(
                 f"a tied model has one row a latent, but '{activation}' codes need "

@@ -276,12 +276,21 @@ class Adam:
     """
 
     def __init__(
-        self, flat: Tensor, grad: Tensor, *, learning_rate: float, schedule: str = "constant"
+        self,
+        flat: Tensor,
+        grad: Tensor,
+        *,
+        learning_rate: float,
+        schedule: str = "constant",
+        beta2: float = 0.999,
     ) -> None:
         if schedule not in SCHEDULES:
             raise unknown("schedule", schedule, SCHEDULES)
         if not 0 < learning_rate < float("inf"):
             raise UsageError(f"learning_rate is {learning_rate}; it must be above 0")
+        if not 0 <= beta2 < 1:
+            raise UsageError(f"beta2 is {beta2}; it must be at least 0 and less than 1")
+        self.beta2 = beta2
         self.learning_rate, self.schedule = learning_rate, SCHEDULES[schedule]
         self.parameter = nn.Parameter(flat)
         self.parameter.grad = grad
@@ -289,7 +298,8 @@ class Adam:
     @functools.cached_property
     def torch(self) -> torch.optim.Adam:
         """torch's own; made when first used, since that imports for two seconds."""
-        return torch.optim.Adam([self.parameter], lr=self.learning_rate, fused=True)
+        betas = (0.9, self.beta2)
+        return torch.optim.Adam([self.parameter], lr=self.learning_rate, betas=betas, fused=True)
 
     def step(self, progress: float) -> None:
         """Move the parameters along the gradient; `progress` is 0 at the start and 1 at the end."""

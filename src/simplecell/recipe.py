@@ -154,19 +154,23 @@ class Recipe:
 
     def source(self, data: Any, **more: Any) -> Source:
         """The source that the [data] table makes of `data` (a path or an array)."""
-        return as_source(data, **{**dataclasses.asdict(self.data), "seed": self.train.seed, **more})
+        told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
+        return as_source(data, **{key: told[key] for key in told.keys() - {"targets"}})
 
     @property
     def n_steps(self) -> int:
         """The length of the training; a recipe that still says "auto" has none."""
         return whole(self.train.steps, "train.steps")
 
-    def trainer(self, preprocess: Preprocess, center: Tensor | None = None) -> Trainer:
+    def trainer(
+        self, preprocess: Preprocess, center: Tensor | None = None, n_outputs: int | None = None
+    ) -> Trainer:
         """A trainer with an initialised model behind a fitted preparation.
 
-        `center` [D'] is the mean of the prepared data, for a model that subtracts it.
+        `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width.
         """
-        model, train, optim = self.build_model(preprocess.n_outputs), self.train, self.optim
+        model, train = self.build_model(preprocess.n_outputs, n_outputs), self.train
+        optim = self.optim
         initialise(model, train.seed, self.model.init, 1.0 if optim.unit_norm else SHORT)
         if center is not None:
             model.layers[0].set_center(center)
@@ -180,6 +184,7 @@ class Recipe:
             solver=optim.kind,
             learning_rate=optim.learning_rate,
             schedule=optim.schedule,
+            beta2=optim.beta2,
             batch_size=optim.batch_size,
             tolerance=optim.tolerance,
             seed=train.seed,
@@ -187,7 +192,9 @@ class Recipe:
             corruption=Corruption(train.corruption, train.corruption_level),
             unit_norm=optim.unit_norm,
             target_l0=None if hard else self.target_l0 or None,
-            dead_after=LONG if optim.dead_after == "auto" else whole(optim.dead_after, "dead_after"),
+            dead_after=LONG
+            if optim.dead_after == "auto"
+            else whole(optim.dead_after, "dead_after"),
             resample=optim.resample,
         )
 
@@ -199,8 +206,10 @@ class Recipe:
             raise UsageError(f"model.target_l0 is {wanted!r}; a number is needed")
         return wanted
 
-    def build_model(self, n_inputs: int) -> Autoencoder | DeepAutoencoder:
-        """The model, its weights still zero."""
+    def build_model(
+        self, n_inputs: int, n_outputs: int | None = None
+    ) -> Autoencoder | DeepAutoencoder:
+        """The model, its weights still zero; with n_outputs a transcoder."""
         asked, dtype = self.model, DTYPES[self.train.dtype]
         sizes = asked.n_latents
         if isinstance(sizes, str):
@@ -216,6 +225,7 @@ class Recipe:
                 output=asked.output,
                 tied=asked.tied,
                 pre_bias=asked.pre_bias,
+                n_outputs=n_outputs,
                 dtype=dtype,
                 **self._settings(asked.activation),
             )
@@ -231,7 +241,6 @@ class Recipe:
             model = model.layers[0] if alone else model
         model.layers[0].centred = asked.center
         return model
-
 
     def _settings(self, kind: str) -> dict[str, Any]:
         """What the activation is told."""

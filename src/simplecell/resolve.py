@@ -13,11 +13,12 @@ from simplecell.objective import Objective
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe, whole
 from simplecell.schema import Model, Optim, Preparation, Train
+from simplecell.targets import as_transcoder
 
 EXPANSION = 8
-RATE = 1.5e-3
+RATE = 1e-3
 """Of Adam for 2¹⁴ latents. Source: Gao et al. 2024, section 2.4, for the square root; the number is
-ours: trainings here are a thousand times shorter, and reach half the error at eight times theirs.
+ours: trainings here are a thousand times shorter, and reach half the error at five times theirs.
 """
 MANY_ROWS, MANY_INPUTS = 2000, 16
 """From which size on an array is taken for embeddings: below, classic codes learn more."""
@@ -26,10 +27,13 @@ LEAST_SAMPLES = 2_000_000
 MOST_SILENCE = 10_000_000
 
 
-def resolve(recipe: Recipe, source: Source) -> tuple[Recipe, list[str]]:
+def resolve(
+    recipe: Recipe, source: Source, *, transcoder: bool = False
+) -> tuple[Recipe, list[str]]:
     """Every "auto" replaced by what suits these data, and sentences on what was chosen."""
+    recipe, notes = as_transcoder(recipe) if transcoder else (recipe, [])
     low, high = _range(source) if recipe.preprocess.steps == "auto" else (0.0, 1.0)
-    model, steps, notes = recipe.model, recipe.preprocess.steps, []
+    model, steps = recipe.model, recipe.preprocess.steps
     if model.output == "auto":
         output = "sigmoid" if low >= 0 and high <= 1 else "linear"
         model = dataclasses.replace(model, output=output)
@@ -72,10 +76,10 @@ def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
     """Learning rate, length, and when a latent is dead."""
     optim, train = recipe.optim, recipe.train
     sizes = model.n_latents if isinstance(model.n_latents, list) else [model.n_latents]
-    n_latents = max((size for size in sizes if isinstance(size, int)), default=1)
+    n_latents = max(1, *(size for size in sizes if isinstance(size, int)), 1)
     rate, dead, batch = optim.learning_rate, optim.dead_after, optim.batch_size
     if rate == "auto":
-        rate = round(min(FASTEST, RATE / math.sqrt(max(1, n_latents) / 2**14)), 6)
+        rate = round(min(FASTEST, RATE / math.sqrt(n_latents / 2**14)), 6)
     if dead == "auto":
         seldom = 20 * n_latents / (float(model.target_l0) or n_latents)
         dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))

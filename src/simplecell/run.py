@@ -4,6 +4,7 @@ recipe.toml              what was done, every "auto" resolved
 run.json                 format, versions, data, status, final figures
 model.safetensors        encoder, decoder, bias, center, offset
 preprocess.safetensors   what the preparation learned
+target.safetensors       of a transcoder: what the preparation of its targets learned
 log.jsonl                one line a record
 checkpoints/             everything that resuming needs
 """
@@ -38,6 +39,7 @@ from simplecell.storage import (
     writing,
 )
 from simplecell.story import FORMAT, INFO, MOST_THREADS, RECORD
+from simplecell.targets import target_steps
 from simplecell.trained import Trained
 
 OURS = (
@@ -45,6 +47,7 @@ OURS = (
     "run.json",
     "model.safetensors",
     "preprocess.safetensors",
+    "target.safetensors",
     "log.jsonl",
     "features.png",
     "atoms.png",
@@ -128,10 +131,16 @@ class Run:
         except (OSError, UnicodeDecodeError, UsageError) as error:
             raise RunError(f"'{path}' is damaged: {error}") from error
 
-    def begin(self, recipe: Recipe, info: Mapping[str, Any], preprocess: Preprocess) -> None:
+    def begin(
+        self,
+        recipe: Recipe,
+        info: Mapping[str, Any],
+        preprocess: Preprocess,
+        target: Preprocess | None = None,
+    ) -> None:
         """Create the directory with everything that is known before the first step.
 
-        A run that is there already is removed.
+        A run that is there already is removed. `target` prepares what a transcoder reconstructs.
 
         Raises:
             RunError: when something else than a run is in the way.
@@ -142,6 +151,8 @@ class Run:
         try:
             write_whole(self.path / "recipe.toml", recipe.text().encode())
             write_whole(self.path / "preprocess.safetensors", tensors_to_bytes(preprocess.state()))
+            if target is not None:
+                write_whole(self.path / "target.safetensors", tensors_to_bytes(target.state()))
             write_whole(self.path / "log.jsonl", b"")
             self.describe(info)
         except WriteError:
@@ -261,6 +272,13 @@ class Run:
             raise RunError(f"'{self.path}' is damaged: its recipe is not resolved")
         return Preprocess.from_state(steps, read_tensors(self.path / "preprocess.safetensors"))
 
+    def target_preprocess(self, recipe: Recipe, info: Mapping[str, Any]) -> Preprocess | None:
+        """The fitted preparation of what a transcoder reconstructs; None for any other run."""
+        if info["data"].get("targets_fingerprint") is None:
+            return None
+        tensors = read_tensors(self.path / "target.safetensors")
+        return Preprocess.from_state(target_steps(recipe), tensors)
+
     def load(self) -> Trained:
         """The model and everything around it.
 
@@ -268,7 +286,7 @@ class Run:
             RunError: for whatever is missing, damaged, of a newer format or does not fit.
         """
         info, recipe = self.info(), self.recipe()
-        preprocess = self.preprocess(recipe)
+        preprocess, target = self.preprocess(recipe), self.target_preprocess(recipe, info)
         path = self.path / "model.safetensors"
         if not path.exists():
             raise RunError(
@@ -282,15 +300,16 @@ class Run:
             )
         tensors = read_tensors(path)
         try:
+            sizes = preprocess.n_outputs, None if target is None else target.n_outputs
             with torch.device("meta"):  # a recipe may ask for more than there is memory
-                recipe.build_model(preprocess.n_outputs).check_tensors(tensors)
-            model = recipe.build_model(preprocess.n_outputs)
+                recipe.build_model(*sizes).check_tensors(tensors)
+            model = recipe.build_model(*sizes)
             model.load_tensors(tensors)
         except (DataError, UsageError) as error:
             raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
         if not all(_is_finite(tensor) for tensor in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
-        return Trained(model, preprocess, recipe, info)
+        return Trained(model, preprocess, recipe, info, target)
 
 
 def _is_finite(tensor: Tensor) -> bool:

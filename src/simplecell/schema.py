@@ -14,7 +14,10 @@ from simplecell.objective import TERMS
 
 @dataclass(frozen=True)
 class Data:
-    """Where samples come from; the keywords of `as_source`."""
+    """Where samples come from; the keywords of `as_source`.
+
+    With `targets`, a file of one row a sample, a transcoder is trained: it reconstructs these.
+    """
 
     kind: str = "auto"
     key: str | None = None
@@ -30,6 +33,7 @@ class Data:
     color: str = "grey"
     held_out: float = 0.1
     max_pixels: int = 50_000_000
+    targets: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Model:
 class Optim:
     """How the weights move.
 
-    learning_rate "auto" follows from the number of latents. `unit_norm` holds atoms at length 1.
+    learning_rate "auto" follows from the number of latents; `beta2` is Adam's memory of squared
+    gradients. `unit_norm` holds atoms at length 1.
     A latent is dead that was silent for `dead_after` samples ("auto": a twentieth of the data, and
     long enough for what is wanted of it); `resample` times in the first half dead latents are
     drawn anew.
@@ -77,6 +82,7 @@ class Optim:
     tolerance: float = 1e-9
     learning_rate: float | str = 1e-3
     schedule: str = "constant"
+    beta2: float = 0.999
     batch_size: int = 1000
     unit_norm: bool = False
     dead_after: int | str = "auto"

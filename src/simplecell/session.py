@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from simplecell.build import Built, build, open_data, trainer_on
 from simplecell.data import Source
@@ -16,11 +18,13 @@ from simplecell.errors import DataError, DivergedError, RunError, UsageError
 from simplecell.evaluate import Figures, evaluate, spread
 from simplecell.feed import Prepared
 from simplecell.gradients import Evaluation
+from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe
 from simplecell.resolve import suited
 from simplecell.run import Run
 from simplecell.storage import Lock
 from simplecell.story import about_data, about_software, finite, line_of
+from simplecell.targets import open_targets, prepare_targets
 from simplecell.train import Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
@@ -41,6 +45,10 @@ class Session:
     trainer: Trainer
     source: Source
     held_out: Source | None
+    targets: Tensor | None = None
+    """What a transcoder is to give of each training sample, prepared; None: the sample itself."""
+    held_out_targets: Tensor | None = None
+    target_preprocess: Preprocess | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     done: bool = False
@@ -55,7 +63,13 @@ class Session:
         waiting: list[dict[str, Any]] = []
         started, last, spent = time.perf_counter() - self.seconds, time.perf_counter(), 0.0
         try:
-            for record in self.trainer.run(self.source, steps, held_out=self.held_out):
+            for record in self.trainer.run(
+                self.source,
+                steps,
+                held_out=self.held_out,
+                targets=self.targets,
+                held_out_targets=self.held_out_targets,
+            ):
                 now = time.perf_counter()
                 self.seconds = now - started
                 if record.step % stride == 0 or record.held_out_cost is not None:
@@ -116,7 +130,7 @@ class Session:
             "run": str(self.run.path),
             "status": self.info["status"],
             "seconds": round(self.info["seconds"], 3),
-            **self.info["figures"],
+            **(self.info["figures"] or {}),
             "skipped": self.info["data"]["skipped"],
         }
 
@@ -132,7 +146,7 @@ class Session:
             self.lock.release()
 
     def _figures(self, status: str) -> dict[str, Any]:
-        cost, figures = self._measure(self.source)
+        cost, figures = self._measure(self.source, self.targets)
         self.trainer.check_finite(cost)
         target = self.trainer.objective.target
         table: dict[str, Any] = {
@@ -151,7 +165,7 @@ class Session:
             "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
-            cost, figures = self._measure(self.held_out)
+            cost, figures = self._measure(self.held_out, self.held_out_targets)
             self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),
@@ -163,10 +177,18 @@ class Session:
             }
         return table
 
-    def _measure(self, source: Source) -> tuple[Evaluation, Figures]:
+    def _measure(self, source: Source, targets: Tensor | None) -> tuple[Evaluation, Figures]:
         model, preprocess = self.trainer.model, self.trainer.preprocess
-        cost = self.trainer.value(Prepared(source, preprocess, model))
-        return cost, evaluate(model, preprocess, source)
+        cost = self.trainer.value(Prepared(source, preprocess, model, targets))
+        return cost, evaluate(model, preprocess, source, targets)
+
+    def take_targets(
+        self, preprocess: Preprocess | None, targets: Source | None, held_out: Source | None
+    ) -> None:
+        """Prepare what a transcoder is to give, and keep it in memory."""
+        self.target_preprocess, like = preprocess, self.trainer.model.like
+        self.targets = prepare_targets(preprocess, targets, like)
+        self.held_out_targets = prepare_targets(preprocess, held_out, like)
 
 
 def begin(
@@ -194,10 +216,19 @@ def begin(
     notes: list[str] = []
     if recipe is None:
         recipe, notes = default_recipe(data, settings)
-    recipe = recipe.changed(settings)
+    recipe = _with_whole_paths(recipe.changed(settings))
     if run.exists and not restart:
         return _go_on(run, data, recipe, source)
     return _start(run, data, recipe, notes, restart, source)
+
+
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    """`resume` may be said elsewhere."""
+    path = recipe.data.targets
+    if path is None:
+        return recipe
+    targets = str(Path(path).resolve())
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, targets=targets))
 
 
 def resume(out: str | Path, *, steps: int | None = None) -> Session:
@@ -243,7 +274,8 @@ def _start(
     for part in (source, held_out):
         for _ in part.batches(65_536) if part is not None else ():
             pass  # reading checks: the whole of the data is good, or nothing is written
-    built = build(requested, source)
+    targets = open_targets(requested, source, held_out)
+    built = build(requested, source, targets[0])
     device = str(built.trainer.flat.device)
     info: dict[str, Any] = {
         "status": "running",
@@ -255,14 +287,18 @@ def _start(
         "seconds": 0.0,
         "figures": None,
     }
+    if targets[0] is not None:
+        info["data"]["targets_fingerprint"] = targets[0].fingerprint()
     if source.kind == "table" and requested.data.label is None:
         notes.append(
             f"no label column is named: all {source.n_inputs} inputs are learned from "
             "(--set data.label=NAME keeps a column out)"
         )
-    lock = _begin_here(run, built, info, restart)
     notes = [*notes, *source.notes, *built.notes]
-    return Session(run, built.recipe, info, built.trainer, source, held_out, notes, lock=lock)
+    session = Session(run, built.recipe, info, built.trainer, source, held_out, notes=notes)
+    session.take_targets(built.target_preprocess, *targets)
+    session.lock = _begin_here(run, built, info, restart)
+    return session
 
 
 def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> Lock:
@@ -272,7 +308,7 @@ def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> 
         raise RunError(
             f"another process has just begun '{run.path}'; say the same again to continue it"
         )
-    run.begin(built.recipe, info, built.preprocess)
+    run.begin(built.recipe, info, built.preprocess, built.target_preprocess)
     return lock
 
 
@@ -291,12 +327,20 @@ def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None)
             f"the data at '{data}' are not those that '{run.path}' was trained on; "
             "give the same data, another --out, or --restart"
         )
+    targets = open_targets(requested, source, held_out)
+    found = None if targets[0] is None else targets[0].fingerprint()
+    if found != info["data"].get("targets_fingerprint"):
+        raise DataError(
+            f"the targets at '{requested.data.targets}' are not those that '{run.path}' was "
+            "trained on; give the same, another --out, or --restart"
+        )
     threads = info["software"]["threads"]
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # the same bits need the same number
-    preprocess = run.preprocess(recipe)
-    trainer = trainer_on(source, recipe, preprocess)
+    preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
+    trainer = trainer_on(source, recipe, preprocess, of_targets)
     session = Session(run, recipe, info, trainer, source, held_out, lock=lock)
+    session.take_targets(of_targets, *targets)
     session.done = _is_done(info, steps)
     if session.done:
         trainer.model.load_tensors(run.load().model.tensors())

@@ -42,6 +42,7 @@ INFO = {
     "data": {
         "path": (None, str),
         "fingerprint": str,
+        "targets_fingerprint": (None, str),
         "kind": str,
         "shape": [int],
         "input_names": (None, [str]),

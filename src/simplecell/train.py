@@ -72,7 +72,7 @@ class Trainer:
         preprocess: fitted preparation of raw rows.
         solver: "lbfgs" (all samples in every step, the notes' own) or "adam" (mini-batches; KL
             then uses a running average of the codes, since a batch's mean is biased).
-        learning_rate, schedule, batch_size: for "adam".
+        learning_rate, schedule, beta2, batch_size: for "adam".
         seed: order of the mini-batches.
         tolerance: "lbfgs" stops when the cost falls by a smaller fraction.
         patience: held-out checks without improvement before stopping; 0 never stops early.
@@ -96,6 +96,7 @@ class Trainer:
         solver: str = "lbfgs",
         learning_rate: float = 1e-3,
         schedule: str = "constant",
+        beta2: float = 0.999,
         batch_size: int = 1000,
         seed: int = 0,
         tolerance: float = 1e-9,
@@ -137,7 +138,9 @@ class Trainer:
         self.n_steps = 0
         self.stopped: str | None = None
         self.lbfgs = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
-        self.adam = Adam(self.flat, self.grad, learning_rate=learning_rate, schedule=schedule)
+        self.adam = Adam(
+            self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
+        )
         self.optimiser = self.lbfgs if solver == "lbfgs" else self.adam
         self.unit_norm = _unit_norm(model) if unit_norm else None
         self.dead_after, self.resample = dead_after, resample
@@ -158,17 +161,23 @@ class Trainer:
         *,
         held_out: Source | None = None,
         targets: Tensor | None = None,
+        held_out_targets: Tensor | None = None,
     ) -> Iterator[Record]:
         """Train until `steps` steps are done in all, one record a step.
 
-        `targets` [n_samples, K] is what each sample is to give; None: the sample itself.
+        `targets` [n_samples, K] is what each sample is to give, prepared and all of it in memory,
+        as are those of the held-out samples; None: the sample itself.
         Stops earlier when converged or out of patience; `stopped` then says why. Breaking out of
         the loop is safe: the model is always that of the last record.
 
         Raises:
             DivergedError: when the cost or the parameters leave the finite numbers.
+            DataError: when there is not one target a sample.
         """
-        held = None if held_out is None else self._prepare(held_out)
+        self._check_targets(source, targets)
+        if held_out is not None:
+            self._check_targets(held_out, held_out_targets)
+        held = None if held_out is None else self._prepare(held_out, held_out_targets)
         self.targets = None if targets is None else targets.to(self.flat)
         advance = (
             self._full_batches(source) if self.solver == "lbfgs" else self._mini(source, steps)
@@ -202,8 +211,21 @@ class Trainer:
                 "lower the learning rate, or scale the data (preprocess)"
             )
 
-    def _prepare(self, source: Source) -> Prepared:
-        return Prepared(source, self.preprocess, self.model)
+    def _check_targets(self, source: Source, targets: Tensor | None) -> None:
+        if targets is None and self.model.n_outputs is not None:
+            raise DataError(
+                "a transcoder reconstructs something else than its inputs; give the targets of "
+                "training and held-out samples as well"
+            )
+        if targets is not None and len(targets) != source.n_samples:
+            raise DataError(
+                f"there are {len(targets)} targets for {source.n_samples} samples; one row a "
+                "sample is needed, in their order"
+            )
+
+    def _prepare(self, source: Source, targets: Tensor | None) -> Prepared:
+        targets = None if targets is None else targets.to(self.flat)
+        return Prepared(source, self.preprocess, self.model, targets)
 
     def _check_every(self, source: Source) -> int:
         """Steps between looks at the held-out samples: 10 full batches, or one pass."""

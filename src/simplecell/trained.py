@@ -28,6 +28,13 @@ class Trained:
     preprocess: Preprocess
     recipe: Recipe
     info: dict[str, Any]
+    target_preprocess: Preprocess | None = None
+    """Of a transcoder: the preparation of what it reconstructs."""
+
+    @property
+    def recon_preprocess(self) -> Preprocess:
+        """The preparation that reconstructions and atoms are in: the inputs' own, or a target's."""
+        return self.target_preprocess or self.preprocess
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,7 +70,7 @@ class Trained:
     def decode(self, codes: Any) -> NDArray[Any]:
         """Rows [B, D] in input units, of codes [B, M], NumPy or SciPy sparse.
 
-        What a sample carried itself (DC) is 0.
+        A transcoder's are in the units of its targets. What a sample carried itself (DC) is 0.
         """
         model = self.model_in(torch.float64 if codes.dtype == np.float64 else torch.float32)
         if codes.ndim != 2 or codes.shape[1] != model.n_latents:
@@ -72,7 +79,7 @@ class Trained:
                 "latents: one row a sample, one column a latent is needed"
             )
         recon = model.decode(_as_codes(codes, model.like))
-        return self.preprocess.invert(recon).cpu().numpy()
+        return self.recon_preprocess.invert(recon).cpu().numpy()
 
     @torch.no_grad()
     def reconstruct(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -97,8 +104,8 @@ class Trained:
 
     @torch.no_grad()
     def atoms(self) -> Tensor:
-        """What each latent adds to a reconstruction, in input units [M, D]."""
-        return self.preprocess.atoms(self.model.atoms().double().cpu())
+        """What each latent adds to a reconstruction, in its units [M, D]."""
+        return self.recon_preprocess.atoms(self.model.atoms().double().cpu())
 
 
 def _as_codes(codes: Any, like: Tensor) -> Codes:

@@ -24,6 +24,7 @@ from simplecell.feed import resolve_device
 from simplecell.model import Autoencoder
 from simplecell.run import Run
 from simplecell.story import about_data, about_software
+from simplecell.targets import prepare_targets
 from simplecell.trained import Trained
 from simplecell.viz.portrait import picture
 
@@ -62,8 +63,11 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **DOOR)
+        return self._scored(ArraySource(X))
+
+    def _scored(self, source: Source, targets: torch.Tensor | None = None) -> float:
         trained = self._on_device()
-        return 1 - evaluate(trained.model, trained.preprocess, ArraySource(X)).fvu
+        return 1 - evaluate(trained.model, trained.preprocess, source, targets).fvu
 
     def save(self, path: str | Path) -> None:
         """Write a run directory that `simplecell.load` and the command line open.
@@ -75,7 +79,7 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         check_is_fitted(self)
         run, trained = Run(path), self._trained
         run.refuse_strangers()
-        run.begin(trained.recipe, trained.info, trained.preprocess)
+        run.begin(trained.recipe, trained.info, trained.preprocess, trained.target_preprocess)
         run.write_model(trained.model)
 
     def plot(
@@ -99,10 +103,13 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             raise UsageError("layer is for latents, not for atoms; leave it out")
         trained = self._trained
         layout = shape or self._shape(trained, getattr(self, "feature_names_in_", None))
-        if math.prod(layout) != trained.preprocess.n_inputs:
+        n_inputs = trained.preprocess.n_inputs
+        if what == "atoms" and trained.target_preprocess is not None:
+            n_inputs = trained.target_preprocess.n_inputs
+            layout = shape or (n_inputs,)
+        if math.prod(layout) != n_inputs:
             raise UsageError(
-                f"shape {layout} needs {math.prod(layout)} inputs a sample; "
-                f"there are {trained.preprocess.n_inputs}"
+                f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
             )
         return picture(trained, what, layout, layer=layer)
 
@@ -142,12 +149,13 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             return trained.shape
         return side, side
 
-    def _keep(self, built: Built, source: Source) -> None:
+    def _keep(self, built: Built, source: Source, targets: Source | None = None) -> None:
         """Take over what was learned: NumPy attributes, and a compact copy on the CPU."""
-        trainer, recipe = built.trainer, built.recipe
-        model = recipe.build_model(trainer.model.n_inputs)
+        trainer, recipe, chain = built.trainer, built.recipe, built.target_preprocess
+        model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
         model.load_tensors(trainer.model.tensors())
-        figures = evaluate(model, built.preprocess, source)
+        wanted = prepare_targets(chain, targets, model.like)
+        figures = evaluate(model, built.preprocess, source, wanted)
         info: dict[str, Any] = {
             "status": "finished",
             "stopped": trainer.stopped,
@@ -161,7 +169,9 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         }
         names = getattr(self, "feature_names_in_", None)
         info["data"]["input_names"] = None if names is None else [str(name) for name in names]
-        self._take(Trained(model, built.preprocess, recipe, info))
+        if targets is not None:
+            info["data"]["targets_fingerprint"] = targets.fingerprint()
+        self._take(Trained(model, built.preprocess, recipe, info, chain))
         self.notes_ = list(built.notes)
         self._judge(figures)
 
@@ -196,8 +206,9 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         device = resolve_device(self.device)
         if device.type == "cpu":
             return self._trained
-        model = self._trained.recipe.build_model(self._trained.model.n_inputs)
-        model.load_tensors(self._trained.model.tensors())
+        mine = self._trained.model
+        model = self._trained.recipe.build_model(mine.n_inputs, mine.n_outputs)
+        model.load_tensors(mine.tensors())
         return dataclasses.replace(self._trained, model=model.to(device))
 
     def __sklearn_tags__(self) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from simplecell.build import Built, build
 from simplecell.data import ArraySource, Source, split
@@ -17,6 +17,7 @@ from simplecell.estimators.coat import DOOR, Coat
 from simplecell.feed import to_model
 from simplecell.progress import TrainingProgress
 from simplecell.recipe import Recipe
+from simplecell.targets import prepare_targets, read_targets
 from simplecell.train import Trainer
 
 
@@ -46,19 +47,25 @@ class TrainerCoat(Coat):
             ValueError: for data or parameters that cannot be used.
             DivergedError: when training leaves the finite numbers.
         """
+        return self._fit(X)
+
+    def _fit(self, X: Any, targets: Any = None) -> Self:
+        """`fit`; of a transcoder `targets` are what it reconstructs."""
         X = validate_data(self, X, **DOOR)
         recipe = self._recipe(X.shape[0])
         source: Source = ArraySource(X)
+        wanted = None if targets is None else as_targets(targets, source)
         held_out: Source | None = None
         if self.early_stopping:
             source, held_out = split(source, self.validation_fraction, recipe.train.seed)
-        built = build(self._settled(recipe, source), source)
+        built = build(self._settled(recipe, source), source, wanted)
         steps, curve = built.recipe.n_steps, []
+        y = prepare_targets(built.target_preprocess, wanted, built.trainer.model.like)
         with TrainingProgress(steps, quiet=not self.verbose) as progress:
-            for record in built.trainer.run(source, steps, held_out=held_out):
+            for record in built.trainer.run(source, steps, held_out=held_out, targets=y):
                 curve.append(record.cost)
                 progress.show(record)
-        self._keep(built, source)
+        self._keep(built, source, wanted)
         self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
         self._trainer = None
         return self
@@ -89,6 +96,10 @@ class TrainerCoat(Coat):
     def _again(self) -> Built:
         """The trainer of the last `partial_fit`, or one that starts from the fitted weights."""
         trained = self._trained
+        if trained.target_preprocess is not None:
+            raise UsageError(
+                "a transcoder is not fitted in parts; call fit(X, targets=...) with all samples"
+            )
         recipe, trainer = self._in_parts(trained.recipe), self._trainer
         if not isinstance(trainer, Trainer):
             state, trainer = trainer, recipe.trainer(trained.preprocess)
@@ -102,6 +113,16 @@ class TrainerCoat(Coat):
         if isinstance(state.get("_trainer"), Trainer):
             state["_trainer"] = state["_trainer"].state_dict()
         return state
+
+
+def as_targets(targets: Any, source: Source) -> Source:
+    """Targets [n, D'] of the samples of a source, dense or SciPy sparse.
+
+    Raises:
+        ValueError: when they are not numbers, not finite, or not one row a sample.
+    """
+    checked = check_array(targets, input_name="targets", **DOOR)
+    return read_targets(ArraySource(checked, name="the targets"), source.n_samples)
 
 
 class AutoencoderCoat(TrainerCoat):

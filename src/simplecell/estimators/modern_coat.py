@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array, csr_matrix
 from sklearn import get_config
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from simplecell.build import Built
-from simplecell.data import Source
+from simplecell.build import Built, new_targets
+from simplecell.data import ArraySource, Source
 from simplecell.errors import UsageError
-from simplecell.estimators.coat import ROWS
-from simplecell.estimators.fitting import TrainerCoat
+from simplecell.estimators.coat import DOOR, ROWS
+from simplecell.estimators.fitting import TrainerCoat, as_targets
 from simplecell.evaluate import Figures
 from simplecell.recipe import Recipe
 from simplecell.resolve import EXPANSION, resolve
@@ -66,6 +67,31 @@ class ModernCoat(TrainerCoat):
         self.device = device
         self.sparse_output = sparse_output
         self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None, *, targets: Any = None) -> Self:
+        """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
+
+        With `targets` [n_samples, n_outputs] this is a transcoder, which reconstructs these from
+        X: `inverse_transform` and `atoms` are then in their units. They are prepared by the same
+        "center", "scale" or "standardize" as X, fitted to them, and held in memory.
+
+        Raises:
+            ValueError: for data, targets or parameters that cannot be used.
+            DivergedError: when training leaves the finite numbers.
+        """
+        return self._fit(X, targets)
+
+    def score(self, X: Any, y: Any = None, *, targets: Any = None) -> float:
+        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
+
+        Of a transcoder: that of the prepared `targets` of X, which are needed.
+        """
+        if targets is None:
+            return super().score(X, y)
+        check_is_fitted(self)
+        source = ArraySource(validate_data(self, X, reset=False, **DOOR))
+        wanted = new_targets(self._trained, as_targets(targets, source), source)
+        return self._scored(source, wanted)
 
     def _named(self) -> str:
         return self.named
@@ -126,10 +152,10 @@ class ModernCoat(TrainerCoat):
                 controller.state = self._steering.to(controller.state)
         return built
 
-    def _keep(self, built: Built, source: Source) -> None:
+    def _keep(self, built: Built, source: Source, targets: Source | None = None) -> None:
         controller = built.trainer.controller
         self._steering = None if controller is None else controller.state.cpu().clone()
-        super()._keep(built, source)
+        super()._keep(built, source, targets)
 
     def _judge(self, figures: Figures) -> None:
         super()._judge(figures)

@@ -61,16 +61,29 @@ def picture(
     shape, model = shape or trained.shape, trained.model
     title = "What excites each latent" if what == "latents" else "What each latent adds"
     rows = trained.latents(layer) if what == "latents" else trained.atoms()
+    names = trained.input_names
+    if what == "atoms" and trained.target_preprocess is not None:
+        names = [f"y{i}" for i in range(rows.shape[1])]
+        shape = shape if shape != trained.shape else (rows.shape[1],)
     kinds = {step["kind"] for step in trained.preprocess.steps}
     if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
         title += ", in standardised inputs"
         model = model if layer is None else model.upto(layer)
         rows = (model.directions() if what == "latents" else model.atoms()).double().cpu()
-    return picture_of_rows(rows.numpy(), shape, trained.input_names, title)
+    return picture_of_rows(rows.numpy(), shape, names, title)
 
 
 def reconstructions(trained: Trained, source: Source) -> Image.Image:
-    """Evenly spread samples as the model sees them, their reconstructions, the differences."""
+    """Evenly spread samples as the model sees them, their reconstructions, the differences.
+
+    Raises:
+        UsageError: for samples that are no pictures, and for a transcoder.
+    """
+    if trained.target_preprocess is not None:
+        raise UsageError(
+            "this run is a transcoder, and what it reconstructs are not its samples; for figures "
+            "use simplecell evaluate, or show --what atoms"
+        )
     x, recon = trained.reconstruct(_spread(source, SHOWN_RECONSTRUCTIONS))
     shape = trained.shape
     if len(shape) == 1:

@@ -1,0 +1,285 @@
+"""What a finished training shows: dead latents, missed targets, duplicates, stuck thresholds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simplecell.activations import JumpReLU
+from simplecell.doctor.finding import ENTRIES, Finding, look, requested, setting
+from simplecell.doctor.inputs import sizes
+from simplecell.evaluate import Figures, evaluate
+from simplecell.model import Autoencoder
+from simplecell.session import Session
+
+DEAD = 0.05
+"""Share of the latents that may be dead: what the named recipes promise."""
+CARRIED = 0.9
+"""Share of all activity that as many latents as the data fill carry: on planted data these are the
+planted ones, to a few."""
+FAST = 2.0
+"""Factor between the learning rate and what "auto" gives: at 2.5 an eighth of the latents died on
+planted data, whatever else was done."""
+MISSED = 0.05
+"""Distance of l0 from its target, relative: what target_l0 promises."""
+RAN_AWAY, L1_WEIGHT = 100.0, 1.0
+"""Factor on the l1 weight, either way, with the target still not reached; and the weight of all
+named recipes, from which the coefficient of prepared data is never that far."""
+LONGER, FAR = 4, 6
+"""Lengths of the training that brought l0 to its target in one go on planted data; and of what a
+mean activation lacks at its last pace, for it slows down."""
+HALF = 0.5
+"""Share of the latents that are active where nothing holds them down: half of them, by symmetry."""
+KL = 2.0
+"""Factor between mean activation and its target: reconstruction always pulls a little."""
+KL_WEIGHT = 1.0
+"""Weight of the kl term that has held the target in all of the named recipes."""
+MOVING = 0.05
+"""Share of itself by which a mean activation still fell in the last quarter: it is on its way."""
+COSINE, DUPLICATES = 0.99, 0.01
+"""Atoms nearer than 8° are one feature; a hundredth of the latents may share theirs by chance."""
+NEAR = 0.9
+"""Cosine from which on latents count as one where duplicates are many: the number of features."""
+LATENTS = 2048
+"""Latents that are compared with all others, so that a wide dictionary costs seconds, not hours."""
+STUCK = 0.5
+"""Share of the thresholds that no sample comes near; dead latents alone are fewer."""
+BANDWIDTH = 0.5
+"""The default; from there on a threshold that nothing comes near is a dead latent's."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A finished training of codes with exact zeros, and what its latents do."""
+
+    session: Session
+    n_samples: int
+    density: NDArray[np.float64]
+    """Share of the training samples for which each latent is active, [M]."""
+    l0: float
+    blame: str
+    """The cure of badly prepared inputs, which are then the likely cause of all else; or ""."""
+
+    @cached_property
+    def cosines(self) -> NDArray[np.float64]:
+        """Of living latents' atoms, [m, M']: all against all, or every some of them where M' is
+        large; 0 with themselves."""
+        living = np.flatnonzero(self.density)
+        atoms = self.session.trainer.model.atoms().cpu()[living].double()
+        atoms = torch.nn.functional.normalize(atoms, dim=1)
+        every = max(1, -(-len(living) // LATENTS))
+        cosines = (atoms[::every] @ atoms.T).numpy()
+        rows = np.arange(len(cosines))
+        cosines[rows, rows * every] = 0
+        return cosines
+
+    @property
+    def terms(self) -> dict[str, dict[str, Any]]:
+        """Of the objective."""
+        return self.session.recipe.objective
+
+
+def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
+    """What a training that came to its end shows; changes nothing.
+
+    `figures` are those of the training samples; without them the data are read once more. A
+    training that was cut off shows nothing yet. Only causes are told where they explain the rest.
+    """
+    trainer, model = session.trainer, session.trainer.model
+    if trainer.stopped is None and trainer.n_steps < session.recipe.n_steps:
+        return []
+    figures = figures or evaluate(model, trainer.preprocess, session.source, session.targets)
+    if not isinstance(model, Autoencoder) or figures.density is None or figures.l0 is None:
+        return _activity(session, figures)
+    if not model.activation.sparse:
+        return _activity(session, figures)
+    x = look(session)
+    unprepared = [finding.words.rpartition("; ")[2] for finding in sizes(session, x)]
+    blame = f"the inputs are the likely cause, {unprepared[0]}" if unprepared else ""
+    case = Case(session, figures.n_samples, figures.density, figures.l0, blame)
+    if cause := _weight(case) or _thresholds(session, x):
+        return cause
+    return [*_dead(case), *_target(case), *_duplicates(case)]
+
+
+def _dead(case: Case) -> list[Finding]:
+    """Latents that are active for no training sample."""
+    n_dead, n_latents = int((case.density == 0).sum()), len(case.density)
+    if n_dead <= DEAD * n_latents:
+        return []
+    rate = float(case.session.recipe.optim.learning_rate)
+    words = (
+        f"{n_dead} of {n_latents} latents are dead: active for none of the {case.n_samples} "
+        "training samples"
+    )
+    if case.blame:
+        cure = case.blame
+    elif rate > FAST * 1e-3 / math.sqrt(n_latents / 2**14):
+        cure = f"the learning rate is high, lower it: {setting('optim.learning_rate', 'auto')}"
+    elif not case.terms.get("auxk", {}).get("weight"):
+        cure = f"let them learn from what is left: {setting('objective.auxk.weight', 1 / 32)}"
+    else:
+        cure = _fewer(case)
+    return [Finding("dead", f"{words}; {cure}")]
+
+
+def _fewer(case: Case) -> str:
+    """As many latents as there are features that carry nine tenths of all activity."""
+    carried = np.sort(_features(case))[::-1].cumsum()
+    n_latents = int((carried < CARRIED * carried[-1]).sum()) + 1
+    n_latents = max(n_latents, math.ceil(case.session.recipe.target_l0))
+    widths = f" {setting('objective.nested.widths', 'auto')}" if "nested" in case.terms else ""
+    return (
+        f"{n_latents} features carry {CARRIED:.0%} of all activity, so take fewer latents: "
+        f"{setting('model.n_latents', n_latents)}{widths}"
+    )
+
+
+def _features(case: Case) -> NDArray[np.float64]:
+    """Activity of each feature, where latents near each other count as one.
+
+    From the most active latent on, each takes those near it with it.
+    """
+    density = case.density[case.density > 0]
+    every = max(1, -(-len(density) // LATENTS))
+    left, features = np.ones(len(density), dtype=bool), []
+    for i in np.argsort(-density[::every]):
+        if left[i * every]:
+            mine = left & (case.cosines[i] > NEAR)
+            mine[i * every] = True
+            features.append(density[mine].sum())
+            left &= ~mine
+    # Latents that were not compared stand for features of their own.
+    return np.array([*features, *density[left]])
+
+
+def _weight(case: Case) -> list[Finding]:
+    """An l1 weight of the user's own that switches everything off, or nothing."""
+    if case.session.recipe.target_l0 or "l1" not in case.terms:
+        return []
+    if 1 <= case.l0 <= HALF * len(case.density):
+        return []
+    what = "switches nearly all latents off" if case.l0 < 1 else "leaves most latents on"
+    words = (
+        f"l0 is {case.l0:.3g}: an l1 weight of {case.terms['l1']['weight']:g} {what}; say how many "
+        f"may be active, and the weight follows: {setting('model.target_l0', 'auto')} "
+        f"{setting('objective.l1.weight', L1_WEIGHT)}"
+    )
+    return [Finding("saturated", words)]
+
+
+def _target(case: Case) -> list[Finding]:
+    """An l0 that is not what was asked for."""
+    trainer, wanted, l0 = case.session.trainer, case.session.recipe.target_l0, case.l0
+    if not wanted or abs(l0 / wanted - 1) <= MISSED:
+        return []
+    state, coefficient = _coefficient(case)
+    beyond = trainer.model.activation.kind == "topk" or wanted > HALF * len(case.density)
+    if case.blame:
+        cure = case.blame
+    elif 1 <= l0 < wanted and beyond:
+        cure = f"out of reach, so ask for less: {setting('model.target_l0', int(l0))}"
+    else:
+        cure = coefficient or f"train for longer: {_longer(case.session)}"
+    return [Finding("saturated", f"l0 is {l0:.3g}, but target_l0 is {wanted:g}{state}; {cure}")]
+
+
+def _coefficient(case: Case) -> tuple[str, str]:
+    """Where the controller has brought its coefficient, and the cure if that is out of bounds."""
+    controller = case.session.trainer.controller
+    if controller is None:
+        return "", ""
+    if "l1" not in controller.factors:
+        return f" (the push of the l0 term stands at {float(controller.push):.3g})", ""
+    factor, weight = float(controller.factors["l1"]), float(case.terms["l1"]["weight"])
+    words = f"{factor:.3g} times its weight"
+    if 1 / RAN_AWAY <= factor <= RAN_AWAY:
+        return f" (the coefficient of the l1 term stands at {words})", ""
+    wrong = weight < L1_WEIGHT if factor > 1 else weight > L1_WEIGHT
+    nearer = L1_WEIGHT if wrong else float(f"{weight * factor:.3g}")
+    cure = f"begin nearer to where it went: {setting('objective.l1.weight', nearer)}"
+    return f" (the coefficient of the l1 term ran away to {words})", cure
+
+
+def _longer(session: Session) -> str:
+    if requested(session, "train", "steps") != "auto":
+        return setting("train.steps", LONGER * session.recipe.n_steps)
+    batch = min(session.recipe.optim.batch_size, session.source.n_samples)
+    return setting("train.max_samples", LONGER * session.recipe.n_steps * batch)
+
+
+def _activity(session: Session, figures: Figures) -> list[Finding]:
+    """A mean activation that is not what the kl term asks for."""
+    target, mean = session.trainer.objective.target, float(figures.mean_activation.mean())
+    if target is None or target / KL <= mean <= KL * target:
+        return []
+    words = f"the mean activation is {mean:.3g}, but kl.target is {target:g}"
+    missing = _missing_steps(session, target, mean)
+    if missing:
+        steps = setting("train.steps", session.recipe.n_steps + missing)
+        words += f", and it is still on its way; train for longer: {steps}"
+    else:
+        weight = max(KL_WEIGHT, 10 * float(session.recipe.objective["kl"]["weight"]))
+        words += (
+            ": the kl term is too weak to hold it; raise its weight: "
+            f"{setting('objective.kl.weight', weight)}"
+        )
+    return [Finding("saturated", words)]
+
+
+def _missing_steps(session: Session, target: float, mean: float) -> int:
+    """Steps that the mean activation needs at its last pace, `FAR` times over; or 0."""
+    n_steps = session.trainer.n_steps
+    story: list[tuple[int, float]] = [
+        (line["step"], line["mean_activation"]["mean"]) for line in session.run.records()
+    ]
+    late = [(step, value) for step, value in story if step >= 0.75 * n_steps]
+    if len(late) < 2 or session.trainer.stopped == "converged":
+        return 0
+    (first, before), (last, after) = late[0], late[-1]
+    moved = (before - after) if mean > target else (after - before)
+    if moved <= MOVING * before:
+        return 0
+    return max(n_steps, math.ceil(FAR * abs(mean - target) * (last - first) / moved))
+
+
+def _duplicates(case: Case) -> list[Finding]:
+    """Living latents that share an atom with another."""
+    n_compared = len(case.cosines)
+    shared = int((case.cosines > COSINE).any(1).sum())
+    if shared < 2 or shared <= DUPLICATES * n_compared:
+        return []
+    words = (
+        f"{shared} of {n_compared} living latents share their atom with another (cosine above "
+        f"{COSINE:g}): one feature is counted twice"
+    )
+    return [Finding("duplicates", f"{words}; {case.blame or _fewer(case)}")]
+
+
+@torch.no_grad()
+def _thresholds(session: Session, x: Tensor) -> list[Finding]:
+    """JumpReLU thresholds that no sample comes near, and which therefore never move."""
+    model = session.trainer.model
+    activation = model.activation
+    if not isinstance(activation, JumpReLU) or activation.relative_bandwidth >= BANDWIDTH:
+        return []
+    near = torch.zeros(model.n_latents, dtype=torch.bool, device=x.device)
+    for part in torch.split(x, max(1, ENTRIES // model.n_latents)):
+        pre = model.encode(part)[0]
+        near |= ((pre - activation.threshold).abs() < activation.bandwidth / 2).any(0)
+    stuck = int((~near).sum())
+    if stuck <= STUCK * model.n_latents:
+        return []
+    words = (
+        f"{stuck} of {model.n_latents} thresholds cannot move: none of {len(x)} samples comes "
+        f"within half the bandwidth ({activation.relative_bandwidth:g}) of them; widen it: "
+        f"{setting('model.bandwidth', BANDWIDTH)}"
+    )
+    return [Finding("thresholds", words)]
