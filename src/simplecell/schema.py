@@ -94,7 +94,8 @@ class Train:
     """How long, from which seed, in which precision; patience 0 never stops early.
 
     steps "auto" are as many as `max_samples` give; max_samples "auto" is two million, or the data
-    once where there are more. `corruption` ("mask" or "gaussian", of `corruption_level`) is noise on the inputs alone.
+    once where there are more. `corruption` ("mask" or "gaussian", of `corruption_level`) is noise
+    on the inputs alone.
     """
 
     steps: int | str = 400
