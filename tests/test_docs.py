@@ -38,7 +38,7 @@ def test_docstring_examples(name):
 
 
 def test_readme_names_every_recipe_and_no_other():
-    named = re.findall(r"^\| `([a-z]+)` \|", README, re.MULTILINE)
+    named = re.findall(r"^\| `([a-z0-9]+)` \|", README, re.MULTILINE)
     assert sorted(named) == recipe.names()
 
 

@@ -215,11 +215,18 @@ def decode(
 
 
 @app.command()
-def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
+def evaluate(
+    run: RunPath,
+    data: DataPath,
+    targets: Annotated[
+        str | None, typer.Option(help="Of a transcoder: what it is to give, a row a sample.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """How well the run reconstructs DATA, how active its latents are, how alike its atoms."""
     import time
 
-    from simplecell.build import new_data
+    from simplecell.build import new_data, new_targets
     from simplecell.evaluate import evaluate as measure
     from simplecell.progress import evaluation_table, say, say_skipped
     from simplecell.run import Run
@@ -229,7 +236,8 @@ def evaluate(run: RunPath, data: DataPath, as_json: Json = False) -> None:
     source = new_data(trained, read(data))
     say(*source.notes)
     say_skipped(source.skipped)
-    result = {"run": str(run)} | measure(trained.model, trained.preprocess, source).table()
+    given = new_targets(trained, targets, source)
+    result = {"run": str(run)} | measure(trained.model, trained.preprocess, source, given).table()
     if not math.isfinite(result["fvu"]):  # data that never vary, and JSON has no infinity
         result["fvu"] = None
     result["seconds"] = round(time.perf_counter() - started, 3)
@@ -252,7 +260,7 @@ def compare(
 
     started = time.perf_counter()
     runs = [Run(path).load() for path in (first, second)]
-    widths = [run.preprocess.n_inputs for run in runs]
+    widths = [run.recon_preprocess.n_inputs for run in runs]
     if widths[0] != widths[1]:
         raise DataError(
             f"'{first}' has {widths[0]} inputs per sample and '{second}' {widths[1]}; atoms are "

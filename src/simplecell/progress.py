@@ -176,6 +176,9 @@ def figures_table(result: dict[str, Any]) -> str:
     rows.append(("cost", f"{result['cost']:.5g}", _cell(held.get("cost"), ".5g")))
     rows.append(("fvu", _cell(result["fvu"], ".4f"), _cell(held.get("fvu"), ".4f")))
     other = held.get("mean_activation") or {}
+    for name, form in (("l0", ".2f"), ("dead", ".3f")):
+        if result.get(name) is not None:
+            rows.append((name, _cell(result[name], form), _cell(held.get(name), form)))
     for name in ("min", "mean", "max"):
         rows.append((f"activation {name}", f"{mean[name]:.4f}", _cell(other.get(name), ".4f")))
     if target is not None:

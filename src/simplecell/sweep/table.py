@@ -66,7 +66,9 @@ def stability(sessions: Sequence[Session]) -> float | None:
     units, both ways. Source: ours, of Sharkey, Braun & Millidge 2022's mean maximal cosine.
     """
     dictionaries = [
-        one.trainer.preprocess.atoms(one.trainer.model.atoms().detach().double().cpu())
+        (one.target_preprocess or one.trainer.preprocess).atoms(
+            one.trainer.model.atoms().detach().double().cpu()
+        )
         for one in sessions
     ]
     # Where codes may be negative, or a bias undoes a sign, an atom and its opposite are one.
