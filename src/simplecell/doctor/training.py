@@ -21,9 +21,9 @@ from simplecell.session import Session
 
 DEAD = 0.05
 """Share of the latents that may be dead: what the named recipes promise."""
-CARRIED = 0.9
-"""Share of all activity that as many latents as the data fill carry: on planted data these are the
-planted ones, to a few."""
+CARRIED = 0.85
+"""Share of all activity that as many latents as the data fill carry: on planted data these are
+most of the planted ones; with more of it some of the fewer latents died again."""
 FAST = 2.0
 """Factor between the learning rate and what "auto" gives: at 2.5 an eighth of the latents died on
 planted data, whatever else was done."""
