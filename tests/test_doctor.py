@@ -360,3 +360,10 @@ def test_well_is_an_empty_list(say):
     assert result["findings"] == []
     assert "doctor" not in err
     assert resume("run").result()["findings"] == []
+
+
+def test_samples_that_never_differ_are_no_crash(train):
+    session = train("topk", size(16, 2_000), np.ones_like(X))
+    words = [found.words for found in examine(session) if found.kind == "dead"]
+    assert len(words) == 1
+    assert "nothing is ever active" in words[0]

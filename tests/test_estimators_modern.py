@@ -401,3 +401,12 @@ def test_plot_and_notebook():
     assert sae.plot().size[0] > 100
     assert sae.plot("atoms", shape=(4, 16)).size[0] > 100
     assert "data:image/png;base64," in sae._repr_mimebundle_()["text/html"]
+
+
+def test_codes_with_an_index_beyond_the_latents_are_refused():
+    x = np.random.default_rng(0).standard_normal((60, 6))
+    sae = TopKSparseAutoencoder(12, k=2, max_samples=600, sparse_output=True, random_state=0)
+    codes = sae.fit_transform(x)
+    codes.indices[3] = 99
+    with pytest.raises(ValueError, match="indices"):
+        sae.inverse_transform(codes)

@@ -432,3 +432,15 @@ def test_wrong_grids_are_refused_in_a_sentence(data, tmp_path, capsys, grid, see
     assert run_command_line(words) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "all").exists()
+
+
+def test_a_refused_sweep_leaves_nothing_and_many_seeds_are_refused_at_once(tmp_path):
+    x = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
+    short = ["model.n_latents=16", "train.max_samples=500"]
+    with pytest.raises(UsageError, match="k is 40"):
+        begin_sweep(
+            x, tmp_path / "s", Recipe.load("topk"), grid=["model.target_l0=4,40"], settings=short
+        )
+    assert not (tmp_path / "s").exists()
+    with pytest.raises(UsageError, match="at most 64"):
+        begin_sweep(x, tmp_path / "s", Recipe.load("topk"), seeds=10**9, settings=short)

@@ -131,7 +131,9 @@ def _dead(case: Case) -> list[Finding]:
 
 
 def _fewer(case: Case) -> str:
-    """As many latents as there are features that carry nine tenths of all activity."""
+    """As many latents as there are features that carry most of all activity."""
+    if not (case.density > 0).any():
+        return "nothing is ever active: see that the samples differ from each other"
     carried = np.sort(_features(case))[::-1].cumsum()
     n_latents = int((carried < CARRIED * carried[-1]).sum()) + 1
     n_latents = max(n_latents, math.ceil(case.session.recipe.target_l0))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
@@ -55,6 +56,8 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """
         check_is_fitted(self)
         X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+        if issparse(X):
+            X.check_format(full_check=True)  # an index beyond the latents would reach torch
         trained, rows = self._on_device(), self._n_rows
         parts = [X[i : i + rows] for i in range(0, X.shape[0], rows)]
         return np.concatenate([trained.decode(part) for part in parts])

@@ -45,10 +45,7 @@ def plan(recipe: Recipe, grid: Sequence[str], seeds: int | None = None) -> list[
     for values in axes.values():
         count *= len(values)
     if count > MOST_MODELS:
-        raise UsageError(
-            f"this sweep would have {count} models; at most {MOST_MODELS} are trained together: "
-            "split the grid into several sweeps"
-        )
+        raise _too_many(count)
     words = _short_names(axes)
     along = _along(axes, seeds)
     models: dict[str, Planned] = {}
@@ -62,6 +59,13 @@ def plan(recipe: Recipe, grid: Sequence[str], seeds: int | None = None) -> list[
             )
         models[one.name] = one
     return list(models.values())
+
+
+def _too_many(count: int) -> UsageError:
+    return UsageError(
+        f"this sweep would have {count} models; at most {MOST_MODELS} are trained together: "
+        "split the grid into several sweeps"
+    )
 
 
 def _axes(grid: Sequence[str], seeds: int | None, seed: int) -> dict[str, list[str]]:
@@ -84,6 +88,8 @@ def _axes(grid: Sequence[str], seeds: int | None, seed: int) -> dict[str, list[s
         if seeds < 1 or SEED in axes:
             wrong = f"seeds is {seeds}" if seeds < 1 else f"seeds came with a grid of {SEED}"
             raise UsageError(f"{wrong}; give at least one seed, in one of the two ways")
+        if seeds > MOST_MODELS:
+            raise _too_many(seeds)
         axes[SEED] = [str(seed + i) for i in range(seeds)]
     if not axes:
         raise UsageError("nothing varies; give --grid table.key=V1,V2 or --seeds N")

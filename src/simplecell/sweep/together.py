@@ -186,14 +186,20 @@ def begin_sweep(
         recipe, notes = default_recipe(data, settings)
     sources: dict[str, Source] = {}
     members: list[Member] = []
+    fresh: list[Run] = []
     try:
         for one in plan(recipe.changed(settings), grid, seeds):
             source, place = _open(data, one.recipe, sources), Path(out) / one.name
+            fresh += [] if Run(place).exists else [Run(place)]
             session = begin(data, place, one.recipe, restart=restart, source=source)
             members.append(Member(one, session))
     except BaseException:
         for member in members:
             member.release()
+        for run in fresh:  # all of a sweep begin, or none
+            run.remove()
+        with contextlib.suppress(OSError):
+            Path(out).rmdir()
         raise
     notes += [note for member in members for note in member.session.notes]
     skipped = {file: None for source in sources.values() for file in source.skipped}
