@@ -78,6 +78,15 @@ def cell(lines: Sequence[Line]) -> str:
 def page(ours: list[Line], peers: list[Line]) -> str:
     """The table: a row for each point of ours, the best peer of the same kind beside it."""
     lines = [
+        "# Fronts: error at the same l0, beside other libraries",
+        "",
+        "Made by `benchmarks/fronts/table.py`; do not edit. fvu on held-out rows, the same rows,",
+        "samples and latents (8 for each input) for all; one seed unless a range stands there.",
+        "*At its own rate*: the peer with its recommended learning rate; *rate tuned*: the best of",
+        "the rates that were tried, chosen on the held-out rows. An empty cell was not measured.",
+        "",
+        "![Error against l0](fronts.png)",
+        "",
         "| data | l0 | codes | ours: fvu | l0 in use | dead | best peer, rate tuned "
         "| at its own rate | ours / peer |",
         "|---|---|---|---|---|---|---|---|---|",
