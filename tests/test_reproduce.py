@@ -96,8 +96,9 @@ def test_results_without_data_are_left_out_and_the_rest_runs(tmp_path, capsys, m
 
     made = RESULTS["softmax"].__class__(measure)
     monkeypatch.setitem(RESULTS, "restoration", made)
+    monkeypatch.setitem(RESULTS, "planted", made)
     done = list(reproduce([], tmp_path))
-    assert [outcome.name for outcome in done] == ["restoration"]
+    assert [outcome.name for outcome in done] == ["restoration", "planted"]
     assert "self-taught, stacked" in capsys.readouterr().err
 
 
