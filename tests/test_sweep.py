@@ -229,13 +229,15 @@ def test_finished_models_are_kept_and_new_ones_join(data, tmp_path):
     assert all_of(anew)["models"][0]["fvu"] == first["models"][0]["fvu"]
 
 
-def test_one_that_cannot_begin_leaves_the_others_unlocked(data, tmp_path):
+def test_one_that_cannot_begin_takes_the_others_with_it(data, tmp_path):
     (tmp_path / "target_l0=3").mkdir()
     (tmp_path / "target_l0=3" / "letter.txt").touch()
+    (tmp_path / "target_l0=3" / "curve.png").touch()
     grid = ["model.target_l0=2,3"]
     with pytest.raises(RunError, match=r"holds other files \(letter.txt\)"):
         begin_sweep(data, tmp_path, Recipe.load("topk"), grid=grid, settings=TOPK)
-    Run(tmp_path / "target_l0=2").lock().release()
+    assert not (tmp_path / "target_l0=2").exists()
+    assert len(list((tmp_path / "target_l0=3").iterdir())) == 2
     alone(data, tmp_path / "run", Recipe.load("topk"), TOPK)
     with pytest.raises(RunError, match="is a run; a sweep needs a folder of its own"):
         begin_sweep(data, tmp_path / "run", seeds=2)

@@ -190,8 +190,9 @@ def begin_sweep(
     try:
         for one in plan(recipe.changed(settings), grid, seeds):
             source, place = _open(data, one.recipe, sources), Path(out) / one.name
-            fresh += [] if Run(place).exists else [Run(place)]
+            new = not Run(place).exists
             session = begin(data, place, one.recipe, restart=restart, source=source)
+            fresh += [session.run] if new else []
             members.append(Member(one, session))
     except BaseException:
         for member in members:
