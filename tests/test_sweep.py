@@ -241,6 +241,8 @@ def test_one_that_cannot_begin_takes_the_others_with_it(data, tmp_path):
     alone(data, tmp_path / "run", Recipe.load("topk"), TOPK)
     with pytest.raises(RunError, match="is a run; a sweep needs a folder of its own"):
         begin_sweep(data, tmp_path / "run", seeds=2)
+    with pytest.raises(RunError, match="is a file; a sweep needs a folder"):
+        begin_sweep(data, data, seeds=2)
 
 
 def test_a_model_that_diverges_does_not_stop_the_others(data, tmp_path, capsys):

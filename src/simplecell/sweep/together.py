@@ -181,6 +181,8 @@ def begin_sweep(
     """
     if Run(out).exists:
         raise RunError(f"'{out}' is a run; a sweep needs a folder of its own: choose another --out")
+    if Path(out).is_file():
+        raise RunError(f"'{out}' is a file; a sweep needs a folder: choose another --out")
     notes: list[str] = []
     if recipe is None:
         recipe, notes = default_recipe(data, settings)
