@@ -38,10 +38,10 @@ def read(path: Path) -> list[Line]:
 
 
 def kept(lines: Iterable[Line]) -> list[Line]:
-    """One line a point: the best learning rate; and l0 as asked, to 5 %."""
+    """One line a point: the best learning rate, l0 as asked to 5 %; of ours all, met or not."""
     best: dict[tuple[Any, ...], Line] = {}
     for line in lines:
-        if abs(line["l0"] / line["l0_asked"] - 1) > TOLERANCE:
+        if line["library"] != OURS and abs(line["l0"] / line["l0_asked"] - 1) > TOLERANCE:
             continue
         variant = line["variant"].removesuffix("-adam")
         key = (line["data"], line["l0_asked"], variant, line["library"], line["seed"])
@@ -84,6 +84,7 @@ def page(ours: list[Line], peers: list[Line]) -> str:
         "samples and latents (8 for each input) for all; one seed unless a range stands there.",
         "*At its own rate*: the peer with its recommended learning rate; *rate tuned*: the best of",
         "the rates that were tried, chosen on the held-out rows. An empty cell was not measured.",
+        "Ours stand here also where l0 in use misses what was asked by more than 5 %.",
         "",
         "![Error against l0](fronts.png)",
         "",
@@ -151,7 +152,9 @@ def main() -> None:
     ours, peers = read(args.work / "ours.jsonl"), read(args.work / "peers.jsonl")
     args.out.mkdir(parents=True, exist_ok=True)
     lines = [*ours, *peers]
-    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+    # Times were taken beside other jobs, and files lie on one machine.
+    shown = [{k: v for k, v in line.items() if k not in ("seconds", "file")} for line in lines]
+    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in shown)
     (args.out / "fronts.jsonl").write_text(text)
     (args.out / "fronts.md").write_text(page(ours, peers))
     picture(kept(lines)).savefig(args.out / "fronts.png", dpi=110)

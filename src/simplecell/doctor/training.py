@@ -17,6 +17,7 @@ from simplecell.doctor.finding import ENTRIES, Finding, look, requested, setting
 from simplecell.doctor.inputs import sizes
 from simplecell.evaluate import Figures, evaluate
 from simplecell.model import Autoencoder
+from simplecell.resolve import learning_rate
 from simplecell.session import Session
 
 DEAD = 0.05
@@ -121,7 +122,7 @@ def _dead(case: Case) -> list[Finding]:
     )
     if case.blame:
         cure = case.blame
-    elif rate > FAST * 1e-3 / math.sqrt(n_latents / 2**14):
+    elif rate > FAST * learning_rate(n_latents):
         cure = f"the learning rate is high, lower it: {setting('optim.learning_rate', 'auto')}"
     elif not case.terms.get("auxk", {}).get("weight"):
         cure = f"let them learn from what is left: {setting('objective.auxk.weight', 1 / 32)}"

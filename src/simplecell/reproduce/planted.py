@@ -73,8 +73,9 @@ def planted(bench: Bench) -> Outcome:
     size = "16 inputs, 32 atoms, 20 k" if bench.quick else "64 inputs, 256 atoms, 190 k"
     return Outcome(
         data=f"{size} samples; coefficients |N(0, 1)| + 0.2, noise 0.05; held out 10 k",
-        setting="the recipes as they are, but for M (256) and target_l0, which is what a sample "
-        "has (5); three seeds of data and training for the plain setting, one for the others",
+        setting="the recipes as they are, but for M (the number of atoms unless said) and "
+        "target_l0, which is what a sample has (5 unless said, 3 in small); three seeds of data "
+        "and training for the plain setting, one for the others",
         figures=figures,
         pictures=[bench.picture("planted.png", _drawn(found))],
         notes="the figure's l0 is measured in use; MCC: mean |cosine| of matched pairs; F1: of "
