@@ -14,7 +14,8 @@ from simplecell.data import ArraySource
 from simplecell.deep import Classifier, DeepAutoencoder, ModulePair, Network
 from simplecell.errors import DataError, UsageError
 from simplecell.feed import Corruption
-from simplecell.gradients import Whole, average_over, cost_function
+from simplecell.gradient_check import cost_function
+from simplecell.gradients import Whole, average_over
 from simplecell.measures import cross_entropy, kl_gaussian, softmax_entropy
 from simplecell.model import Autoencoder, Layer
 from simplecell.objective import Look, Objective, value

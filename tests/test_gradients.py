@@ -10,7 +10,8 @@ import torch
 
 from oracle import classic
 from simplecell.errors import UsageError
-from simplecell.gradients import Gradient, Moment, Whole, check_gradient, cost_function
+from simplecell.gradient_check import check_gradient, cost_function
+from simplecell.gradients import Gradient, Moment, Whole
 from simplecell.measures import LogMean, average_activation
 from simplecell.model import Autoencoder
 from simplecell.objective import Objective

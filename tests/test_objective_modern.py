@@ -10,7 +10,8 @@ import modern_oracle as oracle
 from simplecell.activations import ACTIVATIONS
 from simplecell.deep import DeepAutoencoder
 from simplecell.errors import UsageError
-from simplecell.gradients import Gradient, Moment, Whole, check_gradient, cost_function
+from simplecell.gradient_check import check_gradient, cost_function
+from simplecell.gradients import Gradient, Moment, Whole
 from simplecell.model import Autoencoder
 from simplecell.objective import L0, L1, AuxK, Gate, Look, Nested, Objective, Reconstruction, value
 from simplecell.optim import flatten, initialise

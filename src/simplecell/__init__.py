@@ -32,7 +32,7 @@ _WHERE = {
     "Recipe": "recipe",
     "Preprocess": "preprocess",
     "as_source": "data",
-    "check_gradient": "gradients",
+    "check_gradient": "gradient_check",
     "evaluate": "evaluate",
     "SimplecellError": "errors",
 }
