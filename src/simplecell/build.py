@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,15 +91,17 @@ def size(source: Source, preprocess: Preprocess) -> float:
     return math.sqrt(total / source.n_samples) or 1.0
 
 
-def new_data(trained: Trained, data: Any) -> Source:
+def new_data(trained: Trained, data: Any, meta: str | Path | None = None) -> Source:
     """Other data as this run's own were read: the same columns, a grid of patches of pictures.
+
+    `meta` is a file of records about these samples.
 
     Raises:
         DataError: when the samples are of another width.
     """
     columns = trained.info["data"]["columns"]
     # The encoding knows the label column; the records of meta are the training samples'.
-    more = {"columns": columns, "label": None, "meta": None, "sampling": "tiles"}
+    more = {"columns": columns, "label": None, "meta": meta, "sampling": "tiles"}
     source = trained.recipe.source(data, **more)
     if source.n_inputs != trained.preprocess.n_inputs:
         raise DataError(
@@ -135,17 +138,35 @@ def training_data(trained: Trained) -> Source:
     Raises:
         DataError: when they are gone or no longer the same.
     """
+    return _read_again(trained, None)[1]
+
+
+def all_data(trained: Trained, data: Any = None, meta: str | Path | None = None) -> Source:
+    """The run's data read again, held-out samples among them, or other `data` of the same kind.
+
+    `meta` is a file of records about the samples; the recipe's own unless given.
+
+    Raises:
+        DataError: for data or a meta file that are gone, no longer the same or of another width.
+    """
+    if data is not None:
+        return new_data(trained, data, meta)
+    return _read_again(trained, meta or trained.recipe.data.meta)[0]
+
+
+def _read_again(trained: Trained, meta: str | Path | None) -> tuple[Source, Source]:
+    """(all samples, those of training)."""
     path = trained.info["data"]["path"]
     if path is None:
         raise DataError("this run was trained on data given in memory, which are gone")
-    whole = trained.recipe.source(path, meta=None)
+    whole = trained.recipe.source(path, meta=meta)
     source = split(whole, trained.recipe.data.held_out, trained.info["seed"])[0]
     if source.fingerprint() != trained.info["data"]["fingerprint"]:
         raise DataError(
             f"the data at '{path}' have changed since this run was trained on them; "
             "put them back, or train anew"
         )
-    return source
+    return whole, source
 
 
 def open_data(data: Any, recipe: Recipe) -> tuple[Source, Source | None]:

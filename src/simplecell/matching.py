@@ -124,6 +124,25 @@ def match(first: Atoms, second: Atoms, *, signed: bool = True) -> Match:
     )
 
 
+def nearest_within(atoms: Atoms, most: int) -> list[list[tuple[int, float]]]:
+    """For each atom of [M, D] the `most` others with the largest cosine: (number, cosine).
+
+    In blocks: memory does not grow with M².
+    """
+    atoms = torch.as_tensor(atoms)
+    most = min(most, len(atoms) - 1)
+    found: list[list[tuple[int, float]]] = []
+    for first in range(0, len(atoms), SIDE):
+        block = cosines(atoms[first : first + SIDE], atoms)
+        block[torch.arange(len(block)), torch.arange(first, first + len(block))] = -2
+        values, places = block.topk(most, dim=1)
+        found += [
+            list(zip(row, value, strict=True))
+            for row, value in zip(places.tolist(), values.tolist(), strict=True)
+        ]
+    return found
+
+
 def comparison(first: Atoms, second: Atoms, *, signed: bool = True) -> dict[str, Any]:
     """What two dictionaries share, as `simplecell compare --json` prints it.
 

@@ -108,6 +108,25 @@ class TrainingProgress:
             )
 
 
+def follow_share(words: str, shares: Iterable[float]) -> None:
+    """Go through shares of some work that are done (0–1): a bar on a terminal, else a line now and
+    then."""
+    console = Console(stderr=True, highlight=False)
+    if console.is_terminal:
+        columns = TextColumn(words), BarColumn(bar_width=24), TimeRemainingColumn()
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+            for share in shares:
+                bar.update(task, completed=share)
+        return
+    started = last = time.perf_counter()
+    for share in shares:
+        now = time.perf_counter()
+        if share > 0 and now - last > LINE_SECONDS:
+            last, left = now, (now - started) * (1 - share) / share
+            console.print(f"{words}  {100 * share:.0f} %  {left:.0f} s left", soft_wrap=True)
+
+
 def follow(session: Session) -> tuple[dict[str, Any], int]:
     """Train a session with progress; its result, and 130 or 143 where a signal ended it."""
     with (

@@ -7,6 +7,8 @@ preprocess.safetensors   what the preparation learned
 target.safetensors       of a transcoder: what the preparation of its targets learned
 log.jsonl                one line a record
 checkpoints/             everything that resuming needs
+atlas/                   what the explorer shows, made from all the others and the data
+notes.json               what a person wrote about latents; no training removes it
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +57,10 @@ OURS = (
     "reconstructions.png",
     "preparation.png",
     "curve.png",
+    "report.html",
     "checkpoints",
+    "atlas",
+    "notes.json",
     ".lock",
 )
 
@@ -200,7 +206,9 @@ class Run:
         for path in self._checkpoints():
             with writing(path):
                 path.unlink()
-        for name in sorted(set(OURS) - {".lock", "checkpoints"}):
+        with writing(self.path / "atlas"):
+            shutil.rmtree(self.path / "atlas", ignore_errors=not (self.path / "atlas").exists())
+        for name in sorted(set(OURS) - {".lock", "checkpoints", "atlas", "notes.json"}):
             with writing(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
 

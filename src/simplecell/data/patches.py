@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from PIL.Image import Image
+from PIL.Image import fromarray as image_of_array
 
 from simplecell.data.pictures import Gallery, check_meta
 from simplecell.data.rows import (
@@ -69,6 +71,17 @@ class PatchSource(Source):
         x = np.array(self._patches.values[rows])
         check_finite(x, positions(rows, self.n_samples), "the patches", None)
         return x
+
+    def photograph(self, file: str) -> Image:
+        """The picture that a record of `about` names, upright and unprepared, for a person's eye.
+
+        Brightness outside 0…1 (arrays) is mapped by its own extremes.
+        """
+        values = self._gallery.original(self._gallery.names.index(file)).values
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > 1:
+            values = (values - low) / (high - low)
+        return image_of_array(np.rint(values * 255).astype(np.uint8))
 
     def about(self, rows: Rows) -> list[Record]:
         """File, top and left in pixels of the upright file; "scale": 2 where it was halved."""

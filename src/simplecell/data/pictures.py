@@ -130,6 +130,10 @@ class Gallery:
             self.halved.add(k)
         return values
 
+    def original(self, k: int) -> Picture:
+        """Picture k as it was read, unprepared. Raises BrokenPictureError when it cannot be."""
+        return self._openers[k].open()
+
     def scale(self, k: int) -> int:
         """Pixels of the file that became one pixel of picture k, in each direction: 1 or 2."""
         return 2 if k in self.halved else 1

@@ -1,0 +1,196 @@
+"""A run on one printable page: a single HTML file that needs no other, and runs no script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from simplecell.run import Run
+from simplecell.storage import read_json
+from simplecell.story import judged
+from simplecell.viz.plots import spectrum
+from simplecell.viz.portrait import latents as picture_of_latents
+from simplecell.viz.portrait import training_curve
+
+MOST_LATENTS, MOST_EXAMPLES, MOST_WORST = 60, 8, 24
+THUMBNAIL = 48
+
+
+def report(run: Run) -> str:
+    """The page, of a run whose atlas is there.
+
+    Raises:
+        RunError: for a damaged run or atlas.
+    """
+    folder, trained = run.path / "atlas", run.load()
+    atlas, data = read_json(folder / "atlas.json"), read_json(folder / "data.json")
+    environment = Environment(
+        loader=PackageLoader("simplecell.explorer", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html")
+    style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
+    shown = list(_latents(folder, atlas))
+    return template.render(
+        name=run.path.resolve().name,
+        atlas=atlas,
+        info=trained.info,
+        judged=judged(trained.info),
+        style=style,
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        latents=shown,
+        gallery=_png(picture_of_latents(trained)) if _is_seen(atlas) else None,
+        curve=_figure(training_curve(run)),
+        spectrum=_spectrum(data),
+        steps=data["steps"],
+        notes=data["notes"],
+        worst=[_worst(one, atlas) for one in data["samples"] if one["group"] == "worst"][
+            :MOST_WORST
+        ],
+    )
+
+
+def _is_seen(atlas: dict[str, Any]) -> bool:
+    """Whether all latents in one picture say something: pictures, or bars of few named columns."""
+    if atlas["look"] == "picture":
+        return True
+    return atlas["look"] == "row" and atlas["n_latents"] <= 64 and atlas["n_inputs"] <= 24
+
+
+def _latents(folder: Path, atlas: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The liveliest latents: the largest mean code first."""
+    columns = _columns(folder, atlas)
+    order = np.argsort(-columns["mean"], kind="stable")[:MOST_LATENTS].tolist()
+    chosen = set(order)
+    lines: dict[int, dict[str, Any]] = {}
+    with open(folder / "details.jsonl", encoding="utf-8") as file:
+        for number, line in enumerate(file):
+            if number in chosen:
+                lines[number] = json.loads(line)
+    for latent in order:
+        details = lines[latent]
+        yield {
+            "latent": latent,
+            "tag": atlas["tags"][latent],
+            "figures": {
+                name: float(columns[name][latent])
+                for name in ("density", "mean", "max", "edge")
+                if name in columns
+            },
+            "tile": _tile(folder, atlas, latent),
+            "strip": _strip(details["top"][:MOST_EXAMPLES], atlas),
+            "words": _words(details["top"][:4], atlas),
+            "labels": [one for one in details["labels"] if abs(one["correlation"]) > 0.1][:4],
+            "inputs": details["inputs"][:6],
+            "nearest": details["nearest"][:3],
+        }
+
+
+def _columns(folder: Path, atlas: dict[str, Any]) -> dict[str, Any]:
+    m = atlas["n_latents"]
+    numbers = np.fromfile(folder / "columns.bin", dtype="<f4")
+    return {name: numbers[k * m : (k + 1) * m] for k, name in enumerate(atlas["columns"])}
+
+
+def _tile(folder: Path, atlas: dict[str, Any], latent: int) -> str | None:
+    sprites = atlas["sprites"]
+    if sprites is None:
+        return None
+    sheet, place = divmod(latent, sprites["per_sheet"])
+    row, column = divmod(place, sprites["per_row"])
+    height, width = sprites["tile"]
+    with Image.open(folder / sprites["sheets"][sheet]) as image:
+        corner = column * width, row * height
+        tile = image.crop((*corner, corner[0] + width, corner[1] + height))
+    return _png(_enlarged(tile, 2 * THUMBNAIL))
+
+
+def _strip(examples: list[dict[str, Any]], atlas: dict[str, Any]) -> str | None:
+    """Examples side by side, where they are pictures."""
+    if atlas["look"] != "picture" or not examples:
+        return None
+    tiles = [_enlarged(_picture(one["sample"]["pixels"], atlas), THUMBNAIL) for one in examples]
+    width, height = tiles[0].size
+    strip = Image.new("RGB", (len(tiles) * (width + 2), height), "white")
+    for k, tile in enumerate(tiles):
+        strip.paste(tile, (k * (width + 2), 0))
+    return _png(strip)
+
+
+def _words(examples: list[dict[str, Any]], atlas: dict[str, Any]) -> list[dict[str, Any]]:
+    """Examples as text, where they are none of pictures."""
+    told = []
+    for one in examples if atlas["look"] != "picture" else []:
+        sample, entry = one["sample"], {"value": one["value"]}
+        if atlas["look"] == "tokens":
+            at, texts = sample["at"], [text for text, _ in sample["tokens"]]
+            entry |= {
+                "before": "".join(texts[:at]),
+                "own": texts[at],
+                "after": "".join(texts[at + 1 :]),
+            }
+        elif atlas["look"] == "text":
+            entry |= {"own": sample.get("title", ""), "before": "", "after": sample["text"][:160]}
+        else:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in sample["values"][:8])
+            entry |= {"own": f"row {sample['row']}", "before": "", "after": values}
+        told.append(entry)
+    return told
+
+
+def _worst(one: dict[str, Any], atlas: dict[str, Any]) -> dict[str, Any]:
+    sample = one["sample"]
+    told = {"row": sample["row"], "share": one["share"], "pictures": None, "words": None}
+    if atlas["look"] == "picture":
+        pair = [_picture(text, atlas) for text in (sample["pixels"], one.get("recon")) if text]
+        whole = Image.new("RGB", (len(pair) * (2 * THUMBNAIL + 2), 2 * THUMBNAIL), "white")
+        for k, picture in enumerate(pair):
+            whole.paste(_enlarged(picture, 2 * THUMBNAIL), (k * (2 * THUMBNAIL + 2), 0))
+        return told | {"pictures": _png(whole)}
+    return told | {"words": _words([{"value": None, "sample": sample}], atlas)[0]}
+
+
+def _picture(text: str, atlas: dict[str, Any]) -> Image.Image:
+    pixels = np.frombuffer(base64.b64decode(text), dtype=np.uint8).reshape(atlas["shape"])
+    return Image.fromarray(pixels).convert("RGB")
+
+
+def _enlarged(image: Image.Image, side: int) -> Image.Image:
+    factor = side / max(image.size)
+    size = [max(1, round(length * factor)) for length in image.size]
+    return image.resize((size[0], size[1]), Image.Resampling.NEAREST)
+
+
+def _spectrum(data: dict[str, Any]) -> str | None:
+    values = data["spectrum"]
+    if values is None or not any(values["raw"]):
+        return None
+    return _figure(spectrum(np.array(values["raw"])))
+
+
+def _figure(figure: Any) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return _data_url(file.getvalue())
+
+
+def _png(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return _data_url(file.getvalue())
+
+
+def _data_url(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode()

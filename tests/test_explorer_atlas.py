@@ -1,0 +1,308 @@
+"""The atlas of a run: every number against its slow, obvious version, on real trained runs."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from simplecell.activations import activation
+from simplecell.build import all_data
+from simplecell.errors import DataError
+from simplecell.explorer import survey as surveying
+from simplecell.explorer.atlas import build_atlas
+from simplecell.explorer.labels import find_labels, words_of
+from simplecell.explorer.report import report
+from simplecell.explorer.survey import BINS, Extremes, Histograms, Survey
+from simplecell.recipe import Recipe
+from simplecell.run import Run
+from simplecell.session import begin
+
+
+def train(data, out, recipe, *settings):
+    session = begin(data, out, Recipe.load(recipe), settings=list(settings))
+    for _ in session.records():
+        pass
+    session.finish()
+    return Run(out)
+
+
+def rows_with_words(folder, n=400):
+    """Numbers whose first column is large for one topic, and records that say so."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, 16)).astype(np.float32)
+    topics = rng.integers(0, 3, n)
+    x[:, 0] += 3 * (topics == 1)
+    np.save(folder / "x.npy", x)
+    with open(folder / "meta.jsonl", "w") as file:
+        for i in range(n):
+            record = {
+                "title": f"<script>alert({i})</script>",
+                "text": "words " * 200,
+                "topic": f"t{topics[i]}",
+            }
+            file.write(json.dumps(record) + "\n")
+    return folder / "x.npy", folder / "meta.jsonl"
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    data, meta = rows_with_words(folder)
+    settings = ["train.max_samples=20000", "model.n_latents=24", "model.target_l0=4"]
+    run = train(data, folder / "run", "topk", f'data.meta="{meta}"', *settings)
+    for _ in build_atlas(run, run.load(), all_data(run.load())):
+        pass
+    return run
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("patches")
+    rng = np.random.default_rng(1)
+    for k in range(2):
+        picture = np.kron(rng.integers(0, 255, (12, 16)), np.ones((6, 6))).astype(np.uint8)
+        (folder / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / "pictures" / f"{k}.png")
+    settings = ["train.steps=15", "model.n_latents=9", "data.n_patches=300", "data.patch=8"]
+    run = train(folder / "pictures", folder / "run", "edges", *settings)
+    for _ in build_atlas(run, run.load(), all_data(run.load())):
+        pass
+    return run
+
+
+def opened(run):
+    folder = run.path / "atlas"
+    atlas = json.loads((folder / "atlas.json").read_text())
+    numbers = np.fromfile(folder / "columns.bin", dtype="<f4")
+    m = atlas["n_latents"]
+    columns = {name: numbers[k * m : (k + 1) * m] for k, name in enumerate(atlas["columns"])}
+    columns["histogram"] = numbers[len(atlas["columns"]) * m :].reshape(m, BINS)
+    details = [json.loads(line) for line in (folder / "details.jsonl").read_text().splitlines()]
+    return atlas, columns, details
+
+
+def codes_of(run):
+    trained = run.load()
+    return trained.encode(all_data(trained).read(slice(None)))
+
+
+def test_columns_are_what_the_codes_say(texts):
+    atlas, columns, _ = opened(texts)
+    codes = codes_of(texts)
+    assert atlas["look"] == "text"
+    assert atlas["n_samples"] == 400  # held-out samples are shown too
+    np.testing.assert_allclose(columns["density"], (codes > 0).mean(0), atol=1e-6)
+    np.testing.assert_allclose(columns["mean"], codes.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(columns["max"], codes.max(0), rtol=1e-5)
+    np.testing.assert_allclose(columns["histogram"].sum(1), (codes > 0).sum(0))
+    assert (columns["high"] >= columns["max"] * (1 - 1e-6)).all()
+
+
+def test_the_strongest_samples_are_the_strongest(texts):
+    codes = codes_of(texts)
+    for details in opened(texts)[2]:
+        mine = codes[:, details["latent"]]
+        active = np.sort(mine[mine > 0])[::-1]
+        found = [one["value"] for one in details["top"]]
+        np.testing.assert_allclose(found, active[:12], rtol=1e-4)
+        for one in details["top"]:
+            assert mine[one["sample"]["row"]] == pytest.approx(one["value"], rel=1e-4)
+        quantiles = [one["quantile"] for one in details["spread"]]
+        values = [one["value"] for one in details["spread"]]
+        assert quantiles == sorted(quantiles)
+        assert values == sorted(values)
+
+
+def test_correlations_with_labels_and_latents_are_pearsons(texts):
+    atlas, _, details = opened(texts)
+    codes = codes_of(texts)
+    topics = [
+        json.loads(line)["topic"]
+        for line in (texts.path.parent / "meta.jsonl").read_text().splitlines()
+    ]
+    assert atlas["labels"]["name"] == "topic"
+    for line in details:
+        mine = codes[:, line["latent"]]
+        if mine.std() == 0:
+            continue
+        for one in line["labels"]:
+            member = np.array([topic == one["label"] for topic in topics])
+            expected = np.corrcoef(mine, member)[0, 1]
+            assert one["correlation"] == pytest.approx(expected, abs=2e-4)
+            assert one["mean"] == pytest.approx(mine[member].mean(), rel=1e-3, abs=1e-6)
+            assert one["count"] == member.sum()
+        for one in line["together"]:
+            expected = np.corrcoef(mine, codes[:, one["latent"]])[0, 1]
+            assert one["correlation"] == pytest.approx(expected, abs=2e-4)
+    assert any("t1" in tag for tag in atlas["tags"])
+
+
+def test_nothing_depends_on_how_many_samples_are_read_at_once(texts, monkeypatch):
+    trained = texts.load()
+    source = all_data(trained)
+
+    def made():
+        found = Survey(trained, source, find_labels(source))
+        list(found.run())
+        return found
+
+    whole = made()
+    monkeypatch.setattr(surveying, "NUMBERS", 24 * 7)
+    parts = made()
+    torch.testing.assert_close(whole.top.values, parts.top.values)
+    for latent in range(24):
+        for mine, theirs in ((whole.top, parts.top), (whole.drawn, parts.drawn)):
+            np.testing.assert_array_equal(mine.of(latent)[1], theirs.of(latent)[1])
+    assert torch.equal(whole.histograms.counts, parts.histograms.counts)
+    np.testing.assert_allclose(whole.errors, parts.errors, rtol=1e-5)
+    for (_, mine), (_, theirs) in zip(whole.together(), parts.together(), strict=True):
+        np.testing.assert_allclose([r for _, r in mine], [r for _, r in theirs], atol=1e-6)
+
+
+def test_patches_know_their_photograph(patches):
+    atlas, columns, details = opened(patches)
+    assert atlas["look"] == "picture"
+    assert {photo["name"] for photo in atlas["photos"]} == {"0.png", "1.png"}
+    assert atlas["photos"][0]["width"] == 96
+    for photo in atlas["photos"]:
+        with Image.open(patches.path / "atlas" / photo["file"]) as image:
+            assert image.size == (96, 72)
+    sample = details[0]["top"][0]["sample"]
+    assert len(base64.b64decode(sample["pixels"])) == 64
+    assert sample["photo"]["side"] == 8
+    assert sample["photo"]["top"] == sample["about"]["top"]
+    assert ((columns["edge"] >= 0) & (columns["edge"] <= 1)).all()
+    with Image.open(patches.path / "atlas" / atlas["sprites"]["sheets"][0]) as sheet:
+        assert sheet.size == (24, 24)
+
+
+def test_the_worst_samples_come_first_with_their_values(texts):
+    data = json.loads((texts.path / "atlas" / "data.json").read_text())
+    errors = [one["error"] for one in data["samples"]]
+    assert errors == sorted(errors, reverse=True)
+    assert data["samples"][0]["group"] == "worst"
+    kept = np.fromfile(texts.path / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 16)
+    raw = np.load(texts.path.parent / "x.npy")
+    for one in data["samples"][:5]:
+        np.testing.assert_array_equal(kept[one["at"]], raw[one["sample"]["row"]])
+    trained = texts.load()
+    x, recon = trained.reconstruct(raw)
+    expected = np.square(recon - x).sum(1).max()
+    assert errors[0] == pytest.approx(expected, rel=1e-3)
+    assert sum(data["errors"]["counts"]) == 400
+
+
+def test_an_atlas_is_used_again_and_made_anew_when_weights_change(texts):
+    manifest = texts.path / "atlas" / "atlas.json"
+    before = manifest.stat().st_mtime_ns
+    trained = texts.load()
+    assert list(build_atlas(texts, trained, all_data(trained))) == [1.0]
+    assert manifest.stat().st_mtime_ns == before
+    (texts.path / "atlas" / "atlas.json").write_text("{broken")
+    assert len(list(build_atlas(texts, trained, all_data(trained)))) > 1
+    assert json.loads(manifest.read_text())["format"] == 1
+
+
+def test_a_build_that_is_stopped_leaves_the_old_atlas_and_no_rubbish(texts):
+    manifest = texts.path / "atlas" / "atlas.json"
+    kept = manifest.read_text()
+    manifest.write_text(kept.replace('"key"', '"other"'))
+    trained = texts.load()
+    building = build_atlas(texts, trained, all_data(trained))
+    next(building)
+    building.close()
+    assert manifest.exists()
+    assert not list(texts.path.glob(".*.tmp"))
+    manifest.write_text(kept)
+
+
+def test_tokens_are_shown_with_their_neighbours_and_codes(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.standard_normal((300, 16)).astype(np.float32))
+    with open(tmp_path / "meta.jsonl", "w") as file:
+        for i in range(300):
+            record = {"token": f"w{i}", "document": i // 30, "position": i % 30}
+            file.write(json.dumps(record) + "\n")
+    settings = ["train.max_samples=5000", "model.n_latents=20", "model.target_l0=4"]
+    meta = f'data.meta="{tmp_path / "meta.jsonl"}"'
+    run = train(tmp_path / "x.npy", tmp_path / "run", "batchtopk", meta, *settings)
+    for _ in build_atlas(run, run.load(), all_data(run.load())):
+        pass
+    atlas, _, details = opened(run)
+    codes = codes_of(run)
+    assert atlas["look"] == "tokens"
+    example = details[3]["top"][0]
+    sample, row = example["sample"], example["sample"]["row"]
+    own = sample["tokens"][sample["at"]]
+    assert own[0] == f"w{row}"
+    assert own[1] == pytest.approx(example["value"], rel=2e-3)
+    first = row - sample["at"]
+    assert [text for text, _ in sample["tokens"]] == [
+        f"w{i}" for i in range(first, first + len(sample["tokens"]))
+    ]
+    assert first // 30 == row // 30  # never across documents
+    for i, (_, value) in enumerate(sample["tokens"]):
+        assert value == pytest.approx(float(codes[first + i, 3]), rel=2e-3, abs=1e-6)
+
+
+def test_a_histogram_widens_without_losing_a_count():
+    histograms = Histograms(activation("relu"), 2)
+    values = torch.tensor([[0.45, 0.0], [0.1, 0.0], [3.9, 1.9], [0.0, 0.0]])
+    for row in values.split(1):
+        histograms.add(row)
+    assert histograms.counts.sum(1).tolist() == [3, 1]
+    assert histograms.high.tolist() == [4.0, 2.0]
+    width = 4.0 / BINS
+    assert histograms.counts[0].nonzero()[:, 0].tolist() == [
+        int(0.1 / width),
+        int(0.45 / width),
+        int(3.9 / width),
+    ]
+    signed = Histograms(activation("identity"), 1)
+    signed.add(torch.tensor([[-1.0], [0.5]]))
+    signed.add(torch.tensor([[3.0]]))
+    assert (signed.low.item(), signed.high.item()) == (-4.0, 4.0)
+    assert signed.counts.sum() == 3
+    assert signed.counts[0, : BINS // 2].sum() == 1
+
+
+def test_extremes_keep_the_best_and_say_when_there_are_fewer():
+    extremes = Extremes(1, 3)
+    scores = torch.tensor([[1.0, -torch.inf]])
+    extremes.add(scores, scores, torch.tensor([4, 5]))
+    values, rows = extremes.of(0)
+    assert values.tolist() == [1.0]
+    assert rows.tolist() == [4]
+
+
+def test_words_of_a_record():
+    assert words_of(["a", "", 3]) == ["a", "3"]
+    assert words_of("x") == ["x"]
+    assert words_of(0.5) == []
+
+
+def test_data_that_have_changed_are_named(tmp_path):
+    data = tmp_path / "x.npy"
+    np.save(data, np.random.default_rng(0).standard_normal((50, 5)))
+    run = train(data, tmp_path / "run", "compress", "train.steps=3")
+    np.save(data, np.zeros((50, 5)))
+    with pytest.raises(DataError, match="have changed since"):
+        all_data(run.load())
+    assert all_data(run.load(), data=np.ones((4, 5))).n_samples == 4
+
+
+@pytest.mark.parametrize("which", ["texts", "patches"])
+def test_the_report_is_one_file_that_runs_nothing(which, request):
+    text = report(request.getfixturevalue(which))
+    assert "<script" not in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "default-src 'none'" in text
+    assert "Latent 0" in text or "Latent 1" in text
+    if which == "texts":
+        assert "&lt;script&gt;alert(" in text
