@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from simplecell import cli
+from simplecell.cli.printing import print_result
 from simplecell.recipe import Recipe
 
 pytest_plugins = ["children"]
@@ -357,7 +358,7 @@ def test_text_goes_to_a_terminal_without_dashes(made, monkeypatch):
     monkeypatch.setattr(sys, "stdout", stream)
     code = cli.run_command_line(["train", str(made / "x.npy"), "--out", str(made / "rows"), *SHORT])
     assert code == 0
-    cli.print_result("x", {"file": "\udcff ü –"}, True, "")
+    print_result("x", {"file": "\udcff ü –"}, True, "")
     assert rb"\udcff \xfc \u2013" in stream.buffer.getvalue()
 
 

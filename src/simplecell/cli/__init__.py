@@ -1,0 +1,53 @@
+"""The command line: verbs over run directories. Results on standard output, all else on error."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+# The order of the verbs in the help is that of these lines.
+from simplecell.cli import training, looking, using, judging  # isort: skip
+from simplecell.cli.application import app
+from simplecell.errors import DataError, SimplecellError, UsageError
+
+__all__ = ["app", "judging", "looking", "run_command_line", "training", "using"]
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run one command; its exit code. Errors become one sentence on standard error."""
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="simplecell")
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped", file=sys.stderr)
+        return 130
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong flag or argument
+            error.show()
+            return int(error.exit_code)
+        return say_error(error, "--traceback" in arguments)
+
+
+def say_error(error: Exception, trace: bool) -> int:
+    """Print an error as a sentence; the exit code it stands for."""
+    if trace:
+        traceback.print_exception(error)
+    if isinstance(error, SimplecellError):
+        print(f"simplecell: {error}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's RuntimeError
+        print("simplecell: out of memory; use fewer latents or patches", file=sys.stderr)
+        return UsageError.exit_code
+    if isinstance(error, OSError) and error.strerror:  # writing has its own sentences
+        print(f"simplecell: {error.filename}: {error.strerror}", file=sys.stderr)
+        return DataError.exit_code
+    print(
+        f"simplecell: internal error ({type(error).__name__}: {error}); "
+        "please report it with the output of --traceback",
+        file=sys.stderr,
+    )
+    return 1
