@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -26,6 +27,7 @@ from simplecell.explorer.sprites import sheets, weights_as_tiles
 from simplecell.explorer.survey import BINS, SPREAD, Survey
 from simplecell.explorer.worst import data_page
 from simplecell.matching import nearest_within
+from simplecell.recipe import Recipe
 from simplecell.run import Run
 from simplecell.storage import read_json, sweep_temporaries, writing
 from simplecell.story import finite
@@ -225,7 +227,7 @@ class Maker:
             "sparse": activation.sparse,
             "bounds": activation.bounds,
             "transcoder": trained.target_preprocess is not None,
-            "recipe": trained.recipe.text(),
+            "recipe": _without_folders(trained.recipe).text(),
             "figures": _finite(figures),
             "findings": (info.get("figures") or {}).get("findings") or [],
             "status": info["status"],
@@ -250,6 +252,17 @@ def _example(
     sample = records[row] | contexts.get((latent, row), {})
     example: dict[str, Any] = {"value": float(f"{value:.5g}"), "sample": sample}
     return example if quantile is None else {**example, "quantile": quantile}
+
+
+def _without_folders(recipe: Recipe) -> Recipe:
+    """The recipe with the names of files alone: pages and sites are shown to others."""
+    data = recipe.data
+    names = {
+        key: Path(path).name
+        for key, path in (("meta", data.meta), ("targets", data.targets))
+        if path is not None
+    }
+    return dataclasses.replace(recipe, data=dataclasses.replace(data, **names))
 
 
 def _finite(value: Any) -> Any:
