@@ -13,12 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from simplecell import session
 from simplecell.cli import run_command_line
 from simplecell.errors import DataError, DivergedError, RunError, UsageError, WriteError
 from simplecell.recipe import Recipe
 from simplecell.run import Run
-from simplecell.session import begin, resume
+from simplecell.session import begin, beginning, resume
 
 pytest_plugins = ["children"]
 
@@ -32,7 +31,7 @@ WAYS = {
     "tied, float64": ["train.steps=40", "model.tied=true", "train.dtype=float64"],
     "converged": ["train.steps=500", "optim.tolerance=1e-3"],
 }
-OFTEN = "from simplecell import session; session.CHECKPOINT_SECONDS = 0.0"
+OFTEN = "from simplecell.session import sitting; sitting.CHECKPOINT_SECONDS = 0.0"
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +248,7 @@ def test_two_that_begin_at_once_do_not_spoil_each_other(data, tmp_path, monkeypa
     """Both have found no run and read their data; the second must not take the first's place."""
     path, out = data / "small.npy", tmp_path / "run"
     settings = ["train.steps=5"]
-    real, inside = session.build, []
+    real, inside = beginning.build, []
 
     def build(*arguments):
         if not inside:
@@ -257,7 +256,7 @@ def test_two_that_begin_at_once_do_not_spoil_each_other(data, tmp_path, monkeypa
             train(path, out, settings)
         return real(*arguments)
 
-    monkeypatch.setattr(session, "build", build)
+    monkeypatch.setattr(beginning, "build", build)
     with pytest.raises(RunError, match="has just begun"):
         begin(path, out, settings=settings)
     assert Run(out).info()["status"] == "finished"
@@ -419,9 +418,9 @@ def test_stopped_by_a_signal(children, data, tmp_path, number, code):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_before_training_leaves_nothing(children, data, tmp_path, number, code):
     slow = (
-        "import time; from simplecell import session; real = session.build\n"
+        "import time; from simplecell.session import beginning; real = beginning.build\n"
         "def build(*rest): open('here', 'w').close(); time.sleep(60); return real(*rest)\n"
-        "session.build = build"
+        "beginning.build = build"
     )
     words = ("train", data / "small.npy", "--out", "run")
     child = children.start(*words, cwd=tmp_path, before=slow)

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.build import Built
 from simplecell.data import ArraySource, Source
+from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
 from simplecell.evaluate import Figures, evaluate
 from simplecell.feed import resolve_device
@@ -115,6 +117,41 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
                 f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
             )
         return picture(trained, what, layout, layer=layer)
+
+    def explore(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        about: Sequence[Mapping[str, Any]] | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> Any:
+        """The explorer over samples X, a `Page`: a notebook shows it, `save(path)` writes it.
+
+        `y` are labels to hold latents against; `about` is a record a sample (text, title, token,
+        any label …); `shape` is how a sample is laid out, as in `plot`.
+        """
+        check_is_fitted(self)
+        from simplecell.explorer.inline import page_of  # a web page is more than most fits need
+
+        X = validate_data(self, X, reset=False, **DOOR)
+        trained, names = self._trained, getattr(self, "feature_names_in_", None)
+        layout = shape or self._shape(trained, names)
+        if math.prod(layout) != X.shape[1]:
+            raise UsageError(
+                f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {X.shape[1]}"
+            )
+        if about is not None and len(about) != X.shape[0]:
+            raise UsageError(f"about has {len(about)} records for {X.shape[0]} samples; one each")
+        source = ArraySource(
+            X if len(layout) == 1 else X.reshape(-1, *layout),
+            kind="array" if len(layout) == 1 else "pictures",
+            name="X",
+            input_names=None if names is None else [str(name) for name in names],
+            labels=None if y is None else np.asarray(y),
+            meta=None if about is None else Meta(len(about), lambda i: dict(about[i])),
+        )
+        return page_of(self.save, source, type(self).__name__)
 
     def latents(self, layer: int | None = None) -> NDArray[np.float64]:
         """What excites each latent most, [n_latents, n_features], in the units of the data.

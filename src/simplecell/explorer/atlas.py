@@ -257,12 +257,8 @@ def _example(
 def _without_folders(recipe: Recipe) -> Recipe:
     """The recipe with the names of files alone: pages and sites are shown to others."""
     data = recipe.data
-    names = {
-        key: Path(path).name
-        for key, path in (("meta", data.meta), ("targets", data.targets))
-        if path is not None
-    }
-    return dataclasses.replace(recipe, data=dataclasses.replace(data, **names))
+    meta, targets = (path and Path(path).name for path in (data.meta, data.targets))
+    return dataclasses.replace(recipe, data=dataclasses.replace(data, meta=meta, targets=targets))
 
 
 def _finite(value: Any) -> Any:

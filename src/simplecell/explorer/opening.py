@@ -14,7 +14,9 @@ from simplecell.progress import follow_share, say
 from simplecell.run import Run
 
 
-def open_library(paths: Sequence[Path], data: Any = None, meta: str | Path | None = None) -> Library:
+def open_library(
+    paths: Sequence[Path], data: Any = None, meta: str | Path | None = None
+) -> Library:
     """The runs at `paths` (run directories, or folders of them), each with its atlas.
 
     `data` and `meta` are for one run alone: other samples than its own, and records about them.

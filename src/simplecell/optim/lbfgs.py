@@ -1,75 +1,16 @@
-"""What moves the weights: initialisation, one flat parameter vector, L-BFGS, Adam, schedules."""
+"""L-BFGS: one accepted iteration a step, no evaluation repeated between them."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from simplecell.errors import UsageError, unknown
-from simplecell.model import Autoencoder, Model
-from simplecell.pace import SCHEDULES
-
-STARTS = ("uniform", "transpose")
-
-
-@torch.no_grad()
-def initialise(model: Model, seed: int, start: str = "uniform", length: float = 1.0) -> None:
-    """Starting weights; a pure function of the seed.
-
-    "uniform": every entry uniform in ±√(6/(n_in + n_out + 1)). Source: UFLDL, exercise Sparse
-    autoencoder (`initializeParameters`). Exact. "transpose": atoms in random directions, `length`
-    long, and the encoder their copy. Source: Gao et al. 2024, section 2.4. Exact.
-    Biases are 0. Every layer in turn, from the input to the code; drawn in float64 on the CPU, so
-    that precision and device change no draw.
-
-    Raises:
-        UsageError: for an unknown start.
-    """
-    if start not in STARTS:
-        raise unknown("start", start, STARTS)
-    generator = torch.Generator().manual_seed(seed)
-    for layer in model.layers:
-        if not layer.activation.owns_bias:
-            layer.bias.zero_()
-        if isinstance(layer, Autoencoder):
-            layer.offset.zero_()
-        if start == "transpose" and isinstance(layer, Autoencoder):
-            _transpose(layer, generator, length)
-            continue
-        radius = math.sqrt(6 / (layer.n_inputs + layer.n_latents + 1))
-        for matrix in layer.matrices():
-            draw = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
-            matrix.copy_((2 * draw - 1) * radius)
-
-
-def _transpose(layer: Autoencoder, generator: torch.Generator, length: float) -> None:
-    draw = torch.randn(layer.encoder.shape, generator=generator, dtype=torch.float64)
-    layer.encoder.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
-    if layer.decoder.shape == layer.encoder.shape:
-        layer.decoder.copy_(layer.encoder)
-        return
-    draw = torch.randn(layer.decoder.shape, generator=generator, dtype=torch.float64)
-    layer.decoder.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
-
-
-def flatten(model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Lay all parameters, and their gradients, in one vector each; they become views of it."""
-    parameters = list(model.parameters())
-    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    grad = torch.zeros_like(flat)
-    start = 0
-    for parameter in parameters:
-        end = start + parameter.numel()
-        parameter.data = flat[start:end].view_as(parameter)
-        parameter.grad = grad[start:end].view_as(parameter)
-        start = end
-    return flat, grad
+from simplecell.errors import UsageError
 
 
 class Costed(Protocol):
@@ -267,83 +208,3 @@ def _next_length(low: Trial[Evaluated], high: Trial[Evaluated] | None) -> float:
         if bottom:
             middle = right.length - gap * ((right.slope + d2 - d1) / bottom)
     return min(max(middle, left.length + 0.1 * gap), right.length - 0.1 * gap)
-
-
-class Adam:
-    """torch's Adam over the flat vector, with a schedule; one `step` is one update.
-
-    Source: Kingma & Ba 2015. Exact (torch).
-    """
-
-    def __init__(
-        self,
-        flat: Tensor,
-        grad: Tensor,
-        *,
-        learning_rate: float,
-        schedule: str = "constant",
-        beta2: float = 0.999,
-    ) -> None:
-        if schedule not in SCHEDULES:
-            raise unknown("schedule", schedule, SCHEDULES)
-        if not 0 < learning_rate < float("inf"):
-            raise UsageError(f"learning_rate is {learning_rate}; it must be above 0")
-        if not 0 <= beta2 < 1:
-            raise UsageError(f"beta2 is {beta2}; it must be at least 0 and less than 1")
-        self.beta2 = beta2
-        self.learning_rate, self.schedule = learning_rate, SCHEDULES[schedule]
-        self.parameter = nn.Parameter(flat)
-        self.parameter.grad = grad
-
-    @functools.cached_property
-    def torch(self) -> torch.optim.Adam:
-        """torch's own; made when first used, since that imports for two seconds."""
-        betas = (0.9, self.beta2)
-        return torch.optim.Adam([self.parameter], lr=self.learning_rate, betas=betas, fused=True)
-
-    def step(self, progress: float) -> None:
-        """Move the parameters along the gradient; `progress` is 0 at the start and 1 at the end."""
-        for group in self.torch.param_groups:
-            group["lr"] = self.learning_rate * self.schedule(progress)
-        self.torch.step()
-
-    def forget(self, parameter: Tensor, rows: Tensor) -> None:
-        """Moments 0 for some rows of a parameter that lies in the flat vector."""
-        start, size = parameter.storage_offset(), parameter.numel()
-        for name, moment in self.torch.state.get(self.parameter, {}).items():
-            if name != "step":
-                moment[start : start + size].view_as(parameter)[rows] = 0
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Moments and count, as tensors."""
-        return dict(self.torch.state.get(self.parameter, {}))
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up where `state_dict` left."""
-        if state:
-            self.torch.state[self.parameter] = {k: v.clone() for k, v in state.items()}
-
-
-class UnitNorm:
-    """Atoms held at length 1: the gradient along each is taken out, and each step put right.
-
-    They are brought there at once. Order: `project`, the optimiser's step, `renormalise`.
-    Source: Bricken et al. 2023, appendix (Adam under a constraint). Exact.
-    """
-
-    def __init__(self, atoms: nn.Parameter) -> None:
-        self.atoms = atoms
-        self.renormalise()
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Leave of the gradient [M, D] what turns atoms."""
-        assert self.atoms.grad is not None, "flatten was not called"
-        along = (self.atoms.grad * self.atoms).sum(1, keepdim=True)
-        self.atoms.grad.sub_(along * self.atoms)
-
-    @torch.no_grad()
-    def renormalise(self) -> None:
-        """Bring the atoms [M, D] back to length 1."""
-        lengths = self.atoms.norm(dim=1, keepdim=True)
-        self.atoms.div_(lengths.clamp_min(torch.finfo(self.atoms.dtype).tiny))
