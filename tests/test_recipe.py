@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from simplecell import recipe as recipes
+from simplecell.build import build
 from simplecell.data import as_source
 from simplecell.errors import UsageError
 from simplecell.recipe import Recipe
 from simplecell.resolve import automatic_steps, resolve, suited
-from simplecell.session import build
 
 
 @pytest.mark.parametrize("name", recipes.names())
