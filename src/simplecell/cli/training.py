@@ -120,4 +120,4 @@ def work(command: str, session: Any, as_json: bool, no_doctor: bool) -> None:
         place = session.run.path
         say(f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {place}")
         raise typer.Exit(code)
-    say(f"next: simplecell show {session.run.path}")
+    say(f"next: simplecell show {session.run.path}, or: simplecell explore {session.run.path}")

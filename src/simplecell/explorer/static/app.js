@@ -1,0 +1,188 @@
+/** Start: the address to a page, links, keys. */
+
+import { showGallery } from "./gallery.js";
+import { showLatent } from "./latent.js";
+import { show } from "./playground.js";
+import { showData } from "./data.js";
+import { showTraining } from "./training.js";
+import { showCompare } from "./compare.js";
+import { showRuns } from "./runs.js";
+import { openRun } from "./atlas.js";
+import { announce, fill, h } from "./dom.js";
+import { Shell, startTheme, startTips } from "./shell.js";
+import { createStore } from "./store.js";
+import { t } from "./words.js";
+
+const PAGES = {
+  "": showGallery,
+  latent: showLatent,
+  playground: show,
+  data: showData,
+  training: showTraining,
+  compare: showCompare,
+};
+
+class App {
+  constructor() {
+    this.store = createStore(document.documentElement);
+    this.main = document.getElementById("main");
+    this.served = this.store.mode === "server";
+    this.turn = 0;
+    this.leave = null;
+    this.shell = new Shell(this, document.getElementById("shell"), () => this.render());
+    history.scrollRestoration = "manual";
+    window.addEventListener("popstate", (event) => this.#moved(event));
+    window.addEventListener("hashchange", () => this.#moved({}));
+    document.addEventListener("click", (event) => this.#click(event));
+  }
+
+  /** Path and query after the base. */
+  get path() {
+    if (!this.served) return location.hash.replace(/^#\/?/, "");
+    return decodeURI(location.pathname).slice(this.store.base.length) + location.search;
+  }
+
+  link(path) {
+    return this.served ? this.store.base + path : `#/${path}`;
+  }
+
+  go(path) {
+    this.#keepScroll();
+    if (this.served) history.pushState({}, "", this.link(path));
+    else {
+      this.shown = `${path}`;
+      location.hash = `/${path}`;
+    }
+    this.render();
+  }
+
+  /** Put another address up without a new page: `how` is "pushState" or "replaceState". */
+  note(how, path) {
+    const state = how === "pushState" ? {} : history.state;
+    if (how === "pushState") this.#keepScroll();
+    this.shown = path;
+    try {
+      history[how](state, "", this.link(path));
+    } catch {
+      // a page inside a notebook's cell has no address of its own
+    }
+  }
+
+  #keepScroll() {
+    try {
+      history.replaceState({ scroll: window.scrollY }, "");
+    } catch {
+      // as above
+    }
+  }
+
+  #moved(event) {
+    if (!this.served && this.path === this.shown) return;
+    this.render(event.state?.scroll);
+  }
+
+  #click(event) {
+    const anchor = event.target.closest?.("a[href]");
+    const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey;
+    if (!anchor || !plain || event.defaultPrevented || anchor.target || anchor.download) return;
+    const href = anchor.getAttribute("href");
+    const prefix = this.served ? this.store.base : "#/";
+    if (!href.startsWith(prefix) || /^[^/]*\/files\//.test(href.slice(prefix.length))) return;
+    event.preventDefault();
+    this.go(href.slice(prefix.length));
+  }
+
+  /** Fill the page for the address. */
+  async render(scroll) {
+    this.turn += 1;
+    const turn = this.turn;
+    this.shown = this.path;
+    this.leave?.();
+    this.leave = null;
+    const [place, search = ""] = this.path.split("?");
+    let [name = "", page = "", ...args] = place.split("/").map((part) => decodeURIComponent(part));
+    const root = h("div", { class: "page", "aria-busy": "true" });
+    try {
+      const runs = await this.#runs();
+      if (name === "" && runs.length === 1) {
+        name = runs[0].name;
+        this.note("replaceState", `${name}/`);
+      }
+      const run = name === "" ? null : await this.#open(name, page);
+      if (turn !== this.turn) return;
+      this.shell.update({ runs, run, name, page });
+      fill(this.main, root);
+      const context = this.#context({ name, run, args, root, search, scroll, runs });
+      const draw = name === "" ? showRuns : PAGES[page];
+      if (!draw) throw new Error(t("error.nopage"));
+      const leave = await draw(context);
+      if (turn !== this.turn) {
+        leave?.();
+        return;
+      }
+      this.leave = leave ?? null;
+    } catch (error) {
+      if (turn !== this.turn) return;
+      this.shell.update({ runs: this.known ?? [], run: null, name, page });
+      fill(this.main, root);
+      fill(root, this.#trouble(error, name));
+    }
+    this.#arrived(root, scroll);
+  }
+
+  #arrived(root, scroll) {
+    root.removeAttribute("aria-busy");
+    const title = root.querySelector("h1");
+    document.title = [title?.textContent, this.shell.name, "simplecell"].filter(Boolean).join(" · ");
+    if (scroll !== undefined) window.scrollTo(0, scroll);
+    else if (this.moved && !root.querySelector(".board")) window.scrollTo(0, 0);
+    if (this.moved) {
+      title?.focus({ preventScroll: true });
+      announce(document.title);
+    }
+    this.moved = true;
+  }
+
+  /** The run; a training needs none of what is found after it. */
+  async #open(name, page) {
+    const run = openRun(this.store, name);
+    return page === "training" ? run.catch(() => null) : run;
+  }
+
+  #trouble(error, name) {
+    const sentence = error?.message || String(error);
+    const known = this.known?.some((run) => run.name === name);
+    return h("div", { class: "notice trouble", role: "alert" },
+      h("h1", { tabindex: "-1" }, t("error.title")), h("p", {}, sentence),
+      h("p", {}, known && h("a", { href: this.link(`${name}/training`) }, t("error.training")), " ",
+        h("a", { href: this.link("") }, t("error.back"))));
+  }
+
+  async #runs() {
+    this.known ??= await this.store.get("").then((answer) => answer.runs);
+    return this.known;
+  }
+
+  #context({ name, run, args, root, search, scroll, runs }) {
+    return {
+      store: this.store,
+      run: name || null,
+      runs,
+      args,
+      root,
+      atlas: run?.atlas ?? null,
+      columns: run?.columns ?? null,
+      query: new URLSearchParams(search),
+      restored: scroll !== undefined,
+      link: (path) => this.link(path),
+      go: (path) => this.go(path),
+      push: (path) => this.note("pushState", path),
+      replace: (path) => this.note("replaceState", path),
+      t,
+    };
+  }
+}
+
+startTheme();
+startTips();
+new App().render();

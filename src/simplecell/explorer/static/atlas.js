@@ -1,0 +1,107 @@
+/** One run as the pages use it: its manifest, a column of numbers per figure, its sprites. */
+
+const opened = new Map();
+
+/**
+ * Open a run once; asked again, the same.
+ * @param {any} store
+ * @param {string} name
+ * @returns {Promise<Run>}
+ */
+export function openRun(store, name) {
+  if (!opened.has(name)) {
+    const run = readRun(store, name);
+    opened.set(name, run);
+    run.catch(() => opened.delete(name));
+  }
+  return opened.get(name);
+}
+
+async function readRun(store, name) {
+  const [atlas, bytes] = await Promise.all([
+    store.get(`${name}/`),
+    store.bytes(`${name}/files/columns.bin`),
+  ]);
+  return new Run(store, name, atlas, bytes);
+}
+
+/** A run: `atlas` (manifest), `columns` (name to Float32Array), `notes` (number to note). */
+export class Run {
+  constructor(store, name, atlas, bytes) {
+    this.store = store;
+    this.name = name;
+    this.atlas = atlas;
+    this.size = atlas.n_latents;
+    this.notes = atlas.notes ?? {};
+    this.columns = columnsOf(atlas, bytes);
+    this.sheets = [];
+    this.ready = null;
+  }
+
+  /** The value of a column for a latent; NaN where there is none. */
+  value(column, latent) {
+    return this.columns[column]?.[latent] ?? NaN;
+  }
+
+  /** Whether a latent never does anything; codes that are never 0 know no such thing. */
+  isDead(latent) {
+    if (!this.knowsDead) return false;
+    const { density, max } = this.columns;
+    return density ? density[latent] === 0 : max?.[latent] === 0;
+  }
+
+  get knowsDead() {
+    return Boolean(this.atlas.sparse);
+  }
+
+  /** Inputs of a row that is drawn as one strip, from the sprite's rows side by side; else 0. */
+  get strip() {
+    const { look, n_inputs: n, sprites } = this.atlas;
+    return look === "row" && sprites && n <= 64 ? n : 0;
+  }
+
+  /** Counts of a latent's code in equal steps from `low` to `high`. */
+  histogram(latent) {
+    const { bins } = this.atlas.histogram;
+    return this.columns.histogram.subarray(latent * bins, (latent + 1) * bins);
+  }
+
+  /** Load the sheets of tiles; `each` is called when one has come. */
+  loadSheets(each = () => {}) {
+    const files = this.atlas.sprites?.sheets ?? [];
+    this.ready ??= Promise.all(files.map((file, k) => this.#loadSheet(file, k)));
+    this.ready.then(each, () => {});
+    return this.ready;
+  }
+
+  async #loadSheet(file, k) {
+    const image = new Image();
+    image.src = this.store.imageUrl(`${this.name}/files/${file}`);
+    await image.decode();
+    // a bitmap stays decoded while one scrolls, an image may not
+    this.sheets[k] = await createImageBitmap(image).catch(() => image);
+  }
+
+  /** The part of a sheet that shows a latent: {image, x, y, width, height}; null before it came. */
+  sprite(latent) {
+    const { tile, per_row: perRow, per_sheet: perSheet } = this.atlas.sprites ?? {};
+    if (!tile) return null;
+    const image = this.sheets[Math.floor(latent / perSheet)];
+    if (!image) return null;
+    const place = latent % perSheet;
+    const [height, width] = tile;
+    const y = Math.floor(place / perRow) * height;
+    return { image, x: (place % perRow) * width, y, width, height };
+  }
+}
+
+function columnsOf(atlas, bytes) {
+  const all = new Float32Array(bytes);
+  const m = atlas.n_latents;
+  const columns = {};
+  atlas.columns.forEach((name, k) => {
+    columns[name] = all.subarray(k * m, (k + 1) * m);
+  });
+  columns.histogram = all.subarray(atlas.columns.length * m);
+  return columns;
+}

@@ -1,0 +1,98 @@
+/** The gallery's tool bar: sort, filter, search, size. */
+
+import { h } from "./dom.js";
+import { t } from "./words.js";
+
+const WAIT = 120;
+const SMALLEST = 10;
+const LARGEST = 160;
+
+/** Reads and shows the gallery's wish; `change(part, final)` is called for each change. */
+export class Controls {
+  constructor(gallery, change) {
+    this.gallery = gallery;
+    this.change = change;
+    this.sort = this.#menu("sort", [...gallery.sorts, "number", "similar"]);
+    this.like = h("input", {
+      type: "number", min: "0", max: gallery.run.size - 1, class: "like",
+      "aria-label": t("controls.like"),
+      on: { change: (event) => change({ like: Number(event.target.value) }, true) },
+    });
+    this.turn = h("button", {
+      type: "button", class: "turn",
+      on: { click: () => change({ down: !gallery.wish.down }, true) },
+    });
+    this.show = this.#menu("show", ["all", "alive", "dead"]);
+    this.search = this.#searchField();
+    this.element = h(
+      "div", { class: "controls", role: "search" },
+      this.#field("controls.sort", this.sort, this.like, this.turn),
+      gallery.run.knowsDead && this.#field("controls.show", this.show),
+      this.#field("controls.search", this.search),
+      this.#field("controls.size", this.#slider()),
+    );
+  }
+
+  #field(key, ...parts) {
+    const [input] = parts;
+    input.id = key.replace(".", "-");
+    const label = h("label", { for: input.id }, t(key));
+    return h("div", { class: `field ${input.id}` }, label, h("div", { class: "together" }, ...parts));
+  }
+
+  #menu(name, values) {
+    const options = values.map((value) => h("option", { value }, t(`${name}.${value}`)));
+    const choose = (event) => {
+      const part = { [name]: event.target.value };
+      if (name === "sort") {
+        part.down = part.sort !== "number";
+        const { board, wish } = this.gallery;
+        if (part.sort === "similar") part.like = board.place >= 0 ? board.order[board.place] : wish.like;
+      }
+      this.change(part, true);
+    };
+    return h("select", { on: { change: choose } }, options);
+  }
+
+  #searchField() {
+    const type = () => {
+      clearTimeout(this.waiting);
+      this.waiting = setTimeout(() => this.change({ text: this.search.value }, false), WAIT);
+    };
+    const hint = { placeholder: t("controls.hint"), autocomplete: "off", spellcheck: "false" };
+    return h("input", { type: "search", ...hint, on: { input: type } });
+  }
+
+  #slider() {
+    const slide = (event) => this.change({ size: Math.round(Number(event.target.value) ** 2) }, false);
+    return h("input", {
+      type: "range", min: Math.sqrt(SMALLEST), max: Math.sqrt(LARGEST), step: "0.05",
+      value: Math.sqrt(this.gallery.size), on: { input: slide },
+    });
+  }
+
+  /** Show the wish as it is now. */
+  update() {
+    const { wish } = this.gallery;
+    this.sort.value = wish.sort;
+    this.show.value = wish.show;
+    this.like.hidden = wish.sort !== "similar";
+    this.like.value = wish.like;
+    this.turn.textContent = wish.down ? "↓" : "↑";
+    const told = t(wish.down ? "controls.down" : "controls.up");
+    this.turn.setAttribute("aria-label", told);
+    this.turn.dataset.tip = told;
+    if (this.search.value !== wish.text && document.activeElement !== this.search) {
+      this.search.value = wish.text;
+    }
+  }
+
+  /** Pixels that the bar covers while one scrolls. */
+  stuck() {
+    return getComputedStyle(this.element).position === "sticky" ? this.element.offsetHeight : 0;
+  }
+
+  close() {
+    clearTimeout(this.waiting);
+  }
+}

@@ -1,0 +1,119 @@
+/** Numbers for people: three significant digits, units in words. */
+
+import { language, t } from "./words.js";
+
+const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+const formats = new Map();
+
+function format(options) {
+  const key = language() + JSON.stringify(options);
+  if (!formats.has(key)) formats.set(key, new Intl.NumberFormat(language(), options));
+  return formats.get(key);
+}
+
+/**
+ * @param {number|null|undefined} value
+ * @param {number} [digits] significant ones
+ * @returns {string} "–" where there is none
+ */
+export function figure(value, digits = 3) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return power(value, digits);
+  if (Number.isInteger(value)) return count(value);
+  return format({ maximumSignificantDigits: digits }).format(value).replace("-", "−");
+}
+
+function power(value, digits) {
+  const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
+  const raised = [...String(Math.abs(Number(exponent)))].map((d) => SUPERSCRIPTS[Number(d)]).join("");
+  const sign = Number(exponent) < 0 ? "⁻" : "";
+  if (Number(mantissa) === 1) return `10${sign}${raised}`;
+  return `${Number(mantissa)} × 10${sign}${raised}`.replace("-", "−");
+}
+
+/**
+ * A whole number, its thousands apart.
+ * @param {number|null|undefined} value
+ */
+export function count(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  return format({ maximumFractionDigits: 0 }).format(value).replace("-", "−");
+}
+
+/**
+ * A fraction 0–1 as a percentage.
+ * @param {number|null|undefined} share
+ */
+export function percent(share) {
+  if (share === null || share === undefined || !Number.isFinite(share)) return "–";
+  const value = share * 100;
+  if (value !== 0 && Math.abs(value) < 0.001) return `${power(value, 2)} %`;
+  const options =
+    Math.abs(value) >= 99.95 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 };
+  return `${format(options).format(value).replace("-", "−")} %`;
+}
+
+/**
+ * A cosine or a correlation: always two places, to stand in columns.
+ * @param {number|null|undefined} value
+ */
+export function cosine(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  return format({ minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(value).replace("-", "−");
+}
+
+/**
+ * Seconds in words.
+ * @param {number|null|undefined} seconds
+ */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  if (seconds < 90) return t("unit.seconds", { n: figure(seconds) });
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 120) return t("unit.minutes", { n: count(minutes) });
+  return t("unit.hours", { n: figure(seconds / 3600) });
+}
+
+/**
+ * Round numbers between two powers of ten, given by their exponents.
+ * @param {number} low
+ * @param {number} high
+ * @returns {number[]}
+ */
+export function logTicks(low, high) {
+  for (const steps of [[1, 2, 5], [1, 3], [1]]) {
+    const found = [];
+    for (let k = Math.floor(low); k <= high; k += 1) {
+      for (const m of steps) {
+        const at = k + Math.log10(m);
+        if (at >= low - 1e-9 && at <= high + 1e-9) found.push(Number(`${m}e${k}`));
+      }
+    }
+    if (found.length <= 5 || steps.length === 1) {
+      const stride = Math.ceil(found.length / 6);
+      return found.filter((_, i) => i % stride === 0);
+    }
+  }
+  return [];
+}
+
+/**
+ * At most four round numbers between two ends.
+ * @param {number} low
+ * @param {number} high
+ * @param {number} [most]
+ * @returns {number[]}
+ */
+export function ticks(low, high, most = 4) {
+  const span = high - low;
+  if (!(span > 0)) return [low];
+  const rough = span / most;
+  const unit = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((m) => m * unit).find((one) => span / one <= most) ?? 10 * unit;
+  const found = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + span * 1e-9; k += 1) {
+    found.push(k === 0 ? 0 : k * step);
+  }
+  return found;
+}

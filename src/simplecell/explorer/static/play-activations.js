@@ -1,0 +1,51 @@
+/** What stands between sums and codes, and between sums and reconstructions. */
+
+const sigmoid = (value) => 1 / (1 + Math.exp(-value));
+const relu = (value) => (value > 0 ? value : 0);
+
+/** Each turns one sample's sums before the activation into its code, in place. */
+export const ACTIVATIONS = {
+  identity: () => {},
+  sigmoid: (pre) => each(pre, sigmoid),
+  tanh: (pre) => each(pre, Math.tanh),
+  relu: (pre) => each(pre, relu),
+  topk: (pre, { k }) => keepLargest(pre, k),
+  batchtopk: (pre, { threshold }) => each(pre, (value) => (value > threshold ? relu(value) : 0)),
+  jumprelu: (pre, { threshold }) => each(pre, (value, at) => (value > threshold[at] ? value : 0)),
+  gated: (pre, { gate, magnitude, scale }) =>
+    each(pre, (z, at) => (z + gate[at] > 0 ? relu(scale[at] * z + magnitude[at]) : 0)),
+};
+
+/** What turns a layer's sums into what it gives back. */
+export const OUTPUTS = { linear: (value) => value, sigmoid, tanh: Math.tanh, relu };
+
+/**
+ * Replace every value, in place.
+ * @param {Float32Array|Float64Array} values
+ * @param {function(number, number): number} rule of a value and its place
+ */
+export function each(values, rule) {
+  for (let at = 0; at < values.length; at += 1) values[at] = rule(values[at], at);
+}
+
+/**
+ * What the rule gives, as a new array; the language's own `from` and `map` are slower.
+ * @param {Float32Array|Float64Array} values
+ * @param {function(number, number): number} rule of a value and its place
+ * @returns {Float32Array}
+ */
+export function mapped(values, rule) {
+  const out = new Float32Array(values.length);
+  for (let at = 0; at < values.length; at += 1) out[at] = rule(values[at], at);
+  return out;
+}
+
+function keepLargest(pre, k) {
+  const least = Float32Array.from(pre).sort()[pre.length - k];
+  let equals = k; // values equal to the last one kept: only as many as there is room for
+  for (const value of pre) if (value > least) equals -= 1;
+  for (let at = 0; at < pre.length; at += 1) {
+    const kept = pre[at] > least || (pre[at] === least && equals-- > 0);
+    pre[at] = kept ? relu(pre[at]) : 0;
+  }
+}

@@ -1,0 +1,54 @@
+/** A picture file that a person chooses, drops or pastes. */
+
+import { h } from "./dom.js";
+import { say } from "./play-say.js";
+import { PictureError, readPicture } from "./pictures.js";
+
+/** Takes files on the whole page; `element` has the button and says what was wrong. */
+export class FileInput {
+  /**
+   * @param {HTMLElement} root where files may be dropped
+   * @param {function(import("./pictures.js").Picture, string): void} given
+   */
+  constructor(root, given) {
+    this.given = given;
+    this.root = root;
+    const input = h("input", {
+      type: "file", id: "play-file", accept: "image/*",
+      on: { change: (event) => this.take(event.target.files) },
+    });
+    this.told = h("p", { class: "play-told", role: "alert" });
+    this.element = h("div", { class: "play-file" },
+      h("label", { for: "play-file" }, say("play.file")), input,
+      h("span", { class: "hint" }, say("play.file.hint")), this.told);
+    this.paste = (event) => this.take(event.clipboardData?.files);
+    document.addEventListener("paste", this.paste);
+    root.addEventListener("dragover", (event) => event.preventDefault());
+    root.addEventListener("drop", (event) => {
+      event.preventDefault();
+      this.take(event.dataTransfer?.files);
+    });
+  }
+
+  leave() {
+    document.removeEventListener("paste", this.paste);
+  }
+
+  async take(files) {
+    if (!files?.length) return;
+    this.told.textContent = say("play.file.busy");
+    try {
+      const picture = await readPicture(new Uint8Array(await files[0].arrayBuffer()));
+      this.told.textContent = "";
+      this.given(picture, files[0].name);
+    } catch (error) {
+      this.tell(error);
+    }
+  }
+
+  /** Say what was wrong with a picture. */
+  tell(error) {
+    const known = error instanceof PictureError;
+    this.told.textContent = known ? say(error.reason, error.values) : say("play.file.broken");
+  }
+}

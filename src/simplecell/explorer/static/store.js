@@ -1,0 +1,123 @@
+/** Where a page's data come from: a server, script files beside it, or the page itself. */
+
+import { t } from "./words.js";
+
+const known = new Map();
+const waiting = new Map();
+
+/** Take data in: `{path: object, or base64 string of bytes}`. */
+function take(data) {
+  for (const [path, value] of Object.entries(data)) {
+    known.set(path, value);
+    waiting.get(path)?.(value);
+    waiting.delete(path);
+  }
+}
+
+/**
+ * @param {HTMLElement} root the document's element: data-base, data-mode
+ */
+export function createStore(root) {
+  const mode = root.dataset.mode || "server";
+  const base = root.dataset.base || "/";
+  globalThis.simplecellData = take;
+  for (const data of globalThis.simplecellGiven ?? []) take(data);
+  return mode === "server" ? served(base) : given(mode);
+}
+
+function served(base) {
+  const headers = { Accept: "application/json" };
+  const ask = async (path, options) => {
+    let answer;
+    try {
+      answer = await fetch(base + path, options);
+    } catch {
+      throw new Error(t("error.noanswer"));
+    }
+    if (answer.ok) return answer;
+    const told = await answer.json().catch(() => ({}));
+    throw new Error(told.error || `${answer.status} ${answer.statusText}`);
+  };
+  return {
+    mode: "server",
+    base,
+    writable: true,
+    get: async (path) => (await ask(path, { headers })).json(),
+    bytes: async (path) => (await ask(path, {})).arrayBuffer(),
+    imageUrl: (path) => base + path,
+    post: async (path, body) => {
+      const options = { method: "POST", body: JSON.stringify(body) };
+      const kind = { ...headers, "Content-Type": "application/json" };
+      return (await ask(path, { ...options, headers: kind })).json();
+    },
+  };
+}
+
+function given(mode) {
+  const find = (path) => {
+    if (known.has(path)) return Promise.resolve(known.get(path));
+    const script = mode === "export" ? scriptOf(path) : null;
+    if (!script) return Promise.reject(new Error(t("error.absent", { path })));
+    return load(path, script);
+  };
+  return {
+    mode,
+    base: "",
+    writable: false,
+    get: find,
+    bytes: async (path) => bytesOf(await find(path)).buffer,
+    imageUrl: (path) => (known.has(path) ? known.get(path) : `data/${encodeURI(path)}`),
+    post: () => Promise.reject(new Error(t("error.readonly"))),
+  };
+}
+
+/**
+ * Bytes of a base64 string.
+ * @param {string} text
+ * @returns {Uint8Array}
+ */
+export function bytesOf(text) {
+  const raw = atob(text);
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i += 1) bytes[i] = raw.charCodeAt(i);
+  return bytes;
+}
+
+/**
+ * The script file of an exported site that holds a path; null where none does.
+ * @param {string} path
+ * @returns {string|null}
+ */
+export function scriptOf(path) {
+  if (path === "") return "data/runs.js";
+  const [run, kind, rest] = path.split("/");
+  const folder = `data/${encodeURIComponent(run)}`;
+  if (kind === "") return `${folder}/atlas.js`;
+  if (kind === "latent") return `${folder}/latents-${Math.floor(Number(rest) / 32)}.js`;
+  if (["training", "data", "playground"].includes(kind)) return `${folder}/${kind}.js`;
+  if (kind === "compare") return `${folder}/compare-${encodeURIComponent(rest)}.js`;
+  if (kind === "files" && rest.endsWith(".bin")) return `${folder}/${rest}.js`;
+  return null;
+}
+
+const loading = new Map();
+
+function load(path, file) {
+  return new Promise((resolve, reject) => {
+    waiting.set(path, resolve);
+    const missing = () => {
+      waiting.delete(path);
+      reject(new Error(t("error.absent", { path })));
+    };
+    const done = () => (known.has(path) ? resolve(known.get(path)) : missing());
+    if (!loading.has(file)) {
+      const script = document.createElement("script");
+      script.src = file;
+      document.head.append(script);
+      loading.set(file, new Promise((ready) => {
+        script.onload = script.onerror = ready;
+      }));
+    }
+    loading.get(file).then(done);
+  });
+}

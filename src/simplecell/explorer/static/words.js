@@ -1,0 +1,51 @@
+/** Every visible word, in English and Chinese. */
+
+import { recall, remember } from "./dom.js";
+import { SHELL } from "./words-shell.js";
+import { PAGES } from "./words-pages.js";
+
+const LANGUAGES = ["en", "zh"];
+const WORDS = { ...SHELL, ...PAGES };
+let now = "";
+
+/** The language in use: "en" or "zh". */
+export function language() {
+  if (!now) {
+    const asked = recall("language", (navigator.language || "en").slice(0, 2));
+    now = LANGUAGES.includes(asked) ? asked : "en";
+  }
+  return now;
+}
+
+/**
+ * Speak another language from now on.
+ * @param {string} code
+ */
+export function setLanguage(code) {
+  now = code;
+  remember("language", code);
+}
+
+/**
+ * The words for a key; `{name}` in them is replaced by a value.
+ * @param {string} key
+ * @param {Record<string, string|number>} [values]
+ * @returns {string}
+ */
+export function t(key, values = {}) {
+  const pair = WORDS[key];
+  if (!pair) return key;
+  const text = pair[LANGUAGES.indexOf(language())];
+  return text.replace(/\{(\w+)\}/g, (whole, name) => {
+    const value = values[name];
+    if (value === undefined) return whole;
+    return typeof value === "number" ? new Intl.NumberFormat(language()).format(value) : value;
+  });
+}
+
+/** Words that lack a language; a test looks at it. */
+export function incomplete() {
+  return Object.entries(WORDS)
+    .filter(([, pair]) => !Array.isArray(pair) || pair.length !== 2 || pair.some((one) => !one))
+    .map(([key]) => key);
+}

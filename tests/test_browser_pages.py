@@ -1,0 +1,375 @@
+"""The explorer's pages in a real browser, on small real runs behind the real server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simplecell.data.planted import dead_leaves
+from simplecell.explorer.opening import open_library
+from simplecell.explorer.server import Server
+from simplecell.recipe import Recipe
+from simplecell.session import begin
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytest_plugins = ["browser"]
+
+STATIC = files("simplecell.explorer") / "static"
+HOSTILE = "<img src=x onerror=alert(1)>"
+PHONE = {"viewport": {"width": 360, "height": 740}}
+WIDE = {"viewport": {"width": 1280, "height": 800}}
+PAGES = [
+    "",
+    "leaves/",
+    "leaves/latent/3",
+    "leaves/data",
+    "leaves/training",
+    "leaves/compare/again",
+    "words/",
+    "words/latent/2",
+    "words/data",
+    "rows/",
+    "rows/latent/1",
+    "rows/data",
+]
+
+
+def train(data, out, recipe, *settings):
+    session = begin(data, out, Recipe.load(recipe), settings=list(settings))
+    for _ in session.records():
+        pass
+    session.finish()
+
+
+def texts(folder):
+    """Numbers with titles, one of which would like to be more than a title."""
+    rng = np.random.default_rng(0)
+    np.save(folder / "x.npy", rng.standard_normal((300, 12)).astype(np.float32))
+    records = [
+        {"title": f"{HOSTILE} {i}", "text": "many words " * 40, "topic": f"t{i % 3}"}
+        for i in range(300)
+    ]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (folder / "meta.jsonl").write_text(lines, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Patches of pictures twice, texts, and the rows of a table."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "pictures").mkdir()
+    for k, picture in enumerate(dead_leaves(2, 96)):
+        Image.fromarray((picture * 255).astype(np.uint8)).save(folder / "pictures" / f"{k}.png")
+    small = ["train.steps=12", "model.n_latents=16", "data.n_patches=400", "data.patch=8"]
+    for name, seed in (("leaves", 0), ("again", 1)):
+        train(folder / "pictures", folder / name, "edges", *small, f"train.seed={seed}")
+    texts(folder)
+    few = ["train.max_samples=6000", "model.n_latents=20", "model.target_l0=3"]
+    meta = f'data.meta="{folder / "meta.jsonl"}"'
+    train(folder / "x.npy", folder / "words", "topk", meta, *few)
+    header = ",".join(["width", "height", HOSTILE])
+    values = np.random.default_rng(1).random((200, 3))
+    np.savetxt(folder / "table.csv", values, delimiter=",", header=header, comments="")
+    train(folder / "table.csv", folder / "rows", "table", "train.steps=10", "model.n_latents=5")
+    return [folder / name for name in ("leaves", "again", "words", "rows")]
+
+
+@contextlib.contextmanager
+def served(paths):
+    """The address of the pages about runs."""
+    server = Server(open_library(paths))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def site(runs):
+    with served(runs) as address:
+        yield address
+
+
+def gallery(visit, address, **options):
+    page = visit(address, **(options or WIDE))
+    expect(page.locator(".board[data-sorted]")).to_be_visible()
+    return page
+
+
+def chosen(page):
+    """The number of the latent that the keyboard is on."""
+    said = page.locator("#option").text_content()
+    return int(re.match(r"Latent (\d+)", said).group(1))
+
+
+def order(page, n):
+    """The first latents of the gallery, as a screen reader hears them."""
+    page.locator(".board").focus()
+    page.keyboard.press("Home")
+    found = [chosen(page)]
+    for _ in range(n - 1):
+        page.keyboard.press("ArrowRight")
+        found.append(chosen(page))
+    return found
+
+
+@pytest.mark.parametrize("options", [WIDE, PHONE], ids=["wide", "phone"])
+def test_every_page_opens_and_fits_its_screen(site, visit, options):
+    page = visit(site, **options)
+    for path in PAGES:
+        page.goto(site + path)
+        expect(page.locator("main .page:not([aria-busy])")).to_be_visible()
+        expect(page.locator("main h1")).to_have_count(1)
+        expect(page.locator(".trouble")).to_have_count(0)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= options["viewport"]["width"], path
+
+
+def test_the_gallery_sorts_by_what_it_says(site, runs, visit):
+    page = gallery(visit, site + "leaves/")
+    atlas = json.loads((runs[0] / "atlas" / "atlas.json").read_text())
+    numbers = np.fromfile(runs[0] / "atlas" / "columns.bin", dtype="<f4")
+    columns = {name: numbers[16 * k : 16 * (k + 1)] for k, name in enumerate(atlas["columns"])}
+    for name in ("edge", "norm", "mean"):
+        page.select_option("#controls-sort", name)
+        expect(page).to_have_url(re.compile(f"sort={name}&down=1"))
+        expected = np.lexsort((np.arange(16), -columns[name]))
+        assert order(page, 5) == expected[:5].tolist()
+    page.get_by_role("button", name="Largest first").click()
+    assert order(page, 5) == np.lexsort((np.arange(16), columns["mean"]))[:5].tolist()
+    page.select_option("#controls-sort", "number")
+    assert order(page, 3) == [0, 1, 2]
+
+
+def test_likeness_to_a_latent_puts_it_first(site, visit):
+    page = gallery(visit, site + "leaves/?sort=similar&down=1&like=7")
+    assert order(page, 2)[0] == 7
+    page.locator(".like").fill("4")
+    page.locator(".like").press("Enter")
+    expect(page).to_have_url(re.compile("like=4"))
+    assert order(page, 2)[0] == 4
+
+
+def test_search_and_filter_are_in_the_address_and_back_undoes_them(site, visit):
+    page = gallery(visit, site + "words/")
+    shown = page.locator(".shown")
+    expect(shown).to_have_text("20 latents")
+    page.keyboard.press("/")
+    page.keyboard.type("17")
+    expect(shown).to_contain_text(" of 20 latents")
+    expect(page).to_have_url(re.compile("q=17"))
+    page.keyboard.press("Enter")
+    assert chosen(page) == 17  # before others whose words hold the number
+    page.locator("input[type=search]").fill("nothing like this")
+    expect(shown).to_contain_text("No latent fits")
+    page.locator("input[type=search]").fill("")
+    expect(shown).to_have_text("20 latents")
+    page.locator(".overview .bars button").last.click()
+    expect(shown).to_contain_text(" of 20 latents")
+    expect(page).to_have_url(re.compile("from="))
+    page.go_back()
+    expect(shown).to_have_text("20 latents")
+
+
+def test_a_latent_is_reached_and_left_by_the_keyboard_alone(site, visit):
+    page = gallery(visit, site + "leaves/?sort=number&down=0")
+    page.locator(".board").focus()
+    for key in ("Home", "ArrowRight", "ArrowRight", "End", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert chosen(page) == 14
+    page.keyboard.press("Enter")
+    title = page.locator("h1")
+    expect(title).to_have_text("Latent 14")
+    expect(title).to_be_focused()
+    page.keyboard.press("j")
+    expect(title).to_have_text("Latent 15")
+    page.keyboard.press("ArrowLeft")
+    expect(title).to_have_text("Latent 14")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.go_back()
+    page.go_back()
+    page.go_back()
+    expect(page.locator(".board[data-sorted]")).to_be_visible()
+    assert chosen(page) == 14
+
+
+@pytest.mark.parametrize("ratio", [1, 1.5])
+def test_what_was_shifted_equals_what_is_drawn_anew(site, visit, ratio):
+    small = {"viewport": {"width": 361, "height": 401}, "device_scale_factor": ratio}
+    page = gallery(visit, site + "leaves/", **small)
+    picture = "document.querySelector('.board canvas').toDataURL()"
+    for step in (400, 33, -20.5, 7, 55):
+        page.evaluate(f"window.scrollBy(0, {step})")
+        page.wait_for_timeout(60)
+    shifted = page.evaluate(picture)
+    page.evaluate("dispatchEvent(new Event('resize'))")
+    assert shifted == page.evaluate(picture)
+
+
+def test_a_click_opens_what_it_hits(site, visit):
+    page = gallery(visit, site + "leaves/?sort=number&down=0")
+    page.locator(".board").click(position={"x": 20, "y": 20})
+    expect(page.locator("h1")).to_have_text("Latent 0")
+
+
+def test_a_latents_page_shows_its_samples_where_they_come_from(site, runs, visit):
+    page = visit(site + "leaves/latent/3", **WIDE)
+    lines = (runs[0] / "atlas" / "details.jsonl").read_text().splitlines()
+    details = json.loads(lines[3])
+    body = page.locator(".body")
+    expect(body.locator(".samples").first.locator("figure")).to_have_count(len(details["top"]))
+    place = details["top"][0]["sample"]["photo"]
+    page.locator(".photo").first.click()
+    dialog = page.get_by_role("dialog")
+    mark = dialog.locator("rect.border")
+    assert [float(mark.get_attribute(name)) for name in ("x", "y", "width")] == [
+        place["left"],
+        place["top"],
+        place["side"],
+    ]
+    page.keyboard.press("Escape")
+    first = details["nearest"][0]["latent"]
+    page.locator(".relatives .tile").first.click()
+    expect(page.locator("h1")).to_have_text(f"Latent {first}")
+
+
+def test_a_note_is_kept_found_and_removed(site, runs, visit):
+    page = visit(site + "leaves/latent/5", **WIDE)
+    note = page.get_by_role("textbox", name="Note")
+    note.fill(f"likes corners {HOSTILE}")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".state")).to_contain_text("saved in the run")
+    assert "likes corners" in (runs[0] / "notes.json").read_text()
+    page.reload()
+    expect(page.get_by_role("textbox", name="Note")).to_have_value(f"likes corners {HOSTILE}")
+    page.goto(site + "leaves/?q=corners")
+    expect(page.locator(".shown")).to_have_text("1 of 16 latents")
+    page.goto(site + "leaves/latent/5")
+    page.get_by_role("textbox", name="Note").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".state")).to_have_text("removed")
+
+
+def test_a_note_that_cannot_be_saved_says_so(site, visit):
+    page = visit(site + "leaves/latent/6", **WIDE)
+    page.route("**/note", lambda route: route.abort())
+    page.get_by_role("textbox", name="Note").fill("lost")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".state")).to_contain_text("could not be saved")
+    page.watch.wrong.clear()  # the browser itself logs a request that was cut off
+
+
+def test_language_and_colours_are_changed_and_remembered(site, visit):
+    page = gallery(visit, site + "leaves/")
+    page.get_by_role("button", name="Chinese").click()
+    expect(page.locator("nav a").first).to_have_text("潜变量")
+    expect(page.locator("html")).to_have_attribute("lang", "zh")
+    page.reload()
+    expect(page.locator("nav a").first).to_have_text("潜变量")
+    for theme in ("light", "dark", "auto"):
+        page.get_by_role("button", name="配色").click()
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+
+
+def test_the_browsers_language_is_the_first(site, visit):
+    page = gallery(visit, site + "leaves/", locale="zh-CN")
+    expect(page.locator("nav a").first).to_have_text("潜变量")
+
+
+def test_what_comes_from_data_is_text(site, visit):
+    page = visit(site, **WIDE)
+    alarms = []
+    page.on("dialog", lambda dialog: (alarms.append(dialog.message), dialog.dismiss()))
+    for path in ("words/latent/2", "rows/latent/1", "rows/data"):
+        page.goto(site + path)
+        expect(page.locator("main")).to_contain_text(HOSTILE)
+    assert page.locator("img[src=x]").count() == 0
+    assert alarms == []
+
+
+def test_two_runs_are_compared(site, visit):
+    page = visit(site + "leaves/compare/again", **WIDE)
+    expect(page.locator(".match")).to_have_count(16)
+    values = [float(text) for text in page.locator(".cosine").all_inner_texts()]
+    assert values == sorted(values, reverse=True)
+    page.get_by_role("button", name="most similar first").click()
+    expect(page.get_by_role("button", name="least similar first")).to_be_visible()
+    turned = [float(text) for text in page.locator(".cosine").all_inner_texts()]
+    assert turned == values[::-1]
+    page.get_by_label("Second").select_option("words")
+    expect(page.locator(".notice")).to_contain_text("inputs per sample")
+    page.watch.wrong.clear()  # the browser itself logs an answer of 400
+
+
+def test_a_training_is_followed_until_it_ends(site, visit):
+    page = visit(site, **WIDE)
+    answers = [3, 4, 5]
+
+    def answer(route):
+        n = answers.pop(0)
+        told = {"status": "running" if answers else "finished", "running": bool(answers)}
+        record = {"cost": 1.5, "terms": {"kl": 0.1}, "held_out_cost": None, "seconds": 2.0}
+        activity = {"mean_activation": {"min": 0.01, "mean": 0.02, "max": 0.03}}
+        records = [{"step": k + 1, **record, **activity} for k in range(n)]
+        told |= {"n_iter": n, "steps": 9, "seconds": 2.0, "weights": {"kl": 3}, "target": 0.01}
+        route.fulfill(json=told | {"records": records})
+
+    page.route("**/leaves/training", answer)
+    page.evaluate("history.pushState({}, '', 'leaves/training')")
+    page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+    expect(page.locator(".lead")).to_contain_text("Running: step 3 of at most 9")
+    expect(page.locator(".lead")).to_contain_text("Finished after 5 steps")
+    assert answers == []
+
+
+def test_a_run_without_weights_shows_its_training(runs, tmp_path, visit):
+    session = begin(runs[0].parent / "x.npy", tmp_path / "young", Recipe.load("ufldl"))
+    next(iter(session.records()))
+    with served([tmp_path / "young"]) as address:
+        page = visit(address, **WIDE)
+        expect(page.get_by_role("alert")).to_contain_text("This cannot be shown")
+        page.get_by_role("link", name="Training of this run").click()
+        expect(page.locator("h1")).to_have_text("Training")
+        page.watch.wrong.clear()  # the browser itself logs an answer of 404
+
+
+def test_the_list_of_runs_leads_to_each(site, visit):
+    page = visit(site, **WIDE)
+    expect(page.locator("tbody tr")).to_have_count(4)
+    page.get_by_role("link", name="words").first.click()
+    expect(page.locator(".shown")).to_have_text("20 latents")
+    page.locator("select.run").select_option("rows")
+    expect(page.locator(".shown")).to_have_text("5 latents")
+
+
+def test_what_does_not_exist_is_told(site, visit):
+    page = visit(site + "leaves/", **WIDE)
+    for path in ("leaves/latent/99", "leaves/nothing"):
+        page.evaluate("path => history.pushState({}, '', path)", f"/{site.split('/')[3]}/{path}")
+        page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+        expect(page.get_by_role("alert")).to_contain_text("This cannot be shown")
+    page.get_by_role("link", name="Back to the beginning").click()
+    expect(page.locator("h1")).to_have_text("Runs")
+
+
+def test_every_word_is_there_in_both_languages(site, visit):
+    page = visit(site, **WIDE)
+    words = page.evaluate("import('./static/words.js').then((words) => words.incomplete())")
+    assert words == []
+    known = "".join(
+        path.read_text(encoding="utf-8")
+        for path in STATIC.iterdir()
+        if path.name.startswith("words")
+    )
+    for path in STATIC.iterdir():
+        if path.suffix == ".js":
+            for key in re.findall(r'\bt\("([^"]+)"', path.read_text(encoding="utf-8")):
+                assert f'"{key}":' in known, f"{path.name} says {key}"

@@ -1,0 +1,500 @@
+"""The playground in a real browser: its mathematics are Python's, and a person can use it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import io
+import json
+import re
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from play_models import (
+    ACTIVATIONS,
+    CHAINS,
+    OUTPUTS,
+    deep_of,
+    samples,
+    shake,
+    trained_of,
+    transcoder,
+    wide,
+)
+from play_runs import activations, digits, patches, rows, train
+from simplecell.codes import Codes
+from simplecell.data.images import halve, to_grey, whiten_1_over_f
+from simplecell.explorer.export import STATIC, export
+from simplecell.explorer.export import page as whole_page
+from simplecell.explorer.library import Library
+from simplecell.explorer.play import describe
+from simplecell.explorer.server import Server
+from simplecell.model import Autoencoder
+from simplecell.run import Run
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytest_plugins = ["browser"]
+
+SCALES = {"0": 0.0, "2": 2.5}
+
+FLOATS = """
+  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const floats = (text) => new Float32Array(bytes(text).buffer);
+"""
+ENGINE = f"""async (cases) => {{
+  {FLOATS}
+  const {{ load }} = await import("/engine.js");
+  return cases.map(({{ play, weights, x, n, scales }}) => {{
+    const engine = load(play, floats(weights).buffer);
+    const given = floats(x);
+    const plain = engine.run(given, n);
+    const turned = engine.run(given, n, scales);
+    return [plain, turned].map((answer) =>
+      Object.fromEntries(Object.entries(answer).map(([key, value]) => [key, Array.from(value)])));
+  }});
+}}"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves the page's modules, and an empty page to load them in."""
+
+    def do_GET(self):
+        if self.path == "/":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(
+                b"<!doctype html><html lang=en><title>.</title><link rel=icon href='data:,'>"
+            )
+        else:
+            super().do_GET()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(scope="module")
+def modules(chromium):
+    """A page of the address that serves the static modules."""
+    handler = functools.partial(Quiet, directory=str(STATIC))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = chromium.new_page()
+    page.goto(f"http://127.0.0.1:{server.server_port}/")
+    yield page
+    page.close()
+    server.shutdown()
+    server.server_close()
+
+
+def packed(array):
+    return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode()
+
+
+def case(trained, x):
+    play, weights = describe(trained)
+    return {
+        "play": json.loads(json.dumps(play)),
+        "weights": packed(weights),
+        "x": packed(x),
+        "n": len(x),
+        "scales": SCALES,
+    }
+
+
+@torch.no_grad()
+def expected(trained, x, scales):
+    """What Python says, in the shapes of the engine's answer."""
+    prepared, carried = trained.preprocess.apply(torch.tensor(x))
+    code = trained.model.encode(prepared)[1].dense
+    factor = torch.ones(trained.model.n_latents)
+    for latent, scale in scales.items():
+        factor[int(latent)] = scale
+    recon = trained.model.decode(Codes(code * factor))
+    back = trained.recon_preprocess
+    given = back.invert(recon, None if trained.target_preprocess else carried)
+    return {"code": code, "recon": given, "prepared": prepared, "preparedRecon": recon}
+
+
+def agree(page, cases):
+    answers = page.evaluate(ENGINE, [case(trained, x) for trained, x in cases])
+    for (trained, x), both in zip(cases, answers, strict=True):
+        for scales, answer in zip(({}, SCALES), both, strict=True):
+            for name, wanted in expected(trained, x, scales).items():
+                wanted = wanted.numpy().ravel()
+                size = np.abs(wanted).max()
+                np.testing.assert_allclose(
+                    answer[name], wanted, rtol=1e-5, atol=1e-5 * max(size, 1e-3), err_msg=name
+                )
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_every_activation_and_output_is_pythons(modules, chain):
+    kinds = [(kind, output) for kind in ACTIVATIONS for output in OUTPUTS]
+    agree(modules, [(trained_of(*kind, chain), samples(11, seed=5)) for kind in kinds])
+
+
+def test_tied_deep_and_transcoding_models_are_pythons(modules):
+    x = samples(9, seed=6)
+    agree(
+        modules,
+        [
+            (trained_of("relu", tied=True, pre_bias=True, chain="modern"), x),
+            (deep_of(), x),
+            (deep_of(["tanh", "sigmoid", "relu"], chain="zca"), x),
+            (transcoder(), x),
+        ],
+    )
+
+
+def test_one_sample_and_codes_of_zero(modules):
+    trained = wide(Autoencoder(5, 3, activation="topk", output="linear", k=2))
+    agree(modules, [(trained, np.ones((1, 5), dtype=np.float32))])
+
+
+SPEED = f"""async ({{ play, weights, x }}) => {{
+  {FLOATS}
+  const {{ load }} = await import("/engine.js");
+  const engine = load(play, floats(weights).buffer);
+  const times = [];
+  for (let k = 0; k < 30; k += 1) {{
+    const given = floats(x);
+    const start = performance.now();
+    engine.run(given, 1, {{ 3: 0 }});
+    times.push(performance.now() - start);
+  }}
+  return times.sort((a, b) => a - b)[15];
+}}"""
+
+
+def test_a_digit_is_answered_at_once(modules):
+    model = Autoencoder(784, 196)
+    shake(model, 0)
+    x = np.random.default_rng(0).random((1, 784), dtype=np.float32)
+    milliseconds = modules.evaluate(SPEED, case(wide(model, shape=(28, 28)), x))
+    assert milliseconds < 50
+
+
+# Pictures
+
+
+def ask(page, module, expression, **values):
+    """What an expression over a module's names gives, arrays as lists."""
+    code = f"""async (given) => {{
+      {FLOATS}
+      const m = await import("/{module}.js");
+      const picture = (one) => ({{ ...one, values: floats(one.values) }});
+      const listed = (found) => ArrayBuffer.isView(found) ? Array.from(found)
+        : found?.values ? {{ ...found, values: Array.from(found.values) }} : found;
+      return listed(await ({expression})(m, given, picture, bytes));
+    }}"""
+    return page.evaluate(code, values)
+
+
+def as_picture(values):
+    height, width, channels = values.reshape(*values.shape[:2], -1).shape
+    size = {"height": height, "width": width, "channels": channels}
+    return {**size, "values": packed(values)}
+
+
+@pytest.mark.parametrize("shape", [(31, 40), (24, 17), (20, 20, 3)])
+def test_whitening_and_grey_are_pythons(modules, shape):
+    values = np.random.default_rng(3).random(shape, dtype=np.float32).cumsum(0) / shape[0]
+    found = ask(
+        modules, "play-whiten", "(m, g, p) => m.whitened(p(g.x), 0.4)", x=as_picture(values)
+    )
+    channels = values.reshape(*shape[:2], -1)
+    wanted = [whiten_1_over_f(channels[:, :, c]) for c in range(channels.shape[2])]
+    wanted = np.stack(wanted, axis=2).ravel()
+    np.testing.assert_allclose(found["values"], wanted, rtol=1e-4, atol=1e-4)
+    grey = ask(modules, "pictures", "(m, g, p) => m.toGrey(p(g.x))", x=as_picture(values))
+    np.testing.assert_allclose(grey["values"], to_grey(values).ravel(), rtol=1e-5)
+
+
+def test_a_constant_picture_whitens_to_zeros(modules):
+    flat = as_picture(np.full((12, 14), 0.3, dtype=np.float32))
+    found = ask(modules, "play-whiten", "(m, g, p) => m.whitened(p(g.x), 0.4)", x=flat)
+    assert not any(found["values"])
+
+
+def test_smaller_pictures_are_means(modules):
+    values = np.random.default_rng(4).random((301, 515), dtype=np.float32)
+    found = ask(modules, "pictures", "(m, g, p) => m.shrunk(p(g.x), 260)", x=as_picture(values))
+    assert (found["height"], found["width"]) == (150, 257)
+    np.testing.assert_allclose(found["values"], halve(values).ravel(), rtol=1e-4)
+    found = ask(modules, "pictures", "(m, g, p) => m.resized(p(g.x), 7, 5)", x=as_picture(values))
+    assert np.mean(found["values"]) == pytest.approx(values.mean(), abs=1e-4)
+
+
+def test_patches_make_their_picture_again(modules):
+    values = np.random.default_rng(5).random((12, 20, 3), dtype=np.float32)
+    rows = ask(modules, "pictures", "(m, g, p) => m.toPatches(p(g.x), 4)", x=as_picture(values))
+    wanted = values.reshape(3, 4, 5, 4, 3).transpose(0, 2, 1, 3, 4).ravel()
+    np.testing.assert_array_equal(np.float32(rows), wanted)
+    back = "(m, g, p) => m.fromPatches(m.toPatches(p(g.x), 4), 4, 5, 3)"
+    found = ask(modules, "pictures", back, x=as_picture(values))
+    np.testing.assert_array_equal(np.float32(found["values"]), values.ravel())
+
+
+def test_ink_is_centred_as_in_mnist(modules):
+    ink = np.zeros((280, 280), dtype=np.float32)
+    ink[10:110, 200:230] = 1
+    found = ask(modules, "play-digit", "(m, g, p) => m.centred(p(g.x), 28)", x=as_picture(ink))
+    digit = np.array(found).reshape(28, 28)
+    inked = np.nonzero(digit > 0.5)[0]
+    assert (inked.min(), inked.max()) == (4, 23)
+    middle = (digit * np.arange(28)).sum() / digit.sum()
+    assert abs(middle - 13.5) <= 0.5
+    nothing = as_picture(np.zeros((40, 40), dtype=np.float32))
+    assert ask(modules, "play-digit", "(m, g, p) => m.centred(p(g.x), 28)", x=nothing) is None
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "LOSSLESS"])
+def test_sizes_are_read_without_decoding(modules, kind):
+    options = {"lossless": True} if kind == "LOSSLESS" else {}
+    content = encoded(Image.new("RGB", (123, 45)), kind.replace("LOSSLESS", "WEBP"), **options)
+    given = base64.b64encode(content).decode()
+    found = ask(modules, "pictures", "(m, g, p, bytes) => m.sizeOf(bytes(g.x))", x=given)
+    assert found == {"width": 123, "height": 45}
+
+
+def encoded(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shown")
+    runs = {"digits": digits(folder), "edges": patches(folder), "table": rows(folder)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simplecell.explorer.play.MOST_FLOATS", 100)
+        runs["acts"] = activations(folder)
+    return {name: run.path for name, run in runs.items()}
+
+
+@pytest.fixture(scope="module")
+def served(shown):
+    with serving(*shown.values()) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(*paths):
+    server = Server(Library.open(paths))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def site(shown, tmp_path_factory):
+    return export(list(shown.values()), tmp_path_factory.mktemp("site") / "out")
+
+
+def code_of(page):
+    return page.locator(".play-latents li")
+
+
+def numbers(page):
+    """The error before and after."""
+    words = told(page).partition("usual")[0]
+    return [float(number) for number in re.findall(r"(?:error|changes) ([\d.]+)", words)]
+
+
+def told(page):
+    return page.locator(".play-error").inner_text()
+
+
+def place(page, address):
+    page.goto(address)
+    expect(code_of(page).first).to_be_visible()
+    return page
+
+
+def test_a_latent_is_switched_off_and_on_again(visit, served):
+    page = place(visit(served), f"{served}digits/playground")
+    expect(page.locator(".play-effect")).to_be_hidden()
+    first = code_of(page).first
+    latent = first.get_attribute("data-latent")
+    first.locator(".play-off").click()
+    expect(page).to_have_url(re.compile(rf"\?off={latent}"))
+    expect(page.locator(".play-error")).to_contain_text("with your changes")
+    expect(first.locator(".play-value")).to_contain_text("→ 0")
+    expect(page.locator(".play-effect")).to_be_visible()
+    page.reload()
+    expect(code_of(page).first).to_have_attribute("data-latent", latent)
+    expect(code_of(page).first.locator(".play-off")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Undo all changes").click()
+    expect(page.locator(".play-error")).not_to_contain_text("with your changes")
+
+
+def test_what_is_shown_is_what_python_says(visit, served, shown):
+    run = Run(shown["digits"])
+    trained, data = run.load(), json.loads((run.path / "atlas" / "data.json").read_text())
+    samples = np.fromfile(run.path / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 400)
+    page = place(visit(served), f"{served}digits/playground?sample=5&off=2&turn=7:2.5")
+    x = samples[data["samples"][5]["at"]][None]
+    both = expected(trained, x, {}), expected(trained, x, {"2": 0, "7": 2.5})
+    errors = [float(((one["prepared"] - one["preparedRecon"]) ** 2).sum()) for one in both]
+    expect(page.locator(".play-error")).to_contain_text("with your changes")
+    assert numbers(page) == pytest.approx(errors, rel=0.01)
+    strongest = int(both[0]["code"][0].argmax())
+    expect(page.locator(f".play-latents [data-latent='{strongest}']")).to_be_visible()
+
+
+def test_a_person_draws(visit, served):
+    page = place(visit(served), f"{served}digits/playground")
+    before = told(page)
+    box = page.locator(".play-draw").bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 70, steps=5)
+    page.mouse.move(box["x"] + 100, box["y"] + 220, steps=5)
+    page.mouse.up()
+    expect(page.locator(".play-error")).not_to_have_text(before)
+    page.get_by_role("button", name="Clear").click()
+    page.locator(".play-thumbnail").nth(3).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".play-thumbnail").nth(3)).to_have_attribute("aria-pressed", "true")
+
+
+def test_pictures_are_taken_with_care(visit, served):
+    page = place(visit(served), f"{served}edges/playground")
+    gigapixel = encoded(Image.new("L", (20, 20)))
+    size = (40_000).to_bytes(4, "big") + (30_000).to_bytes(4, "big")
+    hostile = {
+        "giga.png": (gigapixel[:16] + size + gigapixel[24:], "50 megapixels"),
+        "text.png": (b"<script>alert(1)</script>" * 9, "not a picture"),
+        "half.png": (encoded(Image.effect_noise((90, 90), 50))[:900], "broken"),
+        "small.png": (encoded(Image.new("L", (40, 5))), "smaller than one patch"),
+    }
+    for name, (content, sentence) in hostile.items():
+        page.set_input_files(
+            "#play-file", {"name": name, "mimeType": "image/png", "buffer": content}
+        )
+        expect(page.locator(".play-file .play-told")).to_contain_text(sentence)
+    good = encoded(Image.effect_noise((300, 200), 60).convert("RGB"), "JPEG")
+    page.set_input_files("#play-file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": good})
+    expect(page.locator(".play-file .play-told")).to_have_text("")
+    expect(page.locator(".play-photo")).to_have_attribute("width", "150")
+
+
+def test_a_region_is_moved_and_a_patch_chosen(visit, served):
+    page = place(visit(served), f"{served}edges/playground")
+    expect(page.locator(".play-photo")).to_be_visible()
+    before = told(page)
+    page.locator(".play-photo").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".play-error")).not_to_have_text(before)
+    page.select_option("#play-size", "4")
+    expect(page.locator(".play-right")).to_contain_text("mean over all 16 patches")
+    page.locator(".play-input canvas").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".play-right")).to_contain_text("row 1, column 2")
+    page.locator(".play-input canvas").click(position={"x": 5, "y": 5})
+    expect(page.locator(".play-right")).to_contain_text("row 1, column 1")
+    page.get_by_role("button", name="All patches").click()
+    expect(page.locator(".play-right")).to_contain_text("mean over all 16 patches")
+
+
+def test_a_row_is_edited(visit, served, shown):
+    trained = Run(shown["table"]).load()
+    page = place(visit(served), f"{served}table/playground")
+    fields = page.locator(".play-edit input[type=number]")
+    for at, value in enumerate([1.5, 2, 3, 4, 5]):
+        fields.nth(at).fill(str(value))
+    wanted = expected(trained, np.float32([[1.5, 2, 3, 4, 5]]), {})["recon"][0]
+    cells = page.locator(".play-table tbody tr td:nth-child(3)")
+    for at, value in enumerate(wanted.tolist()):
+        assert float(cells.nth(at).inner_text().replace("−", "-")) == pytest.approx(value, rel=0.01)
+    expect(page.locator(".play-table")).to_contain_text("<b>salt</b>")
+
+
+def test_a_large_model_is_asked_of_the_server(visit, served, shown):
+    play = json.loads((shown["acts"] / "atlas" / "playground.json").read_text())
+    assert play["here"] is False
+    page = place(visit(served), f"{served}acts/playground?sample=3")
+    latent = code_of(page).first.get_attribute("data-latent")
+    code_of(page).first.locator(".play-off").click()
+    expect(page.locator(".play-error")).to_contain_text("with your changes")
+    samples = np.fromfile(shown["acts"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 40)
+    trained = Run(shown["acts"]).load()
+    both = [expected(trained, samples[3:4], scales) for scales in ({}, {latent: 0.0})]
+    errors = [float(((one["prepared"] - one["preparedRecon"]) ** 2).sum()) for one in both]
+    assert numbers(page) == pytest.approx(errors, rel=0.01)
+    page.locator("summary").filter(has_text="40 values").click()
+    page.get_by_placeholder("Find a column").fill("x39")
+    expect(page.locator(".play-table tbody tr")).to_have_count(1)
+
+
+def test_a_transcoder_shows_what_it_gives(visit, tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", x @ random.normal(size=(6, 4)).astype(np.float32))
+    settings = (f'data.targets="{tmp_path / "y.npy"}"', "train.max_samples=3000")
+    run = train(tmp_path / "x.npy", tmp_path / "run", "topk", *settings)
+    with serving(run.path) as address:
+        page = place(visit(address), f"{address}run/playground")
+        table = page.locator(".play-targets tbody tr")
+        expect(table).to_have_count(4)
+        code_of(page).first.locator(".play-off").click()
+        expect(code_of(page).first.locator(".play-value")).to_contain_text("→ 0")
+        assert len(set(table.first.locator("td").all_inner_texts())) == 2
+
+
+def test_the_exported_site_plays_from_disk(visit, site):
+    asked = []
+    page = visit(f"{site.as_uri()}#/digits/")
+    page.on("request", lambda request: asked.append(request.url))
+    expect(page.locator("h1")).to_be_visible()
+    page.goto(f"{site.as_uri()}#/digits/latent/2")
+    expect(page.locator("h1")).to_contain_text("2")
+    page.goto(f"{site.as_uri()}#/digits/playground?off=2")
+    expect(page.locator(".play-error")).to_contain_text("with your changes")
+    page.goto(f"{site.as_uri()}#/edges/playground")
+    expect(page.locator(".play-photo")).to_be_visible()
+    page.goto(f"{site.as_uri()}#/acts/playground")
+    expect(page.locator(".notice")).to_contain_text("simplecell explore")
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+
+
+def test_one_file_plays_too(visit, shown, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(whole_page([shown["edges"], shown["table"]]), encoding="utf-8")
+    page = visit(f"{path.as_uri()}#/edges/playground")
+    expect(page.locator(".play-photo")).to_be_visible()
+    code_of(page).first.locator(".play-off").click()
+    expect(page.locator(".play-error")).to_contain_text("with your changes")
+
+
+@pytest.mark.parametrize("name", ["digits", "edges", "table", "acts"])
+def test_a_phone_shows_it_without_scrolling_sideways(visit, served, name):
+    page = visit(served, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    place(page, f"{served}{name}/playground")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_every_word_is_there_in_both_languages(modules):
+    found = modules.evaluate("""async () => {
+      const { en, zh } = await import("/play-words.js");
+      return [Object.keys(en), Object.keys(zh), Object.values({ ...en, ...zh })];
+    }""")
+    assert found[0] == found[1]
+    assert all(found[2])
+    text = "".join(path.read_text() for path in STATIC.glob("play*.js"))
+    used = set(re.findall(r'"(play\.[a-z.]+)"', text))
+    assert used == set(found[0])

@@ -1,0 +1,285 @@
+"""The explorer as files: the bundler, a site for `file://`, and one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from play_runs import patches, rows
+from simplecell.errors import RunError, UsageError, WriteError
+from simplecell.explorer import export as exporting
+from simplecell.explorer.api import Api
+from simplecell.explorer.bundle import bundle
+from simplecell.explorer.export import MARK, STATIC, export, page
+from simplecell.explorer.library import Library
+from simplecell.explorer.messages import Request
+
+SIZES = 20_000_000
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return [patches(folder).path, rows(folder).path]
+
+
+@pytest.fixture(scope="module")
+def site(runs, tmp_path_factory):
+    return export(runs, tmp_path_factory.mktemp("site") / "out").parent
+
+
+def modules(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.js").write_text(text, encoding="utf-8")
+    return folder
+
+
+def given(path):
+    """What a data script hands over."""
+    text = path.read_text(encoding="ascii")
+    found = re.fullmatch(r"simplecellData\((.*)\);\n", text, re.DOTALL)
+    assert found, path
+    assert "<" not in text
+    return json.loads(found[1])
+
+
+# The bundler
+
+
+def test_modules_come_after_those_they_import(tmp_path):
+    modules(
+        tmp_path,
+        app='import { double } from "./maths.js";\nimport {\n  one,\n  Two,\n} from "./words.js";\n'
+        "globalThis.answer = double(one) + new Two().value;\n",
+        maths='import { one } from "./words.js";\n'
+        "export function double(x) {\n  return 2 * x * one;\n}\n",
+        words="export const one = 1;\nexport class Two {\n  value = 2;\n}\n"
+        "export async function later() {}\n",
+    )
+    text = bundle(tmp_path, "app.js")
+    assert text.index("// words.js") < text.index("// maths.js") < text.index("// app.js")
+    assert "import" not in text
+    assert "export" not in text
+    assert "const { double } = module1;" in text
+    assert text.count("// words.js") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'import x from "./a.js";',
+        'import * as x from "./a.js";',
+        'import "./a.js";',
+        'import { a as b } from "./a.js";',
+        'import { a } from "https://elsewhere.example/a.js";',
+        'import { a } from "../a.js";',
+        "export default 3;",
+        "export let x = 3;",
+        "export { a };",
+        'export * from "./a.js";',
+        'const a = await fetch("x");',
+        'await fetch("x");',
+        'const a = import("./a.js");',
+        "console.log(import.meta.url);",
+    ],
+)
+def test_what_is_not_understood_is_refused(tmp_path, line):
+    modules(tmp_path, app=f"{line}\n", a="export const a = 1;\n")
+    with pytest.raises(RunError, match=r"app\.js cannot be bundled"):
+        bundle(tmp_path, "app.js")
+
+
+def test_types_in_comments_are_no_imports(tmp_path):
+    modules(tmp_path, app='/**\n * @param {import("./a.js").A} a\n */\nexport function f(a) {}\n')
+    assert '@param {import("./a.js").A} a' in bundle(tmp_path, "app.js")
+
+
+def test_a_circle_a_missing_module_and_a_missing_name_are_named(tmp_path):
+    modules(
+        tmp_path,
+        a='import { b } from "./b.js";\nexport const a = 1;\n',
+        b='import { a } from "./a.js";\nexport const b = 1;\n',
+        c='import { nothing } from "./d.js";\n',
+        d="export const d = 1;\n",
+        e='import { x } from "./gone.js";\n',
+    )
+    with pytest.raises(RunError, match=r"a\.js → b\.js → a\.js"):
+        bundle(tmp_path, "a.js")
+    with pytest.raises(RunError, match=r"c\.js imports 'nothing' from d\.js"):
+        bundle(tmp_path, "c.js")
+    with pytest.raises(RunError, match=r"gone\.js cannot be read"):
+        bundle(tmp_path, "e.js")
+
+
+def test_our_own_page_is_one_script():
+    text = bundle(STATIC, "app.js")
+    assert not re.search(r"^(import|export)\b", text, re.MULTILINE)
+    for path in STATIC.glob("*.js"):
+        assert text.count(f"// {path.name}\n") <= 1
+
+
+# The site
+
+
+def test_the_site_has_every_file_it_names(site):
+    text = (site / "index.html").read_text(encoding="utf-8")
+    named = re.findall(r'(?:src|href)="([^"#]+)"', text)
+    assert "app.js" in named
+    assert "style.css" in named
+    for name in named:
+        assert (site / name).is_file(), name
+    listed = json.loads((site / MARK).read_text())["files"]
+    found = sorted(p.relative_to(site).as_posix() for p in site.rglob("*") if p.is_file())
+    assert found == sorted([*listed, MARK])
+
+
+def test_the_page_is_closed_to_the_network(site):
+    text = (site / "index.html").read_text(encoding="utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert "unsafe" not in policy
+    assert text.index("Content-Security-Policy") < text.index("<link")
+    assert 'data-mode="export"' in text
+    assert "<script>" not in text
+    assert 'type="module"' not in text
+
+
+def asked(library, path):
+    """What the server answers."""
+    api = Api(library, "token")
+    headers = [("host", "127.0.0.1:1"), ("accept", "application/json")]
+    answer = api.answer(Request("GET", f"/token/{path}", headers))
+    assert answer.status == 200, path
+    return answer.body
+
+
+def test_the_site_says_what_the_server_says(site, runs):
+    library = Library.open(runs)
+    paths = {}
+    for file in site.glob("data/**/*.js"):
+        paths |= given(file)
+    assert {"", "edges/", "table/", "table/latent/8", "edges/training"} <= set(paths)
+    for path, value in paths.items():
+        if "photos-" in path:
+            name = path.replace("photos-", "photos/").removesuffix(".bin")
+            assert base64.b64decode(value) == asked(library, name)
+        elif path.endswith(".bin"):
+            assert base64.b64decode(value) == asked(library, path), path
+        else:
+            wanted = json.loads(asked(library, path))
+            if path in ("edges/", "table/"):
+                assert value.pop("writable") is False
+                del wanted["writable"]
+            assert value == wanted, path
+
+
+def test_every_latent_and_every_picture_is_there(site, runs):
+    for name, n_latents in (("edges", 12), ("table", 9)):
+        atlas = given(site / "data" / name / "atlas.js")[f"{name}/"]
+        assert atlas["n_latents"] == n_latents
+        latents = given(site / "data" / name / "latents-0.js")
+        assert len(latents) == n_latents
+        pictures = (atlas["sprites"] or {}).get("sheets", [])
+        for file in [*pictures, *(photo["file"] for photo in atlas["photos"])]:
+            assert (site / "data" / name / "files" / file).is_file()
+    assert not any(unquote(path.name) != path.name for path in site.rglob("*"))
+
+
+def test_a_script_in_a_name_stays_text(site):
+    atlas = given(site / "data" / "table" / "atlas.js")["table/"]
+    assert "<b>salt</b>" in atlas["input_names"]
+
+
+def test_an_export_of_ours_is_replaced_and_nothing_else(runs, tmp_path):
+    folder = tmp_path / "new" / "out"
+    (tmp_path / "new").mkdir()
+    first = export(runs, folder)
+    assert first == folder.resolve() / "index.html"
+    export(runs[1:], folder)
+    assert not (folder / "data" / "edges").exists()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        export(runs, folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_strangers_files_stay(runs, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "thesis.doc").write_text("mine")
+    with pytest.raises(UsageError, match=r"thesis\.doc"):
+        export(runs, tmp_path / "a")
+    (tmp_path / "a" / MARK).write_text("{broken")
+    with pytest.raises(UsageError, match="no export of ours"):
+        export(runs, tmp_path / "a")
+    with pytest.raises(UsageError, match="is a file"):
+        export(runs, tmp_path / "a" / "thesis.doc")
+    (tmp_path / "empty").mkdir()
+    assert export(runs[1:], tmp_path / "empty").is_file()
+
+
+def test_a_failure_leaves_the_old_site(runs, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    export(runs[1:], folder)
+    before = sorted(p.relative_to(folder) for p in folder.rglob("*"))
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exporting, "bundle", full)
+    with pytest.raises(WriteError, match="No space left"):
+        export(runs, folder)
+    assert sorted(p.relative_to(folder) for p in folder.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_run_without_an_atlas_is_left_out(runs, tmp_path):
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    for name in ("run.json", "recipe.toml", "model.safetensors", "preprocess.safetensors"):
+        (lone / name).write_bytes((runs[1] / name).read_bytes())
+    with pytest.raises(RunError, match="simplecell explore RUN"):
+        export([lone], tmp_path / "out")
+    text = (export([lone, runs[1]], tmp_path / "out").parent / "data" / "runs.js").read_text()
+    assert '"table"' in text
+    assert '"lone"' not in text
+
+
+# One file
+
+
+def test_one_file_holds_everything(runs):
+    text = page(runs)
+    assert len(text) < SIZES
+    assert 'data-mode="page"' in text
+    assert not re.search(r'<(?:script|img)[^>]*\bsrc=|href="(?!data:|#)', text.split("<script>")[0])
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert "unsafe" not in policy
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert (len(scripts), len(styles)) == (2, 1)
+    for block in (*scripts, *styles):
+        digest = base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert "<" not in scripts[0]
+    assert "\r" not in text
+
+
+def test_one_file_says_what_the_server_says(runs):
+    text = page(runs)
+    script = re.search(r"<script>globalThis\.simplecellGiven = \[(.*?)\];</script>", text)[1]
+    data = json.loads(script)
+    library = Library.open(runs)
+    assert data["table/latent/3"] == json.loads(asked(library, "table/latent/3"))
+    sheet = data["edges/files/sprites-0.png"]
+    assert sheet.startswith("data:image/png;base64,")
+    assert base64.b64decode(sheet.partition(",")[2]) == asked(library, "edges/files/sprites-0.png")
+    weights = np.frombuffer(base64.b64decode(data["table/files/weights.bin"]), dtype="<f4")
+    assert np.isfinite(weights).all()
