@@ -14,7 +14,7 @@ import simplecell
 LEFT_TO_RIGHT = (
     "errors storage distributed codes measures kernels activations "
     "data affine preprocess whitening model ascent deep objective pace optim resample gradients "
-    "gradient_check feed train evaluate matching schema recipe targets resolve trained story run "
+    "gradient_check feed settle train evaluate matching schema recipe targets resolve trained story run "
     "build session doctor sweep stack sparse_coding inverse convolve "
     "viz progress exchange about interop explorer estimators demo reproduce cli"
 )

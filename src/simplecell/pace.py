@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -27,7 +28,8 @@ class Controller:
     logarithmic excess of l0 by a proportional and an integral part. For JumpReLU codes it moves
     the `push` of the l0 term, the integral of its relative excess (method of multipliers; Hestenes
     1969). What is wanted falls from `eased` times the target to the target itself over the first
-    part of the training. Source: ours, from textbook control.
+    part of the training. `look_beyond` makes it the l0 of samples not trained on.
+    Source: ours, from textbook control.
 
     Args:
         target: l0 wanted, *count*.
@@ -40,6 +42,8 @@ class Controller:
     near = 0.3
     """Excess below which the push learns: far from the target the square alone is enough."""
     eased, easing = 4.0, 0.4
+    furthest = 0.5
+    """Of the l0 of new samples beyond that of training, in logarithms."""
 
     def __init__(self, target: float, moves: str, like: Tensor) -> None:
         if not 0 < target < float("inf"):
@@ -47,8 +51,9 @@ class Controller:
                 f"target_l0 is {target:g}; the number of active latents a sample must be above 0"
             )
         self.target, self.moves = target, moves
-        self.state = torch.zeros(3, dtype=torch.float64, device=like.device)
-        """Smoothed excess, sum of it, whether anything was seen."""
+        self.state = torch.zeros(4, dtype=torch.float64, device=like.device)
+        """Smoothed excess, sum of it, whether anything was seen; by how much the l0 of new samples
+        is beyond that of training, a logarithm."""
 
     def ease(self, progress: float) -> float:
         """What the target is multiplied by at this fraction of the training."""
@@ -58,13 +63,23 @@ class Controller:
     def observe(self, l0: Tensor, progress: float) -> None:
         """Take in the l0 of a step."""
         ratio = l0.double() / (self.target * self.ease(progress))
-        excess = ratio.clamp_min(1e-6).log().clamp(-self.most, self.most)
-        smooth, total, seen = self.state.unbind()
+        smooth, total, seen, beyond = self.state.unbind()
+        excess = (ratio.clamp_min(1e-6).log() + beyond).clamp(-self.most, self.most)
         smooth = smooth + torch.where(seen > 0, self.memory, 1.0) * (excess - smooth)
         learned = self.integral * smooth
         if self.moves == "l0":
             learned = torch.where(smooth.abs() < self.near, learned, 0.0)
-        self.state = torch.stack([smooth, total + learned, torch.ones_like(seen)])
+        self.state = torch.stack([smooth, total + learned, torch.ones_like(seen), beyond])
+
+    @torch.no_grad()
+    def look_beyond(self, l0: float, progress: float) -> None:
+        """Take in the l0 of samples that were not trained on."""
+        smooth, _, seen, beyond = self.state.tolist()
+        if not seen or l0 <= 0 or abs(smooth) >= self.near:
+            return
+        trained = math.log(self.target * self.ease(progress)) + smooth - beyond
+        found = max(-self.furthest, min(self.furthest, math.log(l0) - trained))
+        self.state[3] = 0.5 * (beyond + found)
 
     @property
     def factors(self) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from simplecell.optim import LBFGS, Adam, UnitNorm, flatten
 from simplecell.pace import WARM_UP, Controller
 from simplecell.preprocess import Preprocess
 from simplecell.resample import resample as draw_anew
+from simplecell.settle import l0_of, settle
 
 SOLVERS = ("lbfgs", "adam")
 NO_CORRUPTION = Corruption()
@@ -148,6 +149,8 @@ class Trainer:
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
         self.controller = Controller(target_l0, moves, self.flat) if target_l0 else None
+        self.unsettled: dict[str, Tensor] = {}
+        """The activation's state as training left it, before the held-out samples' last word."""
 
     @property
     def n_evaluations(self) -> int:
@@ -192,6 +195,7 @@ class Trainer:
             held_out_cost = None
             if held is not None and (self.n_steps % every == 0 or self.n_steps == steps):
                 held_out_cost = self._hold(held)
+                self._look_beyond(held, self.n_steps / steps)
             if self.solver == "lbfgs" and self.lbfgs.converged:
                 self.stopped = "converged"
             seconds = time.perf_counter() - started
@@ -201,6 +205,13 @@ class Trainer:
             self.flat.copy_(self.best.flat)
             for name, buffer in self._own():
                 buffer.copy_(self.best.own[name])
+        if held is not None and self.model.activation.sparse:
+            self.unsettled = {name: buffer.clone() for name, buffer in self._own()}
+            settle(self.model, held)
+
+    def _look_beyond(self, held: Prepared, progress: float) -> None:
+        if self.controller is not None:
+            self.controller.look_beyond(l0_of(self.model, held), progress)
 
     def check_finite(self, evaluation: Evaluation | None = None) -> None:
         """Raise DivergedError if the parameters, or the cost, are not finite."""
@@ -257,6 +268,8 @@ class Trainer:
         Noise is a pure function of the seed and the number of the step.
         """
         generator = self._generator()
+        for name, buffer in self._own() if self.unsettled else ():
+            buffer.copy_(self.unsettled.pop(name))
         target = x if target is None else target
         x = self.corruption(x, generator) if self.corruption else x
         self.observe(x)
@@ -359,6 +372,8 @@ class Trainer:
             state[f"activation.{name}"] = buffer.clone()
             if name in self.best.own:
                 state[f"best.{name}"] = self.best.own[name].clone()
+            if name in self.unsettled:
+                state[f"unsettled.{name}"] = self.unsettled[name].clone()
         if self.model.activation.sparse:
             state["silent"] = self.silent.clone()
         if self.controller is not None:
@@ -389,6 +404,8 @@ class Trainer:
             buffer.copy_(state[f"activation.{name}"])
             if f"best.{name}" in state:
                 self.best.own[name] = state[f"best.{name}"].to(buffer)
+            if f"unsettled.{name}" in state:
+                self.unsettled[name] = state[f"unsettled.{name}"].to(buffer)
         if "silent" in state:
             self.silent = state["silent"].to(self.silent)
         if self.controller is not None:

@@ -56,7 +56,8 @@ class BatchTopK(Activation):
     """The k·B largest positive values of a batch of B samples; in use, all above a threshold.
 
     `threshold` is the running mean of the smallest value kept, so that in use a sample's code does
-    not depend on its neighbours.
+    not depend on its neighbours; where there are held-out samples, it is in the end what keeps k of
+    these.
 
     Args:
         k: latents kept a sample, *count*, mean over a batch; need not be whole.
@@ -100,6 +101,13 @@ class BatchTopK(Activation):
             return
         moved = self.threshold + self.rate * (values.min() - self.threshold)
         self.threshold.copy_(torch.where(self.threshold < 0, values.min(), moved))
+
+    @torch.no_grad()
+    def settle(self, pre: Tensor) -> None:
+        """Set the threshold such that k·B of these values are above it."""
+        flat = pre.relu().reshape(-1)
+        kept = min(round(self.k * len(pre)), flat.numel() - 1)
+        self.threshold.copy_(flat.kthvalue(flat.numel() - kept).values)
 
 
 class JumpReLU(Activation):

@@ -85,7 +85,8 @@ export class Board {
   #size(width, height) {
     const ratio = window.devicePixelRatio || 1;
     this.width = width;
-    this.height = Math.max(1, height);
+    // whole pixels of the screen, so that what is shifted meets what is drawn
+    this.height = Math.max(1, Math.floor(height * ratio) / ratio);
     this.canvas.style.height = `${this.height}px`;
     const [wide, tall] = [Math.round(width * ratio), Math.round(this.height * ratio)];
     if (this.canvas.width !== wide) this.canvas.width = wide;

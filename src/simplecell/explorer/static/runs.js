@@ -19,7 +19,7 @@ export async function showRuns(context) {
     h("td", {}, count(run.n_latents)), h("td", {}, run.activation ?? "–"),
     h("td", {}, figure(run.fvu)), h("td", {}, figure(run.l0)),
     h("td", {}, run.samples ? t(run.samples === "training" ? "word.training" : "word.held") : "–"),
-    h("td", {}, run.status),
+    h("td", {}, statusOf(run.status)),
   ));
   const top = h("thead", {}, h("tr", {}, columns));
   const table = h("table", { class: "figuretable" }, top, h("tbody", {}, rows));
@@ -29,6 +29,15 @@ export async function showRuns(context) {
     h("div", { class: "card scroll" }, table),
     section(t("compare.plane"), plane(context, runs, [])),
   );
+}
+
+/**
+ * A run's status in words.
+ * @param {string} status
+ */
+export function statusOf(status) {
+  const words = t(`status.${status}`);
+  return words.startsWith("status.") ? status : words;
 }
 
 /**

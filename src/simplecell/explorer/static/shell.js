@@ -2,6 +2,7 @@
 
 import { fill, h, recall, remember, term } from "./dom.js";
 import { count, figure } from "./numbers.js";
+import { statusOf } from "./runs.js";
 import { readPaint } from "./tiles.js";
 import { language, setLanguage, t } from "./words.js";
 
@@ -139,7 +140,7 @@ export class Shell {
       known(figures.fvu) && part(figure(figures.fvu), "fvu"),
       known(figures.l0) && atlas.sparse && part(figure(figures.l0), "l0"),
       part(count(atlas.n_samples), "samples"),
-      atlas.status && atlas.status !== "finished" && h("li", { class: "status" }, atlas.status),
+      atlas.status && atlas.status !== "finished" && h("li", { class: "status" }, statusOf(atlas.status)),
     );
   }
 

@@ -3,6 +3,7 @@
 import { curves } from "./charts.js";
 import { fill, h, s, section, term } from "./dom.js";
 import { count, duration, figure } from "./numbers.js";
+import { statusOf } from "./runs.js";
 import { t } from "./words.js";
 
 const POLL = 2000;
@@ -50,7 +51,7 @@ export async function showTraining(context) {
 function progress({ running, status, n_iter: done, steps, seconds }) {
   const values = { n: count(done), of: count(steps), time: duration(seconds) };
   if (running) return t("training.running", values);
-  return t(status === "finished" ? "training.finished" : "training.stopped", { ...values, status });
+  return t(status === "finished" ? "training.finished" : "training.stopped", { ...values, status: statusOf(status) });
 }
 
 function charts(told, log) {

@@ -1,0 +1,98 @@
+"""l0 on samples that were not trained on: what is promised of it holds there too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from simplecell.activations import activation
+from simplecell.build import build
+from simplecell.data import as_source, split
+from simplecell.evaluate import evaluate
+from simplecell.feed import Prepared, identity
+from simplecell.model import Autoencoder
+from simplecell.optim import initialise
+from simplecell.pace import Controller
+from simplecell.recipe import Recipe
+from simplecell.settle import l0_of, settle
+
+
+def few_rows(n=2400):
+    """So few samples that a dictionary learns them by heart."""
+    return np.random.default_rng(0).standard_normal((n, 16)).astype(np.float32)
+
+
+def trained(kind, held_out, n=2400):
+    source, held = split(as_source(few_rows(n)), 0.3, seed=0)
+    settings = ["model.target_l0=4", "model.n_latents=64", "train.max_samples=400000"]
+    built = build(Recipe.load(kind).changed(settings), source)
+    for _ in built.trainer.run(source, built.recipe.n_steps, held_out=held if held_out else None):
+        pass
+    return built, held
+
+
+@pytest.mark.parametrize("kind", ["batchtopk", "l1", "gated", "jumprelu"])
+def test_new_samples_have_the_l0_that_was_asked_for(kind):
+    built, held = trained(kind, held_out=True)
+    found = evaluate(built.trainer.model, built.preprocess, held).l0
+    assert found == pytest.approx(4, rel=0.05)
+
+
+def test_without_held_out_samples_new_ones_have_more():
+    built, held = trained("batchtopk", held_out=False, n=900)
+    assert evaluate(built.trainer.model, built.preprocess, held).l0 > 4.4
+
+
+def test_batchtopk_keeps_exactly_k_of_what_it_settles_on():
+    codes = activation("batchtopk", 8, k=2.5)
+    pre = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    codes.settle(pre)
+    assert int(codes(pre).l0().sum()) == 100
+    codes.settle(-pre.abs())  # nothing is positive: nothing can be kept
+    assert int(codes(-pre.abs()).l0().sum()) == 0
+
+
+def test_l0_is_that_of_use_and_counts_every_sample():
+    x = few_rows()
+    model = Autoencoder(16, 32, activation="topk", output="linear", k=3)
+    initialise(model, 0)
+    held = Prepared(as_source(x), identity(16), model)
+    assert l0_of(model, held) == pytest.approx(
+        float(model.encode(torch.from_numpy(x))[1].l0().double().mean())
+    )
+    settle(model, held)  # has no threshold: nothing happens
+
+
+def test_a_training_that_goes_on_forgets_the_last_word():
+    """Settled at step 300 and gone on to 400 is the same as 400 at once, bit for bit."""
+    source, held = split(as_source(few_rows()), 0.3, seed=0)
+    settings = ["model.target_l0=4", "model.n_latents=64", "train.steps=400"]
+    recipe = Recipe.load("batchtopk").changed([*settings, "optim.schedule=constant"])
+
+    def run(*lengths):
+        trainer = build(recipe, source).trainer
+        for length in lengths:
+            again = build(recipe, source).trainer
+            if trainer.n_steps:
+                again.load_state_dict(trainer.state_dict())
+            trainer = again
+            for _ in trainer.run(source, length, held_out=held):
+                pass
+        return trainer.state_dict()
+
+    whole, parts = run(400), run(300, 400)
+    assert set(whole) == set(parts)
+    for name, tensor in whole.items():
+        if name != "best":  # what was held out was looked at once more
+            assert torch.equal(tensor, parts[name]), name
+
+
+def test_the_controller_aims_lower_where_new_samples_excite_more():
+    controller = Controller(10, "l1", torch.zeros(1))
+    for _ in range(200):
+        controller.observe(torch.tensor(10.0), 1.0)
+    controller.look_beyond(12.0, 1.0)
+    before = float(controller.factors["l1"])
+    controller.observe(torch.tensor(10.0), 1.0)
+    assert float(controller.factors["l1"]) > before
