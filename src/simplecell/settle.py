@@ -7,6 +7,8 @@ of new samples, so where a training has held-out ones they have the last word. S
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from simplecell.feed import Prepared
@@ -17,10 +19,10 @@ NUMBERS = 2**24
 
 
 @torch.no_grad()
-def l0_of(model: Model, held: Prepared) -> float:
-    """Active latents a sample in use, *count*, mean over the held-out samples."""
-    total = sum(float(model.encode(x)[1].l0().sum()) for x, _ in held)
-    return total / held.n_samples
+def l0_of(model: Model, held: Prepared) -> tuple[float, float]:
+    """Active latents a sample in use, *count*: mean over the held-out samples, standard error."""
+    counts = torch.cat([model.encode(x)[1].l0().double() for x, _ in held])
+    return float(counts.mean()), float(counts.std(correction=0)) / math.sqrt(len(counts))
 
 
 @torch.no_grad()

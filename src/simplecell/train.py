@@ -211,7 +211,7 @@ class Trainer:
 
     def _look_beyond(self, held: Prepared, progress: float) -> None:
         if self.controller is not None:
-            self.controller.look_beyond(l0_of(self.model, held), progress)
+            self.controller.look_beyond(l0_of(self.model, held)[0], progress)
 
     def check_finite(self, evaluation: Evaluation | None = None) -> None:
         """Raise DivergedError if the parameters, or the cost, are not finite."""

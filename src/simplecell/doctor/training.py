@@ -16,9 +16,11 @@ from simplecell.activations import JumpReLU
 from simplecell.doctor.finding import ENTRIES, Finding, look, requested, setting
 from simplecell.doctor.inputs import sizes
 from simplecell.evaluate import Figures, evaluate
+from simplecell.feed import Prepared
 from simplecell.model import Autoencoder
 from simplecell.resolve import learning_rate
 from simplecell.session import Session
+from simplecell.settle import l0_of
 
 DEAD = 0.05
 """Share of the latents that may be dead: what the named recipes promise."""
@@ -65,6 +67,8 @@ class Case:
     density: NDArray[np.float64]
     """Share of the training samples for which each latent is active, [M]."""
     l0: float
+    error: float
+    """The standard error of l0."""
     blame: str
     """The cure of badly prepared inputs, which are then the likely cause of all else; or ""."""
 
@@ -104,10 +108,19 @@ def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
     x = look(session)
     unprepared = [finding.words.rpartition("; ")[2] for finding in sizes(session, x)]
     blame = f"the inputs are the likely cause, {unprepared[0]}" if unprepared else ""
-    case = Case(session, figures.n_samples, figures.density, figures.l0, blame)
+    case = Case(session, figures.n_samples, figures.density, *l0_of_new(session, figures.l0), blame)
     if cause := _weight(case) or _thresholds(session, x):
         return cause
     return [*_dead(case), *_target(case), *_duplicates(case)]
+
+
+def l0_of_new(session: Session, trained: float) -> tuple[float, float]:
+    """(l0, its standard error) of held-out samples, which target_l0 is about, or of training."""
+    trainer = session.trainer
+    if session.held_out is None:
+        return trained, 0.0
+    held = Prepared(session.held_out, trainer.preprocess, trainer.model)
+    return l0_of(trainer.model, held)
 
 
 def _dead(case: Case) -> list[Finding]:
@@ -181,7 +194,7 @@ def _weight(case: Case) -> list[Finding]:
 def _target(case: Case) -> list[Finding]:
     """An l0 that is not what was asked for."""
     trainer, wanted, l0 = case.session.trainer, case.session.recipe.target_l0, case.l0
-    if not wanted or abs(l0 / wanted - 1) <= MISSED:
+    if not wanted or abs(l0 - wanted) <= MISSED * wanted + 2 * case.error:
         return []
     state, coefficient = _coefficient(case)
     beyond = trainer.model.activation.kind == "topk" or wanted > HALF * len(case.density)
