@@ -203,7 +203,7 @@ def as_picture(values):
     return {**size, "values": packed(values)}
 
 
-@pytest.mark.parametrize("shape", [(31, 40), (24, 17), (20, 20, 3)])
+@pytest.mark.parametrize("shape", [(31, 40), (24, 17), (32, 16), (1, 7), (20, 20, 3)])
 def test_whitening_and_grey_are_pythons(modules, shape):
     values = np.random.default_rng(3).random(shape, dtype=np.float32).cumsum(0) / shape[0]
     found = ask(

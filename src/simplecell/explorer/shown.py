@@ -33,6 +33,8 @@ MANIFEST = {
     "photos": (None, [{"file": str}]),
 }
 """What is needed of atlas.json, as `storage.misfit` reads it."""
+FIGURES = ("n_latents", "activation", "look", "fvu", "l0", "mean_activation", "samples")
+"""Of a run in the list of runs."""
 PLAIN_FILES = ("columns.bin", "samples.bin", "weights.bin")
 _PICTURE = re.compile(r"sprites-[0-9]{1,6}\.png|photos/[0-9]{1,6}\.jpg", re.ASCII)
 _Value = TypeVar("_Value")
@@ -65,7 +67,7 @@ class Shown:
     def row(self) -> dict[str, Any]:
         """The run in the list of runs; figures are None where they are not known."""
         row: dict[str, Any] = {"name": self.name, "title": self.run.path.name}
-        unknown = dict.fromkeys(("n_latents", "activation", "look", "fvu", "l0", "samples"))
+        unknown = dict.fromkeys(FIGURES)
         try:
             info, model = self.info(), self._recipe().model
             atlas = self._manifest_or_nothing()
@@ -77,7 +79,9 @@ class Shown:
             "activation": kinds[-1] if isinstance(kinds, list) else kinds,
             **{key: atlas[key] for key in ("n_latents", "activation", "look") if key in atlas},
         }
-        return {**row, **unknown, **told, **judged(info), "status": info["status"]}
+        spread = (info.get("figures") or {}).get("mean_activation") or {}
+        told |= {"mean_activation": spread.get("mean"), **judged(info)}
+        return {**row, **unknown, **told, "status": info["status"]}
 
     def info(self) -> dict[str, Any]:
         """run.json."""

@@ -7,7 +7,7 @@ import { PictureError, cut, shrunk, toGrey, toPatches } from "./pictures.js";
 import { whitened } from "./play-whiten.js";
 
 const LARGEST = 640;
-const LARGEST_WHITENED = 256; // the transform's time grows with the cube of the side
+const LARGEST_WHITENED = 640; // of a side: what an atlas keeps of photographs; half a second
 const SIZES = [1, 2, 4, 6, 8, 10, 12];
 
 /** A photograph with a frame that moves; `given` gets patches whenever it did. */

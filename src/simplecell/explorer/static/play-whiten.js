@@ -1,5 +1,7 @@
 /** 1/f whitening in the browser, as `simplecell.data.images.whiten_1_over_f` has it. */
 
+import { fourier } from "./play-fourier.js";
+
 /**
  * Flat spectrum: filtered by f·exp(−(f/cutoff)⁴), then mean 0 and standard deviation 1; a constant
  * picture becomes 0. Colours are whitened one by one.
@@ -25,21 +27,40 @@ function whitenPlane(plane, height, width, cutoff) {
     return;
   }
   standardise(plane, false);
-  const half = Math.floor(width / 2) + 1;
-  const spectrum = rowsForward(plane, height, width, half);
-  columns(spectrum, height, half, -1);
+  const imaginary = new Float64Array(plane.length);
+  along(plane, imaginary, height, width, -1);
   for (let row = 0; row < height; row += 1) {
     const down = Math.min(row, height - row) / height;
-    for (let column = 0; column < half; column += 1) {
-      const f = Math.hypot(down, column / width);
+    for (let column = 0; column < width; column += 1) {
+      const f = Math.hypot(down, Math.min(column, width - column) / width);
       const factor = f * Math.exp(-((f / cutoff) ** 4));
-      spectrum.real[row * half + column] *= factor;
-      spectrum.imaginary[row * half + column] *= factor;
+      plane[row * width + column] *= factor;
+      imaginary[row * width + column] *= factor;
     }
   }
-  columns(spectrum, height, half, 1);
-  rowsBack(spectrum, plane, height, width, half);
+  along(plane, imaginary, height, width, 1);
   standardise(plane, true);
+}
+
+/** Transform along rows and columns, in place; only the scale is not kept. */
+function along(re, im, height, width, sign) {
+  const [ofRow, ofColumn] = [fourier(width), fourier(height)];
+  for (let row = 0; row < height; row += 1) {
+    const part = [row * width, (row + 1) * width];
+    ofRow(re.subarray(...part), im.subarray(...part), sign);
+  }
+  const [a, b] = [new Float64Array(height), new Float64Array(height)];
+  for (let column = 0; column < width; column += 1) {
+    for (let row = 0; row < height; row += 1) {
+      a[row] = re[row * width + column];
+      b[row] = im[row * width + column];
+    }
+    ofColumn(a, b, sign);
+    for (let row = 0; row < height; row += 1) {
+      re[row * width + column] = a[row];
+      im[row * width + column] = b[row];
+    }
+  }
 }
 
 function standardise(plane, spread) {
@@ -48,73 +69,4 @@ function standardise(plane, spread) {
   if (!spread) return;
   const std = Math.sqrt(plane.reduce((sum, value) => sum + value * value, 0) / plane.length);
   for (let at = 0; at < plane.length; at += 1) plane[at] /= std || 1;
-}
-
-/** Cosine and sine of all angles 2π·t/n. */
-function circle(n) {
-  const angle = (_, t) => (2 * Math.PI * t) / n;
-  const angles = Array.from({ length: n }, angle);
-  return { cos: Float64Array.from(angles, Math.cos), sin: Float64Array.from(angles, Math.sin) };
-}
-
-function rowsForward(plane, height, width, half) {
-  const { cos, sin } = circle(width);
-  const real = new Float64Array(height * half);
-  const imaginary = new Float64Array(height * half);
-  for (let row = 0; row < height; row += 1) {
-    for (let k = 0; k < half; k += 1) {
-      let [a, b, angle] = [0, 0, 0];
-      for (let t = row * width; t < (row + 1) * width; t += 1) {
-        a += plane[t] * cos[angle];
-        b -= plane[t] * sin[angle];
-        angle += k;
-        if (angle >= width) angle -= width;
-      }
-      real[row * half + k] = a;
-      imaginary[row * half + k] = b;
-    }
-  }
-  return { real, imaginary };
-}
-
-/** Transform down the columns in place; sign −1 is forward, 1 back (without the division). */
-function columns({ real, imaginary }, height, half, sign) {
-  const { cos, sin } = circle(height);
-  const [a, b] = [new Float64Array(height), new Float64Array(height)];
-  for (let column = 0; column < half; column += 1) {
-    for (let row = 0; row < height; row += 1) {
-      a[row] = real[row * half + column];
-      b[row] = imaginary[row * half + column];
-    }
-    for (let k = 0; k < height; k += 1) {
-      let [re, im, angle] = [0, 0, 0];
-      for (let row = 0; row < height; row += 1) {
-        const turn = sign * sin[angle];
-        re += a[row] * cos[angle] - b[row] * turn;
-        im += a[row] * turn + b[row] * cos[angle];
-        angle += k;
-        if (angle >= height) angle -= height;
-      }
-      real[k * half + column] = re;
-      imaginary[k * half + column] = im;
-    }
-  }
-}
-
-/** Real rows again: what lies beyond `half` is the mirror of what lies before. */
-function rowsBack({ real, imaginary }, plane, height, width, half) {
-  const { cos, sin } = circle(width);
-  for (let row = 0; row < height; row += 1) {
-    for (let t = 0; t < width; t += 1) {
-      let [sum, angle] = [0, 0];
-      for (let k = 0; k < half; k += 1) {
-        const twice = k === 0 || 2 * k === width ? 1 : 2;
-        const at = row * half + k;
-        sum += twice * (real[at] * cos[angle] - imaginary[at] * sin[angle]);
-        angle += t;
-        if (angle >= width) angle -= width;
-      }
-      plane[row * width + t] = sum / (height * width);
-    }
-  }
 }
