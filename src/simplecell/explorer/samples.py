@@ -47,6 +47,7 @@ class Samples:
         self.look = look_of(source)
         self.names = source.input_names or [f"x{i}" for i in range(source.n_inputs)]
         self.photos: dict[str, int] = {}
+        self.photo_scale: dict[str, int] = {}
         self._middle = self._spread_of_columns() if self.look == "row" else None
 
     def _spread_of_columns(self) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -84,7 +85,7 @@ class Samples:
             return
         name = about["file"]
         if name not in self.photos and len(self.photos) < MOST_PHOTOS:
-            self.photos[name] = len(self.photos)
+            self.photos[name], self.photo_scale[name] = len(self.photos), about.get("scale", 1)
         if name in self.photos:
             side = self.source.shape[0] * about.get("scale", 1)
             place = {"top": about["top"], "left": about["left"], "side": side}
@@ -117,7 +118,12 @@ class Samples:
             file = io.BytesIO()
             picture.save(file, "JPEG", quality=80)
             files[f"photos/{number}.jpg"] = file.getvalue()
-            place = {"name": name, "width": width, "height": height}
+            place = {
+                "name": name,
+                "width": width,
+                "height": height,
+                "scale": self.photo_scale[name],
+            }
             told.append({**place, "file": f"photos/{number}.jpg"})
         return told, files
 

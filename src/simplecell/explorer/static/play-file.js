@@ -8,7 +8,7 @@ import { PictureError, readPicture } from "./pictures.js";
 export class FileInput {
   /**
    * @param {HTMLElement} root where files may be dropped
-   * @param {function(import("./pictures.js").Picture, string): void} given
+   * @param {function(import("./pictures.js").Picture, boolean): void} given the second: is it a JPEG
    */
   constructor(root, given) {
     this.given = given;
@@ -38,9 +38,10 @@ export class FileInput {
     if (!files?.length) return;
     this.told.textContent = say("play.file.busy");
     try {
-      const picture = await readPicture(new Uint8Array(await files[0].arrayBuffer()));
+      const bytes = new Uint8Array(await files[0].arrayBuffer());
+      const picture = await readPicture(bytes);
       this.told.textContent = "";
-      this.given(picture, files[0].name);
+      this.given(picture, bytes[0] === 0xff && bytes[1] === 0xd8);
     } catch (error) {
       this.tell(error);
     }

@@ -37,7 +37,8 @@ export class Inputs {
 
   parts() {
     if (this.kind === "row") return [this.picker.element, this.table()];
-    this.file = new FileInput(this.context.root, (picture) => this.opened(picture));
+    this.file = new FileInput(this.context.root, (picture, jpeg) =>
+      this.opened(picture, jpeg && this.halves(picture) ? 2 : 1));
     const parts = [this.file.element, this.picker.element];
     if (this.kind === "digit") return [drawingSurface((ink) => this.drawn(ink), say), ...parts];
     return this.kind === "patches" ? [this.photographs(), ...parts] : parts;
@@ -74,17 +75,24 @@ export class Inputs {
     this.one(this.inUnits(centred(ink, side) ?? new Float32Array(side * side)));
   }
 
+  /** As Python does, whose whitening would amplify the noise of a photograph's compression. */
+  halves({ height, width }) {
+    const { patch } = this.play;
+    return patch?.whiten === "1/f" && Math.floor(Math.min(height, width) / 2) >= 4 * patch.side;
+  }
+
   /** 0…1 as the range of the data. */
   inUnits(values) {
     const { low, high } = this.play;
     return values.map((value) => low + value * (high - low));
   }
 
-  /** A picture that came from a file, in colour and 0…1. */
-  opened(picture) {
+  /** A picture that came from a file, in colour and 0…1; `scale` of its pixels become one. */
+  opened(picture, scale = 1) {
     if (this.region) {
       try {
-        this.region.open(picture);
+        const [height, width] = [picture.height, picture.width].map((side) => Math.floor(side / scale));
+        this.region.open(picture, { height, width });
       } catch (error) {
         this.file.tell(error);
       }
@@ -116,9 +124,10 @@ export class Inputs {
     return h("img", { src, alt: "", loading: "lazy", ...size });
   }
 
-  async photograph({ file }) {
+  async photograph({ file, width, scale }) {
     try {
-      this.opened(await readPicture(await this.bytesOf(file)));
+      const picture = await readPicture(await this.bytesOf(file)); // the atlas keeps large ones smaller
+      this.opened(picture, Math.max(1, ((scale ?? 1) * picture.width) / width));
     } catch (error) {
       this.file.tell(error);
     }

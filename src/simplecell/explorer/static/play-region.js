@@ -3,7 +3,7 @@
 import { fill, h } from "./dom.js";
 import { paintPicture } from "./play-paint.js";
 import { say } from "./play-say.js";
-import { PictureError, cut, shrunk, toGrey, toPatches } from "./pictures.js";
+import { PictureError, cut, resized, shrunk, toGrey, toPatches } from "./pictures.js";
 import { whitened } from "./play-whiten.js";
 
 const LARGEST = 640;
@@ -39,7 +39,7 @@ export class Region {
     } } });
     const whitening = h("select", { id: "play-whiten", on: { change: (event) => {
       this.whiten = event.target.value;
-      if (this.source) this.open(this.source);
+      if (this.source) this.open(this.source, this.whole);
     } } }, h("option", { value: "none" }, say("play.region.none")), h("option", { value: "1/f" }, "1/f"));
     whitening.value = this.whiten;
     return h("div", { class: "play-tools" },
@@ -50,12 +50,16 @@ export class Region {
   /**
    * Another photograph, in colour and 0…1.
    * @param {import("./pictures.js").Picture} picture
+   * @param {{height: number, width: number}} whole its size when the model saw it, if that is known:
+   *   whitening is of frequencies, so the scale matters
    * @throws {PictureError} for one smaller than a patch
    */
-  open(picture) {
+  open(picture, whole = picture) {
     const { side, color } = this.patch;
-    const largest = this.whiten === "1/f" ? LARGEST_WHITENED : LARGEST;
-    const small = shrunk(color === "grey" ? toGrey(picture) : picture, largest);
+    const flat = this.whiten === "1/f";
+    this.whole = whole;
+    const toSize = flat && whole.width < picture.width ? resized(picture, whole.height, whole.width) : picture;
+    const small = shrunk(color === "grey" ? toGrey(toSize) : toSize, flat ? LARGEST_WHITENED : LARGEST);
     if (Math.min(small.height, small.width) < side) throw new PictureError("play.file.small", { side });
     this.source = picture;
     this.picture = small;
