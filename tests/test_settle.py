@@ -53,6 +53,19 @@ def test_batchtopk_keeps_exactly_k_of_what_it_settles_on():
     assert int(codes(-pre.abs()).l0().sum()) == 0
 
 
+def test_jumprelu_stretches_its_thresholds_alike_and_only_so_far():
+    codes = activation("jumprelu", 8, threshold=0.4)
+    pre = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    before = codes.threshold.detach().clone()
+    wanted = float(codes(pre).l0().double().mean()) * 0.95
+    codes.settle(pre, wanted)
+    assert float(codes(pre).l0().double().mean()) == pytest.approx(wanted, abs=0.01)
+    assert torch.unique(codes.threshold / before).numel() == 1
+    codes.settle(pre, 0.01)
+    assert float((codes.threshold / before).max()) <= 1.25**2 * (1 + 1e-6)
+    codes.settle(pre)  # nobody said how many: nothing happens
+
+
 def test_l0_is_that_of_use_and_counts_every_sample():
     x = few_rows()
     model = Autoencoder(16, 32, activation="topk", output="linear", k=3)

@@ -26,8 +26,8 @@ def l0_of(model: Model, held: Prepared) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def settle(model: Model, held: Prepared) -> None:
-    """Let the activation set what it uses in place of a batch, by held-out samples."""
+def settle(model: Model, held: Prepared, wanted: float | None = None) -> None:
+    """Let the activation set its thresholds by held-out samples, to `wanted` active latents."""
     most = max(1, NUMBERS // model.n_latents)
     rows, count = [], 0
     for x, _ in held:
@@ -35,4 +35,4 @@ def settle(model: Model, held: Prepared) -> None:
         count += len(rows[-1])
         if count >= most:
             break
-    model.activation.settle(torch.cat(rows))
+    model.activation.settle(torch.cat(rows), wanted)

@@ -206,8 +206,8 @@ class Trainer:
             for name, buffer in self._own():
                 buffer.copy_(self.best.own[name])
         if held is not None and self.model.activation.sparse:
-            self.unsettled = {name: buffer.clone() for name, buffer in self._own()}
-            settle(self.model, held)
+            self.unsettled = {name: value.clone() for name, value in self._settled()}
+            settle(self.model, held, self.controller.target if self.controller else None)
 
     def _look_beyond(self, held: Prepared, progress: float) -> None:
         if self.controller is not None:
@@ -268,8 +268,7 @@ class Trainer:
         Noise is a pure function of the seed and the number of the step.
         """
         generator = self._generator()
-        for name, buffer in self._own() if self.unsettled else ():
-            buffer.copy_(self.unsettled.pop(name))
+        self._unsettle()
         target = x if target is None else target
         x = self.corruption(x, generator) if self.corruption else x
         self.observe(x)
@@ -342,6 +341,17 @@ class Trainer:
         """What an activation learned beside its parameters."""
         return list(self.model.activation.named_buffers())
 
+    def _settled(self) -> list[tuple[str, Tensor]]:
+        """What the held-out samples' last word may change."""
+        return [*self._own(), *self.model.activation.named_parameters()]
+
+    @torch.no_grad()
+    def _unsettle(self) -> None:
+        """Training goes on from where it left, not from the last word."""
+        for name, value in self._settled() if self.unsettled else ():
+            value.copy_(self.unsettled[name])
+        self.unsettled = {}
+
     def _hold(self, held: Prepared) -> float:
         cost = float(self.value(held).cost)
         if cost < self.best.cost:
@@ -372,8 +382,7 @@ class Trainer:
             state[f"activation.{name}"] = buffer.clone()
             if name in self.best.own:
                 state[f"best.{name}"] = self.best.own[name].clone()
-            if name in self.unsettled:
-                state[f"unsettled.{name}"] = self.unsettled[name].clone()
+        state |= {f"unsettled.{name}": value.clone() for name, value in self.unsettled.items()}
         if self.model.activation.sparse:
             state["silent"] = self.silent.clone()
         if self.controller is not None:
@@ -404,8 +413,9 @@ class Trainer:
             buffer.copy_(state[f"activation.{name}"])
             if f"best.{name}" in state:
                 self.best.own[name] = state[f"best.{name}"].to(buffer)
+        for name, value in self._settled():
             if f"unsettled.{name}" in state:
-                self.unsettled[name] = state[f"unsettled.{name}"].to(buffer)
+                self.unsettled[name] = state[f"unsettled.{name}"].to(value)
         if "silent" in state:
             self.silent = state["silent"].to(self.silent)
         if self.controller is not None:

@@ -103,7 +103,7 @@ class BatchTopK(Activation):
         self.threshold.copy_(torch.where(self.threshold < 0, values.min(), moved))
 
     @torch.no_grad()
-    def settle(self, pre: Tensor) -> None:
+    def settle(self, pre: Tensor, wanted: float | None = None) -> None:
         """Set the threshold such that k·B of these values are above it."""
         flat = pre.relu().reshape(-1)
         kept = min(round(self.k * len(pre)), flat.numel() - 1)
@@ -125,6 +125,7 @@ class JumpReLU(Activation):
     """
 
     kind, output, sparse, smooth = "jumprelu", "relu", True, False
+    stretch = 1.25
     scale: Tensor
 
     def __init__(
@@ -158,6 +159,17 @@ class JumpReLU(Activation):
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
         self.threshold.clamp_(min=0)
+
+    @torch.no_grad()
+    def settle(self, pre: Tensor, wanted: float | None = None) -> None:
+        """Stretch all thresholds alike, by a quarter at most, so that `wanted` are active."""
+        if not wanted:
+            return
+        tiny = torch.finfo(pre.dtype).tiny
+        shares = (pre / self.threshold.clamp_min(tiny)).reshape(-1)
+        kept = min(round(wanted * len(pre)), shares.numel() - 1)
+        factor = shares.kthvalue(shares.numel() - kept).values
+        self.threshold.mul_(factor.clamp(1 / self.stretch, self.stretch))
 
     @torch.no_grad()
     def set_scale(self, scale: float) -> None:

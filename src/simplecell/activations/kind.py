@@ -44,8 +44,11 @@ class Activation(nn.Module):
     def observe(self, codes: Codes) -> None:
         """Called by the trainer after a step: the only writer of an activation's own state."""
 
-    def settle(self, pre: Tensor) -> None:
-        """Take `pre` [B, M] of samples not trained on as what codes in use will see; at the end."""
+    def settle(self, pre: Tensor, wanted: float | None = None) -> None:
+        """Take `pre` [B, M] of samples not trained on as what codes in use will see; at the end.
+
+        `wanted` is how many latents are to be active of each, if anybody said so.
+        """
 
     def set_scale(self, scale: float) -> None:
         """Take the root mean square of the inputs as the unit of what is relative to it."""
