@@ -20,7 +20,7 @@ from simplecell import (
     check_gradient,
 )
 from simplecell.data import correlated_field, dead_leaves
-from simplecell.measures import edge_coherence, kl_bernoulli
+from simplecell.measures import edge_coherence, edge_orientation, kl_bernoulli
 from simplecell.objective import value
 from simplecell.optim import initialise
 from simplecell.run import Run
@@ -166,6 +166,16 @@ def test_a_straight_edge_is_fully_coherent_at_any_angle(angle):
     y, x = np.mgrid[-4:5, -4:5]
     edge = np.cos(angle) * x + np.sin(angle) * y
     assert edge_coherence(edge.reshape(1, -1), (9, 9)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("tilt", [0, 30, 45, 89, -30, -60])
+def test_an_edge_runs_in_its_direction(tilt):
+    """Leaning by `tilt` degrees from vertical, to the right at the top where positive."""
+    down, right = np.mgrid[-4:5, -4:5]
+    angle = np.radians(tilt)
+    edge = np.tanh((right * np.cos(angle) + down * np.sin(angle)) / 3)
+    found = edge_orientation(edge.reshape(1, -1), (9, 9))[0]
+    assert found == pytest.approx(tilt, abs=2)
 
 
 def trained(data, out, recipe, *settings):

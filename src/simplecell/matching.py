@@ -125,7 +125,7 @@ def match(first: Atoms, second: Atoms, *, signed: bool = True) -> Match:
 
 
 def nearest_within(atoms: Atoms, most: int) -> list[list[tuple[int, float]]]:
-    """For each atom of [M, D] the `most` others with the largest cosine: (number, cosine).
+    """For each atom of [M, D] the `most` others with the largest |cosine|: (number, cosine).
 
     In blocks: memory does not grow with M².
     """
@@ -134,8 +134,9 @@ def nearest_within(atoms: Atoms, most: int) -> list[list[tuple[int, float]]]:
     found: list[list[tuple[int, float]]] = []
     for first in range(0, len(atoms), SIDE):
         block = cosines(atoms[first : first + SIDE], atoms)
-        block[torch.arange(len(block)), torch.arange(first, first + len(block))] = -2
-        values, places = block.topk(most, dim=1)
+        block[torch.arange(len(block)), torch.arange(first, first + len(block))] = 0
+        places = block.abs().topk(most, dim=1).indices
+        values = block.gather(1, places).clamp(-1, 1)
         found += [
             list(zip(row, value, strict=True))
             for row, value in zip(places.tolist(), values.tolist(), strict=True)

@@ -180,14 +180,29 @@ def edge_coherence(filters: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.
 
     Source: Bigün & Granlund 1987, structure tensor. Exact.
     """
-    pictures = np.asarray(filters, float).reshape(len(filters), *shape)
-    down, right = np.gradient(pictures, axis=(1, 2))
-    axes = tuple(range(1, pictures.ndim))
-    jxx, jyy = (right**2).sum(axes), (down**2).sum(axes)
-    jxy = (right * down).sum(axes)
+    jxx, jyy, jxy = _structure(filters, shape)
     total = jxx + jyy
     along = np.sqrt((jxx - jyy) ** 2 + 4 * jxy**2)
     return np.divide(along, total, out=np.zeros_like(total), where=total > 0)
+
+
+def edge_orientation(filters: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The direction that the edge of each filter [M, D] runs in, *degrees from vertical*, [M].
+
+    0 is vertical, ±90 horizontal, positive leaning to the right at the top ("/"):
+    `½ atan2(2 Jxy, Jxx − Jyy)` of the structure tensor is across the edge. Of noise it says
+    nothing: ask `edge_coherence` first. Source: Bigün & Granlund 1987, structure tensor. Exact.
+    """
+    jxx, jyy, jxy = _structure(filters, shape)
+    return np.degrees(np.arctan2(2 * jxy, jxx - jyy) / 2)
+
+
+def _structure(filters: NDArray[Any], shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+    """(Jxx, Jyy, Jxy) of each filter, [M] each, over the whole patch and its channels."""
+    pictures = np.asarray(filters, float).reshape(len(filters), *shape)
+    down, right = np.gradient(pictures, axis=(1, 2))
+    axes = tuple(range(1, pictures.ndim))
+    return (right**2).sum(axes), (down**2).sum(axes), (right * down).sum(axes)
 
 
 def coherence(atoms: Tensor) -> Tensor:

@@ -62,7 +62,10 @@ def explore(
 
         print_result("explore", {}, False, str(write_site(library, export)))
         return
+    from simplecell.explorer.opening import keep_fresh
     from simplecell.explorer.server import serve
+
+    keep_fresh(library, None if data is None else read(data), meta)
 
     def ready(url: str) -> None:
         print_result("explore", {}, False, url)

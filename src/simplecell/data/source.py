@@ -222,7 +222,14 @@ def _of_array(loaded: Loaded, name: str, options: _Options) -> Source:
         raise UsageError(f"{name} is a table, and patches and 1/f whitening are for pictures")
     one = _as_one_picture(array, options)
     if one is not None:
-        return _of_pictures(openers_of_arrays(one, name), options)
+        source = _of_pictures(openers_of_arrays(one, name), options)
+        if array.ndim == 2:
+            source.notes.insert(
+                0,
+                f"{name}, {array.shape[0]} rows of {array.shape[1]}, is taken for one picture; "
+                "if it holds a sample a row or column, say data.kind=array (and data.samples)",
+            )
+        return source
     large = array.ndim > 2 and min(array.shape[1:3]) >= _LARGE_PICTURE
     if options.kind == "patches" or (options.kind == "auto" and large):
         return _of_pictures(openers_of_arrays(array, name), options, "patches")

@@ -214,6 +214,8 @@ class Maker:
         figures["dead"] = None  # a sigmoid is never quite silent
         if density is not None and activation.sparse:
             figures["dead"] = float((density == 0).mean())
+        elif density is not None:
+            figures["silent"] = float((density == 0).mean())
         manifest = {
             "format": FORMAT,
             "key": self.key,
@@ -231,6 +233,7 @@ class Maker:
             "figures": _finite(figures),
             "findings": (info.get("figures") or {}).get("findings") or [],
             "status": info["status"],
+            "n_iter": info["n_iter"],
             "columns": list(columns),
             "histogram": {"bins": BINS},
             "tags": tags_of(words, trained.model.n_latents),

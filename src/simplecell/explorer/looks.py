@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from simplecell.explorer.labels import Labels
 from simplecell.explorer.samples import Samples
 from simplecell.explorer.survey import Survey
-from simplecell.measures import coherence, edge_coherence
+from simplecell.measures import coherence, edge_coherence, edge_orientation
 from simplecell.trained import Trained
 
 MOST_LABELS, MOST_INPUTS = 8, 12
 TELLING = 0.15
 """A correlation with a label from which it stands for a latent, *ours*."""
+CLEAR_EDGE = 0.6
+"""Coherence from which a latent is called an edge, *ours*; noise stays below 0.3."""
 TAG_LENGTH = 48
 LARGEST_COHERENCE = 20_000
 """Latents beyond which the largest cosine of each with another takes too long to make."""
@@ -63,6 +65,8 @@ class Words:
         self.directions = directions
         self.means, self.correlations, self.counts = survey.of_labels()
         self.tags: dict[int, str] = {}
+        shape = samples.source.shape
+        self.edges = words_of_edges(directions, shape) if len(shape) > 1 else None
 
     def labels(self, latent: int) -> list[dict[str, Any]]:
         """The labels that go with a latent's code most, and those that go against it."""
@@ -98,10 +102,26 @@ class Words:
             parts = _own_tokens(details["top"]) or parts
         elif self.look == "text":
             parts += _titles(details["top"])[: 2 - len(parts)]
+        elif self.edges is not None and not parts:
+            parts = [self.edges[latent]]
         elif self.look == "row" and not parts:
             signs = {True: "+", False: "−"}
             parts = [signs[one["weight"] > 0] + one["input"] for one in details["inputs"][:2]]
         self.tags[latent] = " · ".join(part[:TAG_LENGTH] for part in parts if part)
+
+
+def words_of_edges(directions: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:
+    """How the edge of each latent's picture runs, in words; "" where there is no clear one."""
+    if min(shape[:2]) < 2:
+        return [""] * len(directions)
+    clear = edge_coherence(directions, shape) >= CLEAR_EDGE
+    tilt = edge_orientation(directions, shape)
+    names = np.select(
+        [~clear, np.abs(tilt) < 22.5, np.abs(tilt) > 67.5, tilt > 0],
+        ["", "vertical edge", "horizontal edge", "slanted edge /"],
+        "slanted edge \\",
+    )
+    return [str(name) for name in names]
 
 
 def tags_of(words: Words, n_latents: int) -> list[str]:

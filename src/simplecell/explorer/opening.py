@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from simplecell.build import all_data
-from simplecell.errors import RunError, UsageError
+from simplecell.errors import RunError, SimplecellError, UsageError
 from simplecell.explorer.atlas import build_atlas
 from simplecell.explorer.library import Library
 from simplecell.progress import follow_share, say
 from simplecell.run import Run
+
+SECONDS = 3.0
+"""Between looks at a training that goes on."""
 
 
 def open_library(
@@ -36,6 +42,22 @@ def open_library(
     for shown in library:
         make_atlas(shown.run, data, meta)
     return library
+
+
+def keep_fresh(library: Library, data: Any = None, meta: str | Path | None = None) -> None:
+    """Watch runs that are still trained, from a thread, and make their atlas anew at the end."""
+    waiting = [shown.run for shown in library if shown.info()["status"] == "running"]
+
+    def watch() -> None:
+        while waiting:
+            time.sleep(SECONDS)
+            for run in list(waiting):
+                with contextlib.suppress(SimplecellError):  # it may be written at this moment
+                    if run.info()["status"] != "running":
+                        make_atlas(run, data, meta)
+                        waiting.remove(run)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def make_atlas(run: Run, data: Any = None, meta: str | Path | None = None) -> None:

@@ -70,9 +70,11 @@ def _is_seen(atlas: dict[str, Any]) -> bool:
 
 
 def _latents(folder: Path, atlas: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The liveliest latents: the largest mean code first."""
+    """The liveliest latents: the largest mean code first; none that is never active."""
     columns = _columns(folder, atlas)
     order = np.argsort(-columns["mean"], kind="stable")[:MOST_LATENTS].tolist()
+    if atlas["sparse"]:
+        order = [latent for latent in order if columns["density"][latent] > 0]
     chosen = set(order)
     lines: dict[int, dict[str, Any]] = {}
     with open(folder / "details.jsonl", encoding="utf-8") as file:
@@ -89,7 +91,7 @@ def _latents(folder: Path, atlas: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 for name in ("density", "mean", "max", "edge")
                 if name in columns
             },
-            "tile": _tile(folder, atlas, latent),
+            "tile": _tile(folder, atlas, latent) if atlas["look"] == "picture" else None,
             "strip": _strip(details["top"][:MOST_EXAMPLES], atlas),
             "words": _words(details["top"][:4], atlas),
             "labels": [one for one in details["labels"] if abs(one["correlation"]) > 0.1][:4],

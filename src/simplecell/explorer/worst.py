@@ -48,12 +48,20 @@ def data_page(
     table = {
         "samples": listed,
         "errors": _histogram(survey.errors) if measured else None,
-        "steps": trained.preprocess.steps,
+        "steps": [*_of_whole_pictures(trained), *trained.preprocess.steps],
         "spectrum": _spectrum(trained, source),
         "notes": [*trained.preprocess.report(), *source.notes],
         "skipped": [{"file": one.file, "reason": one.reason} for one in source.skipped],
     }
     return table, values
+
+
+def _of_whole_pictures(trained: Trained) -> list[dict[str, Any]]:
+    """What was done to pictures before they were cut."""
+    data = trained.recipe.data
+    if data.whiten == "none":
+        return []
+    return [{"kind": "whiten_1_over_f", "cutoff": data.cutoff}]
 
 
 def _chosen(source: Source, survey: Survey) -> tuple[NDArray[np.int64], list[str]]:
