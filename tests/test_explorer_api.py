@@ -152,7 +152,8 @@ def test_the_list_of_runs(api):
     rows = {row["name"]: row for row in told(get(api, ""))["runs"]}
     assert list(rows) == ["bare", "deep", "first", "second", "topk", "vae", "wide"]
     assert set(rows["first"]) == {
-        *("name", "title", "n_latents", "activation", "look", "fvu", "l0", "samples", "status")
+        *("name", "title", "n_latents", "activation", "look", "fvu", "l0", "samples", "status"),
+        "mean_activation",
     }
     assert rows["first"]["n_latents"] == 5
     assert rows["first"]["samples"] == "held out"

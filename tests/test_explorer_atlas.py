@@ -12,7 +12,7 @@ from PIL import Image
 
 from simplecell.activations import activation
 from simplecell.build import all_data
-from simplecell.errors import DataError
+from simplecell.errors import DataError, UsageError
 from simplecell.explorer import survey as surveying
 from simplecell.explorer.atlas import build_atlas
 from simplecell.explorer.labels import find_labels, words_of
@@ -306,3 +306,106 @@ def test_the_report_is_one_file_that_runs_nothing(which, request):
     assert "Latent 0" in text or "Latent 1" in text
     if which == "texts":
         assert "&lt;script&gt;alert(" in text
+
+
+def estimator_of(x):
+    from simplecell import SparseAutoencoder
+
+    quick = SparseAutoencoder(n_latents=6, max_iter=3, random_state=0, output="linear")
+    return quick.set_params(preprocess=["standardize"]).fit(x)
+
+
+def data_of(page, name):
+    """What a page holds under a path, found in its text."""
+    place = page.html.index(f'"{name}":') + len(name) + 3
+    return json.JSONDecoder().raw_decode(page.html[place:])[0]
+
+
+def test_correlations_hold_where_codes_hardly_move():
+    x = np.random.default_rng(0).random((300, 16)) * 1e-2
+    quick = estimator_of(x)
+    quick._trained.model.encoder.detach().mul_(1e-3)  # codes of about 0.5 that move by 1e-4
+    codes = quick.transform(x)
+    latent = data_of(quick.explore(x), "SparseAutoencoder/latent/2".lower())
+    for one in latent["together"]:
+        expected = np.corrcoef(codes[:, 2], codes[:, one["latent"]])[0, 1]
+        assert one["correlation"] == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"label": np.int64(3), "when": np.datetime64("2020-01-01"), "set": {1}, "bytes": b"x"},
+        {"text": None},
+        {"text": 2020, "nested": {"a": [float("nan"), {"b": 1e999}]}},
+        {"__proto__": "x", "row": "mine", "file": 3, "text": "\udcff"},
+        {"token": None, "position": "first"},
+    ],
+)
+def test_any_record_can_be_shown(odd):
+    x = np.random.default_rng(0).random((40, 9))
+    records = [{"text": "plain", "label": "a"} for _ in range(40)]
+    records[0] = odd
+    page = estimator_of(x).explore(x, about=records, shape=(9,))
+    assert "plain" in page.html
+
+
+def test_constant_data_and_sparse_rows_are_shown():
+    from scipy.sparse import csr_array
+
+    assert estimator_of(np.ones((30, 5))).explore(np.ones((30, 5))).html
+    x = np.random.default_rng(0).random((30, 64))
+    quick = estimator_of(x)
+    assert quick.explore(x).html
+    assert quick.explore(csr_array(x)).html
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"y": np.zeros((40, 2))},
+        {"y": 3},
+        {"shape": 64},
+        {"shape": (-3, -3)},
+        {"about": ["a"] * 40},
+        {"about": [{}]},
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(wrong):
+    x = np.random.default_rng(0).random((40, 9))
+    with pytest.raises(UsageError):
+        estimator_of(x).explore(x, **wrong)
+
+
+def test_a_damaged_atlas_is_made_again(texts):
+    trained = texts.load()
+    for name in ("details.jsonl", "columns.bin", "samples.bin"):
+        path = texts.path / "atlas" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:100])
+        list(build_atlas(texts, trained, all_data(trained)))
+        assert path.read_bytes() == whole
+
+
+def test_two_that_build_at_once_give_one_atlas(texts):
+    trained = texts.load()
+    manifest = texts.path / "atlas" / "atlas.json"
+    manifest.unlink()
+    first = build_atlas(texts, trained, all_data(trained))
+    next(first)  # holds the right to build
+    second = build_atlas(texts, trained, all_data(trained))
+    assert next(second) == 0.0
+    list(first)
+    made = manifest.stat().st_mtime_ns
+    assert list(second)[-1] == 1.0
+    assert manifest.stat().st_mtime_ns == made
+
+
+def test_building_leaves_a_trainers_temporary_files_alone(texts):
+    theirs = texts.path / f".{'0' * 16}.tmp"
+    theirs.write_text("half")
+    trained = texts.load()
+    (texts.path / "atlas" / "atlas.json").unlink()
+    list(build_atlas(texts, trained, all_data(trained)))
+    assert theirs.read_text() == "half"
+    theirs.unlink()

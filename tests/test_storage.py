@@ -61,6 +61,16 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     assert (tmp_path / "link").read_bytes() == b"new"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", b"text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_refusals_of_the_system_are_sentences(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "no" / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):

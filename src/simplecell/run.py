@@ -61,6 +61,7 @@ OURS = (
     "checkpoints",
     "atlas",
     "notes.json",
+    ".atlas.lock",
     ".lock",
 )
 
@@ -208,7 +209,9 @@ class Run:
                 path.unlink()
         with writing(self.path / "atlas"):
             shutil.rmtree(self.path / "atlas", ignore_errors=not (self.path / "atlas").exists())
-        for name in sorted(set(OURS) - {".lock", "checkpoints", "atlas", "notes.json"}):
+        for name in sorted(
+            set(OURS) - {".lock", ".atlas.lock", "checkpoints", "atlas", "notes.json"}
+        ):
             with writing(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
 
@@ -216,7 +219,8 @@ class Run:
         """Remove the run's own files, and the directory if nothing else is in it."""
         with contextlib.suppress(WriteError, OSError):
             self.clear()
-            (self.path / ".lock").unlink(missing_ok=True)
+            for lock in (".lock", ".atlas.lock"):
+                (self.path / lock).unlink(missing_ok=True)
             (self.path / "checkpoints").rmdir()
             self.path.rmdir()
 

@@ -8,6 +8,7 @@ import os
 import re
 import reprlib
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -83,6 +84,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         WriteError: when the disk is full or the folder missing or forbidden.
     """
+    if _is_device(path):
+        with writing(path), open(path, "wb") as file:
+            yield file
+        return
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     with writing(path):
         try:
@@ -95,6 +100,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         finally:
             with contextlib.suppress(OSError):  # gone after the rename; absent if never opened
                 temporary.unlink()
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is a device or a pipe, which is written to and never replaced."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or stat.S_ISBLK(mode)
 
 
 def write_whole(path: Path, content: bytes) -> None:

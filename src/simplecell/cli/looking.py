@@ -95,5 +95,5 @@ def report(
     chosen = the_run([run])
     make_atlas(chosen, None if data is None else read(data), meta)
     out = out or chosen.path / "report.html"
-    write_whole(out, page(chosen).encode())
+    write_whole(out, page(chosen).encode("utf-8", "replace"))
     print_result("report", {}, False, str(out))

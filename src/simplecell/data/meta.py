@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,11 @@ def _of_rows(path: Path) -> Meta:
 def _plain(cell: str) -> int | float | str:
     for number in (int, float):
         try:
-            return number(cell)
+            value = number(cell)
         except ValueError:
             continue
+        if str(value) == cell and math.isfinite(value):  # "007" and "1e5" are words
+            return value
     return cell
 
 

@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from simplecell.run import Run
 from simplecell.story import about_data, about_software
 from simplecell.targets import prepare_targets
 from simplecell.trained import Trained
+from simplecell.viz.grid import sample_shape
 from simplecell.viz.portrait import picture
 
 DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
@@ -123,7 +124,7 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         X: Any,
         y: Any = None,
         *,
-        about: Sequence[Mapping[str, Any]] | None = None,
+        about: Iterable[Mapping[str, Any]] | None = None,
         shape: tuple[int, ...] | None = None,
     ) -> Any:
         """The explorer over samples X, a `Page`: a notebook shows it, `save(path)` writes it.
@@ -136,20 +137,31 @@ class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
         X = validate_data(self, X, reset=False, **DOOR)
         trained, names = self._trained, getattr(self, "feature_names_in_", None)
-        layout = shape or self._shape(trained, names)
-        if math.prod(layout) != X.shape[1]:
+        layout = trained.shape if issparse(X) else self._shape(trained, names)
+        if shape is not None:
+            layout = shape if shape == (X.shape[1],) else sample_shape(shape)
+        if math.prod(layout) != X.shape[1] or (issparse(X) and len(layout) > 1):
             raise UsageError(
-                f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {X.shape[1]}"
+                f"shape {layout} needs {math.prod(layout)} dense inputs a sample; there are "
+                f"{X.shape[1]}"
             )
-        if about is not None and len(about) != X.shape[0]:
-            raise UsageError(f"about has {len(about)} records for {X.shape[0]} samples; one each")
+        records = None if about is None else list(about)
+        if records is not None and len(records) != X.shape[0]:
+            raise UsageError(f"about has {len(records)} records for {X.shape[0]} samples; one each")
+        if records is not None and not all(isinstance(one, Mapping) for one in records):
+            raise UsageError("about is a list of records, such as {'title': …}; give one a sample")
+        labels = None if y is None else np.asarray(y)
+        if labels is not None and labels.shape != (X.shape[0],):
+            raise UsageError(
+                f"y has the shape {labels.shape}, but one label a sample is needed: ({X.shape[0]},)"
+            )
         source = ArraySource(
             X if len(layout) == 1 else X.reshape(-1, *layout),
             kind="array" if len(layout) == 1 else "pictures",
             name="X",
             input_names=None if names is None else [str(name) for name in names],
-            labels=None if y is None else np.asarray(y),
-            meta=None if about is None else Meta(len(about), lambda i: dict(about[i])),
+            labels=labels,
+            meta=None if records is None else Meta(len(records), lambda i: dict(records[i])),
         )
         return page_of(self.save, source, type(self).__name__)
 

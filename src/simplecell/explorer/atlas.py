@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
 import os
-import re
 import secrets
 import shutil
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ from simplecell.explorer.worst import data_page
 from simplecell.matching import nearest_within
 from simplecell.recipe import Recipe
 from simplecell.run import Run
-from simplecell.storage import read_json, sweep_temporaries, writing
+from simplecell.storage import Lock, is_temporary, read_json, writing
 from simplecell.story import finite
 from simplecell.trained import Trained
 
 FORMAT = 1
 FOLDER = "atlas"
+MOST_HASHED = 200_000
+"""Records about samples that the key is made of."""
 
 
 def key_of(run: Run, source: Source) -> str:
@@ -42,24 +45,29 @@ def key_of(run: Run, source: Source) -> str:
     digest = hashlib.sha256(f"{FORMAT} {source.fingerprint()}".encode())
     for name in ("model.safetensors", "preprocess.safetensors", "recipe.toml"):
         digest.update((run.path / name).read_bytes())
-    probe = np.unique(np.linspace(0, source.n_samples - 1, 100).astype(np.int64))
-    digest.update(json.dumps(source.about(probe), default=str).encode())
+    n = source.n_samples
+    rows = np.unique(np.linspace(0, n - 1, min(n, MOST_HASHED)).astype(np.int64))
+    for part in np.array_split(rows, -(-len(rows) // 10_000)):
+        digest.update(json.dumps(source.about(part), default=str).encode())
     return digest.hexdigest()
 
 
 def is_built(run: Run, key: str) -> bool:
-    """Whether the run has this very atlas already."""
+    """Whether the run has this very atlas already, whole."""
+    folder = run.path / FOLDER
     try:
-        return read_json(run.path / FOLDER / "atlas.json").get("key") == key
-    except RunError:
+        manifest = read_json(folder / "atlas.json")
+        sizes = {name: (folder / name).stat().st_size for name in manifest.get("sizes", {})}
+    except (RunError, OSError, AttributeError, TypeError, ValueError):
         return False
+    return manifest.get("key") == key and bool(sizes) and sizes == manifest["sizes"]
 
 
 def build_atlas(run: Run, trained: Trained, source: Source) -> Iterator[float]:
     """Write the atlas of a run; the share that is done, again and again.
 
-    An atlas of the same weights and samples is left as it is. Memory stays bounded: it grows with
-    the latents, and by four bytes with each sample.
+    An atlas of the same weights and samples is left as it is; one that another process builds is
+    waited for. Memory stays bounded: it grows with the latents, and by four bytes with each sample.
 
     Raises:
         DataError: for samples that cannot be read.
@@ -69,8 +77,29 @@ def build_atlas(run: Run, trained: Trained, source: Source) -> Iterator[float]:
     if is_built(run, key):
         yield 1.0
         return
-    _sweep(run.path)
+    lock = yield from _alone(run)
+    try:
+        if not is_built(run, key):
+            yield from _build(run, trained, source, key)
+    finally:
+        lock.release()
+    yield 1.0
+
+
+def _alone(run: Run) -> Generator[float, None, Lock]:
+    """The right to build here, as soon as nobody else does."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return Lock(run.path / ".atlas.lock")
+        yield 0.0
+        time.sleep(0.2)
+
+
+def _build(run: Run, trained: Trained, source: Source, key: str) -> Iterator[float]:
     folder = run.path / f".{secrets.token_hex(8)}.tmp"
+    for path in run.path.glob(".*.tmp"):  # of a process that was killed while it built
+        if path.is_dir() and is_temporary(path):
+            shutil.rmtree(path, ignore_errors=True)
     with writing(folder):
         try:
             (folder / "photos").mkdir(parents=True)
@@ -78,14 +107,6 @@ def build_atlas(run: Run, trained: Trained, source: Source) -> Iterator[float]:
             _replace(folder, run.path / FOLDER)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    yield 1.0
-
-
-def _sweep(folder: Path) -> None:
-    sweep_temporaries(folder)
-    for path in folder.glob(".*.tmp"):  # of a process that was killed while it built
-        if path.is_dir() and re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _replace(new: Path, place: Path) -> None:
@@ -105,6 +126,8 @@ class Maker:
         self.run, self.trained, self.source = run, trained, source
         self.key, self.folder = key, folder
         self.samples = Samples(trained, source)
+        picture = self.samples.look == "picture"
+        self.shape = source.shape if picture else (source.n_inputs,)
         self.labels: Labels = find_labels(source)
         self.survey = Survey(trained, source, self.labels)
 
@@ -125,7 +148,7 @@ class Maker:
 
     def _weights(self) -> None:
         """What each latent likes, in the units that are drawn."""
-        trained, shape = self.trained, self.source.shape
+        trained, shape = self.trained, self.shape
         kinds = {step["kind"] for step in trained.preprocess.steps}
         directions = trained.latents()
         if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
@@ -201,7 +224,7 @@ class Maker:
 
     def _manifest(self, words: Words, photos: list[dict[str, Any]]) -> None:
         survey, trained = self.survey, self.trained
-        columns = columns_of(trained, survey, self.directions, self.source.shape)
+        columns = columns_of(trained, survey, self.directions, self.shape)
         with open(self.folder / "columns.bin", "wb") as file:
             for values in columns.values():
                 file.write(np.asarray(values, dtype="<f4").tobytes())
@@ -220,7 +243,7 @@ class Maker:
             "format": FORMAT,
             "key": self.key,
             "look": self.samples.look,
-            "shape": [int(side) for side in self.source.shape],
+            "shape": [int(side) for side in self.shape],
             "n_inputs": self.source.n_inputs,
             "n_latents": trained.model.n_latents,
             "n_samples": self.source.n_samples,
@@ -240,6 +263,11 @@ class Maker:
             "sprites": None if self.sheets is None else self.sheets.table(),
             "labels": self.labels.table(),
             "photos": photos,
+            "sizes": {
+                path.relative_to(self.folder).as_posix(): path.stat().st_size
+                for path in sorted(self.folder.rglob("*"))
+                if path.is_file()
+            },
         }
         _write_json(self.folder / "atlas.json", manifest)
 

@@ -58,7 +58,8 @@ def export(runs: Runs, folder: str | Path) -> Path:
         WriteError: when it cannot be written.
     """
     library, folder = _library(runs), Path(folder).resolve()
-    _check_place(folder)
+    with writing(folder):
+        _check_place(folder)
     # Beside the folder, so that a rename puts it there.
     fresh = folder.parent / f".{secrets.token_hex(8)}.tmp"
     with writing(folder):
@@ -225,7 +226,11 @@ def _check_place(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UsageError(f"'{folder}' is a file, and an export is a folder; choose another name")
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+    }
     ours: set[str] = set()
     with contextlib.suppress(RunError, TypeError):
         ours = {MARK, *read_json(folder / MARK).get("files", [])}

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.explorer.samples import plain_text
 
 FAVOURITES = ("label", "labels", "topics", "topic", "class", "category", "target", "kind")
 PLACES = {"row", "file", "top", "left", "scale", "position", "document", "token", "text", "title"}
-PROBED, MOST_VALUES = 2000, 64
+PROBED, MOST_VALUES, LONGEST = 2000, 64, 80
 
 
 class Labels:
@@ -72,9 +73,12 @@ def _preference(name: str, order: list[str]) -> tuple[int, int]:
 
 
 def words_of(value: Any) -> list[str]:
-    """The labels in a record's value: a list's entries, else the value itself; floats are none."""
-    if isinstance(value, list):
-        return [str(entry) for entry in value if isinstance(entry, str | int) and entry != ""]
-    if isinstance(value, str | int) and value != "" and len(str(value)) <= 80:
-        return [str(value)]
-    return []
+    """The labels in a record's value: a list's entries, else the value itself; no fractions."""
+    found = []
+    for entry in value if isinstance(value, list | tuple | set) else [value]:
+        entry = entry.item() if isinstance(entry, np.generic) else entry
+        if isinstance(entry, float) and entry.is_integer():
+            entry = int(entry)  # 0.0 and 1.0 are classes, 0.37 is a measurement
+        if isinstance(entry, str | int) and entry != "" and len(str(entry)) <= LONGEST:
+            found.append(plain_text(entry))
+    return found

@@ -66,7 +66,7 @@ class Words:
         self.means, self.correlations, self.counts = survey.of_labels()
         self.tags: dict[int, str] = {}
         shape = samples.source.shape
-        self.edges = words_of_edges(directions, shape) if len(shape) > 1 else None
+        self.edges = words_of_edges(directions, shape) if self.look == "picture" else None
 
     def labels(self, latent: int) -> list[dict[str, Any]]:
         """The labels that go with a latent's code most, and those that go against it."""

@@ -190,7 +190,7 @@ def _figure(figure: Any) -> str:
 
 def _png(image: Image.Image) -> str:
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return _data_url(file.getvalue())
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from simplecell.trained import Trained
 
 TEXTS = ("text", "body", "sentence", "word", "title")
 WIDE, SHOWN_COLUMNS = 32, 16
-LONGEST_TEXT, LONGEST_VALUE = 600, 200
+LONGEST_TEXT, LONGEST_VALUE, LONGEST_NAME, MOST_FIELDS, MOST_VALUES = 600, 200, 60, 40, 20
 CONTEXT = 10
 """Tokens shown before and after one."""
 MOST_PHOTOS, PHOTO_SIDE = 400, 640
@@ -29,14 +30,27 @@ Rows = NDArray[np.int64]
 
 def look_of(source: Source) -> str:
     """How samples are drawn: "picture", "tokens", "text" or "row"."""
-    if len(source.shape) > 1:
+    if len(source.shape) == 2 or source.shape[2:] in ((1,), (3,)):
         return "picture"
-    record = source.about(np.array([0]))[0]
-    if "token" in record:
-        return "tokens"
-    if any(isinstance(record.get(name), str) for name in TEXTS):
-        return "text"
-    return "row"
+    if len(source.shape) > 1:  # channels that are no colours
+        return "row"
+    return (
+        "tokens"
+        if any("token" in one for one in probe(source))
+        else ("text" if text_fields(source) else "row")
+    )
+
+
+def probe(source: Source) -> list[dict[str, Any]]:
+    """Records of some samples, evenly spread."""
+    n = source.n_samples
+    return source.about(np.unique(np.linspace(0, n - 1, min(n, 100)).astype(np.int64)))
+
+
+def text_fields(source: Source) -> list[str]:
+    """The fields that hold texts, the one to read first."""
+    records = probe(source)
+    return [name for name in TEXTS if any(isinstance(one.get(name), str) for one in records)]
 
 
 class Samples:
@@ -46,6 +60,7 @@ class Samples:
         self.trained, self.source = trained, source
         self.look = look_of(source)
         self.names = source.input_names or [f"x{i}" for i in range(source.n_inputs)]
+        self.texts = text_fields(source) if self.look == "text" else []
         self.photos: dict[str, int] = {}
         self.photo_scale: dict[str, int] = {}
         self._middle = self._spread_of_columns() if self.look == "row" else None
@@ -76,7 +91,11 @@ class Samples:
         elif self.look == "text":
             self._text(record, about)
         taken = {"text", "body", "title"} if self.look == "text" else set()
-        record["about"] = {k: _short(v) for k, v in about.items() if k not in taken}
+        record["about"] = {
+            str(name)[:LONGEST_NAME]: cleaned(value)
+            for name, value in list(about.items())[:MOST_FIELDS]
+            if name not in taken
+        }
         return record
 
     def _place(self, record: dict[str, Any], about: dict[str, Any]) -> None:
@@ -101,10 +120,9 @@ class Samples:
         return [[self.names[i], float(f"{x[i]:.6g}")] for i in order]
 
     def _text(self, record: dict[str, Any], about: dict[str, Any]) -> None:
-        found = [name for name in TEXTS if isinstance(about.get(name), str)]
-        body = about[found[0]]
-        if "title" in found and found[0] != "title":
-            record["title"] = about["title"][:LONGEST_VALUE]
+        body = plain_text(about.get(self.texts[0]))
+        if "title" in self.texts[1:]:
+            record["title"] = plain_text(about.get("title"))[:LONGEST_VALUE]
         record["text"] = body[:LONGEST_TEXT] + ("…" if len(body) > LONGEST_TEXT else "")
 
     def save_photos(self) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
@@ -133,25 +151,24 @@ class Samples:
         pairs = list(pairs)
         around = {row: self._around(row) for row in {row for _, row in pairs}}
         needed = np.unique(np.concatenate([np.asarray(rows) for rows in around.values()]))
-        latents = np.unique(np.fromiter((latent for latent, _ in pairs), dtype=np.int64))
         place = {int(row): i for i, row in enumerate(needed)}
-        column = {int(latent): i for i, latent in enumerate(latents)}
-        codes = np.zeros((len(needed), len(latents)), dtype=np.float16)
+        wanted = [(place[r], latent) for latent, row in pairs for r in around[row]]
+        spots = np.array(wanted, dtype=np.int64).reshape(-1, 2)
+        codes = np.zeros(len(spots), dtype=np.float32)
         texts: list[str] = []
         model = self.trained.model
         size = max(1, 2**22 // model.n_latents)
         for first in range(0, len(needed), size):
             part = needed[first : first + size]
             x = to_model(self.source.read(part), self.trained.preprocess, model.like)
-            dense = model.encode(x)[1].dense[:, torch.as_tensor(latents)]
-            codes[first : first + size] = dense.cpu().numpy()
-            texts += [str(record.get("token", "")) for record in self.source.about(part)]
+            dense = model.encode(x)[1].dense.float().cpu().numpy()
+            here = (spots[:, 0] >= first) & (spots[:, 0] < first + size)
+            codes[here] = dense[spots[here, 0] - first, spots[here, 1]]
+            texts += [plain_text(record.get("token")) for record in self.source.about(part)]
+        values = iter(codes.tolist())
         return {
             (latent, row): {
-                "tokens": [
-                    [texts[place[r]], float(f"{codes[place[r], column[latent]]:.4g}")]
-                    for r in around[row]
-                ],
+                "tokens": [[texts[place[r]], float(f"{next(values):.4g}")] for r in around[row]],
                 "at": around[row].index(row),
             }
             for latent, row in pairs
@@ -191,9 +208,25 @@ def as_text(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
 
 
-def _short(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > LONGEST_VALUE:
-        return value[:LONGEST_VALUE] + "…"
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
+def plain_text(value: Any) -> str:
+    """A record's value as text; nothing where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def cleaned(value: Any, depth: int = 3) -> Any:
+    """What JSON can hold of any value that a record may have, cut to a length one reads."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple | set | frozenset) and depth:
+        return [cleaned(one, depth - 1) for one in list(value)[:MOST_VALUES]]
+    if isinstance(value, Mapping) and depth:
+        parts = list(value.items())[:MOST_VALUES]
+        return {str(name)[:LONGEST_NAME]: cleaned(one, depth - 1) for name, one in parts}
+    text = plain_text(value)
+    return text[:LONGEST_VALUE] + ("…" if len(text) > LONGEST_VALUE else "")

@@ -196,7 +196,7 @@ class Shown:
         try:
             with open(path, "rb") as file:
                 file.seek(int(starts[latent]))
-                line = json.loads(file.readline())
+                line = json.loads(file.readline(), parse_constant=lambda word: None)
             if line["latent"] != latent:
                 raise ValueError(f"line {latent} is about another latent")
         except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:

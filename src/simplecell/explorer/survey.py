@@ -26,6 +26,8 @@ NUMBERS = 2**22
 KEPT_SAMPLES, KEPT_NUMBERS = 20_000, 2**24
 """Samples whose codes are kept for correlations between latents, and codes at most."""
 PARTNERS = 8
+STILL = 1e-6
+"""Deviation below this share of the mean is rounding of float32 codes."""
 
 
 class Extremes:
@@ -134,7 +136,7 @@ class Survey:
         self.max = torch.maximum(self.max, code.amax(0))
         self.sum += code.double().sum(0)
         self.squares += code.double().square().sum(0)
-        self.within += (self.labels.members(rows).T @ code).double()
+        self.within += self.labels.members(rows).double().T @ code.double()
         kept = np.isin(rows, self._keep, assume_unique=True)
         if kept.any():
             some = code[torch.as_tensor(kept)].numpy()
@@ -185,18 +187,25 @@ class Survey:
             joint = joint.toarray() if sparse.issparse(joint) else joint
             joint = joint / n - np.outer(mean[block], mean)
             scale = np.outer(deviation[block], deviation)
-            r = np.divide(joint, scale, out=np.zeros_like(joint), where=scale > 1e-12)
+            r = np.divide(joint, scale, out=np.zeros_like(joint), where=scale > 0)
             r[np.arange(r.shape[0]), np.arange(first, block.stop)] = -np.inf
             for i, row in enumerate(r):
                 best = np.argsort(-row, kind="stable")[:PARTNERS].tolist()
                 yield first + i, [(j, float(row[j])) for j in best if row[j] > 0]
 
     def _kept_codes(self) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
-        """(codes [n, M], by columns where they are sparse, and mean and deviation of each)."""
+        """(codes [n, M], mean and deviation of each); dense codes are centred, their mean is 0."""
         if not self.histograms.sparse:
-            whole = np.concatenate(self._kept)
-            return whole, whole.mean(0, dtype=np.float64), whole.std(0, dtype=np.float64)
-        codes = sparse.vstack(self._kept).tocsc()
-        mean = np.asarray(codes.mean(axis=0, dtype=np.float64)).reshape(-1)
-        squares = np.asarray(codes.multiply(codes).mean(axis=0, dtype=np.float64)).reshape(-1)
-        return codes, mean, np.sqrt(np.maximum(squares - mean**2, 0))
+            # Centred first: where codes hardly move, a difference of products is all rounding.
+            whole = np.concatenate(self._kept).astype(np.float64)
+            mean = whole.mean(0)
+            whole -= mean
+            deviation = np.sqrt(np.square(whole).mean(0))
+            deviation[deviation < STILL * np.abs(mean)] = 0
+            return whole, np.zeros_like(mean), deviation
+        codes = sparse.vstack(self._kept).tocsc().astype(np.float64)
+        mean = np.asarray(codes.mean(axis=0)).reshape(-1)
+        squares = np.asarray(codes.multiply(codes).mean(axis=0)).reshape(-1)
+        deviation = np.sqrt(np.maximum(squares - mean**2, 0))
+        deviation[deviation < STILL * mean] = 0
+        return codes, mean, deviation

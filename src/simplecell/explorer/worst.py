@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.errors import DataError
 from simplecell.explorer.samples import Samples, as_text
 from simplecell.explorer.sprites import sample_as_tile
 from simplecell.explorer.survey import Survey
@@ -77,7 +79,13 @@ def _chosen(source: Source, survey: Survey) -> tuple[NDArray[np.int64], list[str
 
 
 def _histogram(errors: NDArray[np.float32]) -> dict[str, list[float]]:
-    counts, edges = np.histogram(errors, BINS)
+    low, high = float(errors.min()), float(errors.max())
+    if not math.isfinite(high):
+        raise DataError(
+            "squared errors are too large for float32; scale the data first (preprocess.steps)"
+        )
+    wide = high - low > 1e-4 * high
+    counts, edges = np.histogram(errors, BINS, None if wide else (0, 2 * high or 1))
     return {"edges": [float(f"{edge:.5g}") for edge in edges], "counts": counts.tolist()}
 
 
