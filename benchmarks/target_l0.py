@@ -3,8 +3,8 @@
     python benchmarks/fronts/rows.py DATA WORK/rows
     python benchmarks/target_l0.py WORK/rows [--data words] [--l0 8 16 32] [--variants l1 gated]
 
-Recipes as they are, trained as `simplecell train` does, a tenth of the training rows held out; l0 is
-then that of `evaluate` on the rows that rows.py held back. The goal is 5 %.
+Recipes as they are, trained as `simplecell train` does, a tenth of the training rows held out; l0
+is then that of `evaluate` on the rows that rows.py held back. The goal is 5 %.
 """
 
 from __future__ import annotations
