@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,8 @@ def test_refusals_of_the_system_are_sentences(tmp_path):
     with pytest.raises(WriteError, match="could not write"):
         write_whole(tmp_path / "folder", b"")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
+    with pytest.raises(WriteError, match="name is needed"):
+        write_whole(Path(""), b"")
     with pytest.raises(WriteError, match=r"^one sentence$"), writing(tmp_path):
         raise WriteError("one sentence")
 

@@ -88,6 +88,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with writing(path), open(path, "wb") as file:
             yield file
         return
+    if not path.name:
+        raise WriteError(f"could not write '{path}': a file's name is needed")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     with writing(path):
         try:

@@ -183,7 +183,8 @@ def shell(text: str, base: str) -> str:
 
 
 def _file_of_run(shown: Shown, name: str, request: Request) -> Answer:
-    content, tag = shown.file(name), f"{shown.key()[:32]}-{name}"
+    key = "".join(letter for letter in shown.key()[:32] if letter.isascii() and letter.isalnum())
+    content, tag = shown.file(name), f"{key}-{name}"
     return as_file(request, content, f".{name.rpartition('.')[2]}", tag)
 
 
