@@ -179,7 +179,9 @@ def test_search_and_filter_are_in_the_address_and_back_undoes_them(site, visit):
 
 def test_a_latent_is_reached_and_left_by_the_keyboard_alone(site, visit):
     page = gallery(visit, site + "leaves/?sort=number&down=0")
-    page.locator(".board").focus()
+    expect(page.locator(".board")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    assert chosen(page) == 0  # the first key shows where one is
     for key in ("Home", "ArrowRight", "ArrowRight", "End", "ArrowLeft"):
         page.keyboard.press(key)
     assert chosen(page) == 14
@@ -229,7 +231,7 @@ def test_a_latents_page_shows_its_samples_where_they_come_from(site, runs, visit
     place = details["top"][0]["sample"]["photo"]
     page.locator(".photo").first.click()
     dialog = page.get_by_role("dialog")
-    mark = dialog.locator("rect.border")
+    mark = dialog.locator("rect.ring")
     assert [float(mark.get_attribute(name)) for name in ("x", "y", "width")] == [
         place["left"],
         place["top"],
@@ -274,7 +276,7 @@ def test_language_and_colours_are_changed_and_remembered(site, visit):
     expect(page.locator("html")).to_have_attribute("lang", "zh")
     page.reload()
     expect(page.locator("nav a").first).to_have_text("潜变量")
-    for theme in ("light", "dark", "auto"):
+    for theme in ("dark", "light", "auto"):
         page.get_by_role("button", name="配色").click()
         expect(page.locator("html")).to_have_attribute("data-theme", theme)
 
@@ -295,15 +297,21 @@ def test_what_comes_from_data_is_text(site, visit):
     assert alarms == []
 
 
+def likenesses(page):
+    """How alike the matched atoms are, whichever way they point."""
+    texts = page.locator(".cosine").all_inner_texts()
+    return [abs(float(text.split()[0].replace("−", "-"))) for text in texts]
+
+
 def test_two_runs_are_compared(site, visit):
     page = visit(site + "leaves/compare/again", **WIDE)
     expect(page.locator(".match")).to_have_count(16)
-    values = [float(text) for text in page.locator(".cosine").all_inner_texts()]
+    values = likenesses(page)
     assert values == sorted(values, reverse=True)
+    expect(page.locator("main")).to_contain_text("The numbers compare atoms")
     page.get_by_role("button", name="most similar first").click()
     expect(page.get_by_role("button", name="least similar first")).to_be_visible()
-    turned = [float(text) for text in page.locator(".cosine").all_inner_texts()]
-    assert turned == values[::-1]
+    assert likenesses(page) == values[::-1]
     page.get_by_label("Second").select_option("words")
     expect(page.locator(".notice")).to_contain_text("inputs per sample")
     page.watch.wrong.clear()  # the browser itself logs an answer of 400
@@ -352,12 +360,116 @@ def test_the_list_of_runs_leads_to_each(site, visit):
 
 def test_what_does_not_exist_is_told(site, visit):
     page = visit(site + "leaves/", **WIDE)
-    for path in ("leaves/latent/99", "leaves/nothing"):
-        page.evaluate("path => history.pushState({}, '', path)", f"/{site.split('/')[3]}/{path}")
-        page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
-        expect(page.get_by_role("alert")).to_contain_text("This cannot be shown")
+    told = {
+        "leaves/latent/99": "There is no latent 99: this run has 16",
+        "compare": "There is no run “compare” here",
+        "leaves/compare/nothing": "There is no run “nothing” here",
+        "leaves/nothing": "This cannot be shown",
+    }
+    for path, sentence in told.items():
+        turn_to(page, site, path)
+        expect(page.get_by_role("alert")).to_contain_text(sentence)
+        expect(page.locator("nav a")).to_have_count(0 if path == "compare" else 5)
     page.get_by_role("link", name="Back to the beginning").click()
     expect(page.locator("h1")).to_have_text("Runs")
+    turn_to(page, site, "leaves/compare")
+    expect(page.locator(".match")).to_have_count(16)
+
+
+def turn_to(page, site, path):
+    """Another address without asking the server for its page."""
+    page.evaluate("path => history.pushState({}, '', path)", f"/{site.split('/')[3]}/{path}")
+    page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+
+
+def test_tiles_of_a_running_training_are_replaced_when_it_has_ended(site, visit):
+    page = visit(site, **WIDE)
+    page.clock.install()
+    asked = []
+
+    def manifest(route):
+        if "json" not in route.request.headers["accept"].split(",")[0]:
+            route.fallback()
+            return
+        answer = route.fetch()
+        asked.append(answer)
+        first = {"status": "running", "n_iter": 5, "key": "first"} if len(asked) < 3 else {}
+        route.fulfill(json=answer.json() | first)
+
+    page.route("**/leaves/", manifest)
+    page.goto(site + "leaves/")
+    status = page.locator(".figures .status")
+    expect(status).to_contain_text("tiles as of step 5")
+    with page.expect_request("**/leaves/"):
+        page.clock.run_for(5000)
+    page.wait_for_timeout(100)
+    with page.expect_navigation():
+        page.clock.run_for(5000)
+    expect(page.locator(".board[data-sorted]")).to_be_visible()
+    expect(status).to_have_count(0)
+    assert len(asked) == 4  # at first, twice while one looks, and with the new page
+
+
+def test_latents_that_stay_silent_are_told_and_found(site, visit):
+    page = visit(site, **WIDE)
+
+    def columns(route):
+        answer = route.fetch()
+        numbers = np.frombuffer(answer.body(), dtype="<f4").copy()
+        numbers[:16] = np.where(np.arange(16) < 3, 0, 0.25)
+        route.fulfill(response=answer, body=numbers.tobytes())
+
+    page.route("**/leaves/files/columns.bin", columns)
+    page.goto(site + "leaves/")
+    expect(page.locator(".figures")).to_contain_text("3 never above the middle")
+    page.select_option("#controls-show", "dead")
+    expect(page.locator(".shown")).to_have_text("3 of 16 latents")
+    page.select_option("#controls-show", "all")
+    page.get_by_role("button", name="never above the middle: 3 latents").click()
+    expect(page.locator(".shown")).to_have_text("3 of 16 latents")
+
+
+def test_an_opposite_atom_is_called_so_and_counts_as_alike(site, visit):
+    page = visit(site, **WIDE)
+
+    def details(route):
+        if "json" not in route.request.headers["accept"].split(",")[0]:
+            route.fallback()
+            return
+        told = route.fetch().json()
+        near = [{"latent": 1, "cosine": 0.5}, {"latent": 2, "cosine": -0.8}]
+        route.fulfill(json=told | {"nearest": near})
+
+    page.route("**/leaves/latent/3", details)
+    page.goto(site + "leaves/latent/3")
+    remarks = page.locator(".relatives section").first.locator(".remark")
+    expect(remarks.first).to_have_text("−0.80 opposite")
+    expect(remarks.nth(1)).to_have_text("0.50")
+
+
+@pytest.mark.parametrize(("side", "least"), [(2, 6.0), (48, 0.0)])
+def test_a_mark_is_seen_and_lies_inside_its_photograph(site, visit, side, least):
+    page = visit(site, **WIDE)
+    box = page.evaluate(
+        """async (side) => {
+          const { marker } = await import('./static/marker.js');
+          const place = { top: 0, left: 200 - side, side };
+          const mark = marker({ width: 200, height: 100 }, place, 0.4).querySelector('rect.ring');
+          return ['x', 'y', 'width'].map((name) => Number(mark.getAttribute(name)));
+        }""",
+        side,
+    )
+    width = max(side, least / 0.4)
+    assert box == pytest.approx([200 - width, 0, width])
+
+
+def test_a_sample_of_the_data_page_is_played_with(site, visit):
+    page = visit(site + "rows/data", **WIDE)
+    expect(page.locator(".judged").first.locator("thead th")).to_contain_text(["column", "value"])
+    page.get_by_role("navigation", name="Parts of this page").get_by_text("Preparation").click()
+    expect(page.get_by_role("heading", name="Preparation")).to_be_focused()
+    page.locator(".play").first.click()
+    expect(page).to_have_url(re.compile("rows/playground.sample="))
 
 
 def test_every_word_is_there_in_both_languages(site, visit):

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import functools
 import io
+import itertools
 import json
 import re
 import threading
@@ -136,7 +137,9 @@ def agree(page, cases):
 
 @pytest.mark.parametrize("chain", CHAINS)
 def test_every_activation_and_output_is_pythons(modules, chain):
-    kinds = [(kind, output) for kind in ACTIVATIONS for output in OUTPUTS]
+    kinds = [*itertools.product(ACTIVATIONS, OUTPUTS)]
+    if chain != "none":  # a chain knows nothing of the layers behind it: each activation once
+        kinds = [*zip(ACTIVATIONS, itertools.cycle(OUTPUTS), strict=False)]
     agree(modules, [(trained_of(*kind, chain), samples(11, seed=5)) for kind in kinds])
 
 
@@ -303,14 +306,38 @@ def site(shown, tmp_path_factory):
     return export(list(shown.values()), tmp_path_factory.mktemp("site") / "out")
 
 
+@pytest.fixture(scope="module")
+def opened(chromium):
+    from browser import watched  # not above: pytest rewrites it when it loads the plugin
+
+    with watched(chromium) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def held(chromium):
+    from browser import watched
+
+    size = {"width": 360, "height": 740}
+    with watched(chromium, viewport=size, color_scheme="dark") as page:
+        yield page
+
+
+@pytest.fixture
+def page(opened):
+    """One page that the tests take turns with; nothing may have gone wrong in it."""
+    yield opened
+    assert opened.watch.wrong == []
+
+
 def code_of(page):
     return page.locator(".play-latents li")
 
 
 def numbers(page):
     """The error before and after."""
-    words = told(page).partition("usual")[0]
-    return [float(number) for number in re.findall(r"(?:error|changes) ([\d.]+)", words)]
+    found = re.findall(r"(?:Squared error|with your changes) (\d+(?:\.\d+)?)", told(page))
+    return [float(number) for number in found]
 
 
 def told(page):
@@ -323,8 +350,8 @@ def place(page, address):
     return page
 
 
-def test_a_latent_is_switched_off_and_on_again(visit, served):
-    page = place(visit(served), f"{served}digits/playground")
+def test_a_latent_is_switched_off_and_on_again(page, served):
+    place(page, f"{served}digits/playground")
     expect(page.locator(".play-effect")).to_be_hidden()
     first = code_of(page).first
     latent = first.get_attribute("data-latent")
@@ -340,11 +367,11 @@ def test_a_latent_is_switched_off_and_on_again(visit, served):
     expect(page.locator(".play-error")).not_to_contain_text("with your changes")
 
 
-def test_what_is_shown_is_what_python_says(visit, served, shown):
+def test_what_is_shown_is_what_python_says(page, served, shown):
     run = Run(shown["digits"])
     trained, data = run.load(), json.loads((run.path / "atlas" / "data.json").read_text())
     samples = np.fromfile(run.path / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 400)
-    page = place(visit(served), f"{served}digits/playground?sample=5&off=2&turn=7:2.5")
+    place(page, f"{served}digits/playground?sample=5&off=2&turn=7:2.5")
     x = samples[data["samples"][5]["at"]][None]
     both = expected(trained, x, {}), expected(trained, x, {"2": 0, "7": 2.5})
     errors = [float(((one["prepared"] - one["preparedRecon"]) ** 2).sum()) for one in both]
@@ -354,8 +381,63 @@ def test_what_is_shown_is_what_python_says(visit, served, shown):
     expect(page.locator(f".play-latents [data-latent='{strongest}']")).to_be_visible()
 
 
-def test_a_person_draws(visit, served):
-    page = place(visit(served), f"{served}digits/playground")
+def details_of(run):
+    lines = (run / "atlas" / "details.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+LOUDEST = """(canvas) => {
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const loud = (_, at) => Math.abs(data[4 * at] - data[4 * at + 2]);
+  return Math.max(...Array.from({ length: width * height }, loud));
+}"""
+
+
+def test_both_differences_have_one_scale(page, served, shown):
+    run = shown["digits"]
+    play = json.loads((run / "atlas" / "playground.json").read_text())
+    data = json.loads((run / "atlas" / "data.json").read_text())
+    samples = np.fromfile(run / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 400)
+    x = samples[data["samples"][9]["at"]][None]
+    place(page, f"{served}digits/playground?sample=9&off=3")
+    expect(page.locator(".play-error")).to_contain_text("with your changes")
+    plain, turned = (expected(Run(run).load(), x, off)["recon"] for off in ({}, {"3": 0}))
+    half = (play["high"] - play["low"]) / 2
+    for kind, change in (("effect", turned - plain), ("difference", turned - torch.tensor(x))):
+        loudest = page.locator(f".play-{kind} canvas").evaluate(LOUDEST)
+        share = min(1.0, float(change.abs().max()) / half)
+        assert 137 * share - 3 <= loudest <= 199 * share + 3
+
+
+def test_a_latent_that_is_hardly_active_is_told_so(page, served, shown):
+    samples = np.fromfile(shown["acts"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 40)
+    data = json.loads((shown["acts"] / "atlas" / "data.json").read_text())["samples"]
+    code = expected(Run(shown["acts"]).load(), samples, {})["code"].numpy()
+    latent = int(code.max(0).argmax())
+    idle = next(k for k, one in enumerate(data) if code[one["at"], latent] == 0)
+    place(page, f"{served}acts/playground?sample={idle}&off={latent}")
+    expect(page.locator(".play-hints")).to_contain_text(f"Latent {latent} is hardly active here")
+    page.get_by_role("button", name=f"Show what excites latent {latent}").click()
+    expect(page.locator(".play-hints")).to_be_hidden()
+    expect(code_of(page).first.locator(".play-value")).not_to_contain_text("code 0 ")
+
+
+def test_the_page_opens_where_the_latent_is_active(page, served, shown):
+    for name in ("edges", "acts"):
+        latent = max(details_of(shown[name]), key=lambda one: one["top"][0]["value"])
+        place(page, f"{served}{name}/playground?off={latent['latent']}")
+        value = code_of(page).first.locator(".play-value").inner_text()
+        found = float(re.search(r"code ([\d.]+)", value)[1])
+        assert found > 0.4 * latent["top"][0]["value"]
+    place(page, f"{served}digits/playground")
+    data = json.loads((shown["digits"] / "atlas" / "data.json").read_text())
+    errors = [one["error"] for one in data["samples"] if one["group"] == "spread"]
+    assert numbers(page)[0] == pytest.approx(np.median(errors), rel=0.1)
+
+
+def test_a_person_draws(page, served):
+    place(page, f"{served}digits/playground")
     before = told(page)
     box = page.locator(".play-draw").bounding_box()
     page.mouse.move(box["x"] + 60, box["y"] + 60)
@@ -370,8 +452,8 @@ def test_a_person_draws(visit, served):
     expect(page.locator(".play-thumbnail").nth(3)).to_have_attribute("aria-pressed", "true")
 
 
-def test_pictures_are_taken_with_care(visit, served):
-    page = place(visit(served), f"{served}edges/playground")
+def test_pictures_are_taken_with_care(page, served):
+    place(page, f"{served}edges/playground")
     gigapixel = encoded(Image.new("L", (20, 20)))
     size = (40_000).to_bytes(4, "big") + (30_000).to_bytes(4, "big")
     hostile = {
@@ -391,8 +473,8 @@ def test_pictures_are_taken_with_care(visit, served):
     expect(page.locator(".play-photo")).to_have_attribute("width", "150")
 
 
-def test_a_region_is_moved_and_a_patch_chosen(visit, served):
-    page = place(visit(served), f"{served}edges/playground")
+def test_a_region_is_moved_and_a_patch_chosen(page, served):
+    place(page, f"{served}edges/playground")
     expect(page.locator(".play-photo")).to_be_visible()
     before = told(page)
     page.locator(".play-photo").focus()
@@ -404,40 +486,52 @@ def test_a_region_is_moved_and_a_patch_chosen(visit, served):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(page.locator(".play-right")).to_contain_text("row 1, column 2")
-    page.locator(".play-input canvas").click(position={"x": 5, "y": 5})
+    page.locator(".play-difference canvas").click(position={"x": 5, "y": 5})
     expect(page.locator(".play-right")).to_contain_text("row 1, column 1")
     page.get_by_role("button", name="All patches").click()
     expect(page.locator(".play-right")).to_contain_text("mean over all 16 patches")
 
 
-def test_a_row_is_edited(visit, served, shown):
+def test_a_row_is_edited(page, served, shown):
     trained = Run(shown["table"]).load()
-    page = place(visit(served), f"{served}table/playground")
+    place(page, f"{served}table/playground")
     fields = page.locator(".play-edit input[type=number]")
     for at, value in enumerate([1.5, 2, 3, 4, 5]):
         fields.nth(at).fill(str(value))
     wanted = expected(trained, np.float32([[1.5, 2, 3, 4, 5]]), {})["recon"][0]
-    cells = page.locator(".play-table tbody tr td:nth-child(3)")
+    rows = page.locator(".play-compared tbody tr")
+    expect(rows.nth(4)).to_contain_text("5")
+    samples = np.fromfile(shown["table"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 5)
+    off = (wanted.numpy() - [1.5, 2, 3, 4, 5]) / samples.std(0)
     for at, value in enumerate(wanted.tolist()):
-        assert float(cells.nth(at).inner_text().replace("−", "-")) == pytest.approx(value, rel=0.01)
-    expect(page.locator(".play-table")).to_contain_text("<b>salt</b>")
+        cells = [text.replace("−", "-") for text in rows.nth(at).locator("td").all_inner_texts()]
+        assert cells[2] == ""
+        assert float(cells[1]) == pytest.approx(value, rel=0.01)
+        assert float(cells[3]) == pytest.approx(off[at], rel=0.06)
+    expect(page.locator(".play-right .play-compared")).to_contain_text("<b>salt</b>")
+    code_of(page).first.locator(".play-off").click()
+    expect(rows.first.locator("td").nth(2)).not_to_have_text("")
 
 
-def test_a_large_model_is_asked_of_the_server(visit, served, shown):
+def test_a_large_model_is_asked_of_the_server(page, served, shown):
     play = json.loads((shown["acts"] / "atlas" / "playground.json").read_text())
     assert play["here"] is False
-    page = place(visit(served), f"{served}acts/playground?sample=3")
+    place(page, f"{served}acts/playground?sample=3")
     latent = code_of(page).first.get_attribute("data-latent")
     code_of(page).first.locator(".play-off").click()
     expect(page.locator(".play-error")).to_contain_text("with your changes")
     samples = np.fromfile(shown["acts"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 40)
+    words = json.loads((shown["acts"] / "atlas" / "data.json").read_text())["samples"][3]
+    words = words["sample"]["text"]
     trained = Run(shown["acts"]).load()
     both = [expected(trained, samples[3:4], scales) for scales in ({}, {latent: 0.0})]
     errors = [float(((one["prepared"] - one["preparedRecon"]) ** 2).sum()) for one in both]
     assert numbers(page) == pytest.approx(errors, rel=0.01)
     page.locator("summary").filter(has_text="40 values").click()
     page.get_by_placeholder("Find a column").fill("x39")
-    expect(page.locator(".play-table tbody tr")).to_have_count(1)
+    expect(page.locator(".play-edits tbody tr")).to_have_count(1)
+    expect(page.locator(".play-compared")).to_contain_text("16 of 40 columns")
+    expect(page.locator(".play-words")).to_contain_text(words)
 
 
 def test_a_transcoder_shows_what_it_gives(visit, tmp_path):
@@ -482,9 +576,8 @@ def test_one_file_plays_too(visit, shown, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["digits", "edges", "table", "acts"])
-def test_a_phone_shows_it_without_scrolling_sideways(visit, served, name):
-    page = visit(served, viewport={"width": 360, "height": 740}, color_scheme="dark")
-    place(page, f"{served}{name}/playground")
+def test_a_phone_shows_it_without_scrolling_sideways(held, served, name):
+    page = place(held, f"{served}{name}/playground")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 

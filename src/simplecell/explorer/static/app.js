@@ -36,6 +36,15 @@ class App {
     document.addEventListener("click", (event) => this.#click(event));
   }
 
+  /** Remember how far one has scrolled, for when the page comes again. */
+  keepScroll() {
+    try {
+      history.replaceState({ scroll: window.scrollY }, "");
+    } catch {
+      // a page inside a notebook's cell has no address of its own
+    }
+  }
+
   /** Path and query after the base. */
   get path() {
     if (!this.served) return location.hash.replace(/^#\/?/, "");
@@ -47,7 +56,7 @@ class App {
   }
 
   go(path) {
-    this.#keepScroll();
+    this.keepScroll();
     if (this.served) history.pushState({}, "", this.link(path));
     else {
       this.shown = `${path}`;
@@ -59,18 +68,10 @@ class App {
   /** Put another address up without a new page: `how` is "pushState" or "replaceState". */
   note(how, path) {
     const state = how === "pushState" ? {} : history.state;
-    if (how === "pushState") this.#keepScroll();
+    if (how === "pushState") this.keepScroll();
     this.shown = path;
     try {
       history[how](state, "", this.link(path));
-    } catch {
-      // a page inside a notebook's cell has no address of its own
-    }
-  }
-
-  #keepScroll() {
-    try {
-      history.replaceState({ scroll: window.scrollY }, "");
     } catch {
       // as above
     }
@@ -102,17 +103,20 @@ class App {
     const [place, search = ""] = this.path.split("?");
     let [name = "", page = "", ...args] = place.split("/").map((part) => decodeURIComponent(part));
     const root = h("div", { class: "page", "aria-busy": "true" });
+    let run = null;
     try {
       const runs = await this.#runs();
       if (name === "" && runs.length === 1) {
         name = runs[0].name;
         this.note("replaceState", `${name}/`);
       }
-      const run = name === "" ? null : await this.#open(name, page);
+      const strange = name !== "" && !runs.some((one) => one.name === name) ? name : "";
+      if (strange) name = "";
+      if (name !== "") run = await this.#open(name, page);
       if (turn !== this.turn) return;
       this.shell.update({ runs, run, name, page });
       fill(this.main, root);
-      const context = this.#context({ name, run, args, root, search, scroll, runs });
+      const context = this.#context({ name, run, args, root, search, scroll, runs, strange });
       const draw = name === "" ? showRuns : PAGES[page];
       if (!draw) throw new Error(t("error.nopage"));
       const leave = await draw(context);
@@ -123,7 +127,7 @@ class App {
       this.leave = leave ?? null;
     } catch (error) {
       if (turn !== this.turn) return;
-      this.shell.update({ runs: this.known ?? [], run: null, name, page });
+      this.shell.update({ runs: this.known ?? [], run, name, page });
       fill(this.main, root);
       fill(root, this.#trouble(error, name));
     }
@@ -137,7 +141,7 @@ class App {
     if (scroll !== undefined) window.scrollTo(0, scroll);
     else if (this.moved && !root.querySelector(".board")) window.scrollTo(0, 0);
     if (this.moved) {
-      title?.focus({ preventScroll: true });
+      if (!root.contains(document.activeElement)) title?.focus({ preventScroll: true });
       announce(document.title);
     }
     this.moved = true;
@@ -163,11 +167,12 @@ class App {
     return this.known;
   }
 
-  #context({ name, run, args, root, search, scroll, runs }) {
+  #context({ name, run, args, root, search, scroll, runs, strange }) {
     return {
       store: this.store,
       run: name || null,
       runs,
+      strange,
       args,
       root,
       atlas: run?.atlas ?? null,
@@ -185,4 +190,4 @@ class App {
 
 startTheme();
 startTips();
-new App().render();
+new App().render(history.state?.scroll);

@@ -50,6 +50,18 @@ export class Run {
     return density ? density[latent] === 0 : max?.[latent] === 0;
   }
 
+  /** Whether a latent is never active, or, of codes that are never 0, never above the middle. */
+  isStill(latent) {
+    return this.knowsDead ? this.isDead(latent) : this.columns.density?.[latent] === 0;
+  }
+
+  /** How many latents are still. */
+  get still() {
+    let found = 0;
+    for (let i = 0; i < this.size; i += 1) found += this.isStill(i) ? 1 : 0;
+    return found;
+  }
+
   get knowsDead() {
     return Boolean(this.atlas.sparse);
   }

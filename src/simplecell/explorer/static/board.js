@@ -22,6 +22,7 @@ export class Board {
     this.element = h("div", { class: "board", ...label }, this.canvas, this.spot, this.frame, this.option);
     this.pen = this.canvas.getContext("2d");
     this.stop = new AbortController();
+    this.quiet = false;
     this.#listen();
   }
 
@@ -172,12 +173,26 @@ export class Board {
     return { left, top: row * cellHeight, width: cellWidth - gap, height: cellHeight - gap };
   }
 
-  /** With the keyboard, something is chosen at once; a click chooses what it hits. */
-  #focus() {
-    if (!this.element.matches(":focus-visible")) return;
+  /** Take the keys without choosing anything yet, unless somebody is at another field. */
+  takeKeys() {
+    const at = document.activeElement;
+    if (at && at !== document.body && at.id !== "main") return;
+    this.quiet = true;
+    this.element.focus({ preventScroll: true });
+    this.quiet = false;
+  }
+
+  /** The place of the first tile that is seen whole. */
+  #first() {
     const seen = Math.max(0, this.top - this.element.getBoundingClientRect().top);
     const first = Math.ceil(seen / this.plan.cellHeight) * this.perRow;
-    this.choose(this.place >= 0 ? this.place : Math.min(first, this.order.length - 1));
+    return Math.min(first, this.order.length - 1);
+  }
+
+  /** With the keyboard, something is chosen at once; a click chooses what it hits. */
+  #focus() {
+    if (this.quiet || !this.element.matches(":focus-visible")) return;
+    this.choose(this.place >= 0 ? this.place : this.#first());
   }
 
   #point(place) {
@@ -199,9 +214,13 @@ export class Board {
       ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.perRow, ArrowDown: this.perRow,
       PageUp: -rows, PageDown: rows, Home: -Infinity, End: Infinity,
     };
-    if (event.key === "Enter" || event.key === " ") this.#open(this.place, event);
-    else if (event.key in steps) {
-      const to = Math.max(0, this.place) + steps[event.key];
+    const opens = event.key === "Enter" || event.key === " ";
+    if (opens && this.place >= 0) this.#open(this.place, event);
+    else if (event.key === " ") return;
+    else if (opens || event.key in steps) {
+      // the first key shows where one is
+      const begins = this.place < 0 && /^(Arrow|Enter)/.test(event.key);
+      const to = begins ? this.#first() : Math.max(0, this.place) + steps[event.key];
       this.choose(Math.max(0, Math.min(this.order.length - 1, to)));
     } else return;
     event.preventDefault();

@@ -14,7 +14,7 @@ class Axes {
   constructor(width, height, { x, y, log = false, top = TOP }) {
     Object.assign(this, { width, height, log, top });
     this.xs = spanned(x);
-    this.ys = spanned(log ? y.map((value) => Math.log10(value)) : y);
+    this.ys = log ? spanned(y.map((value) => Math.log10(value)), true) : spanned(y);
   }
 
   x(value) {
@@ -38,7 +38,8 @@ class Axes {
 
   #heights() {
     if (!this.log) return ticks(...this.ys);
-    return logTicks(...this.ys);
+    const found = logTicks(...this.ys);
+    return found.length > 1 ? found : ticks(...this.ys.map((value) => 10 ** value));
   }
 
   draw(xLabel, yLabel) {
@@ -61,10 +62,11 @@ class Axes {
   }
 }
 
-function spanned([low, high]) {
+/** Ends that differ; those of a linear axis of nothing negative are not below 0. */
+function spanned([low, high], log = false) {
   if (high > low) return [low, high];
   const room = Math.abs(low) * 0.05 || 0.5;
-  return [low - room, low + room];
+  return [low < 0 || log ? low - room : Math.max(0, low - room), low + room];
 }
 
 function svg(width, height, label, ...children) {
@@ -161,27 +163,31 @@ function follow(picture, axes, cursor, series, readout, name) {
 
 /**
  * Points with names, each a link.
- * @param {{points: {x: number, y: number, name: string, href: string, chosen?: boolean}[],
- *   x: string, y: string, label: string, height?: number}} wish
+ * @param {{points: {x: number, y: number, name: string, href: string, chosen?: boolean,
+ *   hollow?: boolean, group?: number, over?: string}[],
+ *   x: string, y: string, label: string, height?: number}} wish `over`: what a point belongs to
  */
 export function scatter({ points, x, y, label, height = 320 }) {
   return responsive((width) => {
-    const room = (key) => {
+    const span = (key) => {
       const values = points.map((point) => point[key]);
       const [low, high] = [Math.min(...values), Math.max(...values)];
       const extra = (high - low) * 0.08 || Math.abs(low) * 0.1 || 0.5;
       return [low < 0 ? low - extra : Math.max(0, low - extra), high + extra];
     };
-    const axes = new Axes(width, height, { x: room("x"), y: room("y"), top: 24 });
+    const axes = new Axes(width, height, { x: span("x"), y: span("y"), top: 24 });
     const crowded = points.length > 12;
     const dots = points.map((point) => {
-      const at = { cx: axes.x(point.x), cy: axes.y(point.y), r: point.chosen ? 8 : 6 };
-      const told = `${point.name}: ${x} ${figure(point.x)}, ${y} ${figure(point.y)}`;
+      const at = { cx: axes.x(point.x), cy: axes.y(point.y), r: 6 };
+      const figures = `${point.name}: ${x} ${figure(point.x)}, ${y} ${figure(point.y)}`;
+      const told = [figures, point.over, point.hollow && t("runs.hollow")].filter(Boolean).join(", ");
+      const look = [`group${(point.group ?? 0) % 5}`, point.chosen && "chosen", point.hollow && "hollow"];
+      const room = point.chosen ? 16 : 11;
       const late = at.cx > width * 0.7;
-      const side = { x: at.cx + (late ? -11 : 11), y: at.cy + 4, "text-anchor": late ? "end" : "start" };
+      const side = { x: at.cx + (late ? -room : room), y: at.cy + 4, "text-anchor": late ? "end" : "start" };
       return s(
-        "a", { href: point.href, "aria-label": told, "data-tip": told, class: point.chosen ? "chosen" : "" },
-        s("circle", at), (!crowded || point.chosen) && s("text", { class: "point", ...side }, point.name),
+        "a", { href: point.href, "aria-label": told, "data-tip": told, class: look.filter(Boolean).join(" ") },
+        point.chosen && s("circle", { ...at, r: 10, class: "around" }), s("circle", at), (!crowded || point.chosen) && s("text", { class: "point", ...side }, point.name),
       );
     });
     const picture = svg(width, height, label, axes.draw(x, y), dots);

@@ -3,7 +3,7 @@
 import { openRun } from "./atlas.js";
 import { fill, h, section, term } from "./dom.js";
 import { cosine, figure, percent } from "./numbers.js";
-import { plane } from "./runs.js";
+import { askWidths, plane } from "./runs.js";
 import { tileLink } from "./tiles.js";
 import { t } from "./words.js";
 
@@ -15,15 +15,20 @@ const MOST_ALONE = 200;
  */
 export async function showCompare(context) {
   const { runs, run: name, root } = context;
-  const other = context.args[0] ?? runs.find((one) => one.name !== name)?.name ?? name;
+  const named = context.args[0] || undefined;
+  const strange = named !== undefined && !runs.some((one) => one.name === named);
+  const other = (strange ? undefined : named) ?? runs.find((one) => one.name !== name)?.name ?? name;
   root.append(h("h1", { tabindex: "-1" }, t("compare.title")));
   if (runs.length < 2) {
     root.append(h("p", { class: "notice" }, t("compare.single"), " ", h("code", {}, `simplecell explore ${name} …`)));
     return;
   }
+  if (strange) root.append(h("p", { class: "notice", role: "alert" }, t("compare.strange", { name: named })));
+  else if (!named) context.replace(`${name}/compare/${other}`);
   root.append(h("p", { class: "lead" }, t("compare.lead")), choices(context, name, other));
   if (other === name) root.append(h("p", { class: "notice" }, t("compare.same")));
   else await compared(context, name, other);
+  await askWidths(context.store, runs);
   root.append(section(t("compare.plane"), plane(context, runs, [name, other])));
 }
 
@@ -51,9 +56,22 @@ async function compared(context, name, other) {
   }
   const runs = await Promise.all([name, other].map((one) => openRun(context.store, one)));
   context.root.append(
-    figures(told), section(term(t("compare.pairs"), t("about.pairs")), pairs(context, runs, told.pairs)),
+    figures(told),
+    section(term(t("compare.pairs"), t("about.pairs")), meaning(told), pairs(context, runs, told)),
     alone(context, runs[0], told.only_first), alone(context, runs[1], told.only_second),
   );
+}
+
+/** Whether the numbers of the pairs have signs: those of a matching without may lack them. */
+function hasSigns({ signed, pairs: all }) {
+  return signed !== false || all.some(([, , value]) => value < 0);
+}
+
+/** What the numbers are about, as it is not what the tiles show. */
+function meaning(told) {
+  const how = t(hasSigns(told) ? "compare.keeps" : "compare.loses");
+  const unsigned = told.signed === false && t("compare.unsigned", { told: how });
+  return h("p", { class: "quiet" }, t("compare.meaning"), " ", unsigned);
 }
 
 function figures(told) {
@@ -79,8 +97,16 @@ function figures(told) {
   );
 }
 
+/** The cosine of a pair with its sign; without one where the server's has none. */
+function likeness(value, signed) {
+  const sign = signed && value > 0 ? "+" : "";
+  return h("span", { class: "cosine" }, sign + cosine(value), value < 0 && h("small", {}, t("compare.opposite")));
+}
+
 /** Matched latents, a page at a time, by their cosine. */
-function pairs(context, [one, two], all) {
+function pairs(context, [one, two], found) {
+  const signed = hasSigns(found);
+  const all = [...found.pairs].sort((a, b) => Math.abs(b[2]) - Math.abs(a[2]));
   const place = h("div", { class: "matched" });
   const told = h("span", { role: "status" });
   let page = 0;
@@ -90,7 +116,7 @@ function pairs(context, [one, two], all) {
     const order = down ? all : [...all].reverse();
     fill(place, order.slice(page * PAGE, (page + 1) * PAGE).map(([first, second, value]) => h(
       "div", { class: "match" }, tileLink(context, one, first, "", 64),
-      h("span", { class: "cosine" }, cosine(value)), tileLink(context, two, second, "", 64))));
+      likeness(value, signed), tileLink(context, two, second, "", 64))));
     told.textContent = t("compare.page", { page: page + 1, of: last + 1 });
     turn.textContent = t(down ? "compare.down" : "compare.up");
     before.disabled = page === 0;

@@ -22,12 +22,12 @@ export class Controls {
       type: "button", class: "turn",
       on: { click: () => change({ down: !gallery.wish.down }, true) },
     });
-    this.show = this.#menu("show", ["all", "alive", "dead"]);
+    this.show = this.#menu("show", ["all", "alive", "dead"], gallery.run.knowsDead ? "" : ".dense");
     this.search = this.#searchField();
     this.element = h(
       "div", { class: "controls", role: "search" },
       this.#field("controls.sort", this.sort, this.like, this.turn),
-      gallery.run.knowsDead && this.#field("controls.show", this.show),
+      (gallery.run.knowsDead || gallery.run.still > 0) && this.#field("controls.show", this.show),
       this.#field("controls.search", this.search),
       this.#field("controls.size", this.#slider()),
     );
@@ -40,8 +40,8 @@ export class Controls {
     return h("div", { class: `field ${input.id}` }, label, h("div", { class: "together" }, ...parts));
   }
 
-  #menu(name, values) {
-    const options = values.map((value) => h("option", { value }, t(`${name}.${value}`)));
+  #menu(name, values, kind = "") {
+    const options = values.map((value) => h("option", { value }, t(`${name}.${value}${kind}`)));
     const choose = (event) => {
       const part = { [name]: event.target.value };
       if (name === "sort") {

@@ -1,6 +1,7 @@
 /** The data page: what is reconstructed worst, and what the preparation does. */
 
 import { openRun } from "./atlas.js";
+import { columnsOf, rowTable } from "./data-rows.js";
 import { curves, histogram } from "./charts.js";
 import { fill, h, section, term } from "./dom.js";
 import { figure } from "./numbers.js";
@@ -9,22 +10,35 @@ import { t } from "./words.js";
 
 const PAGE = 24;
 const STEPS = ["remove_dc", "patch_range", "center", "standardize", "scale", "pca", "zca", "unit_norm",
-  "layer_norm", "whiten", "range", "affine"];
+  "layer_norm", "whiten", "whiten_1_over_f", "range", "affine"];
 
 /**
  * @param {any} context
  */
 export async function showData(context) {
   const run = await openRun(context.store, context.run);
-  const data = await context.store.get(`${run.name}/data`);
+  const rows = run.atlas.look === "row";
+  const [data, columns] = await Promise.all([context.store.get(`${run.name}/data`), rows && columnsOf(run)]);
+  const parts = { errors: errors(data), samples: worst(context, run, data, columns), preparation: preparation(run, data) };
   context.root.append(
     h("h1", { tabindex: "-1" }, t("data.title")),
     h("p", { class: "lead" }, t("data.lead")),
-    errors(data),
-    worst(run, data),
-    preparation(run, data),
+    jumps(parts),
+    ...Object.values(parts),
     remarks(data),
   );
+}
+
+/** Links to the parts of the page, which have no addresses of their own. */
+function jumps(parts) {
+  const jump = (element) => {
+    const title = element.querySelector("h2") ?? element;
+    title.tabIndex = -1;
+    element.scrollIntoView();
+    title.focus({ preventScroll: true });
+  };
+  return h("nav", { class: "jumps", "aria-label": t("data.parts") }, Object.entries(parts).map(([name, element]) =>
+    h("button", { type: "button", on: { click: () => jump(element) } }, t(`data.jump.${name}`))));
 }
 
 function errors({ errors: table }) {
@@ -33,7 +47,7 @@ function errors({ errors: table }) {
   return section(term(t("data.errors"), t("about.error")), chart);
 }
 
-function worst(run, { samples }) {
+function worst(context, run, { samples }, columns) {
   const list = h("div", { class: `samples compared ${run.atlas.look}` });
   const more = h("button", { type: "button", on: { click: () => grow() } });
   let group = "worst";
@@ -41,7 +55,7 @@ function worst(run, { samples }) {
   const chosen = () => (group === "all" ? samples : samples.filter((one) => one.group === group));
   const grow = () => {
     const rest = chosen();
-    list.append(...rest.slice(shown, shown + PAGE).map((one) => judged(run, one)));
+    list.append(...rest.slice(shown, shown + PAGE).map((one) => judged(context, run, one, columns)));
     shown = Math.min(rest.length, shown + PAGE);
     more.hidden = shown >= rest.length;
     more.textContent = t("data.more", { n: rest.length - shown });
@@ -55,11 +69,14 @@ function worst(run, { samples }) {
   const options = ["worst", "spread", "all"].map((value) => h("option", { value }, t(`data.${value}`)));
   const menu = h("select", { "aria-label": t("data.which"), on: { change: choose } }, options);
   grow();
-  return section(t("data.samples"), h("p", { class: "quiet" }, t("data.order"), " ", menu), list, more);
+  const farthest = run.atlas.look === "row" && h("p", { class: "quiet" }, t("data.farthest"));
+  return section(t("data.samples"), h("p", { class: "quiet" }, t("data.order"), " ", menu), farthest, list, more);
 }
 
 /** A sample with its reconstruction and error beside it. */
-function judged(run, one) {
+function judged(context, run, one, columns) {
+  const play = context.link(`${run.name}/playground?sample=${one.at}`);
+  const table = run.atlas.look === "row" ? rowTable(run, one, columns) : null;
   const size = 84;
   const { shape } = run.atlas;
   const error = one.error === null || one.error === undefined ? null : h(
@@ -70,15 +87,15 @@ function judged(run, one) {
     "div", { class: "beside" }, pixels(text, shape, size, t(key)), h("span", {}, t(key)));
   return h(
     "div", { class: "judged" },
-    sampleFigure(run, one.sample, { size }),
-    one.recon && beside(one.recon, "data.recon"),
+    sampleFigure(run, one.sample, { size, table, play: one.at !== undefined && play }),
+    run.atlas.look === "picture" && one.recon && beside(one.recon, "data.recon"),
     error,
   );
 }
 
 function preparation(run, data) {
   const steps = data.steps.map(({ kind, ...rest }) => h(
-    "li", {}, h("b", {}, kind), " ", STEPS.includes(kind) ? t(`step.${kind}`) : "", settings(rest)));
+    "li", {}, h("b", {}, kind === "whiten_1_over_f" ? t("data.whiten") : kind), " ", STEPS.includes(kind) ? t(`step.${kind}`) : "", settings(rest)));
   const chain = data.steps.length ? h("ol", { class: "steps" }, steps) : h("p", {}, t("data.nosteps"));
   const pairs = data.samples.filter((one) => one.prepared).slice(-8);
   return section(

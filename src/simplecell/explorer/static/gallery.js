@@ -4,7 +4,7 @@ import { openRun } from "./atlas.js";
 import { Board } from "./board.js";
 import { announce, h, recall, remember } from "./dom.js";
 import { Controls } from "./controls.js";
-import { figure, percent } from "./numbers.js";
+import { cosine, figure, percent } from "./numbers.js";
 import { overview } from "./overview.js";
 import { SORTS, arrange, classes, memory, searchable, similarTo } from "./order.js";
 import { drawTile, layoutOf } from "./tiles.js";
@@ -74,6 +74,7 @@ class Gallery {
 
   async start() {
     const { run, context } = this;
+    this.write = null;
     this.card = h("div", { class: "peek", hidden: true, "aria-hidden": "true" });
     this.shown = h("p", { class: "shown", role: "status" });
     this.board = new Board(this.#boardWishes());
@@ -91,6 +92,7 @@ class Gallery {
     await this.#keys();
     const at = context.query.has("at") ? Number(context.query.get("at")) : -1;
     this.apply(at);
+    this.board.takeKeys();
     if (at >= 0 && !context.restored) this.board.reveal();
     run.loadSheets(() => this.board.again());
     this.keydown = (event) => this.#shortcut(event);
@@ -105,7 +107,7 @@ class Gallery {
     const { run } = this;
     return {
       label: t("gallery.title"),
-      plan: () => layoutOf(run, this.size),
+      plan: () => ({ ...layoutOf(run, this.size, Boolean(this.write)), write: this.write }),
       top: () => this.controls?.stuck() ?? 0,
       draw: (pen, latent, x, y, plan) => drawTile(pen, run, latent, x, y, plan),
       open: (latent, event) => this.open(latent, event),
@@ -133,11 +135,12 @@ class Gallery {
     if (run.columns.density) {
       const density = run.value("density", latent);
       const told = run.knowsDead ? "gallery.active" : "gallery.above";
-      lines.push(run.isDead(latent) ? t("gallery.isdead") : t(told, { share: percent(density) }));
+      const never = run.knowsDead ? "gallery.isdead" : "gallery.isstill";
+      lines.push(run.isStill(latent) ? t(never) : t(told, { share: percent(density) }));
     }
     lines.push(t("gallery.mean", { value: figure(run.value("mean", latent)) }));
-    const column = this.keys && !["density", "mean", "number"].includes(this.wish.sort);
-    if (column) lines.push(`${t(`sort.${this.wish.sort}`)}: ${figure(this.keys[latent])}`);
+    const column = this.shownKeys && !["density", "mean"].includes(this.wish.sort);
+    if (column) lines.push(`${t(`sort.${this.wish.sort}`)}: ${this.write(latent)}`);
     if (run.atlas.tags[latent]) lines.push(run.atlas.tags[latent]);
     if (run.notes[latent]) lines.push(`✎ ${run.notes[latent].text.slice(0, 120)}`);
     return lines;
@@ -157,12 +160,15 @@ class Gallery {
     this.card.style.transform = `translate(${left}px, ${y}px)`;
   }
 
-  /** The column that the sort goes by. */
+  /** The column that the sort goes by, and the same as it is shown; an opposite atom is alike. */
   async #keys() {
     const { sort, like } = this.wish;
-    if (sort === "number") this.keys = null;
-    else if (sort === "similar") this.keys = await similarTo(this.run, this.#known(like));
-    else this.keys = this.run.columns[SORTS[sort]];
+    const similar = sort === "similar";
+    const shown = similar ? await similarTo(this.run, this.#known(like)) : this.run.columns[SORTS[sort]];
+    this.shownKeys = sort === "number" ? null : shown;
+    this.keys = similar ? shown.map(Math.abs) : this.shownKeys;
+    const tell = sort === "density" ? percent : similar || sort === "coherence" ? cosine : figure;
+    this.write = this.shownKeys && ((latent) => tell(shown[latent]));
   }
 
   #known(latent) {

@@ -10,6 +10,7 @@ import { sampleFigure } from "./sample.js";
 import { portrait, tileLink } from "./tiles.js";
 import { t } from "./words.js";
 
+const DRAWN = 64;
 const FIGURES = ["mean", "max", "bias", "norm", "coherence", "edge"];
 
 /**
@@ -18,17 +19,35 @@ const FIGURES = ["mean", "max", "bias", "norm", "coherence", "edge"];
 export async function showLatent(context) {
   const run = await openRun(context.store, context.run);
   const latent = Number(context.args[0]);
-  const known = Number.isInteger(latent) && latent >= 0 && latent < run.size;
-  if (!known) throw new Error(t("error.nolatent", { n: context.args[0], of: run.size }));
-  const details = await context.store.get(`${run.name}/latent/${latent}`);
+  const known = /^\d+$/.test(context.args[0] ?? "") && latent < run.size;
+  if (!known) {
+    context.root.append(unknown(context, run));
+    return;
+  }
+  const [details, kept] = await Promise.all([context.store.get(`${run.name}/latent/${latent}`), keptOf(run)]);
   context.root.classList.add("latent");
   context.root.append(
     heading(context, run, latent),
-    h("div", { class: "sides" }, aside(context, run, latent, details), samples(run, details, latent)),
+    h("div", { class: "sides" }, aside(context, run, latent, details), samples(context, run, details, latent, kept)),
   );
   const listen = (event) => step(context, run, latent, event);
   document.addEventListener("keydown", listen);
   return () => document.removeEventListener("keydown", listen);
+}
+
+/** A number that no latent has. */
+function unknown(context, run) {
+  const words = t("error.nolatent", { n: context.args[0] ?? "", of: run.size });
+  return h("div", {}, h("h1", { tabindex: "-1" }, t("latent.name", { n: context.args[0] ?? "" })),
+    h("p", { class: "notice", role: "alert" }, words, " ",
+      h("a", { href: context.link(`${run.name}/`) }, t("error.alllatents"))));
+}
+
+/** The samples that the playground has: row to number. Those of text have no playground here. */
+function keptOf(run) {
+  run.kept ??= run.store.get(`${run.name}/data`).then(
+    ({ samples }) => new Map(samples.map((one, k) => [one.sample.row, one.at ?? k])), () => new Map());
+  return run.kept;
 }
 
 /** The order that "next" follows: the gallery's last one if this latent is in it. */
@@ -71,7 +90,7 @@ function step(context, run, latent, event) {
 
 function aside(context, run, latent, details) {
   const words = !run.atlas.sprites || run.strip > 0;
-  const likes = details.inputs.length > 0;
+  const likes = details.inputs.length > 0 && !reads(run);
   return h(
     "div", { class: "aside" },
     section(
@@ -81,11 +100,21 @@ function aside(context, run, latent, details) {
       figuresOf(run, latent),
       links(context, run, latent),
     ),
-    likes && section(
-      term(t("latent.inputs"), t("about.inputs")),
-      bars(details.inputs.map(({ input, weight }) => ({ name: input, value: weight })), t("latent.inputs")),
-    ),
+    likes && columns(details),
+    reads(run) && labelsOf(run, details),
     section(t("latent.note"), noteField(context, run, latent, details.note)),
+  );
+}
+
+/** Whether its samples are there to be read, and say more than numbered columns. */
+function reads(run) {
+  return run.atlas.look === "text" || run.atlas.look === "tokens";
+}
+
+function columns({ inputs }) {
+  return section(
+    term(t("latent.inputs"), t("about.inputs")),
+    bars(inputs.map(({ input, weight }) => ({ name: input, value: weight })), t("latent.inputs")),
   );
 }
 
@@ -103,29 +132,38 @@ function figuresOf(run, latent) {
     h("dt", {}, term(t(`sort.${name}`), t(`about.${about}`))), h("dd", {}, value)];
   const density = run.knowsDead ? "density" : "density.dense";
   const lines = [];
+  const write = { coherence: cosine };
   if (run.columns.density) lines.push(line("density", percent(run.value("density", latent)), density));
   for (const name of FIGURES) {
-    if (run.columns[name]) lines.push(line(name, figure(run.value(name, latent))));
+    if (run.columns[name]) lines.push(line(name, (write[name] ?? figure)(run.value(name, latent))));
   }
   return h("dl", { class: "facts" }, lines);
 }
 
-function samples(run, details, latent) {
+function samples(context, run, details, latent, kept) {
   const dead = run.isDead(latent);
   const most = details.top[0]?.value;
   const first = details.inputs.map(({ input }) => input);
   const plain = run.atlas.look === "picture" && !run.atlas.photos?.length ? " plain" : "";
+  const play = ({ row }) => kept.has(row) && context.link(`${run.name}/playground?sample=${kept.get(row)}`);
   const grid = (examples) => h("div", { class: `samples ${run.atlas.look}${plain}` }, examples.map(
-    ({ value, quantile, sample }) => sampleFigure(run, sample, { value, quantile, most, first })));
+    ({ value, quantile, sample }) => sampleFigure(run, sample, { value, quantile, most, first, play: play(sample) })));
   return h(
     "div", { class: "body" },
     dead && h("p", { class: "notice" }, t("latent.dead")),
     details.top.length > 0 && section(t("latent.top"), grid(details.top)),
     distribution(run, latent),
     details.spread.length > 0 && section(
-      term(t("latent.spread"), t("about.spread")), grid([...details.spread].reverse())),
+      term(t("latent.spread"), t("about.spread")), drawn(run, latent), grid([...details.spread].reverse())),
     relatives(run, details),
+    reads(run) && details.inputs.length > 0 && columns(details),
   );
+}
+
+/** How many samples the spread ones were chosen from. */
+function drawn(run, latent) {
+  const n = Math.min(DRAWN, run.histogram(latent).reduce((sum, one) => sum + one, 0));
+  return h("p", { class: "quiet" }, t(run.atlas.sparse ? "latent.drawn" : "latent.drawn.all", { n }));
 }
 
 function distribution(run, latent) {
@@ -139,21 +177,31 @@ function distribution(run, latent) {
   return section(term(t("latent.histogram"), t("about.histogram")), chart, h("p", { class: "quiet" }, told));
 }
 
-function relatives(run, { nearest, together, labels }) {
-  const group = (items, key, of) => items.length > 0 && section(
-    term(t(`latent.${key}`), t(`about.${key}`)),
-    h("div", { class: "tiles" }, items.map((one) =>
-      tileLink(latentLinks(run), run, one.latent, cosine(one[of]), 64))),
-  );
-  const chart = labels.length > 0 && section(
+/** The cosine of an atom with a near one. */
+function likeness(value) {
+  return value < 0 ? t("latent.opposite", { cosine: cosine(value) }) : cosine(value);
+}
+
+function labelsOf(run, { labels }) {
+  return labels.length > 0 && section(
     term(t("latent.labels", { name: run.atlas.labels?.name ?? "" }), t("about.labels")),
     bars(labels.map(({ label, correlation, mean, count: n }) => ({
       name: label, value: correlation,
       told: t("latent.label", { label, mean: figure(mean), n, correlation: figure(correlation) }),
     })), t("about.labels")),
   );
-  return h("div", { class: "relatives" },
-    group(nearest, "nearest", "cosine"), group(together, "together", "correlation"), chart);
+}
+
+function relatives(run, details) {
+  const { together } = details;
+  const nearest = [...details.nearest].sort((a, b) => Math.abs(b.cosine) - Math.abs(a.cosine));
+  const group = (items, key, of) => items.length > 0 && section(
+    term(t(`latent.${key}`), t(`about.${key}`)),
+    h("div", { class: "tiles" }, items.map((one) =>
+      tileLink(latentLinks(run), run, one.latent, (of === "cosine" ? likeness : cosine)(one[of]), 64))),
+  );
+  return h("div", { class: "relatives" }, group(nearest, "nearest", "cosine"),
+    group(together, "together", "correlation"), !reads(run) && labelsOf(run, details));
 }
 
 function latentLinks(run) {

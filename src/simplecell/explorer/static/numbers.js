@@ -2,6 +2,7 @@
 
 import { language, t } from "./words.js";
 
+const APART = "\u00a0"; // a space at which no line ends
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const formats = new Map();
 
@@ -48,10 +49,10 @@ export function count(value) {
 export function percent(share) {
   if (share === null || share === undefined || !Number.isFinite(share)) return "–";
   const value = share * 100;
-  if (value !== 0 && Math.abs(value) < 0.001) return `${power(value, 2)} %`;
+  if (value !== 0 && Math.abs(value) < 0.001) return `${power(value, 2)}${APART}%`;
   const options =
     Math.abs(value) >= 99.95 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 };
-  return `${format(options).format(value).replace("-", "−")} %`;
+  return `${format(options).format(value).replace("-", "−")}${APART}%`;
 }
 
 /**

@@ -39,7 +39,7 @@ function filter(run, wish, known) {
   const found = new Uint32Array(run.size);
   let n = 0;
   for (let i = 0; i < run.size; i += 1) {
-    if (wish.show !== "all" && run.isDead(i) !== (wish.show === "dead")) continue;
+    if (wish.show !== "all" && run.isStill(i) !== (wish.show === "dead")) continue;
     if (spread && !(spread[i] >= wish.from && spread[i] < wish.to)) continue;
     if (needle && !known.texts[i].includes(needle)) continue;
     found[n] = i;

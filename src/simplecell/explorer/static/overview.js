@@ -12,8 +12,8 @@ import { t } from "./words.js";
  * @param {(range: {from: number, to: number}) => void} choose
  */
 export function overview(run, name, classes, wish, choose) {
-  const { edges, counts } = classes;
-  const write = (value) => (name === "density" ? percent(Math.min(1, value)) : figure(value));
+  const { edges, counts } = withNone(classes, name);
+  const write = writer(run, name);
   const largest = Math.max(1, ...counts);
   const about = name === "density" && !run.knowsDead ? "about.density.dense" : `about.${name}`;
   let anchor = -1;
@@ -28,9 +28,12 @@ export function overview(run, name, classes, wish, choose) {
     choose({ from: edges[Math.min(k, other)], to: edges[Math.max(k, other) + 1] });
   };
   const bars = counts.map((many, k) => {
-    const told = t("overview.bar", { low: write(edges[k]), high: write(edges[k + 1]), n: many });
+    const never = edges[k] === 0;
+    const ends = { low: write(edges[k]), high: write(edges[k + 1], true), n: many };
+    const told = t(never ? `overview.${stillWord(run)}` : "overview.bar", ends);
     const look = { height: `${many ? Math.max(4, (many / largest) * 100) : 0}%` };
     const names = { type: "button", "aria-label": told, "data-tip": told, "aria-pressed": "false" };
+    if (never) names.class = "never";
     const fill = h("span", { style: look });
     return h("button", { ...names, on: { click: (event) => pick(k, event) } }, fill);
   });
@@ -40,7 +43,7 @@ export function overview(run, name, classes, wish, choose) {
     t("overview.clear"),
   );
   const title = term(t(`overview.${name}`), `${t(about)} ${t("overview.how")}`);
-  const scale = h("div", { class: "scale", "aria-hidden": "true" }, ends(edges, write));
+  const scale = h("div", { class: "scale", "aria-hidden": "true" }, ends(edges, write, counts.length));
   const element = h(
     "div", { class: "overview", role: "group", "aria-label": t(`overview.${name}`) },
     h("div", { class: "caption" }, title, clear),
@@ -60,8 +63,35 @@ export function overview(run, name, classes, wish, choose) {
   return { element, update };
 }
 
-function ends(edges, write) {
-  if (!edges.length) return [];
-  const middle = edges[Math.floor(edges.length / 2)];
-  return [edges[0], middle, edges.at(-1)].map((edge) => h("span", {}, write(edge)));
+/** "dead" or "still": what a latent is called that is never active, or never above the middle. */
+function stillWord(run) {
+  return run.knowsDead ? "dead" : "still";
+}
+
+/** The classes with one of their own at the left for what is never active. */
+function withNone({ edges, counts, none }, name) {
+  if (name !== "density" || !none) return { edges, counts };
+  const first = edges[0] ?? 1;
+  return { edges: [0, ...(edges.length ? edges : [first])], counts: [none, ...counts] };
+}
+
+/** A number of the axis; a density is one that so many samples can have. */
+function writer(run, name) {
+  if (name !== "density") return figure;
+  const { n_samples: n } = run.atlas;
+  return (value, above = false) => {
+    const least = Math.ceil(value * n * (1 - 1e-6));
+    return percent(Math.min(1, (above ? Math.max(1, least - 1) : least) / n));
+  };
+}
+
+function ends(edges, write, counts) {
+  const never = edges[0] === 0;
+  const some = never ? edges.slice(1) : edges;
+  const share = 100 / Math.max(1, edges.length - 1);
+  const first = never && h("span", { class: "never", style: { width: `calc(${share}% + 3px)` } }, t("overview.never"));
+  if (counts < (never ? 2 : 1)) return [first];
+  const middle = some[Math.floor(some.length / 2)];
+  const told = [write(some[0]), write(middle), write(some.at(-1), true)];
+  return [first, h("span", { class: "rest" }, told.map((words) => h("span", {}, words)))];
 }

@@ -1,11 +1,13 @@
 /** A drawing surface, and its ink brought to where the data have theirs. */
 
 import { h } from "./dom.js";
+import { paintPicture } from "./play-paint.js";
 import { cut, resized } from "./pictures.js";
 
 const SURFACE = 280;
 const BRUSH = 22;
 const INK_SHARE = 20 / 28;
+const DIMMED = 0.5;
 
 /**
  * Ink centred and scaled as in MNIST: its box in the middle 20 of 28 pixels, its centre of mass in
@@ -56,34 +58,58 @@ function middleOf({ width, values }) {
   return [row / sum, column / sum];
 }
 
-/**
- * A surface for mouse, pen and finger.
- * @param {function(import("./pictures.js").Picture): void} drawn called while drawing
- * @param {function(string): string} say
- * @returns {HTMLElement}
- */
-export function drawingSurface(drawn, say) {
-  const canvas = h("canvas", {
-    class: "play-draw", width: SURFACE, height: SURFACE, role: "img",
-    "aria-label": say("play.draw.label"),
-  });
-  const pen = canvas.getContext("2d", { willReadFrequently: true });
-  const clear = () => {
+/** A surface for mouse, pen and finger; it shows the chosen sample, dimmed, until one draws. */
+export class DrawingSurface {
+  /**
+   * @param {function(import("./pictures.js").Picture): void} drawn called while drawing
+   * @param {function(string): string} say
+   */
+  constructor(drawn, say) {
+    this.canvas = h("canvas", {
+      class: "play-draw", width: SURFACE, height: SURFACE, role: "img",
+      "aria-label": say("play.draw.label"),
+    });
+    this.pen = this.canvas.getContext("2d", { willReadFrequently: true });
+    this.replace = h("span", { "aria-hidden": "true", hidden: true }, say("play.draw.replace"));
+    const begin = () => !this.replace.hidden && this.clear();
+    listen(this.canvas, this.pen, begin, () => drawn(inkOf(this.pen)));
+    this.clear();
+    const empty = () => {
+      this.clear();
+      drawn(inkOf(this.pen));
+    };
+    const button = h("button", { type: "button", on: { click: empty } }, say("play.draw.clear"));
+    this.element = h("div", { class: "play-drawing" },
+      h("div", { class: "play-pad" }, this.canvas, this.replace),
+      h("div", { class: "play-beside" }, h("p", { class: "hint" }, say("play.draw.hint")), button));
+  }
+
+  clear() {
+    const { pen } = this;
     pen.fillStyle = "#000";
     pen.fillRect(0, 0, SURFACE, SURFACE);
     Object.assign(pen, { strokeStyle: "#fff", lineWidth: BRUSH, lineCap: "round", lineJoin: "round" });
-  };
-  clear();
-  listen(canvas, pen, () => drawn(inkOf(pen)));
-  const empty = () => {
-    clear();
-    drawn(inkOf(pen));
-  };
-  const button = h("button", { type: "button", on: { click: empty } }, say("play.draw.clear"));
-  return h("div", { class: "play-drawing" }, canvas, h("div", {}, h("p", {}, say("play.draw.hint")), button));
+    this.replace.hidden = true;
+  }
+
+  /**
+   * Another input, dimmed: the next stroke replaces it.
+   * @param {import("./pictures.js").Picture} picture
+   * @param {{low: number, high: number}} range of black and white
+   */
+  show(picture, range) {
+    this.clear();
+    const small = h("canvas");
+    paintPicture(small, picture, range);
+    this.pen.imageSmoothingEnabled = false;
+    this.pen.globalAlpha = DIMMED;
+    this.pen.drawImage(small, 0, 0, SURFACE, SURFACE);
+    this.pen.globalAlpha = 1;
+    this.replace.hidden = false;
+  }
 }
 
-function listen(canvas, pen, changed) {
+function listen(canvas, pen, begin, changed) {
   let last = null;
   let waits = false;
   const soon = () => {
@@ -111,6 +137,7 @@ function listen(canvas, pen, changed) {
   canvas.addEventListener("pointerdown", (event) => {
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
+    begin();
     last = place(event);
     stroke(event);
   });

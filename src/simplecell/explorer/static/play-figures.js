@@ -6,8 +6,8 @@ import { paintPicture, paintSigned, rangeOf } from "./play-paint.js";
 import { say } from "./play-say.js";
 import { fromPatches } from "./pictures.js";
 
-const KINDS = ["input", "recon", "turned", "effect", "difference"];
-const SIGNED = ["effect", "difference"];
+const KINDS = ["input", "recon", "difference", "turned", "effect"];
+const OF_CHANGES = ["turned", "effect"];
 
 /** Pictures of answers; a patch of a grid can be chosen in them. */
 export class Figures {
@@ -28,7 +28,6 @@ export class Figures {
 
   canvas(kind) {
     const canvas = h("canvas", { class: "play-picture", role: "img", width: 1, height: 1 });
-    if (SIGNED.includes(kind)) return canvas;
     canvas.addEventListener("click", (event) => this.click(event));
     canvas.addEventListener("keydown", (event) => this.key(event));
     return canvas;
@@ -56,32 +55,29 @@ export class Figures {
     const limit = (ends.high - ends.low) / 2;
     paintSigned(this.canvases.difference, this.picture(difference, input), limit);
     const effect = turned.recon.map((value, at) => value - plain.recon[at]);
-    const strongest = rangeOf(effect.map(Math.abs)).high;
-    paintSigned(this.canvases.effect, this.picture(effect, input), strongest);
-    this.name(plain !== turned, strongest);
+    paintSigned(this.canvases.effect, this.picture(effect, input), limit);
+    this.name(plain !== turned, limit);
     for (const canvas of Object.values(this.canvases)) this.mark(canvas);
   }
 
-  name(changed, strongest) {
+  /** Names below the pictures; those of changes keep their place empty until there are any. */
+  name(changed, limit) {
+    const full = say("play.figure.full", { value: figure(limit) });
+    const remarks = { difference: say("play.figure.legend"), effect: say("play.figure.effect.legend") };
     const names = {
-      input: say("play.figure.input"),
-      recon: say("play.figure.recon"),
-      turned: say("play.figure.turned"),
+      input: say("play.figure.input"), recon: say("play.figure.recon"),
+      difference: say("play.figure.difference"), turned: say("play.figure.turned"),
       effect: say("play.figure.effect"),
-      difference: say("play.figure.difference"),
     };
-    const remarks = {
-      turned: changed ? "" : say("play.figure.turned.none"), difference: say("play.figure.legend"),
-      effect: say("play.figure.strongest", { value: figure(strongest) }),
-    };
-    for (const kind of KINDS) {
-      fill(this.captions[kind], names[kind], remarks[kind] && h("span", {}, remarks[kind]));
-      this.canvases[kind].setAttribute("aria-label", names[kind]);
-    }
-    this.canvases.effect.parentElement.hidden = !changed;
-    this.element.classList.toggle("changed", changed);
     const grid = this.input.across > 0;
-    this.canvases.input.tabIndex = grid ? 0 : -1;
+    for (const kind of KINDS) {
+      const name = names[kind];
+      const lines = remarks[kind] ? [remarks[kind], full] : [];
+      fill(this.captions[kind], h("b", {}, name), lines.map((line) => h("span", {}, line)));
+      this.canvases[kind].setAttribute("aria-label", grid ? `${name}. ${say("play.patch.pick")}` : name);
+      this.canvases[kind].tabIndex = grid ? 0 : -1;
+    }
+    for (const kind of OF_CHANGES) this.canvases[kind].parentElement.classList.toggle("waiting", !changed);
     this.element.classList.toggle("patches", grid);
   }
 
@@ -140,16 +136,24 @@ export class Errors {
    * @param {number|null} patch the one that is meant; null: the mean over all
    */
   tell(plain, turned, n, patch) {
-    const before = say("play.error", { error: this.words(squared(plain, n, patch)) });
-    const changed = plain !== turned;
-    const after = changed && say("play.error.turned", { error: this.words(squared(turned, n, patch)) });
-    const usual = this.usual && say("play.error.usual", { error: this.words(this.usual) });
-    this.element.textContent = [before, after, usual].filter(Boolean).join(" · ");
+    const before = squared(plain, n, patch);
+    const after = plain === turned ? null : squared(turned, n, patch);
+    const large = this.variance && Math.max(before, after ?? 0) > this.variance;
+    const parts = [
+      say("play.error", { error: this.words(before, large) }),
+      after !== null && say("play.error.turned", { error: this.words(after, large) }),
+      this.usual && !large && say("play.error.usual", { error: figure(this.usual) }),
+    ].filter(Boolean);
+    this.element.textContent = parts.join(say("play.error.comma")) + say("play.error.stop");
   }
 
-  words(error) {
-    const share = this.variance && say("play.error.share", { share: percent(error / this.variance) });
-    return share ? `${figure(error)} (${share})` : figure(error);
+  /** An error, and what it is measured by: the variance; where it is larger, the usual error. */
+  words(error, large) {
+    if (!this.variance) return figure(error);
+    const share = large
+      ? say("play.error.times", { times: figure(error / this.usual, 2) })
+      : say("play.error.share", { share: percent(error / this.variance) });
+    return say("play.error.measured", { error: figure(error), share });
   }
 }
 

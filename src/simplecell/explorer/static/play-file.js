@@ -14,12 +14,12 @@ export class FileInput {
     this.given = given;
     this.root = root;
     const input = h("input", {
-      type: "file", id: "play-file", accept: "image/*",
+      type: "file", id: "play-file", accept: "image/*", class: "hidden",
       on: { change: (event) => this.take(event.target.files) },
     });
     this.told = h("p", { class: "play-told", role: "alert" });
     this.element = h("div", { class: "play-file" },
-      h("label", { for: "play-file" }, say("play.file")), input,
+      input, h("label", { for: "play-file", class: "button" }, say("play.file")),
       h("span", { class: "hint" }, say("play.file.hint")), this.told);
     this.paste = (event) => this.take(event.clipboardData?.files);
     document.addEventListener("paste", this.paste);

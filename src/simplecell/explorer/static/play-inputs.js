@@ -1,12 +1,15 @@
 /** What a person gives: a drawing, a picture, a region of a photograph, a sample, a row. */
 
-import { h } from "./dom.js";
-import { centred, drawingSurface } from "./play-digit.js";
+import { fill, h } from "./dom.js";
+import { DrawingSurface, centred } from "./play-digit.js";
+import { typicalSample } from "./play-excite.js";
 import { FileInput } from "./play-file.js";
 import { Region } from "./play-region.js";
 import { Row } from "./play-row.js";
-import { firstSample, samplePicker } from "./play-samples.js";
+import { samplePicker } from "./play-samples.js";
 import { say } from "./play-say.js";
+import { Compared, Targets } from "./play-table.js";
+import { sampleFigure } from "./sample.js";
 import { bytesOf } from "./store.js";
 import { readPicture, resized, toGrey } from "./pictures.js";
 
@@ -16,40 +19,84 @@ const PHOTO_HEIGHT = 52;
 export class Inputs {
   /**
    * @param {any} context of the page
+   * @param {any} run
    * @param {{play: any, samples: Float32Array, most: number}} kept samples in input units; patches
    *   that may be asked for at once
-   * @param {function({x: Float32Array, n: number, across: number}, number|null): void} given an
-   *   input (patches side by side, or 0), and which of the kept samples it is
+   * @param {function({x: Float32Array, n: number, across: number}, number|null, number|null): void}
+   *   given an input (patches side by side, or 0), which of the kept samples it is, and the patch to
+   *   choose
    */
-  constructor(context, { play, samples, most }, given) {
-    Object.assign(this, { context, play, samples, most, atlas: context.atlas });
+  constructor(context, run, { play, samples, most }, given) {
+    Object.assign(this, { context, run, play, samples, most, atlas: context.atlas, turn: 0 });
     this.width = this.atlas.n_inputs;
-    this.given = (input, sample = null) => {
+    this.given = (input, sample = null, patch = null) => {
+      this.turn += 1;
       this.picker.mark(sample);
-      given(input, sample);
+      given(input, sample, patch);
     };
     // what a transcoder gives is no picture of its input
     const drawn = this.atlas.look === "picture" && !this.atlas.transcoder;
     this.kind = drawn ? play.input : "row";
     this.picker = samplePicker(play, this.atlas, (place) => this.choose(place));
+    this.words = h("div", { class: "play-words" });
+    this.values = this.kind === "row" ? this.table() : null;
     this.element = h("div", {}, this.parts());
   }
 
   parts() {
-    if (this.kind === "row") return [this.picker.element, this.table()];
+    if (this.kind === "row") return [this.picker.element, this.words];
     this.file = new FileInput(this.context.root, (picture, jpeg) =>
       this.opened(picture, jpeg && this.halves(picture) ? 2 : 1));
-    const parts = [this.file.element, this.picker.element];
-    if (this.kind === "digit") return [drawingSurface((ink) => this.drawn(ink), say), ...parts];
+    const parts = [this.picker.element, this.file.element];
+    if (this.kind === "digit") {
+      this.pad = new DrawingSurface((ink) => this.drawn(ink), say);
+      return [this.pad.element, ...parts];
+    }
     return this.kind === "patches" ? [this.photographs(), ...parts] : parts;
   }
 
-  /** The first input of a page: the sample asked for, a photograph, or a usual sample. */
-  start(sample) {
+  /**
+   * The first input of a page.
+   * @param {number|null} sample that is asked for
+   * @param {Promise<import("./play-excite.js").Found|null>|null} found what excites a latent
+   */
+  async start(sample, found) {
+    if (this.play.samples[sample]) {
+      this.choose(sample);
+      return;
+    }
+    const { turn } = this;
+    const input = await found;
+    if (turn !== this.turn) return; // a person was faster
+    if (input && (await this.give(input, true))) return;
+    await this.typical();
+  }
+
+  /**
+   * An input that was found.
+   * @param {import("./play-excite.js").Found} found
+   * @param {boolean} chosen whether the code is that of its patch alone
+   * @returns {Promise<boolean>} whether it could be used
+   */
+  async give({ photo, sample, x }, chosen) {
+    if (photo) {
+      const own = this.region && this.atlas.photos?.[photo.photo];
+      return Boolean(own) && this.photograph(own, { ...photo, chosen });
+    }
+    if (x) {
+      this.row?.set(x);
+      this.one(x);
+    } else this.choose(sample);
+    return true;
+  }
+
+  async typical() {
+    const place = typicalSample(this.play);
+    const photo = this.region && this.play.samples[place]?.sample.photo;
     const photos = this.region ? (this.atlas.photos ?? []) : [];
-    if (this.play.samples[sample]) this.choose(sample);
-    else if (photos.length) this.photograph(photos[Math.floor(photos.length / 2)]);
-    else this.choose(firstSample(this.play));
+    if (photo && (await this.give({ photo }, false))) return;
+    if (!photo && photos.length && (await this.photograph(photos[Math.floor(photos.length / 2)]))) return;
+    this.choose(place);
   }
 
   /** Stop listening. */
@@ -58,6 +105,8 @@ export class Inputs {
   }
 
   one(x, sample = null) {
+    const [height, width, channels = 1] = this.atlas.shape;
+    this.pad?.show({ height, width, channels, values: x }, this.play);
     this.given({ x, n: 1, across: 0 }, sample);
   }
 
@@ -67,12 +116,26 @@ export class Inputs {
     if (!kept) return;
     const x = this.samples.slice(kept.at * this.width, (kept.at + 1) * this.width);
     this.row?.set(x);
+    this.word(kept.sample);
     this.one(x, place);
+  }
+
+  /** The sample as a person reads it. */
+  word(sample) {
+    if (!["text", "tokens"].includes(this.atlas.look)) return;
+    this.edited = h("p", { class: "hint", role: "status" });
+    fill(this.words, sampleFigure(this.run, sample), this.edited);
+  }
+
+  typed(x) {
+    if (this.edited) this.edited.textContent = say("play.row.edited");
+    this.one(x);
   }
 
   drawn(ink) {
     const side = this.atlas.shape[0];
-    this.one(this.inUnits(centred(ink, side) ?? new Float32Array(side * side)));
+    const x = this.inUnits(centred(ink, side) ?? new Float32Array(side * side));
+    this.given({ x, n: 1, across: 0 });
   }
 
   /** As Python does, whose whitening would amplify the noise of a photograph's compression. */
@@ -87,19 +150,24 @@ export class Inputs {
     return values.map((value) => low + value * (high - low));
   }
 
-  /** A picture that came from a file, in colour and 0…1; `scale` of its pixels become one. */
-  opened(picture, scale = 1) {
+  /**
+   * A picture that came from a file, in colour and 0…1; `scale` of its pixels become one.
+   * @returns {boolean} whether it could be used
+   */
+  opened(picture, scale = 1, middle = null) {
     if (this.region) {
       try {
         const [height, width] = [picture.height, picture.width].map((side) => Math.floor(side / scale));
-        this.region.open(picture, { height, width });
+        this.region.open(picture, { height, width }, middle);
+        return true;
       } catch (error) {
         this.file.tell(error);
+        return false;
       }
-      return;
     }
     const [height, width, channels] = this.atlas.shape;
     this.one(this.inUnits(resized(channels ? picture : toGrey(picture), height, width).values));
+    return true;
   }
 
   photographs() {
@@ -107,8 +175,8 @@ export class Inputs {
     const mean = this.samples.reduce((sum, value) => sum + value, 0) / this.samples.length;
     const power = this.samples.reduce((sum, value) => sum + (value - mean) ** 2, 0);
     const spread = Math.sqrt(power / this.samples.length);
-    this.region = new Region(this.play.patch, { low, high, spread }, this.most, (input) =>
-      this.given(input));
+    this.region = new Region(this.play.patch, { low, high, spread }, this.most, (input, patch) =>
+      this.given(input, null, patch));
     const photos = this.atlas.photos ?? [];
     const buttons = photos.map((photo) => h("button", {
       type: "button", class: "play-thumbnail", title: photo.name,
@@ -124,12 +192,19 @@ export class Inputs {
     return h("img", { src, alt: "", loading: "lazy", ...size });
   }
 
-  async photograph({ file, width, scale }) {
+  /** A photograph of the run, and the place in it that is to be seen. */
+  async photograph({ file, width, height, scale }, place = null) {
+    const middle = place && {
+      down: (place.top + place.side / 2) / height,
+      across: (place.left + place.side / 2) / width,
+      chosen: place.chosen,
+    };
     try {
       const picture = await readPicture(await this.bytesOf(file)); // the atlas keeps large ones smaller
-      this.opened(picture, Math.max(1, ((scale ?? 1) * picture.width) / width));
+      return this.opened(picture, Math.max(1, ((scale ?? 1) * picture.width) / width), middle);
     } catch (error) {
       this.file.tell(error);
+      return false;
     }
   }
 
@@ -142,23 +217,33 @@ export class Inputs {
     return new Uint8Array(await store.bytes(store.mode === "server" ? path : copy));
   }
 
+  /** The columns to edit; `result` compares them with what is given back. */
   table() {
     const { atlas } = this;
     const names = atlas.input_names ?? Array.from({ length: this.width }, (_, at) => `x${at}`);
-    const ranges = columnRanges(this.samples, this.width);
-    this.row = new Row(names, ranges, atlas.transcoder, (x) => this.one(x));
+    const columns = columnsOf(this.samples, this.width);
+    this.row = new Row(names, columns, (x) => this.typed(x));
+    this.result = atlas.transcoder ? new Targets() : new Compared(names, columns);
     if (atlas.look === "row") return this.row.element;
     return h("details", {}, h("summary", {}, say("play.row.open", { n: names.length })), this.row.element);
   }
 }
 
-/** The least and greatest of each column. */
-function columnRanges(values, width) {
-  const ranges = Array.from({ length: width }, () => ({ low: Infinity, high: -Infinity }));
+/** Of each column the least, the greatest, and the standard deviation. */
+function columnsOf(values, width) {
+  const columns = Array.from({ length: width }, () =>
+    ({ low: Infinity, high: -Infinity, sum: 0, squares: 0, deviation: 0 }));
+  const count = values.length / width;
   values.forEach((value, at) => {
-    const range = ranges[at % width];
-    range.low = Math.min(range.low, value);
-    range.high = Math.max(range.high, value);
+    const column = columns[at % width];
+    column.low = Math.min(column.low, value);
+    column.high = Math.max(column.high, value);
+    column.sum += value;
   });
-  return ranges;
+  values.forEach((value, at) => {
+    const column = columns[at % width];
+    column.squares += (value - column.sum / count) ** 2;
+  });
+  for (const column of columns) column.deviation = Math.sqrt(column.squares / count);
+  return columns;
 }

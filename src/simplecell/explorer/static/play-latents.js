@@ -33,18 +33,25 @@ export class Latents {
 
   adding() {
     const number = h("input", {
-      type: "number", min: "0", max: this.run.size - 1, step: "1",
-      id: "play-add", placeholder: "0", required: true,
+      type: "number", min: "0", max: this.run.size - 1, step: "1", inputmode: "numeric",
+      id: "play-add", placeholder: say("play.latents.number"), "aria-describedby": "play-add-told",
     });
+    const told = h("span", { class: "play-told", id: "play-add-told", role: "alert" });
     const submit = (event) => {
       event.preventDefault();
+      const known = number.value !== "" && number.validity.valid;
+      told.textContent = known ? "" : say("play.latents.which", { last: this.run.size - 1 });
+      if (!known) {
+        number.focus();
+        return;
+      }
       this.turn(Number(number.value), 0);
       this.build();
       this.rows.get(Number(number.value))?.slider.focus();
     };
-    return h("form", { class: "play-add", on: { submit } },
+    return h("form", { class: "play-add", novalidate: true, on: { submit } },
       h("label", { for: "play-add" }, say("play.latents.add")), number,
-      h("button", { type: "submit" }, say("play.latents.addbutton")));
+      h("button", { type: "submit" }, say("play.latents.addbutton")), told);
   }
 
   showMore() {
@@ -99,7 +106,8 @@ export class Latents {
       row.slider.value = String(scale);
       row.slider.setAttribute("aria-valuetext", `× ${figure(scale)}`);
       row.off.setAttribute("aria-pressed", String(scale === 0));
-      row.value.textContent = scale === 1 ? figure(plain) : `${figure(plain)} → ${figure(turned)}`;
+      const value = scale === 1 ? figure(plain) : `${figure(plain)} → ${figure(turned)}`;
+      row.value.textContent = say("play.latents.code", { value });
       row.factor.textContent = `× ${figure(scale)}`;
       row.bar.style.width = this.width(turned);
       row.base.style.width = this.width(plain);
@@ -125,6 +133,13 @@ export class Latents {
     this.changed();
   }
 
+  /** A latent's words; labels are called so, or a digit would look like a number of ours. */
+  tag(latent) {
+    const { labels, tags } = this.run.atlas;
+    const labelled = tags[latent] && labels && tags[latent].split(" · ").every((one) => labels.values.includes(one));
+    return labelled ? `${labels.name} ${tags[latent]}` : tags[latent];
+  }
+
   row(latent) {
     const n = String(latent);
     const slider = h("input", {
@@ -141,7 +156,7 @@ export class Latents {
       slider, off, bar: h("span", { class: "play-bar" }), base: h("span", { class: "play-base" }),
       value: h("span", { class: "play-value" }), factor: h("span", { class: "play-factor" }),
     };
-    const tag = this.run.atlas.sprites ? this.run.atlas.tags[latent] : "";
+    const tag = this.run.atlas.sprites ? this.tag(latent) : "";
     const link = tileLink(this.context, this.run, latent, "", 40);
     const element = h("li", { "data-latent": n }, link,
       h("div", { class: "play-strength" }, tag && h("span", { class: "play-tag" }, tag), parts.value,

@@ -16,7 +16,8 @@ export class Region {
    * @param {any} patch of playground.json: side, color, whiten, cutoff
    * @param {{low: number, high: number, spread: number}} data range and standard deviation
    * @param {number} most patches at once
-   * @param {function({x: Float32Array, n: number, across: number}): void} given
+   * @param {function({x: Float32Array, n: number, across: number}, number|null): void} given also
+   *   the patch to choose, if there is one
    */
   constructor(patch, data, most, given) {
     Object.assign(this, { patch, data, given, source: null, picture: null, top: 0, left: 0 });
@@ -29,7 +30,7 @@ export class Region {
     this.canvas.addEventListener("pointermove", (event) => event.buttons && this.click(event));
     this.whiten = patch.whiten;
     this.element = h("div", { class: "play-region", hidden: true }, this.canvas,
-      h("div", {}, h("p", { class: "hint" }, say("play.region")), this.menus()));
+      h("div", { class: "play-beside" }, h("p", { class: "hint" }, say("play.region")), this.menus()));
   }
 
   menus() {
@@ -52,9 +53,11 @@ export class Region {
    * @param {import("./pictures.js").Picture} picture
    * @param {{height: number, width: number}} whole its size when the model saw it, if that is known:
    *   whitening is of frequencies, so the scale matters
+   * @param {{down: number, across: number, chosen: boolean}|null} middle of a patch to be seen, in
+   *   shares of the picture's sides, and whether it is chosen; null: the region is in the middle
    * @throws {PictureError} for one smaller than a patch
    */
-  open(picture, whole = picture) {
+  open(picture, whole = picture, middle = null) {
     const { side, color } = this.patch;
     const flat = this.whiten === "1/f";
     this.whole = whole;
@@ -68,9 +71,28 @@ export class Region {
     const fits = this.sizes.filter((size) => size * side <= Math.min(small.height, small.width));
     if (!fits.includes(this.size)) this.size = fits[fits.length - 1];
     fill(this.sizeMenu, fits.map((size) => h("option", { value: size }, `${size} × ${size}`)));
+    if (middle) {
+      this.around(middle);
+      return;
+    }
     this.top = Math.floor((small.height - this.size * side) / 2);
     this.left = Math.floor((small.width - this.size * side) / 2);
     this.moved();
+  }
+
+  /** Move so that a place is the whole of one patch, not parts of several. */
+  around({ down, across, chosen }) {
+    const { side } = this.patch;
+    const start = (share, length) => {
+      const first = Math.min(Math.max(Math.round(share * length - side / 2), 0), length - side);
+      const room = Math.floor((length - first) / side);
+      const before = Math.min(Math.floor(this.size / 2), Math.floor(first / side));
+      const patch = Math.max(before, this.size - room);
+      return [first - patch * side, patch];
+    };
+    const [[top, row], [left, column]] = [start(down, this.picture.height), start(across, this.picture.width)];
+    Object.assign(this, { top, left });
+    this.moved(chosen ? row * this.size + column : null);
   }
 
   /** The picture in the data's units. */
@@ -87,7 +109,7 @@ export class Region {
     } else this.values = this.picture;
   }
 
-  moved() {
+  moved(patch = null) {
     const length = this.size * this.patch.side;
     const within = (value, most) => Math.min(Math.max(Math.round(value), 0), most - length);
     this.top = within(this.top, this.picture.height);
@@ -100,7 +122,7 @@ export class Region {
     pen.strokeRect(this.left + 0.75, this.top + 0.75, length - 1.5, length - 1.5);
     const region = cut(this.values, this.top, this.left, length, length);
     const x = toPatches(region, this.patch.side);
-    this.given({ x, n: this.size * this.size, across: this.size });
+    this.given({ x, n: this.size * this.size, across: this.size }, patch);
   }
 
   click(event) {

@@ -29,15 +29,6 @@ function inOrder(samples) {
   return [...rest, ...numbered.filter(({ group }) => group === "worst")];
 }
 
-/**
- * The sample to begin with.
- * @param {any} play
- * @returns {number}
- */
-export function firstSample(play) {
-  return inOrder(play.samples)[0]?.place ?? 0;
-}
-
 function strip(samples, shape, chosen) {
   const box = h("div", { class: "play-strip" });
   const more = h("button", { type: "button", on: { click: () => grow(samples.length) } }, say("play.more"));

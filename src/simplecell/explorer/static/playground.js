@@ -3,7 +3,9 @@
 import { openRun } from "./atlas.js";
 import { fill, h, section } from "./dom.js";
 import { load } from "./engine.js";
+import { Exciting } from "./play-excite.js";
 import { Errors, Figures } from "./play-figures.js";
+import { Hints } from "./play-hints.js";
 import { Inputs } from "./play-inputs.js";
 import { Latents } from "./play-latents.js";
 import { say } from "./play-say.js";
@@ -32,7 +34,7 @@ export async function show(context) {
   const answers = play.here ? inBrowser(load(play, weights)) : onServer(store, name, atlas);
   const page = new Playground(context, run, play, new Float32Array(samples), answers);
   fill(root, title, h("p", {}, say("play.lead")), page.element);
-  page.inputs.start(page.sample);
+  page.start();
   return () => page.leave();
 }
 
@@ -73,11 +75,35 @@ class Playground {
     this.errors = new Errors(play, this.atlas.figures);
     this.told = h("p", { class: "play-told", role: "alert" });
     const kept = { play, samples, most: answers.most };
-    this.inputs = new Inputs(context, kept, (input, sample) => this.take(input, sample));
-    const code = section(say("play.code"), this.which(), this.latents.element);
+    this.exciting = new Exciting(context, run, kept, answers);
+    this.hints = new Hints(run, (latent) => this.excite(latent));
+    this.inputs = new Inputs(context, run, kept, (...input) => this.take(...input));
+    const { element, values } = this.inputs;
+    this.code = section(say("play.code"), this.which(), this.latents.element);
+    this.output = this.outputs();
+    // nothing is shown until there is an input
+    for (const card of [this.output, this.code]) card.hidden = true;
     this.element = h("div", { class: this.picture ? "playground" : "playground rows" },
-      section(say("play.input"), this.inputs.element),
-      h("div", { class: "play-right" }, this.outputs(), code));
+      h("div", { class: "play-left" }, section(say("play.input"), element, this.told),
+        values && section(say("play.values"), values)),
+      h("div", { class: "play-right" }, this.output, this.code));
+  }
+
+  /** The first input: a sample that the address names, one that excites its latent, a typical one. */
+  start() {
+    const latent = this.sample === null ? Object.keys(this.scales)[0] : undefined;
+    const found = latent === undefined ? null : this.exciting.of(Number(latent)).catch(() => null);
+    found?.then((one) => one ?? this.hints.unknown.add(Number(latent)));
+    this.inputs.start(this.sample, found);
+  }
+
+  /** An input that excites a latent; false: none is known. */
+  async excite(latent) {
+    const found = await this.exciting.of(latent).catch(() => null);
+    if (!found || this.left) return false;
+    const given = await this.inputs.give(found, true);
+    if (given) this.latents.rows.get(latent)?.slider.focus({ preventScroll: true });
+    return given;
   }
 
   /** What the address asks for: latents switched off, and a sample. */
@@ -108,11 +134,9 @@ class Playground {
   }
 
   outputs() {
-    if (!this.picture) {
-      return section(say("play.output"), this.inputs.row.result, this.errors.element, this.told);
-    }
-    this.figures = new Figures(this.atlas.shape, (patch) => this.pick(patch));
-    return section(say("play.output"), this.figures.element, this.errors.element, this.told);
+    if (this.picture) this.figures = new Figures(this.atlas.shape, (patch) => this.pick(patch));
+    const shown = this.figures ?? this.inputs.result;
+    return section(say("play.output"), shown.element, this.errors.element, this.hints.element);
   }
 
   /** Which patch the code is of. */
@@ -125,15 +149,17 @@ class Playground {
   }
 
   leave() {
+    this.left = true;
     this.turn += 1;
     this.inputs.leave();
     clearTimeout(this.waiting);
     clearTimeout(this.writing);
   }
 
-  /** Another input; `sample` is which of the kept samples it is, or null. */
-  take(input, sample) {
-    if (this.input?.across !== input.across) this.patch = null;
+  /** Another input; `sample` is which of the kept samples it is, `patch` the one to choose. */
+  take(input, sample, patch) {
+    if (this.left) return;
+    if (patch !== null || this.input?.across !== input.across) this.patch = patch;
     this.input = input;
     this.sample = sample;
     this.plain = null;
@@ -182,7 +208,9 @@ class Playground {
       const { low, high } = this.play;
       this.figures.draw(input, plain, turned, this.play.input === "patches" ? null : { low, high });
     }
-    this.inputs.row?.draw(plain, turned);
+    this.inputs.result?.draw(input.x, plain, turned);
+    this.hints.tell(plain.code, this.latents.scales, patch);
+    for (const card of [this.output, this.code]) card.hidden = false;
     if (!this.atlas.transcoder) this.errors.tell(plain, turned, input.n, patch);
     if (fresh) this.showCode();
   }

@@ -1,15 +1,17 @@
 /** All runs that are open: a table, and the plane of reconstruction against sparsity. */
 
 import { scatter } from "./charts.js";
-import { h, section, term } from "./dom.js";
+import { fill, h, s, section, term } from "./dom.js";
 import { count, figure } from "./numbers.js";
 import { t } from "./words.js";
+
+const MOST_ASKED = 12;
 
 /**
  * @param {any} context
  */
 export async function showRuns(context) {
-  const { runs } = context;
+  const { runs, strange } = context;
   const head = ["run", "latents", "activation", "fvu", "l0", "samples", "status"];
   const columns = head.map((key) => h("th", { scope: "col" }, ["run", "status"].includes(key)
     ? t(`word.${key}`) : term(t(`word.${key}`), t(`about.${key}`))));
@@ -23,12 +25,23 @@ export async function showRuns(context) {
   ));
   const top = h("thead", {}, h("tr", {}, columns));
   const table = h("table", { class: "figuretable" }, top, h("tbody", {}, rows));
-  context.root.append(
+  await askWidths(context.store, runs);
+  fill(
+    context.root,
     h("h1", { tabindex: "-1" }, t("runs.title")),
+    strange && h("p", { class: "notice", role: "alert" }, t("error.norun", { name: strange })),
     h("p", { class: "lead" }, t("runs.lead")),
-    h("div", { class: "card scroll" }, table),
+    h("div", { class: "card" }, h("div", { class: "scroll" }, table), h("p", { class: "quiet" }, t("runs.samples"))),
     section(t("compare.plane"), plane(context, runs, [])),
   );
+}
+
+/**
+ * Whether the codes of an activation have exact zeros, so that l0 counts what is not 0.
+ * @param {string|null} activation
+ */
+export function isSparse(activation) {
+  return !["sigmoid", "tanh", "identity", "gaussian"].includes(activation ?? "");
 }
 
 /**
@@ -52,14 +65,57 @@ export function plane(context, runs, chosen) {
     >= runs.filter((run) => known(run.mean_activation) && known(run.fvu)).length ? "l0" : "mean_activation";
   const usable = runs.filter((run) => known(run[across]) && known(run.fvu));
   if (!usable.length) return h("p", { class: "quiet" }, t("runs.noplane"));
+  const groups = groupsOf(usable);
   const points = usable.map((run) => ({
     x: run[across], y: run.fvu, name: run.name, href: context.link(`${run.name}/`), chosen: chosen.includes(run.name),
+    hollow: across === "l0" && !isSparse(run.activation), group: groups.indexOf(overOf(run)), over: overOf(run),
   }));
   const x = t(across === "l0" ? "word.l0" : "word.mean");
   const left = runs.length - usable.length;
   return [
     h("p", { class: "quiet" }, t("runs.plane", { x })),
     scatter({ points, x, y: t("word.fvu"), label: t("compare.plane") }),
+    keys(points, groups),
+    groups.length > 1 && h("p", { class: "quiet" }, t("runs.groups")),
     left > 0 && h("p", { class: "quiet" }, t("runs.without", { n: left })),
   ];
+}
+
+/** What a run is over: so many inputs, as far as the list of runs tells. */
+function overOf(run) {
+  if (!run.look) return t("runs.unknown");
+  const look = t(`look.${run.look}`);
+  return typeof run.n_inputs === "number" ? t("runs.inputs", { look, n: run.n_inputs }) : look;
+}
+
+/**
+ * Find out the width of the inputs where the list of runs does not tell it.
+ * @param {any} store
+ * @param {any[]} runs
+ */
+export async function askWidths(store, runs) {
+  const silent = runs.filter((run) => run.look && typeof run.n_inputs !== "number").slice(0, MOST_ASKED);
+  const ask = async (run) => {
+    run.n_inputs = (await store.get(`${run.name}/`).catch(() => ({}))).n_inputs;
+  };
+  await Promise.all(silent.map(ask));
+}
+
+function groupsOf(runs) {
+  return [...new Set(runs.map(overOf))];
+}
+
+/** What colour and filling of the points mean. */
+function keys(points, groups) {
+  const dot = (look) => s("svg", { width: 18, height: 18, class: "chart key", "aria-hidden": "true" },
+    s("g", { class: look }, look.includes("chosen") && s("circle", { cx: 9, cy: 9, r: 7, class: "around" }),
+      s("circle", { cx: 9, cy: 9, r: look.includes("chosen") ? 4 : 6 })));
+  const one = (look, words) => h("li", {}, dot(look), ` ${words}`);
+  const hollow = points.some((point) => point.hollow);
+  return h(
+    "ul", { class: "keys" },
+    groups.length > 1 && groups.map((words, k) => one(`group${k % 5}`, words)),
+    hollow && one("group0 hollow", t("runs.hollow")),
+    points.some((point) => point.chosen) && points.length > 2 && one("group0 chosen", t("runs.chosen")),
+  );
 }

@@ -1,12 +1,12 @@
 /** One sample, drawn by what the data are: a picture in its photograph, a row, a text, tokens. */
 
-import { h, s } from "./dom.js";
+import { h } from "./dom.js";
+import { marker } from "./marker.js";
 import { figure, percent } from "./numbers.js";
 import { bytesOf } from "./store.js";
 import { t } from "./words.js";
 
 const SHOWN_COLUMNS = 6;
-const LEAST_MARK = 1 / 6;
 
 /**
  * Pixels as a canvas that is enlarged without smoothing.
@@ -36,9 +36,10 @@ export function pixels(text, shape, size, label) {
  * A sample as a figure.
  * @param {any} run
  * @param {any} sample
- * @param {{value?: number, quantile?: number, size?: number, most?: number, first?: string[]}} [told]
- *   code value, its quantile, size of a picture, largest code (for the tokens' colours), columns
- *   to show first
+ * @param {{value?: number, quantile?: number, size?: number, most?: number, first?: string[], play?: string,
+ *   table?: any}} [told]
+ *   code value, its quantile among those drawn, size of a picture, largest code, columns to
+ *   show first, address of the playground with this sample, another table than a row's usual one
  */
 export function sampleFigure(run, sample, told = {}) {
   const { look } = run.atlas;
@@ -50,16 +51,17 @@ export function sampleFigure(run, sample, told = {}) {
   );
 }
 
-function captionOf(sample, { value, quantile }) {
+function captionOf(sample, { value, quantile, most, play }) {
   const parts = [];
   if (value !== undefined) parts.push(h("b", {}, t("sample.code", { value: figure(value) })));
   if (quantile !== undefined) {
-    const end = quantile >= 1 ? "sample.strongest" : quantile <= 0 ? "sample.weakest" : "sample.quantile";
-    const words = t(end, { share: percent(quantile) });
-    parts.push(h("span", {}, words));
+    const last = value >= most ? "sample.strongest" : "sample.last";
+    const end = quantile >= 1 ? last : quantile <= 0 ? "sample.weakest" : "sample.quantile";
+    parts.push(h("span", {}, t(end, { share: percent(quantile) })));
   }
   const about = aboutOf(sample);
   parts.push(h("span", { class: "about", "data-tip": about.long }, about.short));
+  if (play) parts.push(h("a", { class: "play", href: play, "data-tip": t("about.play") }, t("sample.play")));
   return parts;
 }
 
@@ -67,14 +69,15 @@ function captionOf(sample, { value, quantile }) {
 function aboutOf(sample) {
   const about = { ...sample.about };
   const name = about.file ? String(about.file).split(/[\\/]/).at(-1) : null;
-  const label = about.label ?? about.topics ?? about.topic ?? about.class;
-  const short = [label === undefined || label === null ? null : String(label), name];
+  const key = ["label", "topics", "topic", "class"].find((one) => write(about[one] ?? "") !== "");
+  const short = [key && `${key === "label" ? t("sample.label") : key} ${write(about[key])}`, name];
   const number = t("sample.row", { n: String(sample.row) });
   const long = [number, ...Object.entries(about).map(([key, value]) => `${key}: ${write(value)}`)];
   return { short: short.filter(Boolean).join(" · ") || number, long: long.join("\n") };
 }
 
 function write(value) {
+  if (Array.isArray(value)) return value.map(write).join(", ");
   if (typeof value === "number") return String(value);
   return typeof value === "string" ? value : JSON.stringify(value);
 }
@@ -93,11 +96,12 @@ function photoButton(run, place, size) {
   if (!photo) return null;
   const name = t("sample.photo", { name: photo.name, top: String(place.top), left: String(place.left) });
   const show = () => enlarge(run, photo, place, name);
-  const height = `${size}px`;
-  const width = `${Math.min(2, photo.width / photo.height) * size}px`;
+  const wide = Math.min(2, photo.width / photo.height) * size;
+  const style = { width: `${wide}px`, height: `${size}px` };
+  const scale = Math.min(wide / photo.width, size / photo.height);
   return h(
-    "button", { type: "button", class: "photo", "aria-label": name, style: { width, height }, on: { click: show } },
-    image(run, photo), marker(photo, place, true),
+    "button", { type: "button", class: "photo", "aria-label": name, style, on: { click: show } },
+    image(run, photo), marker(photo, place, scale),
   );
 }
 
@@ -106,33 +110,23 @@ function image(run, photo) {
   return h("img", { src, alt: "", loading: "lazy", decoding: "async" });
 }
 
-/** A frame around the patch; in a small photograph a wider one, or nobody would see it. */
-function marker(photo, place, wide) {
-  const least = wide ? Math.max(photo.width, photo.height) * LEAST_MARK : 0;
-  const side = Math.max(place.side, least);
-  const x = place.left + (place.side - side) / 2;
-  const y = place.top + (place.side - side) / 2;
-  const box = { x, y, width: side, height: side };
-  const fit = "xMidYMid meet";
-  return s(
-    "svg", { viewBox: `0 0 ${photo.width} ${photo.height}`, preserveAspectRatio: fit, "aria-hidden": "true" },
-    s("rect", { ...box, class: "halo" }), s("rect", { ...box, class: "border" }),
-  );
-}
-
 function enlarge(run, photo, place, name) {
   const close = () => dialog.close();
   const style = { "aspectRatio": `${photo.width} / ${photo.height}` };
+  const box = h("div", { class: "photo", style }, image(run, photo));
   const dialog = h(
     "dialog", { class: "enlarged", "aria-label": name, on: { click: close, close: () => dialog.remove() } },
-    h("div", { class: "photo", style }, image(run, photo), marker(photo, place, false)),
+    box,
     h("p", {}, name, " ", h("button", { type: "button", on: { click: close } }, t("shell.close"))),
   );
   document.body.append(dialog);
   dialog.showModal();
+  const scale = Math.min(box.clientWidth / photo.width, box.clientHeight / photo.height);
+  box.append(marker(photo, place, scale || 1));
 }
 
-function row(run, sample, { first = [] }) {
+function row(run, sample, { first = [], table }) {
+  if (table) return table;
   const rank = new Map(first.map((name, k) => [name, k]));
   const place = ([name]) => rank.get(name) ?? Infinity;
   const values = [...(sample.values ?? [])];

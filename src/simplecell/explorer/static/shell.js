@@ -1,13 +1,14 @@
 /** What surrounds every page: run, pages, figures, findings, language, theme, keys. */
 
 import { fill, h, recall, remember, term } from "./dom.js";
+import { Follower } from "./follow.js";
 import { count, figure } from "./numbers.js";
-import { statusOf } from "./runs.js";
+import { isSparse, statusOf } from "./runs.js";
 import { readPaint } from "./tiles.js";
 import { language, setLanguage, t } from "./words.js";
 
 const PAGES = ["", "playground", "data", "training", "compare"];
-const THEMES = ["auto", "light", "dark"];
+const THEMES = ["auto", "dark", "light"];
 const SIGNS = { auto: "◐", light: "○", dark: "●" };
 const KEYS = [
   ["← ↑ ↓ →", "keys.arrows"], ["Home End PageUp PageDown", "keys.far"], ["Enter", "keys.enter"],
@@ -51,6 +52,7 @@ export function startTips() {
 export class Shell {
   constructor(app, element, again) {
     Object.assign(this, { app, element, again, name: "" });
+    this.follower = new Follower(app.store, () => app.keepScroll());
     this.help = h("dialog", { class: "help" });
     document.body.append(this.help);
     document.addEventListener("keydown", (event) => {
@@ -68,6 +70,7 @@ export class Shell {
     this.state = state;
     const { run, name } = state;
     this.name = name;
+    this.follower.watch(run, state.runs.find((one) => one.name === name));
     fill(
       this.element,
       h("div", { class: "top" }, this.#brand(), name && this.#pages(), this.#switches()),
@@ -109,7 +112,7 @@ export class Shell {
     return h(
       "div", { class: "switches" },
       button(other === "zh" ? "中文" : "English", t("shell.language"), () => this.#speak(other), { lang: other }),
-      button(SIGNS[theme], told, () => this.#theme(theme)),
+      button([SIGNS[theme], h("span", { class: "theme" }, ` ${t(`theme.${theme}`)}`)], told, () => this.#theme(theme)),
       button("?", t("shell.keys"), () => this.#showHelp()),
     );
   }
@@ -132,16 +135,30 @@ export class Shell {
     const { atlas } = run;
     const { figures = {} } = atlas;
     const known = (value) => value !== null && value !== undefined;
-    const part = (value, key) => h("li", {}, h("b", {}, value), " ", term(t(`word.${key}`), t(`about.${key}`)));
+    const part = (value, key, about = key) =>
+      h("li", {}, h("b", {}, value), " ", term(t(`word.${key}`, { n: value }), t(`about.${about}`)));
+    const still = run.still || Math.round((figures.silent ?? 0) * run.size);
+    const follows = atlas.status === "running";
     return h(
       "ul", { class: "figures" },
       part(count(atlas.n_latents), "latents"),
-      run.knowsDead && part(count(deadOf(run)), "dead"),
+      run.knowsDead && part(count(still), "dead"),
+      !run.knowsDead && still > 0 && part(count(still), "still"),
       known(figures.fvu) && part(figure(figures.fvu), "fvu"),
       known(figures.l0) && atlas.sparse && part(figure(figures.l0), "l0"),
-      part(count(atlas.n_samples), "samples"),
-      atlas.status && atlas.status !== "finished" && h("li", { class: "status" }, statusOf(atlas.status)),
+      h("li", {}, term(t("shell.shown", { n: count(atlas.n_samples) }), t("about.shown"))),
+      this.#heldOut(),
+      follows && this.follower.element,
+      atlas.status && !follows && atlas.status !== "finished" && h("li", { class: "status" }, statusOf(atlas.status)),
     );
+  }
+
+  /** The figures that the list of runs has, where they are of other samples than these. */
+  #heldOut() {
+    const row = this.state.runs.find(({ name }) => name === this.name);
+    if (row?.samples !== "held out" || typeof row.fvu !== "number") return null;
+    const l0 = isSparse(row.activation) && typeof row.l0 === "number" ? `, l0 ${figure(row.l0)}` : "";
+    return h("li", {}, term(t("shell.held", { fvu: figure(row.fvu) + l0 }), t("about.samples")));
   }
 
   #findings(findings) {
@@ -162,12 +179,6 @@ export class Shell {
     fill(this.help, h("h2", {}, t("shell.keys")), h("table", {}, h("tbody", {}, rows)), close);
     if (!this.help.open) this.help.showModal();
   }
-}
-
-function deadOf(run) {
-  let dead = 0;
-  for (let i = 0; i < run.size; i += 1) dead += run.isDead(i) ? 1 : 0;
-  return dead;
 }
 
 /** A simple cell's field: a bright bar between dark ones. */

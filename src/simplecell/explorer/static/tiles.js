@@ -22,8 +22,9 @@ export function readPaint() {
  * How the tiles of a run are laid out at a size in CSS pixels.
  * @param {any} run
  * @param {number} size
+ * @param {boolean} [valued] whether a value stands under the number
  */
-export function layoutOf(run, size) {
+export function layoutOf(run, size, valued = false) {
   const words = !run.atlas.sprites;
   const ratio = window.devicePixelRatio || 1;
   const plan = { words, size, gap: size < 26 ? 2 : size < 48 ? 6 : 10, bars: 0, caption: 0 };
@@ -48,7 +49,7 @@ export function layoutOf(run, size) {
     }
   }
   if (size >= 28) plan.bars = Math.max(8, Math.min(24, Math.round(size * 0.26)));
-  if (size >= 48) plan.caption = 18;
+  if (size >= 48) plan.caption = valued ? 32 : 18;
   const text = (plan.lines ?? 0) * LINE;
   plan.cellWidth = plan.width + plan.gap;
   const tall = plan.height + text + plan.bars + plan.caption + plan.gap;
@@ -77,7 +78,7 @@ export function drawTile(pen, run, latent, x, y, plan) {
   }
   pen.globalAlpha = 1;
   if (plan.bars && !dead) drawBars(pen, run.histogram(latent), x, below, plan.width, plan.bars);
-  if (plan.caption) drawCaption(pen, run, latent, x, below + plan.bars, plan.width, dead);
+  if (plan.caption) drawCaption(pen, run, latent, x, below + plan.bars, plan, dead);
 }
 
 function drawPicture(pen, run, latent, x, y, plan) {
@@ -181,13 +182,14 @@ function drawBars(pen, counts, x, y, width, height) {
   pen.fill();
 }
 
-function drawCaption(pen, run, latent, x, y, width, dead) {
+function drawCaption(pen, run, latent, x, y, { width, write }, dead) {
   pen.textBaseline = "top";
   pen.textAlign = "left";
   pen.font = `11px ${paint.font}`;
   pen.fillStyle = paint.muted;
   const number = String(latent);
   pen.fillText(number, x, y + 4);
+  if (write) pen.fillText(write(latent), x, y + 18);
   if (!dead && !run.notes[latent]) return;
   const mark = dead ? t("gallery.deadmark") : "✎";
   const wide = pen.measureText(mark).width;

@@ -7,24 +7,36 @@ import { statusOf } from "./runs.js";
 import { t } from "./words.js";
 
 const POLL = 2000;
-const STYLES = ["first", "second", "third", "fourth"];
+const STYLES = ["first", "dotted", "third", "broken"];
+const FALL = 0.95;
 
 /**
  * @param {any} context
  */
 export async function showTraining(context) {
   const place = h("div", {});
-  const state = { log: true, told: null };
+  const state = { log: true, skip: true, told: null };
   const line = h("p", { class: "lead", role: "status" });
   const box = h("input", { type: "checkbox", id: "log", checked: true, on: { change: () => flip() } });
-  const choice = h("p", { class: "choices" }, box, h("label", { for: "log" }, t("training.log")));
+  const skip = h("input", { type: "checkbox", id: "skip", checked: true, on: { change: () => flip() } });
+  const from = h("span", { class: "quiet" });
+  const choice = h(
+    "p", { class: "choices" }, box, h("label", { for: "log" }, t("training.log")),
+    skip, h("label", { for: "skip" }, t("training.skip")), from,
+  );
   context.root.append(h("h1", { tabindex: "-1" }, t("training.title")), line, choice, place);
   const draw = () => {
     line.textContent = progress(state.told);
-    fill(place, charts(state.told, state.log));
+    const first = settled(state.told.records);
+    skip.disabled = first === null;
+    skip.checked = state.skip && first !== null;
+    const shown = skip.checked ? first : null;
+    from.textContent = shown === null ? t("training.whole") : t("training.from", { n: count(shown), apart: "\u00a0" });
+    fill(place, charts(state.told, state.log, shown ?? 0));
   };
   const flip = () => {
     state.log = box.checked;
+    if (!skip.disabled) state.skip = skip.checked;
     draw();
   };
   let timer = 0;
@@ -54,7 +66,18 @@ function progress({ running, status, n_iter: done, steps, seconds }) {
   return t(status === "finished" ? "training.finished" : "training.stopped", { ...values, status: statusOf(status) });
 }
 
-function charts(told, log) {
+/** The step from which the cost has done nearly all of its fall; null where that is late, or none. */
+function settled(records) {
+  const known = records.filter((record) => Number.isFinite(record.cost));
+  if (known.length < 8) return null;
+  const least = Math.min(...known.map(({ cost }) => cost));
+  const low = known[0].cost - FALL * (known[0].cost - least);
+  const place = known.findIndex(({ cost }) => cost <= low);
+  return place > 0 && place <= known.length / 2 ? known[place].step : null;
+}
+
+function charts(whole, log, first) {
+  const told = { ...whole, records: whole.records.filter(({ step }) => step >= first) };
   const { records, target } = told;
   if (!records.length) return h("p", { class: "notice" }, t("training.none"));
   const line = (pick) => records.map((record) => [record.step, pick(record) ?? NaN]);

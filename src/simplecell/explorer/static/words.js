@@ -27,13 +27,15 @@ export function setLanguage(code) {
 }
 
 /**
- * The words for a key; `{name}` in them is replaced by a value.
+ * The words for a key; `{name}` in them is replaced by a value. Where `n` is 1, those for
+ * `key.one`, if there are any.
  * @param {string} key
  * @param {Record<string, string|number>} [values]
  * @returns {string}
  */
 export function t(key, values = {}) {
-  const pair = WORDS[key];
+  const one = values.n === 1 || values.n === "1" ? WORDS[`${key}.one`] : null;
+  const pair = one ?? WORDS[key];
   if (!pair) return key;
   const text = pair[LANGUAGES.indexOf(language())];
   return text.replace(/\{(\w+)\}/g, (whole, name) => {
