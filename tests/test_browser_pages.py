@@ -400,9 +400,9 @@ def test_tiles_of_a_running_training_are_replaced_when_it_has_ended(site, visit)
     page.goto(site + "leaves/")
     status = page.locator(".figures .status")
     expect(status).to_contain_text("tiles as of step 5")
-    with page.expect_request("**/leaves/"):
+    with page.expect_response("**/leaves/"):
         page.clock.run_for(5000)
-    page.wait_for_timeout(100)
+    page.wait_for_timeout(500)
     with page.expect_navigation():
         page.clock.run_for(5000)
     expect(page.locator(".board[data-sorted]")).to_be_visible()
