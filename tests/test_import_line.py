@@ -14,8 +14,8 @@ import simplecell
 LEFT_TO_RIGHT = (
     "errors storage distributed codes measures kernels activations "
     "data affine preprocess whitening model ascent deep objective pace optim resample gradients "
-    "gradient_check feed settle train evaluate matching schema recipe targets resolve trained story "
-    "run build session doctor sweep stack sparse_coding inverse convolve "
+    "gradient_check feed settle train evaluate matching schema recipe targets resolve trained "
+    "story run build session doctor sweep stack sparse_coding inverse convolve "
     "viz progress exchange about interop explorer estimators demo reproduce cli"
 )
 LINE = LEFT_TO_RIGHT.split()
