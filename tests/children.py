@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 MOTHER = """
-import json, os, sys
+import json, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 import torch, torch._dynamo  # which torch's optimisers load when the first is made
 import simplecell.session, simplecell.cli, simplecell.about, simplecell.exchange
 import simplecell.viz.portrait, matplotlib.figure, scipy.fft
