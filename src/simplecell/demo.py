@@ -125,9 +125,9 @@ def _text(result: dict[str, Any], out: Path) -> str:
             f"PCA uses all its components for every patch, this code {mean['target']:.0%} of them:",
             "it is no compressor, judge it by what its latents detect.",
             "",
+            f"look at it: simplecell explore {out}",
             "next, with photographs of your own:",
             "  simplecell train PICTURES --out run",
-            "  simplecell show run",
-            f"  simplecell show {out} --what curve",
+            "  simplecell explore run",
         ]
     )
