@@ -131,7 +131,8 @@ class Api:
             case []:
                 return self._page(shown.overview)
             case ["latent", number]:
-                return self._page(partial(shown.latent, shown.number(number)))
+                latent = partial(_latent, shown, number)
+                return self._page(latent, partial(shown.number, number))
             case ["latent", number, "note"]:
                 return Route(partial(_note, shown, shown.number(number)), writes=True)
             case ["playground"]:
@@ -140,8 +141,11 @@ class Api:
                 return self._page(shown.data)
             case ["training"]:
                 return self._page(shown.training)
+            case ["compare"]:
+                return self._page(_no_other)  # the page itself asks for the other run
             case ["compare", other]:
-                return self._page(partial(library.compare, shown, library.find(other)))
+                compare = partial(library.compare, shown)
+                return self._page(lambda: compare(library.find(other)), lambda: library.find(other))
             case ["similar", number]:
                 similar = partial(library.similar, shown, shown.number(number))
                 return Route(lambda _: as_json(similar()))
@@ -151,20 +155,29 @@ class Api:
                 return Route(partial(_file_of_run, shown, "/".join(parts)))
         raise _nothing()
 
-    def _page(self, data: Callable[[], Any]) -> Route:
+    def _page(self, data: Callable[[], Any], find: Callable[[], Any] | None = None) -> Route:
+        """What `data` gives, or the page around it; where `find` is refused the page says so."""
+
         def act(request: Request) -> Answer:
-            return as_json(data()) if request.wants_json else self._shell()
+            if request.wants_json:
+                return as_json(data())
+            try:
+                if find is not None:
+                    find()
+            except Refused as refused:
+                return self._shell(refused.status)
+            return self._shell()
 
         return Route(act)
 
-    def _shell(self) -> Answer:
+    def _shell(self, status: int = 200) -> Answer:
         try:
             text = (self._folder / SHELL).read_text(encoding="utf-8")
         except OSError:
             raise Refused(
                 500, "the page is missing from this installation; install it again"
             ) from None
-        return answer(200, MEDIA[".html"], shell(text, f"/{self.token}/").encode())
+        return answer(status, MEDIA[".html"], shell(text, f"/{self.token}/").encode())
 
     def _file_of_page(self, name: str, request: Request) -> Answer:
         path = self._static.get(name)
@@ -208,6 +221,14 @@ def _body(request: Request) -> dict[str, Any]:
 
 def _refuse_constant(word: str) -> None:
     raise ValueError(word)
+
+
+def _latent(shown: Shown, number: str) -> dict[str, Any]:
+    return shown.latent(shown.number(number))
+
+
+def _no_other() -> Any:
+    raise Refused(404, "two runs are compared; name the other one: compare/NAME")
 
 
 def _nothing() -> Refused:
