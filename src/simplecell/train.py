@@ -64,6 +64,32 @@ def _unit_norm(model: Model) -> UnitNorm:
     return UnitNorm(model.decoder)
 
 
+def _check(
+    model: Model,
+    objective: Objective,
+    solver: str,
+    corrupted: bool,
+    unit_norm: bool,
+    target_l0: float | None,
+) -> None:
+    """UsageError unless these settings fit together."""
+    if solver not in SOLVERS:
+        raise unknown("solver", solver, SOLVERS)
+    if solver == "lbfgs" and (corrupted or model.draws_noise):
+        what = "corrupted inputs" if corrupted else "passes that draw noise"
+        raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
+    if solver == "lbfgs" and not model.activation.smooth:
+        raise UsageError(
+            f"L-BFGS needs a smooth cost, but '{model.activation.kind}' codes jump; use 'adam'"
+        )
+    if solver == "lbfgs" and (unit_norm or target_l0):
+        raise UsageError("unit_norm and target_l0 are for mini-batches; use 'adam'")
+    if target_l0 and not (objective.find("l0") or objective.find("l1")):
+        raise UsageError(
+            "target_l0 is reached through an l1 or an l0 term, and the objective has neither"
+        )
+
+
 class Trainer:
     """Moves a model down its objective.
 
@@ -109,21 +135,7 @@ class Trainer:
         resample: int = 0,
         fast: bool = True,
     ) -> None:
-        if solver not in SOLVERS:
-            raise unknown("solver", solver, SOLVERS)
-        if solver == "lbfgs" and (corruption or model.draws_noise):
-            what = "corrupted inputs" if corruption else "passes that draw noise"
-            raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
-        if solver == "lbfgs" and not model.activation.smooth:
-            raise UsageError(
-                f"L-BFGS needs a smooth cost, but '{model.activation.kind}' codes jump; use 'adam'"
-            )
-        if solver == "lbfgs" and (unit_norm or target_l0):
-            raise UsageError("unit_norm and target_l0 are for mini-batches; use 'adam'")
-        if target_l0 and not (objective.find("l0") or objective.find("l1")):
-            raise UsageError(
-                "target_l0 is reached through an l1 or an l0 term, and the objective has neither"
-            )
+        _check(model, objective, solver, bool(corruption), unit_norm, target_l0)
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
         self.model, self.objective, self.solver = model, objective, solver
@@ -201,6 +213,7 @@ class Trainer:
             seconds = time.perf_counter() - started
             cost, terms, mean = evaluation[:3]
             yield Record(self.n_steps, cost, terms, mean, held_out_cost, seconds, evaluation.l0)
+        self._unsettle()  # said twice, the last word is still about what training left
         if self.patience and self.best.flat is not None:
             self.flat.copy_(self.best.flat)
             for name, buffer in self._own():
