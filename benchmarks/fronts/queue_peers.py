@@ -52,7 +52,6 @@ DATA = {
 L0S, SEEDS = (32, 16), (0, 1, 2)
 LADDER = (1 / 30, 0.1, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 TOLERANCE, CORRECTIONS = 0.05, 3
-OTHER, TUNED = "dictionary-learning", 30.0
 HERE = Path(__file__).parent
 
 Line = dict[str, Any]
@@ -249,19 +248,13 @@ class Queue:
                         if variant in variants and self.script(library).exists():
                             yield from (Job(library, variant, data, l0, seed) for l0 in L0S)
 
-    def short(self) -> None:
-        """What an hour allows: seed 0 at the libraries' own rates, then at 30 times them.
-
-        Only kinds with a set l0; l0 16 before 32.
-        """
-        for l0 in sorted(L0S):
-            for times in (1.0, TUNED):
+    def own(self) -> None:
+        """Every library at its own rate: a set l0 before a coefficient, seed after seed."""
+        for seed in SEEDS:
+            for variants in (SET_L0, BY_COEFFICIENT):
                 for job in self.jobs():
-                    known = job.variant in SET_L0 and job.library in ("sae-lens", OTHER)
-                    if job.seed or job.l0 != l0 or job.variant not in SET_L0:
-                        continue
-                    if times == 1.0 or (known and job.data == "activations"):
-                        self.at(job, times, 1)
+                    if job.seed == seed and job.variant in variants:
+                        self.at(job, 1.0, 1 if job.variant in SET_L0 else CORRECTIONS)
 
     def run(self) -> None:
         for job in self.jobs():
@@ -277,7 +270,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("--results", type=Path)
-    parser.add_argument("--short", action="store_true", help="what an hour allows")
+    parser.add_argument("--own", action="store_true", help="own rates alone: hours, not days")
     args = parser.parse_args()
     with (args.work / "queue.lock").open("w") as lock:
         try:
@@ -285,8 +278,8 @@ def main() -> None:
         except BlockingIOError:
             sys.exit(f"A queue already works in {args.work}; stop it or wait for it.")
         queue = Queue(args.work, Results(args.results or args.work / "peers.jsonl"))
-        if args.short:
-            queue.short()
+        if args.own:
+            queue.own()
         else:
             queue.run()
 

@@ -25,14 +25,16 @@ export function noteField(context, run, latent, note) {
     placeholder: t("note.hint"),
   });
   const save = h("button", { type: "button" }, t("note.save"));
-  keep({ context, run, latent, area, save, state, saved: first });
+  keep({ context, run, latent, area, save, state, saved: first, last: first && "note.saved" });
   return h("div", { class: "notefield" }, area, h("div", { class: "row" }, save, state));
 }
 
 /** Saves on the button, on leaving the field, and a moment after the last letter. */
 function keep(field) {
   const { area, save, state } = field;
-  const write = () => store(field);
+  // one after the other: leaving the field and pressing the button come together
+  let turn = Promise.resolve();
+  const write = () => (turn = turn.then(() => store(field)));
   save.addEventListener("click", write);
   area.addEventListener("change", write);
   area.addEventListener("input", () => {
@@ -47,7 +49,7 @@ async function store(field) {
   clearTimeout(field.waiting);
   const text = area.value.trim();
   if (text === field.saved) {
-    state.textContent = text ? t("note.saved") : "";
+    state.textContent = field.last ? t(field.last) : "";
     return;
   }
   state.textContent = t("note.saving");
@@ -57,7 +59,8 @@ async function store(field) {
     field.saved = text;
     if (note) run.notes[latent] = note;
     else delete run.notes[latent];
-    state.textContent = t(note ? "note.saved" : "note.removed");
+    field.last = note ? "note.saved" : "note.removed";
+    state.textContent = t(field.last);
   } catch (error) {
     state.classList.add("wrong");
     state.textContent = t("note.failed", { why: error.message });
