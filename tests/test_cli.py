@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 import tarfile
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from simplecell import cli
 from simplecell.cli.printing import print_result
+from simplecell.exchange import writer
 from simplecell.recipe import Recipe
 
 pytest_plugins = ["children"]
@@ -387,6 +389,20 @@ def test_encode_to_each_format_gives_the_same_codes(made, tmp_path, monkeypatch,
     assert cli.run_command_line([*words, "-"]) == 0
     np.testing.assert_array_equal(np.load(io.BytesIO(capsysbinary.readouterr().out)), wanted)
     assert not list(Path().glob(".*"))
+
+
+def test_codes_are_written_piece_by_piece(tmp_path):
+    rows, width = 200, 40_000
+    piece = np.zeros((1, width), dtype=np.float32)
+    names = [f"latent{j}" for j in range(width)]
+    tracemalloc.start()
+    for name in ("codes.npz", "codes.npy"):
+        writer(str(tmp_path / name))((piece for _ in range(rows)), rows, names)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < rows * width * 4 / 2
+    with np.load(tmp_path / "codes.npz", allow_pickle=False) as archive:
+        assert archive["values"].shape == (rows, width)
 
 
 def test_decode_of_encode_has_the_shape_and_the_units_of_the_data(say, made):

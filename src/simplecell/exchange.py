@@ -99,8 +99,11 @@ def _npy(file: Any, pieces: Iterator[Array], n_rows: int, names: list[str]) -> N
 
 
 def _npz(file: Any, pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
-    codes = np.concatenate(list(pieces)).astype(np.float32)
-    np.savez_compressed(file, values=codes, names=np.array(names))
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("values.npy", "w", force_zip64=True) as values:
+            _npy(values, pieces, n_rows, names)
+        with archive.open("names.npy", "w") as column:
+            np.lib.format.write_array(column, np.array(names), allow_pickle=False)
 
 
 def _csv(file: Any, pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:

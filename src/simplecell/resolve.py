@@ -8,7 +8,7 @@ from typing import Any
 
 from simplecell.activations import OUTPUT_BOUNDS
 from simplecell.data import Source
-from simplecell.errors import DataError
+from simplecell.errors import DataError, UsageError
 from simplecell.objective import Objective
 from simplecell.preprocess import Preprocess
 from simplecell.recipe import Recipe, whole
@@ -69,7 +69,20 @@ def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[st
             n_latents = max(EXPANSION * n_inputs, math.ceil(float(model.target_l0)))
         model = dataclasses.replace(model, n_latents=n_latents)
         notes.append(f"latents: {n_latents}, for {n_inputs} inputs")
+    _check_reach(model)
     return model, notes
+
+
+def _check_reach(model: Model) -> None:
+    """More latents cannot be active than there are; topk and batchtopk say so of their k."""
+    n_latents, wanted = model.n_latents, model.target_l0
+    if not isinstance(n_latents, int) or model.activation in ("topk", "batchtopk"):
+        return
+    if float(wanted) > n_latents:
+        raise UsageError(
+            f"target_l0 is {float(wanted):g}, but the model has {n_latents} latents; ask for "
+            "fewer that are active, or give it more latents"
+        )
 
 
 def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
