@@ -31,6 +31,7 @@ from play_models import (
 from play_runs import activations, digits, patches, rows, train
 from simplecell.codes import Codes
 from simplecell.data.images import halve, to_grey, whiten_1_over_f
+from simplecell.explorer.embed import Embedder
 from simplecell.explorer.export import STATIC, export
 from simplecell.explorer.export import page as whole_page
 from simplecell.explorer.library import Library
@@ -293,8 +294,9 @@ def served(shown):
 
 
 @contextlib.contextmanager
-def serving(*paths):
-    server = Server(Library.open(paths))
+def serving(*paths, embed=None):
+    embedder = None if embed is None else Embedder("mine:embed", embed)
+    server = Server(Library.open(paths), embedder=embedder)
     try:
         yield server.start()
     finally:
@@ -532,6 +534,111 @@ def test_a_large_model_is_asked_of_the_server(page, served, shown):
     expect(page.locator(".play-edits tbody tr")).to_have_count(1)
     expect(page.locator(".play-compared")).to_contain_text("16 of 40 columns")
     expect(page.locator(".play-words")).to_contain_text(words)
+
+
+def numbers_of(texts):
+    """Numbers that follow from a text; some texts have none."""
+    seeds = [sum(map(ord, text)) for text in texts]
+    if "fail" in texts[0]:
+        raise ValueError("this text has no numbers")
+    return np.array([np.random.default_rng(seed).normal(size=40) for seed in seeds])
+
+
+def test_a_text_is_typed(chromium, shown):
+    from browser import watched
+
+    trained, text = Run(shown["acts"]).load(), "oil prices rose"
+    x = numbers_of([text]).astype(np.float32)
+    both = expected(trained, x, {})
+    with (
+        serving(shown["acts"], shown["edges"], embed=numbers_of) as address,
+        watched(chromium) as page,
+    ):
+        place(page, f"{address}acts/playground?sample=3")
+        area = page.get_by_label("Type a text")
+        area.fill(text)
+        area.press("Control+Enter")
+        expect(page.get_by_text("The values are those of this text.")).to_be_visible()
+        error = float(((both["prepared"] - both["preparedRecon"]) ** 2).sum())
+        expect(page.locator(".play-error")).to_contain_text(f"{error:.3g}")
+        strongest = str(int(both["code"][0].argmax()))
+        expect(code_of(page).first).to_have_attribute("data-latent", strongest)
+        page.locator("summary").filter(has_text="40 values").click()
+        page.get_by_placeholder("Find a column").fill("x39")
+        field = page.locator(".play-edit input[type=number]")
+        assert float(field.input_value()) == pytest.approx(x[0, 39], rel=1e-4)
+        expect(page.locator(".play-words")).to_have_text("")
+        assert "sample=" not in page.url
+        page.locator("#play-sample").select_option(index=2)
+        expect(page.get_by_text("The values are those of this text.")).to_have_count(0)
+        expect(page.locator(".play-words")).to_contain_text("sample number")
+        page.goto(f"{address}edges/playground")
+        expect(page.locator(".play-photo")).to_be_visible()
+        expect(area).to_have_count(0)
+
+
+def test_a_text_that_cannot_be_embedded_says_why(chromium, shown):
+    from browser import watched
+
+    with (
+        serving(shown["acts"], shown["table"], embed=numbers_of) as address,
+        watched(chromium) as page,
+    ):
+        place(page, f"{address}acts/playground")
+        before, wrong = told(page), page.locator(".play-text .play-told")
+        button = page.get_by_role("button", name="Play this text")
+        button.click()
+        expect(wrong).to_have_text("There is no text yet: type a few words.")
+        page.get_by_label("Type a text").fill("please fail")
+        expect(wrong).to_have_text("")
+        button.click()
+        expect(wrong).to_contain_text("mine:embed failed: ValueError: this text has no numbers")
+        expect(page.locator(".play-text [role=status]")).to_have_text("")
+        assert told(page) == before
+        place(page, f"{address}table/playground")
+        page.get_by_label("Type a text").fill("a text")
+        button.click()
+        expect(wrong).to_contain_text("gives 40 columns, but this run reads 5 columns")
+        refused = [line for line in page.watch.wrong if "status of 500" in line]
+        assert page.watch.wrong == refused
+        assert len(refused) == 2
+        page.watch.wrong.clear()
+
+
+LAST_TEXT = """async () => {
+  const { TextInput } = await import("/play-text.js");
+  const [asked, given, begun] = [[], [], []];
+  const embed = (text) => new Promise((done) => asked.push({ text, done }));
+  const input = new TextInput(embed, () => begun.push(1), (x) => given.push(x[0]));
+  const send = (text) => { input.area.value = text; input.send(); };
+  const answer = async (at) => {
+    asked[at].done([at]);
+    await new Promise((then) => setTimeout(then));
+  };
+  const state = () => input.state.textContent;
+  const states = [];
+  for (const text of ["a", "b", "c"]) send(text);
+  input.edited();
+  states.push(state());
+  await answer(0);
+  await answer(1);
+  states.push(state());
+  send("d");
+  input.drop();
+  await answer(2);
+  states.push(state());
+  send("e");
+  await answer(3);
+  return { asked: asked.map(({ text }) => text), given, begun: begun.length, states };
+}"""
+
+
+def test_of_several_texts_the_last_one_counts(modules):
+    found = modules.evaluate(LAST_TEXT)
+    assert found["asked"] == ["a", "c", "d", "e"]  # one at a time, and none that no one waits for
+    assert found["given"] == [1, 3]
+    assert found["begun"] == 5
+    assert found["states"] == ["Making numbers of it …", "The values are those of this text.", ""]
 
 
 def test_a_transcoder_shows_what_it_gives(visit, tmp_path):

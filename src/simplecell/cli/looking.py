@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simplecell.cli.application import app
 from simplecell.cli.arguments import RunPath, read
 from simplecell.cli.printing import print_result
+
+if TYPE_CHECKING:
+    from simplecell.explorer.embed import Embedder
 
 
 @app.command()
@@ -51,11 +55,18 @@ def explore(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address alone.")] = (
         False
     ),
+    embed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Python of yours, from texts to rows: type a text to play.",
+        ),
+    ] = None,
 ) -> None:
     """Open runs in the browser: every latent, what excites it, and a playground."""
     from simplecell.explorer.opening import open_library
-    from simplecell.progress import say
 
+    embedder = None if embed is None else embedder_of(embed, export)
     library = open_library(runs, None if data is None else read(data), meta)
     if export is not None:
         from simplecell.explorer.export import export as write_site
@@ -66,16 +77,33 @@ def explore(
     from simplecell.explorer.server import serve
 
     keep_fresh(library, None if data is None else read(data), meta)
+    ready = partial(tell_address, browser=not no_browser)
+    serve(library, port=port, embedder=embedder, ready=ready)
 
-    def ready(url: str) -> None:
-        print_result("explore", {}, False, url)
-        say("the page is for this machine alone; Ctrl-C ends it")
-        if not no_browser:
-            import webbrowser
 
-            webbrowser.open(url)
+def embedder_of(name: str, export: Path | None) -> Embedder:
+    """The function that `--embed` names: found before anything that takes long begins."""
+    from simplecell.errors import UsageError
+    from simplecell.explorer.embed import load_embedder
 
-    serve(library, port=port, ready=ready)
+    if export is not None:
+        raise UsageError(
+            "--embed needs the running server, and what --export writes has none; leave one of "
+            "the two away"
+        )
+    return load_embedder(name)
+
+
+def tell_address(url: str, browser: bool) -> None:
+    """Print where the pages are, and open them."""
+    from simplecell.progress import say
+
+    print_result("explore", {}, False, url)
+    say("the page is for this machine alone; Ctrl-C ends it")
+    if browser:
+        import webbrowser
+
+        webbrowser.open(url)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from simplecell.errors import DataError, RunError, SimplecellError, UsageError, WriteError
+from simplecell.explorer.embed import Embedder
 from simplecell.explorer.guards import check_body, check_origin, check_token
 from simplecell.explorer.library import Library
 from simplecell.explorer.messages import (
@@ -55,10 +56,18 @@ class Api:
         library: the runs.
         token: the first part of every address.
         static: the folder of the page's files; the package's own unless given.
+        embedder: makes rows of texts that a person types.
     """
 
-    def __init__(self, library: Library, token: str, *, static: Path | None = None) -> None:
-        self.library, self.token = library, token
+    def __init__(
+        self,
+        library: Library,
+        token: str,
+        *,
+        static: Path | None = None,
+        embedder: Embedder | None = None,
+    ) -> None:
+        self.library, self.token, self.embedder = library, token, embedder
         self._folder = static or STATIC
         files = (path for path in self._folder.rglob("*") if path.is_file())
         names = {path.relative_to(self._folder).as_posix(): path for path in files}
@@ -136,7 +145,7 @@ class Api:
             case ["latent", number, "note"]:
                 return Route(partial(_note, shown, shown.number(number)), writes=True)
             case ["playground"]:
-                return self._page(shown.playground)
+                return self._page(partial(self._playground, shown))
             case ["data"]:
                 return self._page(shown.data)
             case ["training"]:
@@ -151,6 +160,8 @@ class Api:
                 return Route(lambda _: as_json(similar()))
             case ["play"]:
                 return Route(lambda request: as_json(library.play(shown, _body(request))), True)
+            case ["embed"]:
+                return Route(partial(self._embed, shown), True)
             case ["files", *parts]:
                 return Route(partial(_file_of_run, shown, "/".join(parts)))
         raise _nothing()
@@ -178,6 +189,16 @@ class Api:
                 500, "the page is missing from this installation; install it again"
             ) from None
         return answer(status, MEDIA[".html"], shell(text, f"/{self.token}/").encode())
+
+    def _playground(self, shown: Shown) -> dict[str, Any]:
+        play = shown.playground()
+        return {**play, "embeds": True} if self.embedder else play
+
+    def _embed(self, shown: Shown, request: Request) -> Answer:
+        if self.embedder is None:
+            raise Refused(404, "texts are embedded when explore has --embed MODULE:FUNCTION")
+        text = _body(request).get("text")
+        return as_json({"x": self.embedder.row(text, self.library.width(shown))})
 
     def _file_of_page(self, name: str, request: Request) -> Answer:
         path = self._static.get(name)

@@ -120,6 +120,10 @@ class Library:
         loaded = self._load(shown)
         return replay(loaded.trained, loaded.single, question)
 
+    def width(self, shown: Shown) -> int:
+        """Columns of the samples that a run reads, *count*."""
+        return self._load(shown).trained.preprocess.n_inputs
+
     def _load(self, shown: Shown) -> Loaded:
         stamp = stamp_of(shown.run.path / "model.safetensors")
         if stamp is None:

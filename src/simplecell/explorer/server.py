@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from simplecell.errors import UsageError
 from simplecell.explorer.api import Api
+from simplecell.explorer.embed import Embedder
 from simplecell.explorer.guards import MOST_BODY, is_token, may_be_long, too_large
 from simplecell.explorer.library import Library
 from simplecell.explorer.messages import Answer, Request, as_refusal
@@ -99,6 +100,7 @@ class Server:
         port: 0 is any that is free.
         token: the first part of every address; a random one unless given.
         static: the folder of the page's files; the package's own unless given.
+        embedder: makes rows of texts that a person types in the playground.
 
     Raises:
         UsageError: for a host, port or token that cannot be used.
@@ -112,6 +114,7 @@ class Server:
         port: int = 0,
         token: str | None = None,
         static: Path | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         self.token = secrets.token_urlsafe(24) if token is None else token
         if not is_token(self.token):
@@ -120,7 +123,9 @@ class Server:
         self.port: int = self._socket.getsockname()[1]
         place = "[::1]" if host == "::1" else host
         self.url = f"http://{place}:{self.port}/{self.token}/"
-        self._uvicorn = _quiet(application(Api(library, self.token, static=static)))
+        self._embedder = embedder
+        api = Api(library, self.token, static=static, embedder=embedder)
+        self._uvicorn = _quiet(application(api))
         self._thread: threading.Thread | None = None
 
     def start(self) -> str:
@@ -134,11 +139,16 @@ class Server:
 
     def stop(self) -> None:
         """End what `start` began; harmless when said twice."""
-        self._uvicorn.should_exit = True
+        self._end()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self._socket.close()
+
+    def _end(self) -> None:
+        self._uvicorn.should_exit = True
+        if self._embedder is not None:
+            self._embedder.close()
 
     def run(self, ready: Callable[[str], object] | None = None) -> int:
         """Answer until Ctrl-C or SIGTERM; the number of the signal that ended it.
@@ -158,7 +168,7 @@ class Server:
 
         def end(number: int, frame: FrameType | None) -> None:
             self._uvicorn.force_exit = bool(told)
-            self._uvicorn.should_exit = True
+            self._end()
             told.append(number)
 
         if threading.current_thread() is not threading.main_thread():
@@ -178,16 +188,18 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     token: str | None = None,
+    embedder: Embedder | None = None,
     ready: Callable[[str], object] | None = None,
 ) -> int:
     """Show the runs until Ctrl-C or SIGTERM; the number of the signal that ended it.
 
-    `ready` is called with the address; nothing is printed.
+    `embedder` makes rows of texts that a person types in the playground. `ready` is called with
+    the address; nothing is printed.
 
     Raises:
         UsageError: for a host, port or token that cannot be used.
     """
-    return Server(library, host=host, port=port, token=token).run(ready)
+    return Server(library, host=host, port=port, token=token, embedder=embedder).run(ready)
 
 
 class _Uvicorn(uvicorn.Server):

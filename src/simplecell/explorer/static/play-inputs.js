@@ -9,6 +9,7 @@ import { Row } from "./play-row.js";
 import { samplePicker } from "./play-samples.js";
 import { say } from "./play-say.js";
 import { Compared, Targets } from "./play-table.js";
+import { TextInput } from "./play-text.js";
 import { sampleFigure } from "./sample.js";
 import { bytesOf } from "./store.js";
 import { readPicture, resized, toGrey } from "./pictures.js";
@@ -31,6 +32,7 @@ export class Inputs {
     this.width = this.atlas.n_inputs;
     this.given = (input, sample = null, patch = null) => {
       this.turn += 1;
+      this.text?.drop();
       this.picker.mark(sample);
       given(input, sample, patch);
     };
@@ -44,7 +46,10 @@ export class Inputs {
   }
 
   parts() {
-    if (this.kind === "row") return [this.picker.element, this.words];
+    if (this.kind === "row") {
+      if (this.play.embeds) this.text = this.texts();
+      return [this.text?.element, this.picker.element, this.words];
+    }
     this.file = new FileInput(this.context.root, (picture, jpeg) =>
       this.opened(picture, jpeg && this.halves(picture) ? 2 : 1));
     const parts = [this.picker.element, this.file.element];
@@ -102,6 +107,23 @@ export class Inputs {
   /** Stop listening. */
   leave() {
     this.file?.leave();
+    this.text?.drop();
+  }
+
+  /** Texts, which the server makes rows. */
+  texts() {
+    const { store, run } = this.context;
+    const embed = async (text) => (await store.post(`${run}/embed`, { text })).x;
+    const begun = () => {
+      this.turn += 1; // a person was faster than the first input
+    };
+    const given = (x) => {
+      this.row.set(x);
+      this.edited = null;
+      fill(this.words);
+      this.one(x);
+    };
+    return new TextInput(embed, begun, given);
   }
 
   one(x, sample = null) {

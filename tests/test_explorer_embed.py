@@ -1,0 +1,426 @@
+"""`explore --embed`: a person's own function from texts to rows, and what can be wrong with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from simplecell.cli import run_command_line
+from simplecell.explorer.api import Api
+from simplecell.explorer.embed import MOST_LETTERS, Embedder, load_embedder
+from simplecell.explorer.guards import MOST_BODY
+from simplecell.explorer.library import Library
+from simplecell.explorer.messages import Request
+from simplecell.explorer.server import Server
+from simplecell.run import Run
+from simplecell.session import begin
+
+TOKEN = "the-token"
+HOST, JSON = ("host", "127.0.0.1:8000"), ("accept", "application/json")
+SENT = ("content-type", "application/json")
+ROW = [0.5, -1.0, 2.0]
+
+
+def train(x, out):
+    session = begin(x, out, settings=["train.steps=2", "model.n_latents=2"])
+    for _ in session.records():
+        pass
+    session.finish()
+    atlas = out / "atlas"
+    atlas.mkdir()
+    manifest = {"format": 1, "key": "k", "look": "row", "n_latents": 2, "activation": "sigmoid"}
+    for name, table in {"atlas": manifest, "playground": {"here": True}, "data": {}}.items():
+        (atlas / f"{name}.json").write_text(json.dumps(table), encoding="utf-8")
+    return Run(out)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of three columns, and one of four."""
+    folder = tmp_path_factory.mktemp("made")
+    random = np.random.default_rng(0)
+    for name, width in (("three", 3), ("four", 4)):
+        train(random.random((30, width)).astype(np.float32), folder / name)
+    return folder
+
+
+def api_of(made, function):
+    embedder = None if function is None else Embedder("mine:embed", function)
+    return Api(Library.open([made]), TOKEN, embedder=embedder)
+
+
+def ask(api, value, *headers, run="three", method="POST"):
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    headers = headers or (SENT, JSON)
+    return api.answer(Request(method, f"/{TOKEN}/{run}/embed", [HOST, *headers], body))
+
+
+def error(answer, status):
+    assert answer.status == status, answer.body
+    return json.loads(answer.body)["error"]
+
+
+# Naming the function
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A current folder that takes modules; what they leave behind is removed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+MODULE = """
+import numpy as np
+ROW = [0.5, -1.0, 2.0]
+def embed(texts):
+    return np.array([ROW for _ in texts])
+class Model:
+    def encode(self, texts):
+        return embed(texts)
+    @property
+    def broken(self):
+        raise RuntimeError("no weights")
+class Callable_:
+    def __call__(self, texts):
+        return embed(texts)
+model, called = Model(), Callable_()
+async def later(texts):
+    return embed(texts)
+print("hello from the module")
+"""
+
+
+@pytest.mark.parametrize("path", ["embed", "model.encode", "called"])
+def test_a_function_a_method_and_an_object_are_found_in_the_current_folder(here, capsys, path):
+    (here / "words_a.py").write_text(MODULE, encoding="utf-8")
+    assert load_embedder(f"words_a:{path}").row("some words", 3) == ROW
+    streams = capsys.readouterr()  # standard output is for the address
+    assert (streams.out, "hello" in streams.err) == ("", True)
+
+
+def test_a_module_may_lie_in_a_package_and_import_what_is_beside_it(here):
+    (here / "own_words").mkdir()
+    (here / "own_words" / "__init__.py").write_text("", encoding="utf-8")
+    (here / "own_words" / "deep.py").write_text(
+        "def embed(texts):\n    import beside\n    return beside.rows(texts)\n", encoding="utf-8"
+    )
+    (here / "beside.py").write_text("def rows(texts):\n    return [[1, 2, 3]]\n", encoding="utf-8")
+    assert load_embedder("own_words.deep:embed").row("a", 3) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("words_b", "takes MODULE:FUNCTION, not 'words_b'; for a function embed in my_embedder.py"),
+        ("", "not ''"),
+        (":embed", "not ':embed'"),
+        ("words_b:", "not 'words_b:'"),
+        ("words_b:embed:x", "takes MODULE:FUNCTION"),
+        ("words_b:embed()", "takes MODULE:FUNCTION"),
+        ("./words_b.py:embed", "takes MODULE:FUNCTION"),
+        (".words_b:embed", "takes MODULE:FUNCTION"),
+        ("words_b:3", "takes MODULE:FUNCTION"),
+        ("nowhere_b:embed", "the module 'nowhere_b', which is not here; it must be installed"),
+        ("words_b.py:embed", "'words_b.py', which is not here.*without its ending"),
+        ("words_b:embd", "'words_b' has no 'embd'; did you mean 'embed'?"),
+        ("words_b:qqqq", "'words_b' has no 'qqqq'; look at its spelling"),
+        ("words_b:model.encod", "'words_b.model' has no 'encod'; did you mean 'encode'?"),
+        ("words_b:model.broken", "'words_b.model.broken', which fails: RuntimeError: no weights"),
+        ("words_b:ROW", "words_b:ROW is a list, but a function is needed"),
+        ("words_b:Model", "words_b:Model is a class, but a function is needed"),
+        ("words_b:later", "words_b:later is async, but a function is needed"),
+        ("needs:embed", "'needs', which cannot be imported: ModuleNotFoundError: .*'not_there_b'"),
+        ("wrong:embed", "'wrong', which cannot be imported: SyntaxError"),
+        ("raises:embed", "'raises', which cannot be imported: ValueError: first second; mend it"),
+        ("leaves:embed", "'leaves', which cannot be imported: SystemExit: 3"),
+    ],
+)
+def test_what_cannot_be_named_is_one_sentence_before_anything_is_made(
+    here, made, capsys, monkeypatch, name, sentence
+):
+    modules = {
+        "words_b": MODULE,
+        "needs": "import not_there_b",
+        "wrong": "def embed(:",
+        "raises": "raise ValueError('first\\nsecond')",
+        "leaves": "raise SystemExit(3)",
+    }
+    for module, text in modules.items():
+        (here / f"{module}.py").write_text(text, encoding="utf-8")
+    opened = []
+    monkeypatch.setattr("simplecell.explorer.opening.open_library", opened.append)
+    capsys.readouterr()
+    code = run_command_line(["explore", str(made / "three"), "--no-browser", "--embed", name])
+    streams = capsys.readouterr()
+    told = streams.err.replace("hello from the module\n", "")
+    assert (code, streams.out, opened) == (2, "", [])
+    assert re.search(sentence.replace("?", r"\?"), told)
+    assert "Traceback" not in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_ctrl_c_while_a_module_is_imported_ends_it(here):
+    (here / "slow_c.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        load_embedder("slow_c:embed")
+
+
+def test_a_site_of_files_embeds_nothing(here, made, capsys):
+    words = ["explore", str(made / "three"), "--export", str(here / "site"), "--embed", "gone:x"]
+    assert run_command_line(words) == 2
+    assert "leave one of the two away" in capsys.readouterr().err
+    assert not (here / "site").exists()
+
+
+# Asking it
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda row: [row],
+        lambda row: np.array([row], dtype=np.float16),
+        lambda row: np.array([row], dtype=np.float64),
+        lambda row: np.asfortranarray([row]),
+        lambda row: [np.array(row)],
+        lambda row: csr_array(np.array([row])),
+        lambda row: torch.tensor([row], dtype=torch.bfloat16, requires_grad=True),
+        lambda row: torch.tensor([row], dtype=torch.float64),
+        lambda row: [torch.tensor(row)],
+    ],
+)
+def test_every_form_of_numbers_is_taken(made, make):
+    asked = []
+    api = api_of(made, lambda texts: asked.append(texts) or make(ROW))
+    answer = ask(api, {"text": "füße 你好\n"})
+    assert (answer.status, json.loads(answer.body)) == (200, {"x": ROW})
+    assert asked == [["füße 你好\n"]]
+
+
+def test_whole_numbers_are_numbers(made):
+    for found in ([[1, 2, 3]], torch.tensor([[1, 2, 3]]), np.array([[1, 2, 3]], dtype=np.uint8)):
+        answer = ask(api_of(made, lambda _, found=found: found), {"text": "a"})
+        assert json.loads(answer.body) == {"x": [1.0, 2.0, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        ([[1, 2]], "mine:embed gives 2 columns, but this run reads 3 columns; name the function"),
+        ([[1, 2, 3, 4]], "gives 4 columns, but this run reads 3 columns"),
+        (ROW, r"shape \(3,\) for a list of one text; .* here \(1, 3\)"),
+        ([ROW, ROW], r"shape \(2, 3\) for a list of one text"),
+        (np.zeros((0, 3)), r"shape \(0, 3\)"),
+        (np.zeros((1, 2, 3)), r"shape \(1, 2, 3\)"),
+        (3.0, r"shape \(\)"),
+        ([[1, np.nan, 3]], "gave nan in column 1; finite 32-bit numbers"),
+        ([[1, 2, -np.inf]], "gave -inf in column 2"),
+        ([[1e300, 2, 3]], r"gave 1e\+300 in column 0"),
+        (None, "gave no numbers but None; it must give an array"),
+        ("abc", "gave no numbers but a str"),
+        ({"x": ROW}, "gave no numbers but a dict"),
+        ([["1", "2", "3"]], "gave no numbers but a list"),
+        ([[1, 2], [3]], "gave no numbers but a list"),
+        (np.array([["a"]]), "gave no numbers but an array of <U1"),
+        (np.array([[1j]]), "gave no numbers but an array of complex128"),
+        (iter(ROW), "gave no numbers but a list_iterator"),
+    ],
+)
+def test_what_is_no_row_of_the_run_is_told(made, found, sentence):
+    assert re.search(sentence, error(ask(api_of(made, lambda _: found), {"text": "a"}), 500))
+
+
+def test_each_run_that_is_as_wide_is_served(made):
+    api = api_of(made, lambda texts: [ROW])
+    assert ask(api, {"text": "a"}).status == 200
+    told = error(ask(api, {"text": "a"}, run="four"), 500)
+    assert "gives 3 columns, but this run reads 4 columns" in told
+    assert ask(api, {"text": "a"}, run="five").status == 404
+
+
+class UnsayableError(Exception):
+    def __str__(self):
+        raise RuntimeError("cannot be said")
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (ValueError("too\nshort"), "mine:embed failed: ValueError: too short; the terminal"),
+        (OSError("/home/me/model.bin is gone"), "mine:embed failed: OSError; the terminal"),
+        (OSError("C:\\model.bin is gone"), "mine:embed failed: OSError; the terminal"),
+        (KeyError("word " * 99), "failed: KeyError: 'word word "),
+        (UnsayableError(), "failed: UnsayableError; the terminal"),
+        (SystemExit(2), "failed: SystemExit: 2; the terminal"),
+        (KeyboardInterrupt(), "failed: KeyboardInterrupt; the terminal"),
+        (MemoryError(), "failed: MemoryError; the terminal"),
+    ],
+)
+def test_its_own_faults_are_a_sentence_without_a_path(made, caplog, fault, sentence):
+    calls = []
+
+    def embed(texts):
+        calls.append(texts)
+        if len(calls) == 1:
+            raise fault
+        return [ROW]
+
+    api = api_of(made, embed)
+    with caplog.at_level(logging.ERROR):
+        told = error(ask(api, {"text": "a"}), 500)
+    assert sentence in told
+    assert len(told) < 300
+    assert Path(__file__).name not in told
+    assert caplog.records[0].exc_info[1] is fault
+    assert ask(api, {"text": "a"}).status == 200  # and it goes on
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({}, "the body must be such as"),
+        ({"text": None}, "the body must be such as"),
+        ({"text": ["a"]}, "the body must be such as"),
+        ({"text": ""}, "the text is empty"),
+        ({"text": " \n\t"}, "the text is empty"),
+        ({"text": "x" * (MOST_LETTERS + 1)}, "has 20,001 characters; 20,000 are the most"),
+        (b'{"text": "\\ud800"}', "half a character"),
+        ([], "must be a JSON object"),
+        (b"{", "no JSON"),
+    ],
+)
+def test_what_is_no_text_never_reaches_it(made, value, sentence):
+    asked = []
+    api = api_of(made, lambda texts: asked.append(texts) or [ROW])
+    assert sentence in error(ask(api, value), 400)
+    assert not asked
+    assert ask(api, {"text": "x" * MOST_LETTERS}).status == 200
+
+
+def test_strangers_never_reach_it(made):
+    asked = []
+    api = api_of(made, lambda texts: asked.append(texts) or [ROW])
+    good = {"text": "a"}
+    assert ask(api, good, SENT, ("origin", "http://evil.example")).status == 403
+    assert ask(api, good, SENT, ("origin", "null")).status == 403
+    assert ask(api, good, SENT, ("sec-fetch-site", "cross-site")).status == 403
+    assert ask(api, good, ("content-type", "text/plain")).status == 415
+    assert ask(api, b" " * (MOST_BODY + 1)).status == 413
+    assert ask(api, good, SENT, ("content-length", str(2**30))).status == 413
+    for method in ("GET", "HEAD", "PUT", "OPTIONS"):
+        assert ask(api, good, method=method).status == 405
+    body = json.dumps(good).encode()
+    for path, host in ((f"/wrong/{TOKEN}/three/embed", HOST[1]), (f"/{TOKEN}/three/embed", "evil")):
+        answer = api.answer(Request("POST", path, [("host", host), SENT], body))
+        assert answer.status in (400, 403)
+    assert not asked
+    assert ask(api, good, SENT, ("origin", "http://127.0.0.1:8000")).status == 200
+
+
+def test_the_playground_says_whether_texts_are_taken(made, tmp_path):
+    def playground(api):
+        answer = api.answer(Request("GET", f"/{TOKEN}/three/playground", [HOST, JSON]))
+        return json.loads(answer.body)
+
+    assert playground(api_of(made, lambda texts: [ROW]))["embeds"] is True
+    assert "embeds" not in playground(api_of(made, None))
+    assert "--embed MODULE:FUNCTION" in error(ask(api_of(made, None), {"text": "a"}), 404)
+
+
+def test_it_is_asked_by_one_at_a_time_and_by_one_thread(made):
+    inside, most, threads = [], [], set()
+
+    def embed(texts):
+        inside.append(texts)
+        most.append(len(inside))
+        threads.add(threading.get_ident())
+        time.sleep(0.01)
+        inside.pop()
+        return [[float(texts[0])] * 3]
+
+    api, found = api_of(made, embed), {}
+
+    def look(number):
+        found[number] = json.loads(ask(api, {"text": str(number)}).body)["x"][0]
+
+    looks = [threading.Thread(target=look, args=(number,)) for number in range(8)]
+    for one in looks:
+        one.start()
+    for one in looks:
+        one.join()
+    assert found == {number: number for number in range(8)}
+    assert (max(most), len(threads)) == (1, 1)
+
+
+def test_a_function_that_hangs_does_not_keep_the_server(made):
+    inside, end = threading.Event(), threading.Event()
+
+    def embed(texts):
+        inside.set()
+        end.wait()
+        return [ROW]
+
+    late = threading.Timer(15, end.set)  # so that the test ends where the server does not
+    late.start()
+    server = Server(Library.open([made]), embedder=Embedder("mine:embed", embed))
+    address, told = f"{server.start()}three/embed", []
+
+    def look():
+        body, kind = b'{"text": "a"}', {"Content-Type": "application/json"}
+        try:
+            urllib.request.urlopen(urllib.request.Request(address, body, kind))
+        except (urllib.error.HTTPError, OSError) as refused:
+            told.append(refused)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    assert inside.wait(20)
+    with urllib.request.urlopen(server.url) as other:  # meanwhile
+        assert other.status == 200
+    started = time.perf_counter()
+    server.stop()
+    looking.join(20)
+    late.cancel()
+    end.set()
+    assert time.perf_counter() - started < 10
+    with told[0] as refused:
+        assert refused.code == 503
+
+
+# The documented example
+
+
+def test_the_example_of_the_docs_embeds_its_own_texts(here):
+    page = Path(__file__).parents[1] / "docs" / "explorer.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = (block for block in blocks if "def embed" in block)
+    (here / "lsa.py").write_text(example, encoding="utf-8")
+    random = np.random.default_rng(0)
+    texts = [" ".join(f"word{n}" for n in random.integers(0, 400, 30)) for _ in range(200)]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (here / "texts.jsonl").write_text(lines, encoding="utf-8")
+    exec(compile(example, "lsa.py", "exec"), {"__name__": "__main__"})
+    rows = np.load(here / "texts.npy")
+    embedder = load_embedder("lsa:embed")
+    assert rows.shape == (200, 128)
+    for number in (0, 7):
+        np.testing.assert_allclose(embedder.row(texts[number], 128), rows[number], atol=1e-5)
