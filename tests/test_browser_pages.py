@@ -468,11 +468,48 @@ def test_a_mark_is_seen_and_lies_inside_its_photograph(site, visit, side, least)
 
 def test_a_sample_of_the_data_page_is_played_with(site, visit):
     page = visit(site + "rows/data", **WIDE)
-    expect(page.locator(".judged").first.locator("thead th")).to_contain_text(["column", "value"])
+    first = page.locator(".judged").first
+    heads = ["column", "value", "reconstruction", "difference"]
+    expect(first.locator("thead th")).to_have_text(heads)
     page.get_by_role("navigation", name="Parts of this page").get_by_text("Preparation").click()
     expect(page.get_by_role("heading", name="Preparation")).to_be_focused()
     page.locator(".play").first.click()
     expect(page).to_have_url(re.compile("rows/playground.sample="))
+
+
+def number(text):
+    """What a cell says: 1,234, −0.5 or −1.2 × 10⁻³."""
+    power = re.search("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", text)
+    signs = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+    factor = 10.0 ** int(power[1].translate(signs)) if power else 1.0
+    first = text.split("\u00a0")[0].split(" ")[0].replace(",", "").replace("−", "-")
+    return (float(first) if not first.startswith("10") or not power else 1.0) * factor
+
+
+@pytest.mark.parametrize("name", ["rows", "words"])
+def test_the_worst_samples_are_told_with_what_comes_back_of_their_columns(site, runs, visit, name):
+    page = visit(f"{site}{name}/data", **WIDE)
+    (run,) = [run for run in runs if run.name == name]
+    data = json.loads((run / "atlas" / "data.json").read_text())["samples"]
+    first = page.locator(".judged").first
+    if name == "words":  # of texts they stand behind a word
+        first.locator("summary", has_text="Columns that err most").click()
+    lines = first.locator("table.columns").first.locator("tbody tr")
+    expect(lines).to_have_count(min(8, 3 if name == "rows" else 12))
+    for line, (column, value, recon) in zip(lines.all(), data[0]["columns"], strict=True):
+        expect(line.locator("th")).to_have_text(column)
+        told = [number(text) for text in line.locator("td").all_inner_texts()]
+        assert told == pytest.approx([value, recon, recon - value], rel=1e-3)
+
+
+def test_the_list_of_runs_tells_all_that_its_plane_needs(site, visit):
+    page = visit(site, **WIDE)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(site)))
+    page.reload()
+    expect(page.locator(".keys")).to_contain_text("of 12 inputs")
+    expect(page.locator(".keys")).to_contain_text("of 3 inputs")
+    assert {path for path in asked if not path.startswith("static/")} == {""}
 
 
 def test_every_word_is_there_in_both_languages(site, visit):

@@ -153,9 +153,11 @@ def test_the_list_of_runs(api):
     assert list(rows) == ["bare", "deep", "first", "second", "topk", "vae", "wide"]
     assert set(rows["first"]) == {
         *("name", "title", "n_latents", "activation", "look", "fvu", "l0", "samples", "status"),
-        "mean_activation",
+        *("mean_activation", "n_inputs"),
     }
     assert rows["first"]["n_latents"] == 5
+    assert (rows["first"]["n_inputs"], rows["wide"]["n_inputs"]) == (6, 8)
+    assert rows["bare"]["n_inputs"] == 6
     assert rows["first"]["samples"] == "held out"
     assert rows["first"]["fvu"] > 0
     assert rows["topk"]["l0"] == 2
@@ -810,6 +812,12 @@ def test_scripts_in_data_are_data(api):
         ("atlas/details.jsonl", b"{}\n{}\n", ["latent/0", "latent/4"]),
         ("atlas/details.jsonl", b"\xff\n\xff\n[]\n3\nnull\n", ["latent/1", "latent/2", "latent/4"]),
         ("atlas/data.json", b"[]", ["data", "playground"]),
+        ("atlas/atlas.json", b'{"n_latents": 1e999}', ["", "latent/1"]),
+        ("atlas/details.jsonl", b'{"latent": 0, "a": 1e999}\n' * 5, ["latent/0"]),
+        ("atlas/details.jsonl", b'{"latent": 0, "a": NaN}\n' * 5, ["latent/0"]),
+        ("atlas/data.json", b'{"samples": [], "a": -1e999}', ["data", "playground"]),
+        ("atlas/playground.json", b'{"a": [Infinity]}', ["playground"]),
+        ("run.json", b'{"format": 1e999}', ["training"]),
         ("model.safetensors", b"damaged", ["similar/1", "compare/my-run--1-"]),
         ("run.json", b"{}", ["training"]),
         ("recipe.toml", b"\xff", ["training"]),
@@ -822,7 +830,27 @@ def test_a_damaged_run_is_a_sentence_without_a_path(own, name, content, pages):
         sentence = error(get(api, f"my-run--1-/{page}"), 500)
         assert str(run.path.parent) not in sentence
         assert "Traceback" not in sentence
+        assert "internal error" not in sentence
     assert len(told(get(api, ""))["runs"]) == 1
+
+
+@pytest.mark.parametrize("name", ["atlas.json", "details.jsonl", "data.json"])
+def test_infinite_numbers_are_damage(own, name):
+    run, api = own
+    path = run.path / "atlas" / name
+    path.write_text(path.read_text().replace("{", '{"more": 1e999, ', 1))
+    pages = {"atlas.json": "", "details.jsonl": "latent/0", "data.json": "data"}
+    sentence = error(get(api, f"my-run--1-/{pages[name]}"), 500)
+    assert f"{name}' " in sentence
+    assert "1e999 is too large a number" in sentence
+
+
+def test_an_infinite_number_in_the_log_is_no_record(own):
+    run, api = own
+    known = told(get(api, "my-run--1-/training"))["records"]
+    with open(run.path / "log.jsonl", "a") as file:
+        file.write(json.dumps(known[-1])[:-1] + ', "more": 1e999}\n')
+    assert told(get(api, "my-run--1-/training"))["records"] == known
 
 
 def test_an_internal_error_says_nothing_and_is_logged(api, monkeypatch, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 import numpy as np
 import pytest
@@ -197,6 +198,35 @@ def test_the_worst_samples_come_first_with_their_values(texts):
     assert sum(data["errors"]["counts"]) == 400
 
 
+@pytest.mark.parametrize("steps", ["standardize", "pca_whiten", "remove_dc"])
+def test_the_columns_that_err_most_stand_beside_a_sample(tmp_path, steps):
+    x = np.random.default_rng(0).random((120, 11)).astype(np.float32) * np.logspace(0, 4, 11)
+    head = ",".join(f"name {j}" for j in range(11))
+    np.savetxt(tmp_path / "x.csv", x, delimiter=",", header=head, comments="", fmt="%.7g")
+    settings = ["train.steps=4", "model.n_latents=5", f'preprocess.steps=["{steps}"]']
+    run = train(tmp_path / "x.csv", tmp_path / "run", "compress", *settings)
+    trained = run.load()
+    source = all_data(trained)
+    list(build_atlas(run, trained, source))
+    raw = torch.as_tensor(source.read(slice(None))).double()
+    prepared, carried = trained.preprocess.apply(raw)
+    given = trained.model_in(torch.float64)(prepared).recon
+    recon = trained.preprocess.invert(given, carried).detach()
+    off = (given - prepared if steps != "pca_whiten" else recon - raw).detach().abs().numpy()
+    data = json.loads((run.path / "atlas" / "data.json").read_text())["samples"]
+    assert len(data) == 120
+    for one in data:
+        row = one["sample"]["row"]
+        columns = [int(name.removeprefix("name ")) for name, _, _ in one["columns"]]
+        assert len(set(columns)) == 8
+        kept, left = off[row, columns], np.delete(off[row], columns)
+        assert (np.diff(kept) <= 1e-4 * kept.max()).all()
+        assert kept.min() >= left.max() - 1e-4 * kept.max()
+        told = np.array([[value, back] for _, value, back in one["columns"]])
+        np.testing.assert_allclose(told[:, 0], raw[row, columns], rtol=1e-5)
+        np.testing.assert_allclose(told[:, 1], recon[row, columns], rtol=1e-3, atol=1e-3)
+
+
 def test_an_atlas_is_used_again_and_made_anew_when_weights_change(texts):
     manifest = texts.path / "atlas" / "atlas.json"
     before = manifest.stat().st_mtime_ns
@@ -205,7 +235,11 @@ def test_an_atlas_is_used_again_and_made_anew_when_weights_change(texts):
     assert manifest.stat().st_mtime_ns == before
     (texts.path / "atlas" / "atlas.json").write_text("{broken")
     assert len(list(build_atlas(texts, trained, all_data(trained)))) > 1
-    assert json.loads(manifest.read_text())["format"] == 1
+    kept = json.loads(manifest.read_text())
+    assert kept["format"] == 1
+    manifest.write_text(json.dumps(kept | {"edition": 1}))  # of an earlier version
+    assert len(list(build_atlas(texts, trained, all_data(trained)))) > 1
+    assert json.loads(manifest.read_text()) == kept
 
 
 def test_a_build_that_is_stopped_leaves_the_old_atlas_and_no_rubbish(texts):
@@ -306,6 +340,22 @@ def test_the_report_is_one_file_that_runs_nothing(which, request):
     assert "Latent 0" in text or "Latent 1" in text
     if which == "texts":
         assert "&lt;script&gt;alert(" in text
+        assert "value → reconstruction" in text
+        assert re.search(r"x\d+ -?[\d.]+ → -?[\d.]+, ", text)
+
+
+def test_a_transcoder_has_no_columns_that_err(tmp_path):
+    x = np.random.default_rng(0).random((60, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", 3 * x[:, :4])
+    targets = f'data.targets="{tmp_path / "y.npy"}"'
+    run = train(tmp_path / "x.npy", tmp_path / "run", "topk", targets, "train.max_samples=600")
+    trained = run.load()
+    list(build_atlas(run, trained, all_data(trained)))
+    data = json.loads((run.path / "atlas" / "data.json").read_text())
+    assert data["errors"] is None
+    assert not any("columns" in one for one in data["samples"])
+    assert "Reconstructed worst" not in report(run)
 
 
 def estimator_of(x):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from urllib.parse import unquote
 
 import numpy as np
@@ -14,13 +18,16 @@ import pytest
 from play_runs import patches, rows
 from simplecell.errors import RunError, UsageError, WriteError
 from simplecell.explorer import export as exporting
+from simplecell.explorer import swap
 from simplecell.explorer.api import Api
 from simplecell.explorer.bundle import bundle
-from simplecell.explorer.export import MARK, STATIC, export, page
+from simplecell.explorer.export import STATIC, export, page
 from simplecell.explorer.library import Library
 from simplecell.explorer.messages import Request
+from simplecell.explorer.swap import MARK
 
 SIZES = 20_000_000
+QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +138,7 @@ def test_the_site_has_every_file_it_names(site):
     text = (site / "index.html").read_text(encoding="utf-8")
     named = re.findall(r'(?:src|href)="([^"#]+)"', text)
     assert "app.js" in named
-    assert "style.css" in named
+    assert {"base.css", "pages.css", "playground.css", "screens.css"} <= set(named)
     for name in named:
         assert (site / name).is_file(), name
     listed = json.loads((site / MARK).read_text())["files"]
@@ -238,6 +245,57 @@ def test_a_failure_leaves_the_old_site(runs, tmp_path, monkeypatch):
         export(runs, folder)
     assert sorted(p.relative_to(folder) for p in folder.rglob("*")) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+KILLED = """
+import sys, time
+from simplecell.explorer import export, swap
+if sys.argv[1] == "old":
+    swap.shutil.rmtree = lambda *words, **more: time.sleep(60)
+else:
+    export.bundle = lambda *words: print("half", flush=True) or time.sleep(60)
+export.export(sys.argv[3:], sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="on Windows nobody can be asked whether he lives")
+@pytest.mark.parametrize("moment", ["tmp", "old"])
+def test_what_a_killed_export_left_goes_with_the_next(runs, tmp_path, moment):
+    folder, other = tmp_path / "out", tmp_path / "other"
+    export(runs[1:], folder)
+    words = [sys.executable, "-c", KILLED, moment, str(folder), str(runs[1])]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=QUIET) as child:
+        left = []
+        while not left:
+            assert child.poll() is None
+            time.sleep(0.02)
+            left = list(tmp_path.glob(f".simplecell-*-{child.pid}-*.{moment}"))
+        if moment == "tmp":
+            assert child.stdout.readline() == b"half\n"
+        export(runs[1:], folder)
+        assert left[0].exists()  # of a process that lives
+        child.kill()
+    export(runs[1:], other)
+    assert left[0].exists()  # of another place
+    export(runs[1:], folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
+
+
+def test_only_what_is_ours_is_removed(runs, tmp_path):
+    folder = tmp_path / "out"
+    stem = f"{swap._stem(folder)}999999999-"
+    names = [f"{stem}0000000{k}.tmp" for k in range(6)]
+    places = [tmp_path / name for name in names]
+    for place in places[:4]:
+        place.mkdir()
+    (places[0] / "thesis.doc").write_text("mine")
+    (places[1] / MARK).write_text("{broken")
+    (places[2] / MARK).write_text('{"format": 1, "files": []}')
+    places[4].write_text("a file")
+    places[5].symlink_to(places[2])
+    export(runs[1:], folder)
+    assert [place.exists() for place in places] == [True, True, False, False, True, False]
+    assert places[5].is_symlink()
 
 
 def test_a_run_without_an_atlas_is_left_out(runs, tmp_path):

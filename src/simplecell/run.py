@@ -34,6 +34,7 @@ from simplecell.storage import (
     Lock,
     is_temporary,
     misfit,
+    parse_json,
     read_json,
     read_tensors,
     sweep_temporaries,
@@ -241,7 +242,7 @@ class Run:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             for line in (self.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(ValueError, RecursionError):
-                    records.append(json.loads(line))
+                    records.append(parse_json(line))
         return [record for record in records if misfit(record, RECORD) is None]
 
     def cut_log(self, step: int) -> None:

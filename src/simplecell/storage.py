@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import reprlib
@@ -160,7 +161,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: when it is missing, unreadable or no object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"'{path}' cannot be read: {error}") from error
     if not isinstance(value, dict):
@@ -168,8 +169,25 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def parse_json(text: str | bytes) -> Any:
+    """A value from JSON of finite numbers.
+
+    Raises:
+        ValueError: for anything else; NaN, Infinity and 1e999 are no numbers of ours.
+        RecursionError: for what is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+
+
 def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return value
 
 
 def misfit(value: Any, form: Any, name: str = "it") -> str | None:

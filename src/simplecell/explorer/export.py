@@ -11,25 +11,19 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from simplecell.errors import RunError, UsageError
+from simplecell.errors import RunError
 from simplecell.explorer.bundle import bundle
 from simplecell.explorer.library import Library
 from simplecell.explorer.messages import MEDIA, Refused
 from simplecell.explorer.shown import Shown
-from simplecell.storage import read_json, writing
+from simplecell.explorer.swap import replacing_folder
 
 STATIC = Path(__file__).parent / "static"
-MARK = "simplecell-export.json"
-"""The file by which we know an export of ours; it lists all others."""
-FORMAT = 1
 CHUNK = 32
 """Latents in one script file."""
 MOST_COMPARED = 8
@@ -58,27 +52,11 @@ def export(runs: Runs, folder: str | Path) -> Path:
         WriteError: when it cannot be written.
     """
     library, folder = _library(runs), Path(folder).resolve()
-    with writing(folder):
-        _check_place(folder)
-    # Beside the folder, so that a rename puts it there.
-    fresh = folder.parent / f".{secrets.token_hex(8)}.tmp"
-    with writing(folder):
-        try:
-            _write(fresh, _site(library))
-            _swap(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    with replacing_folder(folder) as fresh:
+        for name, content in _site(library):
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / name).write_bytes(content)
     return folder / "index.html"
-
-
-def _write(fresh: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    names = []
-    for name, content in files:
-        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-        (fresh / name).write_bytes(content)
-        names.append(name)
-    mark = json.dumps({"format": FORMAT, "files": sorted(names)}, indent=2)
-    (fresh / MARK).write_text(mark, encoding="utf-8")
 
 
 def page(runs: Runs) -> str:
@@ -218,39 +196,3 @@ def _styles() -> list[str]:
 def _hashes(texts: list[str]) -> str:
     digests = (hashlib.sha256(text.encode()).digest() for text in texts)
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-
-
-def _check_place(folder: Path) -> None:
-    """UsageError unless the folder is new, empty, or an export of ours and nothing else."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UsageError(f"'{folder}' is a file, and an export is a folder; choose another name")
-    found = {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
-    }
-    ours: set[str] = set()
-    with contextlib.suppress(RunError, TypeError):
-        ours = {MARK, *read_json(folder / MARK).get("files", [])}
-    if strange := sorted(found - ours):
-        raise UsageError(
-            f"'{folder}' holds files that are no export of ours, such as '{strange[0]}'; choose a "
-            "new or an empty folder"
-        )
-
-
-def _swap(fresh: Path, folder: Path) -> None:
-    """Put the new folder in the place of the old one."""
-    if not folder.exists():
-        os.replace(fresh, folder)
-        return
-    old = fresh.with_suffix(".old")
-    os.replace(folder, old)
-    try:
-        os.replace(fresh, folder)
-    except OSError:
-        os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -13,6 +13,7 @@ from simplecell.build import all_data
 from simplecell.errors import RunError, SimplecellError, UsageError
 from simplecell.explorer.atlas import build_atlas
 from simplecell.explorer.library import Library
+from simplecell.explorer.place import folder_of
 from simplecell.progress import follow_share, say
 from simplecell.run import Run
 
@@ -68,6 +69,9 @@ def make_atlas(run: Run, data: Any = None, meta: str | Path | None = None) -> No
     trained = run.load()
     source = all_data(trained, data, meta)
     follow_share(f"looking at {run.path.name}", build_atlas(run, trained, source))
+    place = folder_of(run)
+    if place.parent != run.path:
+        say(f"{run.path.name} cannot be written: its atlas is in '{place}', and no note is kept")
 
 
 def the_run(paths: Sequence[Path]) -> Run:

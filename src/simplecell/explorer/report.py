@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from simplecell.explorer.place import damaged, folder_of
 from simplecell.run import Run
-from simplecell.storage import read_json
+from simplecell.storage import parse_json, read_json
 from simplecell.story import judged
 from simplecell.viz.plots import spectrum
 from simplecell.viz.portrait import latents as picture_of_latents
@@ -31,7 +31,7 @@ def report(run: Run) -> str:
     Raises:
         RunError: for a damaged run or atlas.
     """
-    folder, trained = run.path / "atlas", run.load()
+    folder, trained = folder_of(run), run.load()
     atlas, data = read_json(folder / "atlas.json"), read_json(folder / "data.json")
     environment = Environment(
         loader=PackageLoader("simplecell.explorer", "templates"),
@@ -76,11 +76,7 @@ def _latents(folder: Path, atlas: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if atlas["sparse"]:
         order = [latent for latent in order if columns["density"][latent] > 0]
     chosen = set(order)
-    lines: dict[int, dict[str, Any]] = {}
-    with open(folder / "details.jsonl", encoding="utf-8") as file:
-        for number, line in enumerate(file):
-            if number in chosen:
-                lines[number] = json.loads(line)
+    lines = _lines(folder / "details.jsonl", chosen)
     for latent in order:
         details = lines[latent]
         yield {
@@ -98,6 +94,25 @@ def _latents(folder: Path, atlas: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "inputs": details["inputs"][:6],
             "nearest": details["nearest"][:3],
         }
+
+
+def _lines(path: Path, chosen: set[int]) -> dict[int, dict[str, Any]]:
+    """The lines of some latents.
+
+    Raises:
+        RunError: when they are damaged.
+    """
+    found = {}
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file):
+                if number in chosen:
+                    found[number] = parse_json(line)
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+    if len(found) < len(chosen):
+        raise damaged(path, "lines are missing")
+    return found
 
 
 def _columns(folder: Path, atlas: dict[str, Any]) -> dict[str, Any]:
@@ -155,6 +170,7 @@ def _words(examples: list[dict[str, Any]], atlas: dict[str, Any]) -> list[dict[s
 def _worst(one: dict[str, Any], atlas: dict[str, Any]) -> dict[str, Any]:
     sample = one["sample"]
     told = {"row": sample["row"], "share": one["share"], "pictures": None, "words": None}
+    told["columns"] = [column for column in one.get("columns", []) if None not in column][:4]
     if atlas["look"] == "picture":
         pair = [_picture(text, atlas) for text in (sample["pixels"], one.get("recon")) if text]
         whole = Image.new("RGB", (len(pair) * (2 * THUMBNAIL + 2), 2 * THUMBNAIL), "white")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from simplecell.errors import RunError
 from simplecell.explorer.messages import Refused
 from simplecell.explorer.notes import Notes
+from simplecell.explorer.place import damaged, folder_of
 from simplecell.explorer.training import training
 from simplecell.recipe import Recipe
 from simplecell.run import Run
-from simplecell.storage import misfit, read_json
+from simplecell.storage import misfit, parse_json, read_json
 from simplecell.story import judged
 
 FORMAT = 1
@@ -33,7 +34,10 @@ MANIFEST = {
     "photos": (None, [{"file": str}]),
 }
 """What is needed of atlas.json, as `storage.misfit` reads it."""
-FIGURES = ("n_latents", "activation", "look", "fvu", "l0", "mean_activation", "samples")
+FIGURES = (
+    *("n_inputs", "n_latents", "activation", "look"),
+    *("fvu", "l0", "mean_activation", "samples"),
+)
 """Of a run in the list of runs."""
 PLAIN_FILES = ("columns.bin", "samples.bin", "weights.bin")
 _PICTURE = re.compile(r"sprites-[0-9]{1,6}\.png|photos/[0-9]{1,6}\.jpg", re.ASCII)
@@ -46,9 +50,13 @@ class Shown:
 
     def __init__(self, name: str, run: Run) -> None:
         self.name, self.run = name, run
-        self.atlas = run.path / "atlas"
         self.notes = Notes(run.path / "notes.json")
         self._read: dict[str, tuple[Stamp, Any]] = {}
+
+    @property
+    def atlas(self) -> Path:
+        """The folder of its atlas, which may be made while one looks."""
+        return folder_of(self.run)
 
     def manifest(self) -> dict[str, Any]:
         """atlas.json.
@@ -75,6 +83,7 @@ class Shown:
             return {**row, **unknown, "status": "damaged"}
         sizes, kinds = model.n_latents, model.activation
         told: dict[str, Any] = {
+            "n_inputs": math.prod(info["data"]["shape"]),
             "n_latents": sizes[-1] if isinstance(sizes, list) else sizes,
             "activation": kinds[-1] if isinstance(kinds, list) else kinds,
             **{key: atlas[key] for key in ("n_latents", "activation", "look") if key in atlas},
@@ -157,9 +166,9 @@ class Shown:
 
     def plain(self, sentence: str) -> str:
         """A sentence without the place of the run: pages tell nothing of the machine."""
-        place = str(self.run.path)
-        for spelling in (repr(place)[1:-1], place):
-            sentence = sentence.replace(spelling, self.name) if len(place) > 1 else sentence
+        for place in (str(self.atlas.parent), str(self.run.path)):
+            for spelling in (repr(place)[1:-1], place):
+                sentence = sentence.replace(spelling, self.name) if len(place) > 1 else sentence
         return sentence
 
     def _recipe(self) -> Recipe:
@@ -196,11 +205,11 @@ class Shown:
         try:
             with open(path, "rb") as file:
                 file.seek(int(starts[latent]))
-                line = json.loads(file.readline(), parse_constant=lambda word: None)
+                line = parse_json(file.readline())
             if line["latent"] != latent:
                 raise ValueError(f"line {latent} is about another latent")
         except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-            raise RunError(f"'{path}' is damaged: {error}; make the atlas again") from error
+            raise damaged(path, error) from error
         return {**line}
 
 
@@ -222,7 +231,7 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
         )
     wrong = misfit(manifest, MANIFEST, "it")
     if wrong:
-        raise RunError(f"'{path}' is damaged: {wrong}; remove the atlas, and it is made again")
+        raise damaged(path, wrong)
     return manifest
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +14,19 @@ from simplecell.data import Source
 from simplecell.errors import DataError
 from simplecell.explorer.samples import Samples, as_text
 from simplecell.explorer.sprites import sample_as_tile
-from simplecell.explorer.survey import Survey
+from simplecell.explorer.survey import NUMBERS, Survey
 from simplecell.feed import to_model
+from simplecell.story import finite
 from simplecell.trained import Trained
 
 WORST, EVEN = 60, 140
 KEPT_NUMBERS = 2**20
 """Of samples kept for the playground, *count*: 4 MB."""
 BINS = 40
+MOST_COLUMNS = 8
+"""Told of a sample: those that err most."""
+MIXING = {"pca", "pca_whiten", "zca_whiten"}
+"""Steps after which a column is no longer one of the data: errors then count in its units."""
 WIDEST_SPECTRUM, SPECTRUM_ROWS = 1024, 5000
 
 
@@ -32,7 +37,7 @@ def data_page(
     rows, groups = _chosen(source, survey)
     values = source.read(rows)
     records = samples.records(rows)
-    pictures = _pictures(trained, source, values) if samples.look == "picture" else {}
+    drawn = _drawn(trained, samples, values)
     measured = trained.target_preprocess is None
     mean = float(survey.errors.mean(dtype=np.float64)) or 1.0
     listed: list[dict[str, Any]] = []
@@ -41,7 +46,7 @@ def data_page(
         one: dict[str, Any] = {"at": i, "group": groups[i], "sample": records[row]}
         one["error"] = float(f"{error:.5g}") if measured else None
         one["share"] = float(f"{error / mean:.5g}") if measured else None
-        listed.append(one | {name: texts[i] for name, texts in pictures.items()})
+        listed.append(one | {name: told[i] for name, told in drawn.items()})
     if samples.look == "tokens":
         for one in listed:
             row = one["sample"]["row"]
@@ -89,23 +94,63 @@ def _histogram(errors: NDArray[np.float32]) -> dict[str, list[float]]:
     return {"edges": [float(f"{edge:.5g}") for edge in edges], "counts": counts.tolist()}
 
 
-@torch.no_grad()
-def _pictures(trained: Trained, source: Source, values: NDArray[Any]) -> dict[str, list[str]]:
-    """Reconstructions, in the samples' own range of brightness, and the prepared samples."""
-    model, shape = trained.model, source.shape
-    raw = torch.tensor(values).to(model.like)
-    prepared, carried = trained.preprocess.apply(raw)
-    found: dict[str, list[str]] = {}
-    if trained.target_preprocess is None:
-        recon = model(prepared).recon
-        back = trained.preprocess.invert(recon, carried).cpu().double().numpy()
-        found["recon"] = [
-            as_text(_in_range_of(x, one, shape)) for x, one in zip(values, back, strict=True)
-        ]
-    if prepared.shape[1] == source.n_inputs:
-        rows = prepared.cpu().double().numpy()
-        found["prepared"] = [as_text(sample_as_tile(one, shape)) for one in rows]
+def _drawn(trained: Trained, samples: Samples, values: NDArray[Any]) -> dict[str, list[Any]]:
+    """What stands beside each sample: pictures of what became of it, or its worst columns."""
+    prepared, back = _through(trained, values)
+    if samples.look != "picture":
+        if back is None:
+            return {}
+        mixed = MIXING & {step["kind"] for step in trained.preprocess.steps}
+        off = back.recon - values if mixed else back.prepared - prepared
+        return {"columns": _columns(samples.names, values, back.recon, np.abs(off))}
+    shape = samples.source.shape
+    found = {}
+    if back is not None:
+        pairs = zip(values, back.recon, strict=True)
+        found["recon"] = [as_text(_in_range_of(x, one, shape)) for x, one in pairs]
+    if prepared.shape[1] == samples.source.n_inputs:
+        found["prepared"] = [as_text(sample_as_tile(one, shape)) for one in prepared]
     return found
+
+
+class _Back(NamedTuple):
+    """What a model gives back of samples: as it was prepared, and in the units of the data."""
+
+    prepared: NDArray[np.float64]
+    recon: NDArray[np.float64]
+
+
+@torch.no_grad()
+def _through(trained: Trained, values: NDArray[Any]) -> tuple[NDArray[np.float64], _Back | None]:
+    """Prepared samples, and what comes back of them: nothing of a transcoder."""
+    model = trained.model
+    parts: list[list[NDArray[np.float64]]] = []
+    size = max(1, NUMBERS // max(model.n_latents, model.n_inputs))
+    for first in range(0, len(values), size):
+        raw = torch.tensor(values[first : first + size]).to(model.like)
+        prepared, carried = trained.preprocess.apply(raw)
+        found = [prepared]
+        if trained.target_preprocess is None:
+            recon = model(prepared).recon
+            found += [recon, trained.preprocess.invert(recon, carried)]
+        parts.append([one.cpu().double().numpy() for one in found])
+    whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return whole[0], _Back(*whole[1:]) if len(whole) > 1 else None
+
+
+def _columns(
+    names: list[str], values: NDArray[Any], recon: NDArray[Any], errors: NDArray[Any]
+) -> list[list[list[Any]]]:
+    """Of each sample the columns of the largest errors: name, value and reconstruction."""
+    order = np.argsort(-errors, axis=1, kind="stable")[:, :MOST_COLUMNS].tolist()
+    return [
+        [[names[j], _short(x[j]), _short(back[j])] for j in places]
+        for x, back, places in zip(values, recon, order, strict=True)
+    ]
+
+
+def _short(value: float) -> float | None:
+    return finite(float(f"{value:.6g}"))
 
 
 def _in_range_of(

@@ -3,7 +3,7 @@
 import { openRun } from "./atlas.js";
 import { fill, h, section, term } from "./dom.js";
 import { cosine, figure, percent } from "./numbers.js";
-import { askWidths, plane } from "./runs.js";
+import { plane } from "./runs.js";
 import { tileLink } from "./tiles.js";
 import { t } from "./words.js";
 
@@ -28,7 +28,6 @@ export async function showCompare(context) {
   root.append(h("p", { class: "lead" }, t("compare.lead")), choices(context, name, other));
   if (other === name) root.append(h("p", { class: "notice" }, t("compare.same")));
   else await compared(context, name, other);
-  await askWidths(context.store, runs);
   root.append(section(t("compare.plane"), plane(context, runs, [name, other])));
 }
 

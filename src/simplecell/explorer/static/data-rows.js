@@ -1,4 +1,4 @@
-/** A row of numbers on the data page: the columns that are farthest from their mean. */
+/** Rows of numbers on the data page: what errs most, and what is farthest from its mean. */
 
 import { h } from "./dom.js";
 import { figure } from "./numbers.js";
@@ -24,33 +24,54 @@ export async function columnsOf(run) {
 }
 
 /**
- * The table of a sample.
+ * The table of a sample that is a row: the columns that err most, or those farthest from their mean.
  * @param {any} run
- * @param {any} one a sample of the data page; `recon`: its reconstruction, [[column, value], …]
+ * @param {any} one a sample of the data page
  * @param {any} columns from `columnsOf`
  */
 export function rowTable(run, one, columns) {
   const values = one.sample.values ?? [];
-  const recon = new Map(Array.isArray(one.recon) ? one.recon : []);
   // of wide rows only some columns are here, the farthest first
   const usual = values.length === run.atlas.n_inputs ? columns : null;
   const far = (k) => Math.abs(values[k][1] - usual.mean[k]) / Math.max(usual.deviation[k], 1e-12);
   const order = values.map((_, k) => k);
   if (usual) order.sort((a, b) => far(b) - far(a));
-  const head = [t("data.column"), t("data.value"), recon.size > 0 && t("data.recon"), usual && t("data.mean")];
+  const head = [t("data.column"), t("data.value"), usual && t("data.mean")];
   const line = (k) => {
     const [name, value] = values[k];
-    return h(
-      "tr", {}, h("th", { scope: "row" }, name), h("td", {}, figure(value, 4)),
-      recon.size > 0 && h("td", {}, figure(recon.get(name), 4)), usual && h("td", { class: "quiet" }, figure(usual.mean[k], 4)),
-    );
+    return lineOf(name, h("td", {}, figure(value, 4)), usual && h("td", { class: "quiet" }, figure(usual.mean[k], 4)));
   };
-  const table = (some, top) => h("table", { class: "columns" }, top, h("tbody", {}, some.map(line)));
+  if (!one.columns) {
+    return [table(head, order.slice(0, SHOWN).map(line)), rest(head, order.slice(SHOWN).map(line))];
+  }
+  const told = new Set(one.columns.map(([name]) => name));
+  return [errorTable(one), rest(head, order.filter((k) => !told.has(values[k][0])).map(line))];
+}
+
+/**
+ * The columns of a sample that err most: value, reconstruction, difference.
+ * @param {any} one a sample of the data page; `columns`: [[name, value, reconstruction], …]
+ */
+export function errorTable({ columns }) {
+  const head = ["data.column", "data.value", "data.recon", "data.difference"].map((key) => t(key));
+  const known = (value) => typeof value === "number";
+  return table(head, columns.map(([name, value, recon]) => {
+    const difference = known(value) && known(recon) ? recon - value : null;
+    return lineOf(name, [value, recon, difference].map((number) => h("td", {}, figure(number, 4))));
+  }));
+}
+
+function lineOf(name, ...cells) {
+  return h("tr", {}, h("th", { scope: "row" }, name), cells);
+}
+
+function table(head, lines) {
   const top = h("thead", {}, h("tr", {}, head.map((words) => words && h("th", { scope: "col" }, words))));
-  const rest = order.slice(SHOWN);
-  return [
-    table(order.slice(0, SHOWN), top),
-    rest.length > 0 && h(
-      "details", {}, h("summary", {}, t("sample.more", { n: rest.length })), table(rest)),
-  ];
+  return h("table", { class: "columns" }, top, h("tbody", {}, lines));
+}
+
+/** What is not shown at first. */
+function rest(head, lines) {
+  return lines.length > 0 && h(
+    "details", {}, h("summary", {}, t("sample.more", { n: lines.length })), table(head, lines));
 }

@@ -1,7 +1,7 @@
 /** The data page: what is reconstructed worst, and what the preparation does. */
 
 import { openRun } from "./atlas.js";
-import { columnsOf, rowTable } from "./data-rows.js";
+import { columnsOf, errorTable, rowTable } from "./data-rows.js";
 import { curves, histogram } from "./charts.js";
 import { fill, h, section, term } from "./dom.js";
 import { figure } from "./numbers.js";
@@ -69,7 +69,8 @@ function worst(context, run, { samples }, columns) {
   const options = ["worst", "spread", "all"].map((value) => h("option", { value }, t(`data.${value}`)));
   const menu = h("select", { "aria-label": t("data.which"), on: { change: choose } }, options);
   grow();
-  const farthest = run.atlas.look === "row" && h("p", { class: "quiet" }, t("data.farthest"));
+  const erring = samples.some((one) => one.columns);
+  const farthest = run.atlas.look === "row" && h("p", { class: "quiet" }, t(erring ? "data.erring" : "data.farthest"));
   return section(t("data.samples"), h("p", { class: "quiet" }, t("data.order"), " ", menu), farthest, list, more);
 }
 
@@ -90,6 +91,7 @@ function judged(context, run, one, columns) {
     sampleFigure(run, one.sample, { size, table, play: one.at !== undefined && play }),
     run.atlas.look === "picture" && one.recon && beside(one.recon, "data.recon"),
     error,
+    !table && one.columns && h("details", {}, h("summary", {}, t("data.columns")), errorTable(one)),
   );
 }
 

@@ -5,8 +5,6 @@ import { fill, h, s, section, term } from "./dom.js";
 import { count, figure } from "./numbers.js";
 import { t } from "./words.js";
 
-const MOST_ASKED = 12;
-
 /**
  * @param {any} context
  */
@@ -25,7 +23,6 @@ export async function showRuns(context) {
   ));
   const top = h("thead", {}, h("tr", {}, columns));
   const table = h("table", { class: "figuretable" }, top, h("tbody", {}, rows));
-  await askWidths(context.store, runs);
   fill(
     context.root,
     h("h1", { tabindex: "-1" }, t("runs.title")),
@@ -81,24 +78,11 @@ export function plane(context, runs, chosen) {
   ];
 }
 
-/** What a run is over: so many inputs, as far as the list of runs tells. */
+/** What a run is over: so many inputs, of what look where it has an atlas. */
 function overOf(run) {
   if (!run.look) return t("runs.unknown");
   const look = t(`look.${run.look}`);
   return typeof run.n_inputs === "number" ? t("runs.inputs", { look, n: run.n_inputs }) : look;
-}
-
-/**
- * Find out the width of the inputs where the list of runs does not tell it.
- * @param {any} store
- * @param {any[]} runs
- */
-export async function askWidths(store, runs) {
-  const silent = runs.filter((run) => run.look && typeof run.n_inputs !== "number").slice(0, MOST_ASKED);
-  const ask = async (run) => {
-    run.n_inputs = (await store.get(`${run.name}/`).catch(() => ({}))).n_inputs;
-  };
-  await Promise.all(silent.map(ask));
 }
 
 function groupsOf(runs) {
