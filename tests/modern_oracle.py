@@ -56,6 +56,14 @@ def auxk(pre, error, dead, decoder, target, k):
     return variance(target) * left / all_of_it
 
 
+def preact(pre, thresholds, dead, decoder, target):
+    total = 0.0
+    for j in np.flatnonzero(dead):
+        length = np.sqrt(np.sum(decoder[j] ** 2))
+        total += length * min(np.maximum(thresholds[:, j] - pre[:, j], 0.0))
+    return np.sqrt(variance(target)) * total / len(dead)
+
+
 def nested(code, decoder, offset, target, widths):
     costs = [squared(code[:, :m] @ decoder[:m] + offset, target) for m in widths]
     return float(np.mean(costs))

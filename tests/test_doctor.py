@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits, load_wine
 
 from simplecell.cli import run_command_line
 from simplecell.data.planted import dead_leaves, planted_dictionary
-from simplecell.doctor import Doctor, examine, examine_inputs, training
+from simplecell.doctor import Doctor, examine, examine_inputs
+from simplecell.doctor import case as looked_at
 from simplecell.recipe import Recipe
 from simplecell.session import begin, resume
 
@@ -177,7 +178,7 @@ AFTER = {
     "inputs": ("dead", "topk", [*size(20, 10_000), CENTERED], X / 100, "inputs"),
     "learning rate": (
         "dead",
-        "batchtopk",
+        "topk",
         [*size(20, 10_000), "optim.learning_rate=0.3"],
         X,
         "learning rate",
@@ -189,8 +190,15 @@ AFTER = {
         X + np.float32(0.45),
         "learn from what is left",
     ),
+    "no preact": (
+        "dead",
+        "jumprelu",
+        [*size(64, 10_000), "objective.preact.weight=0"],
+        X,
+        "nearer to their thresholds",
+    ),
     "too many": ("dead", "topk", size(128, 12_000), X, "fewer"),
-    "too many, nested": ("dead", "matryoshka", size(64, 10_000), X, "fewer"),
+    "too many, nested": ("dead", "matryoshka", size(256, 12_000), X, "fewer"),
     "short": ("saturated", "gated", size(20, 10_048), X, "train.max_samples=40192"),
     "topk out of reach": (
         "saturated",
@@ -267,7 +275,7 @@ def test_the_number_of_features_is_that_of_the_planted_ones(train):
 def test_a_wide_dictionary_is_compared_in_part(train, monkeypatch):
     session = train("l1", size(64, 40_000, 128))
     whole = one("duplicates", examine(session))
-    monkeypatch.setattr(training, "LATENTS", 40)
+    monkeypatch.setattr(looked_at, "LATENTS", 40)
     part = one("duplicates", examine(session))
     compared = re.search(r" of (\d+) living", part.words)
     assert compared is not None

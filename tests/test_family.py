@@ -288,3 +288,30 @@ def test_the_estimator_is_the_run(path, samples, tmp_path, name):
     assert sae.l0_ == pytest.approx(result["l0"], rel=1e-12)
     assert sae.fvu_ == pytest.approx(result["fvu"], rel=1e-12)
     assert sae.n_iter_ == result["n_iter"] == 10
+
+
+@pytest.mark.parametrize("recipe", ["batchtopk", "gated", "jumprelu", "l1", "matryoshka", "topk"])
+def test_latents_that_fire_for_no_sample_come_alive(path, tmp_path, recipe):
+    """Where they cannot by themselves: `auxk` sees nothing of a latent that is below 0."""
+    dead = {}
+    for weight in (0.0, 0.25):
+        settings = [
+            *MODERN,
+            f"train.max_samples={200 * BATCH}",
+            f"optim.dead_after={2 * BATCH}",
+            "data.held_out=0",
+            "train.seed=1",
+            f"objective.preact.weight={weight}",
+        ]
+        session = begin(path, tmp_path / f"{weight}", Recipe.load(recipe), settings=settings)
+        model = session.trainer.model
+        with torch.no_grad():
+            gated = model.activation.kind == "gated"
+            (model.activation.gate_bias if gated else model.bias)[: M // 2] -= 10
+        for _ in session.records():
+            pass
+        x = to_model(np.load(path), session.trainer.preprocess, model.like)
+        code = model.encode(x)[1].dense
+        dead[weight] = int((code[:, : M // 2] == 0).all(0).sum())
+    assert dead[0.0] >= M // 2 - 1
+    assert dead[0.25] <= 1

@@ -13,7 +13,18 @@ from simplecell.errors import UsageError
 from simplecell.gradient_check import check_gradient, cost_function
 from simplecell.gradients import Gradient, Moment, Whole
 from simplecell.model import Autoencoder
-from simplecell.objective import L0, L1, AuxK, Gate, Look, Nested, Objective, Reconstruction, value
+from simplecell.objective import (
+    L0,
+    L1,
+    AuxK,
+    Gate,
+    Look,
+    Nested,
+    Objective,
+    PreAct,
+    Reconstruction,
+    value,
+)
 from simplecell.optim import flatten, initialise
 
 D, M, B = 5, 8, 13
@@ -145,6 +156,49 @@ def test_auxk_is_nothing_where_none_is_dead():
     assert float(gradient.value(Whole(x)).terms["auxk"]) == 0  # held-out samples
 
 
+def thresholds_of(model, pre):
+    """What `pre` must exceed for a latent to be active, [B, M]."""
+    activation, every = model.activation, np.zeros(pre.shape)
+    match activation.kind:
+        case "jumprelu":
+            return every + activation.threshold.detach().numpy()
+        case "batchtopk":
+            return every + max(0.0, float(activation.threshold))
+        case "topk":
+            return every + np.array([[max(0.0, sorted(row)[-activation.k])] for row in pre])
+        case "gated":
+            return every - activation.gate_bias.detach().numpy()
+    return every
+
+
+def silence(model, latents):
+    """Make them dead, each by another measure."""
+    with torch.no_grad():
+        gated = model.activation.kind == "gated"
+        bias = model.activation.gate_bias if gated else model.bias
+        bias[latents] -= 4.0 + torch.arange(len(latents), dtype=bias.dtype)
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.7])
+@pytest.mark.parametrize("kind", SPARSE)
+def test_preact_is_what_the_dead_lack(kind, threshold):
+    model, x = model_of(kind), random(B, D, seed=9)
+    if kind == "batchtopk":
+        model.activation.threshold.fill_(threshold)
+    dead = torch.tensor([True, False, False, True, True, False, False, False])
+    silence(model, [0, 3])  # 4 is active for some sample: it lacks nothing
+    pre, _, _, w = plain(model, x)
+    expected = oracle.preact(pre, thresholds_of(model, pre), dead.numpy(), w["decoder"], x.numpy())
+    assert expected > 0.1
+    assert PreAct()(look_at(model, x, dead=dead)).item() == pytest.approx(expected, rel=1e-12)
+    for none in (None, torch.zeros(M, dtype=torch.bool)):
+        assert PreAct()(look_at(model, x, dead=none)).item() == 0
+    single = PreAct()(look_at(model, x[:1], dead=dead))
+    single.backward()
+    assert single.item() == 0
+    assert torch.isfinite(model.encoder.grad).all()
+
+
 def test_auxk_of_a_single_sample_is_nothing():
     """Such a batch has no variance: 0/0 must not reach the gradient either."""
     model, x = model_of("topk"), random(1, D, seed=9)
@@ -258,6 +312,29 @@ def test_auxk_has_the_gradient_of_its_value_with_the_residual_held(kind):
     # Nothing that is alive learns from it.
     assert not model.encoder.grad[~dead].any()
     assert not model.decoder.grad[~dead].any()
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_preact_has_the_gradient_of_its_value_with_threshold_and_atoms_held(kind):
+    model, x = small(kind)
+    dead = np.array([True, False, False, True, True])
+    silence(model, [0, 3])
+    pre, _, _, w = plain(model, x)
+    held = thresholds_of(model, pre).copy(), w["decoder"].copy()
+
+    def cost():
+        pre = plain(model, x)[0]
+        if kind == "gated":  # whose bias is no threshold that is held
+            pre = pre + model.activation.gate_bias.detach().numpy()
+            return oracle.preact(pre, np.zeros(pre.shape), dead, held[1], x.numpy())
+        return oracle.preact(pre, held[0], dead, held[1], x.numpy())
+
+    assert difference(PreAct(), model, x, cost, dead=torch.from_numpy(dead)) < 1e-7
+    assert model.encoder.grad[[0, 3]].abs().max() > 1e-3
+    assert not model.encoder.grad[~dead].any()
+    assert model.decoder.grad is None or not model.decoder.grad.any()
+    if kind == "jumprelu":
+        assert not model.activation.threshold.grad.any()
 
 
 @pytest.mark.parametrize("pre_bias", [True, False])
@@ -387,6 +464,7 @@ def test_terms_and_the_codes_that_they_are_for(kind):
         "gate": kind == "gated",
         "l1": kind in SPARSE,
         "auxk": kind in SPARSE,
+        "preact": kind in SPARSE,
     }
     for term, allowed in wanted.items():
         objective = Objective({"reconstruction": {"weight": 1.0}, term: {"weight": 1.0}})
@@ -407,7 +485,7 @@ def test_widths_ascend_to_all_latents(widths):
         objective.check(model_of("topk"))
 
 
-@pytest.mark.parametrize("term", ["l1", "auxk", "nested"])
+@pytest.mark.parametrize("term", ["l1", "auxk", "nested", "preact"])
 def test_terms_of_one_layer(term):
     model = DeepAutoencoder.of_sizes(D, [7, M], activation="relu", output="linear")
     values = {"weight": 1.0, **({"widths": "auto"} if term == "nested" else {})}
@@ -423,6 +501,7 @@ def test_terms_of_one_layer(term):
         ({"l0": {"target": float("nan")}}, "l0: target is nan"),
         ({"l1": {"weight": -1.0}}, "l1: weight is -1"),
         ({"l1": {"weight": float("nan")}}, "l1: weight is nan"),
+        ({"preact": {"weight": -1.0}}, "preact: weight is -1"),
         ({"auxk": {"k": -3}}, "auxk: k is -3"),
         ({"auxk": {"k": 2.5}}, "auxk: k is 2.5"),
         ({"auxk": {"k": float("inf")}}, "auxk: k is inf"),

@@ -51,6 +51,11 @@ class TopK(Activation):
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return SparseCodes(Rows(kept[positive], indices[positive], offsets), pre.shape[1])
 
+    def lack(self, pre: Tensor) -> Tensor:
+        """The threshold is the sample's own: the smallest value kept."""
+        least = pre.detach().topk(self.k, dim=1, sorted=False).values.amin(1, keepdim=True)
+        return (least.clamp_min(0) - pre).relu()
+
 
 class BatchTopK(Activation):
     """The k·B largest positive values of a batch of B samples; in use, all above a threshold.
@@ -93,6 +98,10 @@ class BatchTopK(Activation):
         kept = max(1, min(round(self.k * len(pre)), flat.numel()))
         least = flat.kthvalue(flat.numel() - kept + 1).values
         return Codes(code * (code >= least))
+
+    def lack(self, pre: Tensor) -> Tensor:
+        """As long as the threshold is unset, 0 is in its place."""
+        return (self.threshold.clamp_min(0) - pre).relu()
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
@@ -171,6 +180,9 @@ class JumpReLU(Activation):
         factor = shares.kthvalue(shares.numel() - kept).values
         self.threshold.mul_(factor.clamp(1 / self.stretch, self.stretch))
 
+    def lack(self, pre: Tensor) -> Tensor:
+        return (self.threshold.detach() - pre).relu()
+
     @torch.no_grad()
     def set_scale(self, scale: float) -> None:
         self.threshold.mul_(scale / self.scale)
@@ -246,3 +258,7 @@ class Gated(Activation):
     def soft(self, pre: Tensor, code: Codes) -> Codes:
         """What the gate sees: `ReLU(z + b_gate)`."""
         return Codes((pre + self.gate_bias).relu())
+
+    def lack(self, pre: Tensor) -> Tensor:
+        """What the gate lacks."""
+        return (-pre - self.gate_bias).relu()

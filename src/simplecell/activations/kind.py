@@ -57,6 +57,14 @@ class Activation(nn.Module):
         """The code that an L1 penalty acts on."""
         return code
 
+    def lack(self, pre: Tensor) -> Tensor:
+        """What each latent of each sample lacks to be active, [B, M], 0 where it is.
+
+        Of sparse codes alone. Thresholds are held fixed: the gradient is that of `pre`, and of a
+        bias that is the activation's own.
+        """
+        return (-pre).relu()
+
     def count(self, pre: Tensor, code: Codes) -> Tensor:
         """Active latents of each sample, *count*, [B], differentiable where that is defined."""
         return code.l0().to(pre.dtype)

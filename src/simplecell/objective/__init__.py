@@ -21,7 +21,7 @@ from simplecell.objective.classic import (
     Softmax,
 )
 from simplecell.objective.look import Look, Term
-from simplecell.objective.modern import L0, L1, AuxK, Gate, Nested
+from simplecell.objective.modern import L0, L1, AuxK, Gate, Nested, PreAct
 
 __all__ = [
     "KL",
@@ -37,6 +37,7 @@ __all__ = [
     "Look",
     "Nested",
     "Objective",
+    "PreAct",
     "Reconstruction",
     "Softmax",
     "Term",
@@ -53,6 +54,7 @@ TERMS: dict[str, type[Term]] = {
     "l1": L1,
     "l0": L0,
     "auxk": AuxK,
+    "preact": PreAct,
     "gate": Gate,
     "nested": Nested,
 }

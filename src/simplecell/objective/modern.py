@@ -125,6 +125,39 @@ class AuxK(Term):
 
 
 @dataclass(frozen=True)
+class PreAct(Term):
+    """Dead latents come nearer: `√V/M Σ_dead min_b ReLU(θ_i − z_bi) ‖atom_i‖`, b a batch's samples.
+
+    θ is the threshold: 0 of 'relu' codes and of a gate, of 'topk' codes the sample's k-th largest
+    value; it and the atoms are held fixed. V is the target's variance, mean over samples of
+    `‖target − mean‖²`, so that the weight depends neither on the scale of the data nor on M. A
+    latent that is active for no sample has no other gradient that could bring it over its
+    threshold: `auxk` gives it a direction, this term the strength. 0 while none is dead, and
+    outside training.
+
+    Source: Anthropic, Circuits Updates January 2025 (the pre-activation loss). Differs: of dead
+    latents alone, as SAELens has it, and of each one's nearest sample, where the mean over samples
+    raises the bias until they answer to all and are struck down again; θ and the atoms get no
+    gradient; V and M.
+    """
+
+    weight: float = 1.0
+    kind = "preact"
+
+    def __call__(self, look: Look) -> Tensor:
+        if look.dead is None or not bool(look.dead.any()):
+            return look.x.new_zeros(())
+        model = _single(self, look.model)
+        nearest = model.activation.lack(look.output.pre)[:, look.dead].amin(0)
+        size = nearest @ model.decoder.detach()[look.dead].norm(dim=1)
+        return look.share * _variance(look.target).sqrt() * size / model.n_latents
+
+    def check(self, model: Model) -> None:
+        _single(self, model)
+        _needs_sparse(self, model)
+
+
+@dataclass(frozen=True)
 class Gate(Term):
     """Squared error of what the gate alone would reconstruct: `ReLU(z + b_gate)` decoded.
 
