@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -20,6 +21,15 @@ def snippets(page):
         yield compile("\n" * above + found[1], str(page), "exec")
 
 
+@pytest.fixture
+def texts(tmp_path):
+    """What a chapter calls `texts.jsonl`: the paragraphs of all of them."""
+    pages = "\n\n".join(page.read_text("utf-8") for page in sorted(DOCS.glob("*.md")))
+    lines = [json.dumps({"text": part}) for part in pages.split("\n\n") if part.strip()]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("texts")
 @pytest.mark.parametrize("page", CHAPTERS, ids=[page.stem for page in CHAPTERS])
 def test_chapter_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
