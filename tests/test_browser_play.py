@@ -561,6 +561,7 @@ def test_a_text_is_typed(chromium, shown):
         expect(page.get_by_text("The values are those of this text.")).to_be_visible()
         error = float(((both["prepared"] - both["preparedRecon"]) ** 2).sum())
         expect(page.locator(".play-error")).to_contain_text(f"{error:.3g}")
+        expect(page.locator(".play-error")).to_contain_text(usual_of(shown["acts"]))
         strongest = str(int(both["code"][0].argmax()))
         expect(code_of(page).first).to_have_attribute("data-latent", strongest)
         page.locator("summary").filter(has_text="40 values").click()
@@ -575,6 +576,25 @@ def test_a_text_is_typed(chromium, shown):
         page.goto(f"{address}edges/playground")
         expect(page.locator(".play-photo")).to_be_visible()
         expect(area).to_have_count(0)
+
+
+def usual_of(path):
+    """What the page calls usual: of a run with held-out samples, the error of such."""
+    figures = json.loads((path / "atlas" / "atlas.json").read_text())["figures"]
+    return "usual for new samples" if figures.get("held_out") else "usual for this run"
+
+
+def test_a_text_of_unknown_words_is_told_so(chromium, shown):
+    from browser import watched
+
+    with (
+        serving(shown["acts"], embed=lambda texts: np.zeros((len(texts), 40))) as address,
+        watched(chromium) as page,
+    ):
+        place(page, f"{address}acts/playground")
+        page.get_by_label("Type a text").fill("xyzzy")
+        page.get_by_role("button", name="Play this text").click()
+        expect(page.get_by_text("gives zeros alone: it knows none of the words")).to_be_visible()
 
 
 def test_a_text_that_cannot_be_embedded_says_why(chromium, shown):

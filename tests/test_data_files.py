@@ -82,7 +82,10 @@ def test_several_variables_need_a_key(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", first=X, second=X[:2])
     scipy_io.savemat(tmp_path / "x.mat", {"first": X, "second": X[:2]})
     for name in ("x.npz", "x.mat"):
-        with pytest.raises(DataError, match=r"several variables: first \(4, 3\), second \(2, 3\)"):
+        with pytest.raises(
+            DataError,
+            match=r"first \(4, 3\), second \(2, 3\); say which one, .* --set data.key=first",
+        ):
             read_file(tmp_path / name)
         with pytest.raises(UsageError, match=f"variable in {name} 'secnd'; did you mean 'second'"):
             read_file(tmp_path / name, Asked(key="secnd"))

@@ -174,6 +174,11 @@ def test_inputs_that_train_well_as_they_are_give_no_warning(inputs):
 
 
 KL_FAR = ["train.steps=100", "optim.kind=adam", "optim.learning_rate=0.01", "optim.batch_size=50"]
+NOISE = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
+BY_HEART = [
+    *("model.target_l0=10", "optim.batch_size=64"),
+    *("data.held_out=0.3", "train.max_samples=100_000"),
+]
 AFTER = {
     "inputs": ("dead", "topk", [*size(20, 10_000), CENTERED], X / 100, "inputs"),
     "learning rate": (
@@ -244,6 +249,20 @@ AFTER = {
     ),
     "kl on its way": ("saturated", "table", KL_FAR, X, "still on its way"),
     "shared atoms": ("duplicates", "l1", size(64, 40_000, 128), X, "fewer"),
+    "by heart": (
+        "overfit",
+        "topk",
+        [*BY_HEART, "model.n_latents=256"],
+        NOISE,
+        "end there",
+    ),
+    "by heart, steered": (
+        "overfit",
+        "jumprelu",
+        [*BY_HEART, "model.n_latents=64", "objective.preact.weight=0.25"],
+        NOISE,
+        "end there",
+    ),
     "thresholds": (
         "thresholds",
         "jumprelu",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import scipy.sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -413,3 +415,11 @@ def test_codes_with_an_index_beyond_the_latents_are_refused():
     codes.indices[3] = 99
     with pytest.raises(ValueError, match="indices"):
         sae.inverse_transform(codes)
+
+
+def test_an_l0_that_was_missed_is_told(digits):
+    with pytest.warns(ConvergenceWarning, match=r"but target_l0 is 4; train for longer"):
+        small("jumprelu", max_samples=600, target_l0=4).fit(digits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small("topk", max_samples=600, target_l0=4).fit(digits)

@@ -525,3 +525,12 @@ def test_transpose_start_is_in_the_terms_reach():
         Gradient(model, Objective(terms))(Whole(random(B, D).float()), moment)
         assert torch.isfinite(grad).all()
         assert grad.any()
+
+
+@pytest.mark.parametrize("term", ["auxk", "preact"])
+def test_a_term_for_the_dead_alone_moves_nothing_while_none_is(term):
+    model = model_of("topk")
+    _, grad = flatten(model)
+    found = Gradient(model, Objective({term: {"weight": 1.0}}))(Whole(random(B, D, seed=9)))
+    assert float(found.cost) == 0
+    assert not grad.any()

@@ -211,6 +211,17 @@ def test_auto_is_resolved_from_the_data_and_said():
     assert automatic_steps("linear", -9, 9) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("rows", "samples"),
+    [(600, 2000 * 512), (15_000, 1_500_000), (50_000, 2_000_000), (2_100_000, 2_100_000)],
+)
+def test_small_data_are_not_learned_by_heart(rows, samples):
+    one = np.zeros((1, 16), dtype=np.float32)
+    source = as_source(np.broadcast_to(one, (rows, 16)))
+    resolved, _ = resolve(Recipe.load("topk"), source)
+    assert resolved.n_steps == -(-samples // 512)
+
+
 def test_the_data_choose_the_recipe():
     assert [suited(kind)[0] for kind in ("patches", "pictures", "table", "array")] == [
         "edges",

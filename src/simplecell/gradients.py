@@ -227,7 +227,7 @@ class Gradient:
                 moment.ease,
             )
             loss = self._add(look, totals, moment.factors)
-            if backward:
+            if backward and loss.requires_grad:  # auxk and preact alone are 0 while none is dead
                 loss.backward()
             code = output.code.detach()
             low, high = self.model.activation.bounds or (0.0, 1.0)

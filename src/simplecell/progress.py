@@ -20,6 +20,8 @@ from simplecell.sweep import Sweep
 from simplecell.train import Record
 
 LINE_SECONDS = 5.0
+SETTLED = 10
+"""Steps after which the pace says how long the rest takes."""
 
 
 class Stop:
@@ -102,9 +104,10 @@ class TrainingProgress:
         if self.bar is not None:
             self.bar.update(self.task, completed=record.step, words=words)
         else:
-            left = (self.steps - record.step) / rate
+            left = f"  {(self.steps - record.step) / rate:.0f} s left"
+            known = record.step - self.first >= SETTLED  # the first steps are the slowest
             self.console.print(
-                f"step {record.step}/{self.steps}  {words}  {left:.0f} s left", soft_wrap=True
+                f"step {record.step}/{self.steps}  {words}{left if known else ''}", soft_wrap=True
             )
 
 
@@ -166,7 +169,10 @@ def _words(record: Record, weights: Mapping[str, float]) -> str:
     terms = "  ".join(
         f"{name} {weights.get(name, 1.0) * float(value):.4g}"
         for name, value in record.terms.items()
+        if name != "l0"  # its cost would be taken for the number of active latents
     )
+    if record.l0 is not None:
+        terms += f"  l0 {float(record.l0):.4g}"
     mean = float(record.mean_activation.mean())
     return f"cost {float(record.cost):.5g}  {terms}  mean activation {mean:.4f}"
 

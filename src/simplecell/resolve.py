@@ -24,6 +24,9 @@ MANY_ROWS, MANY_INPUTS = 2000, 16
 """From which size on an array is taken for embeddings: below, classic codes learn more."""
 FASTEST = 0.02
 LEAST_SAMPLES = 2_000_000
+MOST_PASSES, FEWEST_STEPS = 100, 2000
+"""Of small data, in the place of that many samples: thousands of passes learn single rows by heart,
+while codes that a controller steers need some two thousand steps to reach their l0."""
 MOST_SILENCE = 10_000_000
 
 
@@ -98,11 +101,17 @@ def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
         dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))
     most = train.max_samples
     if train.steps == "auto":
-        most = max(LEAST_SAMPLES, source.n_samples) if most == "auto" else most
+        most = _length(batch, source.n_samples) if most == "auto" else most
         steps = math.ceil(whole(most, "train.max_samples") / min(batch, source.n_samples))
         train = dataclasses.replace(train, steps=steps)
     optim = dataclasses.replace(optim, learning_rate=rate, dead_after=whole(dead, "dead_after"))
     return optim, train
+
+
+def _length(batch: int, n_samples: int) -> int:
+    """Samples of a training, where nobody says how many."""
+    few = max(MOST_PASSES * n_samples, FEWEST_STEPS * batch)
+    return max(min(LEAST_SAMPLES, few), n_samples)
 
 
 def learning_rate(n_latents: int) -> float:

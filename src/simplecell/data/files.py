@@ -151,7 +151,10 @@ def choose(name: str, shapes: dict[str, Any], key: str | None) -> str:
         return key
     if len(shapes) > 1:
         listed = ", ".join(f"{variable} {shape}" for variable, shape in shapes.items())
-        raise DataError(f"{name} holds several variables: {listed}; say which one with key")
+        raise DataError(
+            f"{name} holds several variables: {listed}; "
+            f"say which one, for instance --set data.key={next(iter(shapes))} (from Python key=…)"
+        )
     return next(iter(shapes))
 
 

@@ -6,6 +6,7 @@ from simplecell.doctor.case import Case, l0_of_new
 from simplecell.doctor.finding import Finding, look
 from simplecell.doctor.inputs import sizes
 from simplecell.doctor.latents import dead, duplicates, thresholds
+from simplecell.doctor.overfit import overfit
 from simplecell.doctor.wanted import activity, target, weight
 from simplecell.evaluate import Figures, evaluate
 from simplecell.model import Autoencoder
@@ -22,14 +23,13 @@ def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
     if trainer.stopped is None and trainer.n_steps < session.recipe.n_steps:
         return []
     figures = figures or evaluate(model, trainer.preprocess, session.source, session.targets)
-    if not isinstance(model, Autoencoder) or figures.density is None or figures.l0 is None:
-        return activity(session, figures)
-    if not model.activation.sparse:
-        return activity(session, figures)
+    known = isinstance(model, Autoencoder) and figures.density is not None
+    if not known or figures.l0 is None or not model.activation.sparse:
+        return [*activity(session, figures), *overfit(session, figures)]
     x = look(session)
     unprepared = [finding.words.rpartition("; ")[2] for finding in sizes(session, x)]
     blame = f"the inputs are the likely cause, {unprepared[0]}" if unprepared else ""
     case = Case(session, figures.n_samples, figures.density, *l0_of_new(session, figures.l0), blame)
     if cause := weight(case) or thresholds(session, x):
         return cause
-    return [*dead(case), *target(case), *duplicates(case)]
+    return [*dead(case), *target(case), *duplicates(case), *overfit(session, figures)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, csr_matrix
 from sklearn import get_config
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,6 +29,8 @@ from simplecell.trained import Trained
 
 BATCH_ENTRIES = 2**26
 """Most numbers before the activation, samples times latents, that are held at a time."""
+MISSED = 0.1
+"""Distance of l0 from its target, relative, that is told."""
 positive = partial(real, above=0)
 
 
@@ -78,8 +82,20 @@ class ModernCoat(TrainerCoat):
         Raises:
             ValueError: for data, targets or parameters that cannot be used.
             DivergedError: when training leaves the finite numbers.
+
+        Warns:
+            ConvergenceWarning: when the latents active are not as many as were asked for.
         """
-        return self._fit(X, targets)
+        self._fit(X, targets)
+        wanted, l0 = self._trained.recipe.target_l0, self.l0_
+        if wanted and l0 is not None and abs(l0 - wanted) > MISSED * wanted:
+            warnings.warn(
+                f"l0 is {l0:.3g}, but target_l0 is {wanted:g}; train for longer (max_samples), or "
+                "ask for as many as these data give",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
 
     def score(self, X: Any, y: Any = None, *, targets: Any = None) -> float:
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.

@@ -126,6 +126,10 @@ export class Errors {
     const known = (play.samples ?? []).find(({ error, share }) => error > 0 && share > 0);
     this.usual = known ? known.error / known.share : null;
     this.variance = this.usual && figures?.fvu > 0 ? this.usual / figures.fvu : null;
+    // what is typed or drawn is new: samples that were learned from say little about it
+    const held = figures?.held_out?.fvu;
+    this.fresh = this.variance && held > 0;
+    if (this.fresh) this.usual = this.variance * held;
     this.element = h("p", { class: "play-error", role: "status" });
   }
 
@@ -142,7 +146,7 @@ export class Errors {
     const parts = [
       say("play.error", { error: this.words(before, large) }),
       after !== null && say("play.error.turned", { error: this.words(after, large) }),
-      this.usual && !large && say("play.error.usual", { error: figure(this.usual) }),
+      this.usual && !large && say(this.fresh ? "play.error.new" : "play.error.usual", { error: figure(this.usual) }),
     ].filter(Boolean);
     this.element.textContent = parts.join(say("play.error.comma")) + say("play.error.stop");
   }

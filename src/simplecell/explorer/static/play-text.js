@@ -78,7 +78,8 @@ export class TextInput {
     if (answer.error) this.tell("", answer.error.message);
     else {
       this.given(Float32Array.from(answer.x));
-      this.tell(say("play.text.done"));
+      const known = answer.x.some((value) => value !== 0);
+      this.tell(say(known ? "play.text.done" : "play.text.nothing"));
     }
   }
 }
