@@ -66,6 +66,28 @@ def test_jumprelu_stretches_its_thresholds_alike_and_only_so_far():
     codes.settle(pre)  # nobody said how many: nothing happens
 
 
+def test_gated_shifts_its_gates_alike_and_only_so_far():
+    codes = activation("gated", 8).requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    codes.gate_bias.copy_(torch.randn(8, generator=generator))
+    codes.magnitude_bias.copy_(codes.gate_bias + 0.3 * torch.randn(8, generator=generator))
+    pre, before = torch.randn(200, 8, generator=generator), codes.gate_bias.clone()
+    for share in (0.93, 1.04):
+        wanted = float(codes(pre).l0().double().mean()) * share
+        codes.settle(pre, wanted)
+        assert float(codes(pre).l0().double().mean()) == pytest.approx(wanted, abs=0.01)
+        moved = codes.gate_bias - before
+        torch.testing.assert_close(moved, moved[:1].expand(8))
+    gate, now = pre + codes.gate_bias, codes.gate_bias.clone()
+    codes.settle(pre, 0.01)
+    most = 0.25 * float(gate[gate > 0].mean())
+    torch.testing.assert_close(now - codes.gate_bias, torch.full((8,), most))
+    now = codes.gate_bias.clone()
+    codes.settle(pre)  # nobody said how many: nothing happens
+    codes.settle(-pre.abs() - 9, 2.0)  # nothing is open: nothing is known
+    assert torch.equal(codes.gate_bias, now)
+
+
 def test_l0_is_that_of_use_and_counts_every_sample():
     x = few_rows()
     model = Autoencoder(16, 32, activation="topk", output="linear", k=3)

@@ -239,6 +239,7 @@ class Gated(Activation):
     """
 
     kind, output, sparse, smooth, owns_bias = "gated", "relu", True, False, True
+    shift = 0.25
 
     def __init__(self, n_latents: int = 1, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -252,8 +253,22 @@ class Gated(Activation):
     def forward(
         self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> Codes:
-        magnitude = (self.log_scale.exp() * pre + self.magnitude_bias).relu()
-        return Codes(magnitude * (pre + self.gate_bias > 0))
+        return Codes(self._magnitude(pre) * (pre + self.gate_bias > 0))
+
+    def _magnitude(self, pre: Tensor) -> Tensor:
+        return (self.log_scale.exp() * pre + self.magnitude_bias).relu()
+
+    @torch.no_grad()
+    def settle(self, pre: Tensor, wanted: float | None = None) -> None:
+        """Shift all gates alike, by a quarter of their mean opening at most, to `wanted` active."""
+        gate = pre + self.gate_bias
+        if not wanted or not bool((gate > 0).any()):
+            return
+        # One without a magnitude is not active, however wide its gate.
+        gates = gate.masked_fill(self._magnitude(pre) <= 0, -math.inf).reshape(-1)
+        kept = min(round(wanted * len(pre)), gates.numel() - 1)
+        most = self.shift * gate[gate > 0].mean()
+        self.gate_bias.sub_(gates.kthvalue(gates.numel() - kept).values.clamp(-most, most))
 
     def soft(self, pre: Tensor, code: Codes) -> Codes:
         """What the gate sees: `ReLU(z + b_gate)`."""

@@ -23,13 +23,14 @@ def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
     if trainer.stopped is None and trainer.n_steps < session.recipe.n_steps:
         return []
     figures = figures or evaluate(model, trainer.preprocess, session.source, session.targets)
-    known = isinstance(model, Autoencoder) and figures.density is not None
-    if not known or figures.l0 is None or not model.activation.sparse:
+    density, l0 = figures.density, figures.l0
+    single = isinstance(model, Autoencoder) and model.activation.sparse
+    if not single or density is None or l0 is None:
         return [*activity(session, figures), *overfit(session, figures)]
     x = look(session)
     unprepared = [finding.words.rpartition("; ")[2] for finding in sizes(session, x)]
     blame = f"the inputs are the likely cause, {unprepared[0]}" if unprepared else ""
-    case = Case(session, figures.n_samples, figures.density, *l0_of_new(session, figures.l0), blame)
+    case = Case(session, figures.n_samples, density, *l0_of_new(session, l0), blame)
     if cause := weight(case) or thresholds(session, x):
         return cause
     return [*dead(case), *target(case), *duplicates(case), *overfit(session, figures)]
