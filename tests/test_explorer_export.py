@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -232,14 +233,14 @@ def test_strangers_files_stay(runs, tmp_path):
     assert export(runs[1:], tmp_path / "empty").is_file()
 
 
+def full(*arguments):
+    raise OSError(28, "No space left on device")
+
+
 def test_a_failure_leaves_the_old_site(runs, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     export(runs[1:], folder)
     before = sorted(p.relative_to(folder) for p in folder.rglob("*"))
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(exporting, "bundle", full)
     with pytest.raises(WriteError, match="No space left"):
         export(runs, folder)
@@ -247,18 +248,22 @@ def test_a_failure_leaves_the_old_site(runs, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+LOCKS = pytest.mark.skipif(os.name == "nt", reason="on Windows nobody holds a lock")
 KILLED = """
 import sys, time
 from simplecell.explorer import export, swap
 if sys.argv[1] == "old":
-    swap.shutil.rmtree = lambda *words, **more: time.sleep(60)
+    swap._remove = lambda old: time.sleep(60)
+elif sys.argv[1] == "between":
+    rename = swap.os.replace
+    swap.os.replace = lambda a, b: time.sleep(60) if str(a).endswith(".tmp") else rename(a, b)
 else:
     export.bundle = lambda *words: print("half", flush=True) or time.sleep(60)
 export.export(sys.argv[3:], sys.argv[2])
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="on Windows nobody can be asked whether he lives")
+@LOCKS
 @pytest.mark.parametrize("moment", ["tmp", "old"])
 def test_what_a_killed_export_left_goes_with_the_next(runs, tmp_path, moment):
     folder, other = tmp_path / "out", tmp_path / "other"
@@ -269,7 +274,7 @@ def test_what_a_killed_export_left_goes_with_the_next(runs, tmp_path, moment):
         while not left:
             assert child.poll() is None
             time.sleep(0.02)
-            left = list(tmp_path.glob(f".simplecell-*-{child.pid}-*.{moment}"))
+            left = list(tmp_path.glob(f".simplecell-*.{moment}"))
         if moment == "tmp":
             assert child.stdout.readline() == b"half\n"
         export(runs[1:], folder)
@@ -281,21 +286,186 @@ def test_what_a_killed_export_left_goes_with_the_next(runs, tmp_path, moment):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
 
 
+@LOCKS
+def test_a_site_taken_aside_by_a_killed_export_comes_back(runs, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    export(runs[1:], folder)
+    before = (folder / "index.html").stat().st_ino
+    words = [sys.executable, "-c", KILLED, "between", str(folder), str(runs[1])]
+    with subprocess.Popen(words, env=QUIET) as child:
+        while folder.exists():
+            assert child.poll() is None
+            time.sleep(0.02)
+        swap._put_back(folder)
+        assert not folder.exists()  # it is in good hands
+        child.kill()
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "bundle", full)
+        with pytest.raises(WriteError, match="No space left"):
+            export(runs[1:], folder)
+    assert (folder / "index.html").stat().st_ino == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@LOCKS
+def test_a_half_removed_export_does_not_come_back(runs, tmp_path):
+    folder = tmp_path / "out"
+    export(runs[1:], folder)
+    os.utime(folder / MARK, (1, 1))
+    whole, half = (tmp_path / f"{swap._stem(folder)}0000000{k}.old" for k in range(2))
+    shutil.copytree(folder, half)
+    (half / "app.js").unlink()
+    os.utime(half / MARK)
+    folder.rename(whole)
+    swap._put_back(folder)
+    assert (folder / "app.js").exists()
+    assert not whole.exists()
+    export(runs[1:], folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@LOCKS
 def test_only_what_is_ours_is_removed(runs, tmp_path):
     folder = tmp_path / "out"
-    stem = f"{swap._stem(folder)}999999999-"
-    names = [f"{stem}0000000{k}.tmp" for k in range(6)]
+    names = [f"{swap._stem(folder)}0000000{k}.tmp" for k in range(8)]
     places = [tmp_path / name for name in names]
-    for place in places[:4]:
+    for place in places[:6]:
         place.mkdir()
     (places[0] / "thesis.doc").write_text("mine")
     (places[1] / MARK).write_text("{broken")
     (places[2] / MARK).write_text('{"format": 1, "files": []}')
-    places[4].write_text("a file")
-    places[5].symlink_to(places[2])
+    (places[5] / MARK).touch()
+    for empty in (places[4], places[5]):
+        os.utime(empty, (time.time() - 2 * swap.HOUR,) * 2)
+    places[6].write_text("a file")
+    places[7].symlink_to(places[0])
     export(runs[1:], folder)
-    assert [place.exists() for place in places] == [True, True, False, False, True, False]
-    assert places[5].is_symlink()
+    left = [place.exists() for place in places]
+    assert left == [True, True, False, True, False, False, True, True]
+    assert places[7].is_symlink()
+    assert (places[0] / "thesis.doc").exists()
+
+
+def test_an_older_export_goes_but_not_what_was_put_in_it(runs, tmp_path):
+    old = export(runs[1:], tmp_path / "out").parent
+    (old / "data" / "notes.txt").write_text("mine")
+    (tmp_path / "thesis.doc").write_text("mine")
+    mark = json.loads((old / MARK).read_text())
+    mark["files"] += ["../thesis.doc", 3, ["data"]]
+    (old / MARK).write_text(json.dumps(mark))
+    swap._remove(old)
+    assert swap._files(old) == {MARK, "data/notes.txt"}
+    assert (tmp_path / "thesis.doc").exists()
+    (old / "data" / "notes.txt").unlink()
+    swap._remove(old)
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("late", [True, False])
+def test_files_that_come_meanwhile_stay(runs, tmp_path, monkeypatch, there, late):
+    folder = tmp_path / "out"
+    if there:
+        export(runs[1:], folder)
+
+    def put():
+        folder.mkdir(exist_ok=True)
+        (folder / "thesis.doc").write_text("mine")
+
+    rename, make = os.replace, exporting.bundle
+    if late:  # after the last look, before the rename
+
+        def renaming(source, target):
+            if not (folder / "thesis.doc").exists() and not list(tmp_path.glob("*.old")):
+                put()
+            rename(source, target)
+
+        monkeypatch.setattr(swap.os, "replace", renaming)
+    else:
+        monkeypatch.setattr(exporting, "bundle", lambda *words: put() or make(*words))
+    refusal = WriteError if late and not there else UsageError
+    with pytest.raises(refusal, match="could not write" if late and not there else "thesis"):
+        export(runs[1:], folder)
+    assert (folder / "thesis.doc").read_text() == "mine"
+    assert (folder / "index.html").exists() == there
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_that_comes_meanwhile_stays(runs, tmp_path, monkeypatch):
+    folder, make = tmp_path / "out", exporting.bundle
+    put = lambda *words: folder.write_text("mine") and make(*words)  # noqa: E731
+    monkeypatch.setattr(exporting, "bundle", put)
+    with pytest.raises(UsageError, match="is a file"):
+        export(runs[1:], folder)
+    assert folder.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_takes_the_place_of_a_site_taken_aside_is_not_hidden(runs, tmp_path, monkeypatch):
+    folder, rename = tmp_path / "out", os.replace
+    export(runs[1:], folder)
+
+    def renaming(source, target):
+        rename(source, target)
+        folder.mkdir()
+        (folder / "thesis.doc").write_text("mine")
+
+    monkeypatch.setattr(swap.os, "replace", renaming)
+    with pytest.raises(WriteError, match=r"lies in '.*\.old'"):
+        export(runs[1:], folder)
+    assert [path.name for path in folder.iterdir()] == ["thesis.doc"]
+    assert (next(tmp_path.glob("*.old")) / "index.html").exists()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@LOCKS
+def test_two_exports_do_not_swap_at_once(runs, tmp_path):
+    folder = tmp_path / "out"
+    export(runs[1:], folder)
+    with swap._held(folder), pytest.raises(UsageError, match="another export"):
+        export(runs[1:], folder)
+    assert export(runs[1:], folder).is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_only_a_plain_file_of_some_size_is_read_as_a_mark(runs, tmp_path):
+    folder, mark = tmp_path / "out", tmp_path / "out" / MARK
+    folder.mkdir()
+    (tmp_path / "elsewhere").write_text('{"format": 1, "files": []}')
+    left = tmp_path / f"{swap._stem(folder)}00000000.tmp"
+    left.mkdir()
+    os.mkfifo(left / MARK)
+    (left / "thesis.doc").write_text("mine")
+    makers = [
+        lambda: os.mkfifo(mark),
+        lambda: mark.symlink_to("/dev/zero"),
+        lambda: mark.symlink_to(tmp_path / "elsewhere"),
+        lambda: mark.write_bytes(b'{"format": 1}'.ljust(swap.MOST_BYTES + 1)),
+        lambda: mark.write_bytes(b"[" * 100_000),
+    ]
+    for make in makers:
+        make()
+        with pytest.raises(UsageError, match="no export of ours"):
+            export(runs[1:], folder)
+        mark.unlink()
+    os.mkfifo(mark)
+    pipe = os.open(mark, os.O_RDWR | os.O_NONBLOCK)
+    os.write(pipe, b'{"format": 1, "files": []}')
+    assert swap._read_mark(folder) == {}
+    os.close(pipe)
+    mark.unlink()
+    export(runs[1:], folder)
+    assert (left / "thesis.doc").exists()
+
+
+def test_the_current_folder_is_no_place(runs, tmp_path, monkeypatch):
+    (tmp_path / "out" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "out" / "below")
+    for name in (".", "..", tmp_path / "out"):
+        with pytest.raises(UsageError, match="choose a folder below the current one"):
+            export(runs[1:], name)
+    assert export(runs[1:], "site").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_run_without_an_atlas_is_left_out(runs, tmp_path):
