@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,8 +21,9 @@ import torch
 from scipy.sparse import csr_array
 
 from simplecell.cli import run_command_line
+from simplecell.errors import UsageError
 from simplecell.explorer.api import Api
-from simplecell.explorer.embed import MOST_LETTERS, Embedder, load_embedder
+from simplecell.explorer.embed import MOST_LETTERS, MOST_WAITING, Embedder, load_embedder
 from simplecell.explorer.guards import MOST_BODY
 from simplecell.explorer.library import Library
 from simplecell.explorer.messages import Request
@@ -184,6 +188,57 @@ def test_ctrl_c_while_a_module_is_imported_ends_it(here):
         load_embedder("slow_c:embed")
 
 
+@pytest.mark.parametrize("extra", [[], ["HERE"]])
+def test_the_current_folder_is_first_while_the_module_is_imported_alone(here, extra):
+    text = "import sys\nFIRST = sys.path[0]\ndef embed(texts):\n    pass\n"
+    (here / "first_d.py").write_text(text, encoding="utf-8")
+    sys.path.extend(str(here) for _ in extra)
+    before = [place for place in sys.path if place != str(here)]
+    load_embedder("first_d:embed")
+    assert str(here) == sys.modules["first_d"].FIRST
+    assert sys.path == [*before, str(here)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("stops_e:embed", "'stops_e', which cannot be imported: GeneratorExit: no"),
+        ("odd_e:stops", "'odd_e.stops', which fails: GeneratorExit: no"),
+        ("odd_e:gone", "'odd_e' has no 'gone'; look at its spelling"),
+        ("odd_e:model.encode", "'odd_e.model' has no 'encode'; look at its spelling"),
+    ],
+)
+def test_whatever_a_module_raises_is_a_sentence(here, name, sentence):
+    modules = {
+        "stops_e": "raise GeneratorExit('no')",
+        "odd_e": """
+class Model:
+    def __dir__(self):
+        raise SystemExit(3)
+model = Model()
+def __getattr__(name):
+    raise GeneratorExit("no") if name == "stops" else AttributeError(name)
+def __dir__():
+    return [1, None]
+""",
+    }
+    for module, text in modules.items():
+        (here / f"{module}.py").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        load_embedder(name)
+
+
+@pytest.mark.parametrize("file", ["json.py", "json/__init__.py"])
+def test_a_file_named_as_what_is_loaded_already_is_to_be_renamed(here, file):
+    (here / file).parent.mkdir(exist_ok=True)
+    (here / file).write_text(MODULE, encoding="utf-8")
+    with pytest.raises(UsageError, match=f"not {re.escape(str(Path(file)))} of.*rename yours"):
+        load_embedder("json:embed")
+    (here / "again_f.py").write_text(MODULE, encoding="utf-8")
+    for _ in range(2):  # what is loaded from here is no namesake
+        load_embedder("again_f:embed")
+
+
 def test_a_site_of_files_embeds_nothing(here, made, capsys):
     words = ["explore", str(made / "three"), "--export", str(here / "site"), "--embed", "gone:x"]
     assert run_command_line(words) == 2
@@ -194,6 +249,7 @@ def test_a_site_of_files_embeds_nothing(here, made, capsys):
 # Asking it
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")  # torch's own, when one is made
 @pytest.mark.parametrize(
     "make",
     [
@@ -206,6 +262,8 @@ def test_a_site_of_files_embeds_nothing(here, made, capsys):
         lambda row: torch.tensor([row], dtype=torch.bfloat16, requires_grad=True),
         lambda row: torch.tensor([row], dtype=torch.float64),
         lambda row: [torch.tensor(row)],
+        lambda row: torch.tensor([row], requires_grad=True).to_sparse(),
+        lambda row: torch.tensor([row]).to_sparse_csr(),
     ],
 )
 def test_every_form_of_numbers_is_taken(made, make):
@@ -294,6 +352,84 @@ def test_its_own_faults_are_a_sentence_without_a_path(made, caplog, fault, sente
     assert ask(api, {"text": "a"}).status == 200  # and it goes on
 
 
+class Unnamed(type):
+    @property
+    def __name__(cls):
+        raise SystemExit(4)
+
+
+class Nameless(metaclass=Unnamed):
+    pass
+
+
+class LeavingError(Exception):
+    def __str__(self):
+        raise SystemExit(5)
+
+
+class NamelessError(Exception, metaclass=Unnamed):
+    pass
+
+
+class Unlooked:
+    @property
+    def __class__(self):
+        raise SystemExit(6)
+
+
+class Unarrayed:
+    def __array__(self, dtype=None, copy=None):
+        raise GeneratorExit("no array")
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Nameless(), "gave no numbers but a Nameless; it must give"),
+        (lambda: Unarrayed(), "gave no numbers but a Unarrayed; it must give"),
+        (lambda: Unlooked(), "mine:embed gave what cannot be looked at; it must give an array"),
+        (lambda: LeavingError("a"), "mine:embed failed: LeavingError; the terminal"),
+        (lambda: NamelessError("a"), "mine:embed failed: NamelessError: a; the terminal"),
+    ],
+)
+def test_no_object_ends_its_thread(made, make, sentence):
+    given = iter([make(), [ROW]])
+
+    def embed(texts):
+        one = next(given)
+        if issubclass(type(one), Exception):
+            raise one
+        return one
+
+    api = api_of(made, embed)
+    told = []
+    for _ in range(2):  # in a thread, so that the test ends where the other one died
+        look = threading.Thread(target=lambda: told.append(ask(api, {"text": "a"})), daemon=True)
+        look.start()
+        look.join(20)
+    assert sentence in error(told[0], 500)
+    assert told[1].status == 200
+
+
+def test_what_cannot_be_converted_is_told_in_the_terminal(made, caplog):
+    with caplog.at_level(logging.ERROR):
+        error(ask(api_of(made, lambda _: [[1, 2], [3]]), {"text": "a"}), 500)
+    assert "mine:embed gave what is no array" in caplog.text
+    assert "Traceback" in caplog.text
+    assert "ValueError: setting an array element" in caplog.text
+
+
+def test_what_it_prints_goes_to_standard_error(made, capsys):
+    def embed(texts):
+        print("thinking")
+        return [ROW]
+
+    assert ask(api_of(made, embed), {"text": "a"}).status == 200
+    assert capsys.readouterr() == ("", "thinking\n")
+    print("as before")
+    assert capsys.readouterr().out == "as before\n"
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
@@ -371,6 +507,71 @@ def test_it_is_asked_by_one_at_a_time_and_by_one_thread(made):
     assert (max(most), len(threads)) == (1, 1)
 
 
+def test_a_function_that_fills_one_array_again_and_again_mixes_nothing():
+    same, done, go = np.zeros((1, 3)), threading.Event(), threading.Event()
+
+    def embed(texts):
+        if texts[0] == "2":
+            go.wait(20)
+        same[:] = float(texts[0])
+        if texts[0] == "2":
+            done.set()
+        return same
+
+    class Slow(Embedder):
+        """Whoever asked for the first text wakes when the second is embedded."""
+
+        def _checked(self, array, width):
+            if threading.current_thread() is first:
+                go.set()
+                done.wait(20)
+            return super()._checked(array, width)
+
+    embedder, found = Slow("mine:embed", embed), []
+    first = threading.Thread(target=lambda: found.append(embedder.row("1", 3)))
+    first.start()
+    second = threading.Thread(target=embedder.row, args=("2", 3))
+    second.start()
+    first.join(20)
+    go.set()
+    second.join(20)
+    assert found == [[1.0, 1.0, 1.0]]
+
+
+def test_of_too_many_texts_the_last_are_refused_at_once(made):
+    end, answers = threading.Event(), []
+    embedder = Embedder("mine:embed", lambda texts: end.wait(20) and [ROW])
+    api = Api(Library.open([made]), TOKEN, embedder=embedder)
+    looks = [
+        threading.Thread(target=lambda: answers.append(ask(api, {"text": "a"}))) for _ in range(40)
+    ]
+    for one in looks:
+        one.start()
+    until = time.perf_counter() + 10
+    while len(answers) < 40 - 1 - MOST_WAITING and time.perf_counter() < until:
+        time.sleep(0.01)
+    at_once = answers[:]
+    end.set()
+    for one in looks:
+        one.join(20)
+    refused = [error(answer, 503) for answer in at_once]
+    assert 40 - 1 - MOST_WAITING <= len(refused) <= 40 - MOST_WAITING
+    assert all("mine:embed is busy and 8 texts wait" in sentence for sentence in refused)
+    assert [answer.status for answer in answers].count(200) == 40 - len(refused)
+    assert ask(api, {"text": "a"}).status == 200
+
+
+def refusal_of(address):
+    body, kind = b'{"text": "a"}', {"Content-Type": "application/json"}
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, body, kind))
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+    except OSError:
+        return None
+
+
 def test_a_function_that_hangs_does_not_keep_the_server(made):
     inside, end = threading.Event(), threading.Event()
 
@@ -381,17 +582,10 @@ def test_a_function_that_hangs_does_not_keep_the_server(made):
 
     late = threading.Timer(15, end.set)  # so that the test ends where the server does not
     late.start()
-    server = Server(Library.open([made]), embedder=Embedder("mine:embed", embed))
+    embedder = Embedder("mine:embed", embed)
+    server = Server(Library.open([made]), embedder=embedder)
     address, told = f"{server.start()}three/embed", []
-
-    def look():
-        body, kind = b'{"text": "a"}', {"Content-Type": "application/json"}
-        try:
-            urllib.request.urlopen(urllib.request.Request(address, body, kind))
-        except (urllib.error.HTTPError, OSError) as refused:
-            told.append(refused)
-
-    looking = threading.Thread(target=look)
+    looking = threading.Thread(target=lambda: told.append(refusal_of(address)))
     looking.start()
     assert inside.wait(20)
     with urllib.request.urlopen(server.url) as other:  # meanwhile
@@ -402,8 +596,44 @@ def test_a_function_that_hangs_does_not_keep_the_server(made):
     late.cancel()
     end.set()
     assert time.perf_counter() - started < 10
-    with told[0] as refused:
-        assert refused.code == 503
+    assert told == [503]
+    while embedder.at_work:  # standard output is another's until then
+        time.sleep(0.01)
+
+
+HANGS = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+def embed(texts):
+    print("at work", flush=True)
+    with ThreadPoolExecutor() as pool:
+        return pool.submit(time.sleep, 60).result()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_a_function_whose_threads_hang(here, number):
+    (here / "hangs.py").write_text(HANGS, encoding="utf-8")
+    np.save(here / "x.npy", np.random.default_rng(0).random((50, 3)).astype(np.float32))
+    assert run_command_line(["train", "x.npy", "--out", "run", "--set", "train.steps=2"]) == 0
+    words = ["explore", "run", "--no-browser", "--embed", "hangs:embed"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "simplecell", *words]
+    with subprocess.Popen(command, cwd=here, **pipes) as process:
+        try:
+            url = process.stdout.readline().strip()
+            look = threading.Thread(target=refusal_of, args=(f"{url}run/embed",))
+            look.start()
+            told = iter(process.stderr.readline, "")
+            assert any("at work" in line for line in told)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+        look.join(20)
+    assert (process.returncode, out) == (0, "")
+    assert "Traceback" not in err
 
 
 # The documented example

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,6 +82,8 @@ def explore(
     keep_fresh(library, None if data is None else read(data), meta)
     ready = partial(tell_address, browser=not no_browser)
     serve(library, port=port, embedder=embedder, ready=ready)
+    if embedder is not None and embedder.at_work:
+        leave()
 
 
 def embedder_of(name: str, export: Path | None) -> Embedder:
@@ -92,6 +97,14 @@ def embedder_of(name: str, export: Path | None) -> Embedder:
             "the two away"
         )
     return load_embedder(name)
+
+
+def leave() -> None:
+    """End with code 0 at once: Python itself would wait for threads that hang in the function."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # none, gone or closed
+            stream.flush()  # type: ignore[union-attr]
+    os._exit(0)
 
 
 def tell_address(url: str, browser: bool) -> None:
