@@ -569,7 +569,7 @@ def test_a_text_is_typed(chromium, shown):
         field = page.locator(".play-edit input[type=number]")
         assert float(field.input_value()) == pytest.approx(x[0, 39], rel=1e-4)
         expect(page.locator(".play-words")).to_have_text("")
-        assert "sample=" not in page.url
+        expect(page).not_to_have_url(re.compile("sample="))
         page.locator("#play-sample").select_option(index=2)
         expect(page.get_by_text("The values are those of this text.")).to_have_count(0)
         expect(page.locator(".play-words")).to_contain_text("sample number")
