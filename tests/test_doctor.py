@@ -204,7 +204,7 @@ AFTER = {
     ),
     "too many": ("dead", "topk", size(128, 12_000), X, "fewer"),
     "too many, nested": ("dead", "matryoshka", size(256, 12_000), X, "fewer"),
-    "short": ("saturated", "gated", size(20, 10_048), X, "train.max_samples=40192"),
+    "short": ("saturated", "l1", size(20, 10_048), X, "train.max_samples=40192"),
     "topk out of reach": (
         "saturated",
         "topk",
