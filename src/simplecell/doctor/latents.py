@@ -18,7 +18,7 @@ from simplecell.session import Session
 DEAD = 0.05
 """Share of the latents that may be dead: what the named recipes promise."""
 AUXK, PREACT = 1 / 32, 1 / 4
-"""Weights of the terms for dead latents: the named recipes', and the largest that did no harm."""
+"""Weights of the terms for dead latents: of the named recipes, the larger where they differ."""
 SURPLUS = 0.5
 """Share of dead latents from which on there are too many: what revives them finds them no work."""
 CARRIED = 0.85
