@@ -37,7 +37,7 @@ def patches(pictures: str | None, seed: int = 0):
     import torch
 
     from simplecell.data import as_source, dead_leaves
-    from simplecell.preprocess import Preprocess
+    from simplecell.preprocess.chain import Preprocess
 
     data, whiten = (pictures, "none") if pictures else (dead_leaves(4, 256), "1/f")
     source = as_source(data, kind="patches", patch=PATCH, whiten=whiten, held_out=0, seed=seed)
@@ -49,10 +49,11 @@ def with_simplecell(x, dtype: str) -> tuple[float, object]:
     """Seconds of 400 iterations, and the parameters."""
     import torch
 
-    from simplecell.gradients import Gradient, Whole
-    from simplecell.model import Autoencoder
-    from simplecell.objective import Objective
-    from simplecell.optim import LBFGS, flatten, initialise
+    from simplecell.model.autoencoder import Autoencoder
+    from simplecell.training.gradients import Gradient, Whole
+    from simplecell.training.lbfgs import LBFGS
+    from simplecell.training.objective import Objective
+    from simplecell.training.weights import flatten, initialise
 
     kind = {"float32": torch.float32, "float64": torch.float64}[dtype]
     model = Autoencoder(PATCH**2, LATENTS, dtype=kind)
@@ -134,10 +135,10 @@ def evaluation_rate() -> dict[str, float]:
     import numpy as np
     import torch
 
-    from simplecell.gradients import Gradient, Whole
-    from simplecell.model import Autoencoder
-    from simplecell.objective import Objective
-    from simplecell.optim import flatten, initialise
+    from simplecell.model.autoencoder import Autoencoder
+    from simplecell.training.gradients import Gradient, Whole
+    from simplecell.training.objective import Objective
+    from simplecell.training.weights import flatten, initialise
 
     n, inputs, latents, side = 10_000, 784, 196, 2048
     model = Autoencoder(inputs, latents)

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from simplecell.build import all_data
-from simplecell.explorer.atlas import build_atlas
-from simplecell.explorer.library import Library
-from simplecell.explorer.server import Server
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.session import begin
+from simplecell.explorer.make.atlas import build_atlas
+from simplecell.explorer.serve.library import Library
+from simplecell.explorer.serve.server import Server
+from simplecell.run.begin import begin
+from simplecell.run.build import all_data
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -129,7 +129,7 @@ def playground(folder: Path) -> dict[str, Any]:
     made(run)
     work = """async () => {
       const base = document.documentElement.dataset.base;
-      const { load } = await import(base + "static/engine.js");
+      const { load } = await import(base + "static/play/engine.js");
       const answer = await fetch(location.href, { headers: { Accept: "application/json" } });
       const play = await answer.json();
       const bytes = await (await fetch(base + "run/files/weights.bin")).arrayBuffer();

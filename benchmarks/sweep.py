@@ -27,9 +27,9 @@ import numpy as np
 from PIL import Image
 
 from simplecell.data import ArraySource, dead_leaves, shared
-from simplecell.recipe import Recipe
-from simplecell.session import begin
-from simplecell.sweep import begin_sweep, plan
+from simplecell.run.begin import begin
+from simplecell.run.recipe import Recipe
+from simplecell.run.sweep import begin_sweep, plan
 
 SECONDS_A_ROW = 50e-6
 TARGETS = "objective.kl.target=0.01,0.015,0.02,0.03,0.04,0.05,0.07,0.1"

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from simplecell.build import build
 from simplecell.data import as_source, split
-from simplecell.evaluate import evaluate
-from simplecell.recipe import Recipe
+from simplecell.run.build import build
+from simplecell.run.evaluate import evaluate
+from simplecell.run.recipe import Recipe
 
 VARIANTS = ("topk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka")
 SAMPLES = {"activations": 2_000_000, "reuters": 1_000_000, "words": 1_000_000}

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.datasets import load_sample_images
 
 from simplecell import SparseAutoencoder, as_source, viz
-from simplecell.measures import edge_coherence
+from simplecell.model.measures import edge_coherence
 
 N, PATCH, EDGE = 4000, (8, 8), 0.4
 

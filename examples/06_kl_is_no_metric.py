@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from simplecell import viz
-from simplecell.measures import kl_bernoulli
+from simplecell.model.measures import kl_bernoulli
 
 
 def main(folder: Path) -> dict[str, float]:

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from simplecell import Objective, Trainer, as_source, viz
-from simplecell.deep import ModulePair
+from simplecell.model.deep import ModulePair
 
 TERMS = {"reconstruction": {"weight": 0.5}, "decay": {"weight": 5e-5}}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from simplecell.deep import DeepAutoencoder
-from simplecell.feed import identity
-from simplecell.model import Autoencoder
-from simplecell.preprocess import Preprocess
-from simplecell.recipe import Recipe
-from simplecell.trained import Trained
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.deep import DeepAutoencoder
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.recipe import Recipe
+from simplecell.run.trained import Trained
+from simplecell.training.prepared import identity
 
 D, M = 12, 9
 SETTINGS = {"topk": {"k": 3}, "batchtopk": {"k": 3}}

@@ -7,11 +7,11 @@ import json
 import numpy as np
 from PIL import Image
 
-from simplecell.build import all_data
-from simplecell.explorer.atlas import build_atlas
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.session import begin
+from simplecell.explorer.make.atlas import build_atlas
+from simplecell.run.begin import begin
+from simplecell.run.build import all_data
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
 
 
 def train(data, out, recipe, *settings):

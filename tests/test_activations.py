@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from simplecell.activations import ACTIVATIONS, JumpReLU, activation, settings_of
-from simplecell.codes import Codes, SparseCodes
 from simplecell.errors import UsageError
-from simplecell.model import Autoencoder
-from simplecell.optim import initialise
+from simplecell.model.activations import ACTIVATIONS, JumpReLU, activation, settings_of
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.codes import Codes, SparseCodes
+from simplecell.training.weights import initialise
 
 SETTINGS = {"topk": {"k": 3}, "batchtopk": {"k": 2.5}, "jumprelu": {"bandwidth": 0.8}}
 SPARSE = sorted(kind for kind, made in ACTIVATIONS.items() if made.sparse)

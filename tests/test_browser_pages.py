@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from simplecell.data.planted import dead_leaves
-from simplecell.explorer.opening import open_library
-from simplecell.explorer.server import Server
-from simplecell.recipe import Recipe
-from simplecell.session import begin
+from simplecell.explorer.serve.library import open_library
+from simplecell.explorer.serve.server import Server
+from simplecell.run.begin import begin
+from simplecell.run.recipe import Recipe
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 pytest_plugins = ["browser"]
@@ -455,7 +455,7 @@ def test_a_mark_is_seen_and_lies_inside_its_photograph(site, visit, side, least)
     page = visit(site, **WIDE)
     box = page.evaluate(
         """async (side) => {
-          const { marker } = await import('./static/marker.js');
+          const { marker } = await import('./static/lib/marker.js');
           const place = { top: 0, left: 200 - side, side };
           const mark = marker({ width: 200, height: 100 }, place, 0.4).querySelector('rect.ring');
           return ['x', 'y', 'width'].map((name) => Number(mark.getAttribute(name)));
@@ -514,14 +514,10 @@ def test_the_list_of_runs_tells_all_that_its_plane_needs(site, visit):
 
 def test_every_word_is_there_in_both_languages(site, visit):
     page = visit(site, **WIDE)
-    words = page.evaluate("import('./static/words.js').then((words) => words.incomplete())")
+    words = page.evaluate("import('./static/lib/words.js').then((words) => words.incomplete())")
     assert words == []
-    known = "".join(
-        path.read_text(encoding="utf-8")
-        for path in STATIC.iterdir()
-        if path.name.startswith("words")
-    )
-    for path in STATIC.iterdir():
-        if path.suffix == ".js":
+    known = "".join(path.read_text(encoding="utf-8") for path in STATIC.glob("lib/words*.js"))
+    for path in STATIC.rglob("*.js"):
+        if path.parent.name != "play":
             for key in re.findall(r'\bt\("([^"]+)"', path.read_text(encoding="utf-8")):
                 assert f'"{key}":' in known, f"{path.name} says {key}"

@@ -29,16 +29,16 @@ from play_models import (
     wide,
 )
 from play_runs import activations, digits, patches, rows, train
-from simplecell.codes import Codes
 from simplecell.data.images import halve, to_grey, whiten_1_over_f
-from simplecell.explorer.embed import Embedder
 from simplecell.explorer.export import STATIC, export
 from simplecell.explorer.export import page as whole_page
-from simplecell.explorer.library import Library
-from simplecell.explorer.play import describe
-from simplecell.explorer.server import Server
-from simplecell.model import Autoencoder
-from simplecell.run import Run
+from simplecell.explorer.make.playground import describe
+from simplecell.explorer.serve.embed import Embedder
+from simplecell.explorer.serve.library import Library
+from simplecell.explorer.serve.server import Server
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.codes import Codes
+from simplecell.run.directory import Run
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 pytest_plugins = ["browser"]
@@ -51,7 +51,7 @@ FLOATS = """
 """
 ENGINE = f"""async (cases) => {{
   {FLOATS}
-  const {{ load }} = await import("/engine.js");
+  const {{ load }} = await import("/play/engine.js");
   return cases.map(({{ play, weights, x, n, scales }}) => {{
     const engine = load(play, floats(weights).buffer);
     const given = floats(x);
@@ -164,7 +164,7 @@ def test_one_sample_and_codes_of_zero(modules):
 
 SPEED = f"""async ({{ play, weights, x }}) => {{
   {FLOATS}
-  const {{ load }} = await import("/engine.js");
+  const {{ load }} = await import("/play/engine.js");
   const engine = load(play, floats(weights).buffer);
   const times = [];
   for (let k = 0; k < 30; k += 1) {{
@@ -211,7 +211,7 @@ def as_picture(values):
 def test_whitening_and_grey_are_pythons(modules, shape):
     values = np.random.default_rng(3).random(shape, dtype=np.float32).cumsum(0) / shape[0]
     found = ask(
-        modules, "play-whiten", "(m, g, p) => m.whitened(p(g.x), 0.4)", x=as_picture(values)
+        modules, "play/whiten", "(m, g, p) => m.whitened(p(g.x), 0.4)", x=as_picture(values)
     )
     channels = values.reshape(*shape[:2], -1)
     wanted = [whiten_1_over_f(channels[:, :, c]) for c in range(channels.shape[2])]
@@ -223,7 +223,7 @@ def test_whitening_and_grey_are_pythons(modules, shape):
 
 def test_a_constant_picture_whitens_to_zeros(modules):
     flat = as_picture(np.full((12, 14), 0.3, dtype=np.float32))
-    found = ask(modules, "play-whiten", "(m, g, p) => m.whitened(p(g.x), 0.4)", x=flat)
+    found = ask(modules, "play/whiten", "(m, g, p) => m.whitened(p(g.x), 0.4)", x=flat)
     assert not any(found["values"])
 
 
@@ -249,14 +249,14 @@ def test_patches_make_their_picture_again(modules):
 def test_ink_is_centred_as_in_mnist(modules):
     ink = np.zeros((280, 280), dtype=np.float32)
     ink[10:110, 200:230] = 1
-    found = ask(modules, "play-digit", "(m, g, p) => m.centred(p(g.x), 28)", x=as_picture(ink))
+    found = ask(modules, "play/digit", "(m, g, p) => m.centred(p(g.x), 28)", x=as_picture(ink))
     digit = np.array(found).reshape(28, 28)
     inked = np.nonzero(digit > 0.5)[0]
     assert (inked.min(), inked.max()) == (4, 23)
     middle = (digit * np.arange(28)).sum() / digit.sum()
     assert abs(middle - 13.5) <= 0.5
     nothing = as_picture(np.zeros((40, 40), dtype=np.float32))
-    assert ask(modules, "play-digit", "(m, g, p) => m.centred(p(g.x), 28)", x=nothing) is None
+    assert ask(modules, "play/digit", "(m, g, p) => m.centred(p(g.x), 28)", x=nothing) is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "LOSSLESS"])
@@ -282,7 +282,7 @@ def shown(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shown")
     runs = {"digits": digits(folder), "edges": patches(folder), "table": rows(folder)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simplecell.explorer.play.MOST_FLOATS", 100)
+        patch.setattr("simplecell.explorer.make.playground.MOST_FLOATS", 100)
         runs["acts"] = activations(folder)
     return {name: run.path for name, run in runs.items()}
 
@@ -626,7 +626,7 @@ def test_a_text_that_cannot_be_embedded_says_why(chromium, shown):
 
 
 LAST_TEXT = """async () => {
-  const { TextInput } = await import("/play-text.js");
+  const { TextInput } = await import("/play/text.js");
   const [asked, given, begun] = [[], [], []];
   const embed = (text) => new Promise((done) => asked.push({ text, done }));
   const input = new TextInput(embed, () => begun.push(1), (x) => given.push(x[0]));
@@ -710,11 +710,11 @@ def test_a_phone_shows_it_without_scrolling_sideways(held, served, name):
 
 def test_every_word_is_there_in_both_languages(modules):
     found = modules.evaluate("""async () => {
-      const { en, zh } = await import("/play-words.js");
+      const { en, zh } = await import("/play/words.js");
       return [Object.keys(en), Object.keys(zh), Object.values({ ...en, ...zh })];
     }""")
     assert found[0] == found[1]
     assert all(found[2])
-    text = "".join(path.read_text() for path in STATIC.glob("play*.js"))
+    text = "".join(path.read_text() for path in STATIC.glob("play/*.js"))
     used = set(re.findall(r'"(play\.[a-z.]+)"', text))
     assert used == set(found[0])

@@ -21,9 +21,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from simplecell import cli
-from simplecell.cli.printing import print_result
-from simplecell.exchange import writer
-from simplecell.recipe import Recipe
+from simplecell.cli.application import print_result
+from simplecell.cli.code_files import writer
+from simplecell.run.recipe import Recipe
 
 pytest_plugins = ["children"]
 
@@ -368,7 +368,7 @@ def test_text_goes_to_a_terminal_without_dashes(made, monkeypatch):
 
 
 def test_encode_to_each_format_gives_the_same_codes(made, tmp_path, monkeypatch, capsysbinary):
-    from simplecell.run import Run
+    from simplecell.run.directory import Run
 
     monkeypatch.chdir(tmp_path)
     x = np.load(made / "x.npy")
@@ -746,11 +746,11 @@ def _replace(value, path, new):
 
 
 def test_wrong_types_anywhere_in_run_json_never_crash(made, tmp_path, monkeypatch):
-    from simplecell.about import of_run
+    from simplecell.cli.about import of_run
+    from simplecell.cli.code_files import encode_file
     from simplecell.errors import DataError, RunError
-    from simplecell.exchange import encode_file
-    from simplecell.run import Run
-    from simplecell.session import resume
+    from simplecell.run.begin import resume
+    from simplecell.run.directory import Run
 
     monkeypatch.chdir(tmp_path)
     copy_run(made / "table", tmp_path / "run")
@@ -911,7 +911,7 @@ def test_a_reader_that_leaves_and_a_full_output(made, tmp_path, children):
 
 
 def test_divergence_is_5_and_keeps_the_last_good_state(say, tmp_path, monkeypatch):
-    from simplecell.session import sitting
+    from simplecell.run import session as sitting
 
     monkeypatch.setattr(sitting, "CHECKPOINT_SECONDS", 0.0)
     random = np.random.default_rng(0)
@@ -937,7 +937,7 @@ def test_divergence_is_5_and_keeps_the_last_good_state(say, tmp_path, monkeypatc
 
 
 def test_demo_in_small(say, monkeypatch):
-    from simplecell import demo
+    from simplecell.reproduce import demo
 
     small = [*demo.SETTINGS, "train.steps=3", "data.n_patches=300"]
     monkeypatch.setattr(demo, "SETTINGS", small)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simplecell.codes import Codes, Rows, SparseCodes
+from simplecell.model.codes import Codes, Rows, SparseCodes
 
 M = 7
 

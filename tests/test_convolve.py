@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional
 
-from simplecell.convolve import Convolution, bounds, fold, patch_encoder, places
 from simplecell.errors import DataError, UsageError
-from simplecell.model import Autoencoder
-from simplecell.preprocess import Preprocess
-from simplecell.recipe import Recipe
-from simplecell.trained import Trained
+from simplecell.estimators.convolved import Convolution, bounds, fold, patch_encoder, places
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.recipe import Recipe
+from simplecell.run.trained import Trained
 
 CHAINS = {
     "none": [],

@@ -16,9 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from simplecell import SparseAutoencoder
-from simplecell.convolve import Convolution, patch_encoder
 from simplecell.errors import DataError, UsageError
-from simplecell.estimators.convolved import ConvolvedFeatures
+from simplecell.estimators.convolved import Convolution, ConvolvedFeatures, patch_encoder
 
 
 def small(**changes):

@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from simplecell.data.columns import encode_table
-from simplecell.data.tables import parse_table
+from simplecell.data.tables import encode_table, parse_table
 from simplecell.errors import DataError, UsageError
 
 TEXT = "age,color,kind,id\n1,red,a,u1\n2,blue,b,u2\n3,red,a,u3\n"

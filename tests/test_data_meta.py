@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simplecell.data import as_source
-from simplecell.data.meta import read_meta
+from simplecell.data.records import read_meta
 from simplecell.errors import DataError
 
 

@@ -9,10 +9,16 @@ import pytest
 from PIL import Image
 
 from simplecell.data import PatchSource, Skipped, split
-from simplecell.data.images import picture_of_array, read_picture
+from simplecell.data.images import (
+    Gallery,
+    Opener,
+    Preparation,
+    openers_of_arrays,
+    picture_of_array,
+    read_picture,
+)
+from simplecell.data.images import openers_of_files as files
 from simplecell.data.patches import random_patches, tiles
-from simplecell.data.pictures import Gallery, Opener, Preparation, openers_of_arrays
-from simplecell.data.pictures import openers_of_files as files
 from simplecell.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -8,19 +8,18 @@ import torch
 from torch import nn
 
 from simplecell import check_gradient
-from simplecell.ascent import exciting
-from simplecell.codes import Codes
 from simplecell.data import ArraySource
-from simplecell.deep import Classifier, DeepAutoencoder, ModulePair, Network
 from simplecell.errors import DataError, UsageError
-from simplecell.feed import Corruption
-from simplecell.gradient_check import cost_function
-from simplecell.gradients import Whole, average_over
-from simplecell.measures import cross_entropy, kl_gaussian, softmax_entropy
-from simplecell.model import Autoencoder, Layer
-from simplecell.objective import Look, Objective, value
-from simplecell.optim import flatten, initialise
-from simplecell.train import Trainer
+from simplecell.model.autoencoder import Autoencoder, Layer
+from simplecell.model.codes import Codes
+from simplecell.model.deep import Classifier, DeepAutoencoder, ModulePair, Network, exciting
+from simplecell.model.measures import cross_entropy, kl_gaussian, softmax_entropy
+from simplecell.training.gradient_check import cost_function
+from simplecell.training.gradients import Whole, average_over
+from simplecell.training.objective import Look, Objective, value
+from simplecell.training.prepared import Corruption
+from simplecell.training.trainer import Trainer
+from simplecell.training.weights import flatten, initialise
 
 DOUBLE = torch.float64
 
@@ -158,7 +157,7 @@ def test_cross_entropies_by_hand(x):
 
 
 def test_chunks_equal_the_whole_in_deep_networks(x):
-    from simplecell.gradients import Gradient
+    from simplecell.training.gradients import Gradient
 
     network = deep((5, 4))
     objective = Objective({"reconstruction": {}, "kl": {"target": 0.2}, "decay": {}})

@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits, load_wine
 from simplecell.cli import run_command_line
 from simplecell.data.planted import dead_leaves, planted_dictionary
 from simplecell.doctor import Doctor, examine, examine_inputs
-from simplecell.doctor import case as looked_at
-from simplecell.recipe import Recipe
-from simplecell.session import begin, resume
+from simplecell.doctor import training as looked_at
+from simplecell.run.begin import begin, resume
+from simplecell.run.recipe import Recipe
 
 X = planted_dictionary(4000, 16, 32, 3).x
 MIXED = np.float32(X * np.geomspace(0.01, 30, 16) ** 2)

@@ -14,7 +14,7 @@ from sklearn.linear_model import Lasso
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from simplecell.errors import DataError, UsageError
-from simplecell.estimators.sparse_coding import SparseCoding
+from simplecell.estimators.sparse_coder import SparseCoding
 from simplecell.sparse_coding import torus
 
 

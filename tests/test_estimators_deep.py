@@ -23,7 +23,7 @@ from simplecell import (
     VariationalAutoencoder,
 )
 from simplecell.errors import UsageError
-from simplecell.stack import softmax_regression
+from simplecell.estimators.stacked import softmax_regression
 
 
 @pytest.fixture(scope="module")

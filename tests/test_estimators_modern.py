@@ -28,10 +28,10 @@ from simplecell import (
     Recipe,
     TopKSparseAutoencoder,
 )
-from simplecell.build import build
-from simplecell.codes import Codes, SparseCodes
 from simplecell.data import ArraySource
 from simplecell.errors import DataError, UsageError
+from simplecell.model.codes import Codes, SparseCodes
+from simplecell.run.build import build
 
 ALL = {
     "topk": (TopKSparseAutoencoder, {}),
@@ -156,7 +156,7 @@ def test_codes_are_never_made_dense(digits, monkeypatch):
 def test_batches_are_bounded_whatever_their_number(digits, monkeypatch):
     sae = fitted("batchtopk").set_params(sparse_output=True)
     expected = sae.transform(digits)
-    monkeypatch.setattr("simplecell.estimators.modern_coat.BATCH_ENTRIES", 32 * 7)
+    monkeypatch.setattr("simplecell.estimators.modern.BATCH_ENTRIES", 32 * 7)
     seen = []
     dense = Codes.rows
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from simplecell import evaluate as module
-from simplecell import measures
-from simplecell.codes import Codes
+from simplecell.cli.printing import evaluation_table
 from simplecell.data import ArraySource
-from simplecell.evaluate import Deviation, evaluate, spread
-from simplecell.feed import identity
-from simplecell.measures import coherence, cosines, density_histogram
-from simplecell.model import Autoencoder
-from simplecell.preprocess import Preprocess
-from simplecell.progress import evaluation_table
+from simplecell.model import measures
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.codes import Codes
+from simplecell.model.measures import coherence, cosines, density_histogram
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run import evaluate as module
+from simplecell.run.evaluate import Deviation, evaluate, spread
+from simplecell.training.prepared import identity
 
 
 def model_of(activation, n_inputs=4, n_latents=7, output="linear"):
@@ -179,7 +179,7 @@ def test_the_mean_as_reconstruction_has_fvu_1():
 
 def test_sparse_codes_are_never_made_dense(monkeypatch):
     model = sparse_model("topk", {"k": 3})
-    monkeypatch.setattr("simplecell.codes.SparseCodes.dense", property(lambda codes: 1 / 0))
+    monkeypatch.setattr("simplecell.model.codes.SparseCodes.dense", property(lambda codes: 1 / 0))
     x = np.random.default_rng(0).standard_normal((20, 5))
     assert evaluate(model, identity(5), ArraySource(x)).l0 <= 3
 

@@ -15,19 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from simplecell.codes import Codes
 from simplecell.errors import RunError
-from simplecell.explorer import compared
-from simplecell.explorer import library as libraries
-from simplecell.explorer.api import Api, shell
-from simplecell.explorer.compared import compare
-from simplecell.explorer.guards import MOST_BODY
-from simplecell.explorer.library import Library, slug, unique
-from simplecell.explorer.messages import SECURITY, Request
-from simplecell.explorer.training import thinned
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.session import begin
+from simplecell.explorer.make.curves import thinned
+from simplecell.explorer.serve import compared
+from simplecell.explorer.serve import library as libraries
+from simplecell.explorer.serve.api import Api, shell
+from simplecell.explorer.serve.compared import compare
+from simplecell.explorer.serve.library import Library, slug, unique
+from simplecell.explorer.serve.messages import MOST_BODY, SECURITY, Request
+from simplecell.model.codes import Codes
+from simplecell.run.begin import begin
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
 
 TOKEN = "the-token"
 HOST = ("host", "127.0.0.1:8000")
@@ -407,7 +406,7 @@ def test_long_logs_are_thinned_evenly(own):
 
 
 def test_two_runs_are_compared_as_the_command_line_does(api, made):
-    from simplecell.matching import comparison
+    from simplecell.model.matching import comparison
 
     found = told(get(api, "first/compare/second"))
     atoms = [Run(made / name).load().atoms() for name in ("first", "second")]
@@ -602,7 +601,7 @@ def test_results_that_are_no_numbers_are_not_sent(api):
 
 
 def test_answers_have_a_size(api, monkeypatch):
-    from simplecell.explorer import replay
+    from simplecell.explorer.serve import replay
 
     monkeypatch.setattr(replay, "MOST_NUMBERS", 100)
     assert "at most 4 at once" in error(post(api, "first/play", {"x": [ROW] * 5}), 400)

@@ -11,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from simplecell.activations import activation
-from simplecell.build import all_data
 from simplecell.errors import DataError, UsageError
-from simplecell.explorer import survey as surveying
-from simplecell.explorer.atlas import build_atlas
-from simplecell.explorer.labels import find_labels, words_of
+from simplecell.explorer.make import survey as surveying
+from simplecell.explorer.make.atlas import build_atlas
+from simplecell.explorer.make.samples import find_labels, words_of
+from simplecell.explorer.make.survey import BINS, Extremes, Histograms, Survey
 from simplecell.explorer.report import report
-from simplecell.explorer.survey import BINS, Extremes, Histograms, Survey
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.session import begin
+from simplecell.model.activations import activation
+from simplecell.run.begin import begin
+from simplecell.run.build import all_data
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
 
 
 def train(data, out, recipe, *settings):

@@ -22,14 +22,13 @@ from scipy.sparse import csr_array
 
 from simplecell.cli import run_command_line
 from simplecell.errors import UsageError
-from simplecell.explorer.api import Api
-from simplecell.explorer.embed import MOST_LETTERS, MOST_WAITING, Embedder, load_embedder
-from simplecell.explorer.guards import MOST_BODY
-from simplecell.explorer.library import Library
-from simplecell.explorer.messages import Request
-from simplecell.explorer.server import Server
-from simplecell.run import Run
-from simplecell.session import begin
+from simplecell.explorer.serve.api import Api
+from simplecell.explorer.serve.embed import MOST_LETTERS, MOST_WAITING, Embedder, load_embedder
+from simplecell.explorer.serve.library import Library
+from simplecell.explorer.serve.messages import MOST_BODY, Request
+from simplecell.explorer.serve.server import Server
+from simplecell.run.begin import begin
+from simplecell.run.directory import Run
 
 TOKEN = "the-token"
 HOST, JSON = ("host", "127.0.0.1:8000"), ("accept", "application/json")
@@ -171,7 +170,7 @@ def test_what_cannot_be_named_is_one_sentence_before_anything_is_made(
     for module, text in modules.items():
         (here / f"{module}.py").write_text(text, encoding="utf-8")
     opened = []
-    monkeypatch.setattr("simplecell.explorer.opening.open_library", opened.append)
+    monkeypatch.setattr("simplecell.explorer.serve.library.open_library", opened.append)
     capsys.readouterr()
     code = run_command_line(["explore", str(made / "three"), "--no-browser", "--embed", name])
     streams = capsys.readouterr()

@@ -19,13 +19,12 @@ import pytest
 from play_runs import patches, rows
 from simplecell.errors import RunError, UsageError, WriteError
 from simplecell.explorer import export as exporting
-from simplecell.explorer import swap
-from simplecell.explorer.api import Api
-from simplecell.explorer.bundle import bundle
-from simplecell.explorer.export import STATIC, export, page
-from simplecell.explorer.library import Library
-from simplecell.explorer.messages import Request
-from simplecell.explorer.swap import MARK
+from simplecell.explorer import replace_folder
+from simplecell.explorer.export import STATIC, bundle, export, page
+from simplecell.explorer.replace_folder import MARK
+from simplecell.explorer.serve.api import Api
+from simplecell.explorer.serve.library import Library
+from simplecell.explorer.serve.messages import Request
 
 SIZES = 20_000_000
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -86,7 +85,7 @@ def test_modules_come_after_those_they_import(tmp_path):
         'import "./a.js";',
         'import { a as b } from "./a.js";',
         'import { a } from "https://elsewhere.example/a.js";',
-        'import { a } from "../a.js";',
+        'import { a } from "/a.js";',
         "export default 3;",
         "export let x = 3;",
         "export { a };",
@@ -128,8 +127,8 @@ def test_a_circle_a_missing_module_and_a_missing_name_are_named(tmp_path):
 def test_our_own_page_is_one_script():
     text = bundle(STATIC, "app.js")
     assert not re.search(r"^(import|export)\b", text, re.MULTILINE)
-    for path in STATIC.glob("*.js"):
-        assert text.count(f"// {path.name}\n") <= 1
+    for path in STATIC.rglob("*.js"):
+        assert text.count(f"// {path.relative_to(STATIC).as_posix()}\n") == 1
 
 
 # The site
@@ -251,12 +250,13 @@ def test_a_failure_leaves_the_old_site(runs, tmp_path, monkeypatch):
 LOCKS = pytest.mark.skipif(os.name == "nt", reason="on Windows nobody holds a lock")
 KILLED = """
 import sys, time
-from simplecell.explorer import export, swap
+from simplecell.explorer import export, replace_folder
 if sys.argv[1] == "old":
-    swap._remove = lambda old: time.sleep(60)
+    replace_folder._remove = lambda old: time.sleep(60)
 elif sys.argv[1] == "between":
-    rename = swap.os.replace
-    swap.os.replace = lambda a, b: time.sleep(60) if str(a).endswith(".tmp") else rename(a, b)
+    rename = replace_folder.os.replace
+    wait = lambda a, b: time.sleep(60) if str(a).endswith(".tmp") else rename(a, b)
+    replace_folder.os.replace = wait
 else:
     export.bundle = lambda *words: print("half", flush=True) or time.sleep(60)
 export.export(sys.argv[3:], sys.argv[2])
@@ -296,7 +296,7 @@ def test_a_site_taken_aside_by_a_killed_export_comes_back(runs, tmp_path, monkey
         while folder.exists():
             assert child.poll() is None
             time.sleep(0.02)
-        swap._put_back(folder)
+        replace_folder._put_back(folder)
         assert not folder.exists()  # it is in good hands
         child.kill()
     with monkeypatch.context() as patch:
@@ -312,12 +312,12 @@ def test_a_half_removed_export_does_not_come_back(runs, tmp_path):
     folder = tmp_path / "out"
     export(runs[1:], folder)
     os.utime(folder / MARK, (1, 1))
-    whole, half = (tmp_path / f"{swap._stem(folder)}0000000{k}.old" for k in range(2))
+    whole, half = (tmp_path / f"{replace_folder._stem(folder)}0000000{k}.old" for k in range(2))
     shutil.copytree(folder, half)
     (half / "app.js").unlink()
     os.utime(half / MARK)
     folder.rename(whole)
-    swap._put_back(folder)
+    replace_folder._put_back(folder)
     assert (folder / "app.js").exists()
     assert not whole.exists()
     export(runs[1:], folder)
@@ -327,7 +327,7 @@ def test_a_half_removed_export_does_not_come_back(runs, tmp_path):
 @LOCKS
 def test_only_what_is_ours_is_removed(runs, tmp_path):
     folder = tmp_path / "out"
-    names = [f"{swap._stem(folder)}0000000{k}.tmp" for k in range(8)]
+    names = [f"{replace_folder._stem(folder)}0000000{k}.tmp" for k in range(8)]
     places = [tmp_path / name for name in names]
     for place in places[:6]:
         place.mkdir()
@@ -336,7 +336,7 @@ def test_only_what_is_ours_is_removed(runs, tmp_path):
     (places[2] / MARK).write_text('{"format": 1, "files": []}')
     (places[5] / MARK).touch()
     for empty in (places[4], places[5]):
-        os.utime(empty, (time.time() - 2 * swap.HOUR,) * 2)
+        os.utime(empty, (time.time() - 2 * replace_folder.HOUR,) * 2)
     places[6].write_text("a file")
     places[7].symlink_to(places[0])
     export(runs[1:], folder)
@@ -353,11 +353,11 @@ def test_an_older_export_goes_but_not_what_was_put_in_it(runs, tmp_path):
     mark = json.loads((old / MARK).read_text())
     mark["files"] += ["../thesis.doc", 3, ["data"]]
     (old / MARK).write_text(json.dumps(mark))
-    swap._remove(old)
-    assert swap._files(old) == {MARK, "data/notes.txt"}
+    replace_folder._remove(old)
+    assert replace_folder._files(old) == {MARK, "data/notes.txt"}
     assert (tmp_path / "thesis.doc").exists()
     (old / "data" / "notes.txt").unlink()
-    swap._remove(old)
+    replace_folder._remove(old)
     assert not old.exists()
 
 
@@ -380,7 +380,7 @@ def test_files_that_come_meanwhile_stay(runs, tmp_path, monkeypatch, there, late
                 put()
             rename(source, target)
 
-        monkeypatch.setattr(swap.os, "replace", renaming)
+        monkeypatch.setattr(replace_folder.os, "replace", renaming)
     else:
         monkeypatch.setattr(exporting, "bundle", lambda *words: put() or make(*words))
     refusal = WriteError if late and not there else UsageError
@@ -410,7 +410,7 @@ def test_what_takes_the_place_of_a_site_taken_aside_is_not_hidden(runs, tmp_path
         folder.mkdir()
         (folder / "thesis.doc").write_text("mine")
 
-    monkeypatch.setattr(swap.os, "replace", renaming)
+    monkeypatch.setattr(replace_folder.os, "replace", renaming)
     with pytest.raises(WriteError, match=r"lies in '.*\.old'"):
         export(runs[1:], folder)
     assert [path.name for path in folder.iterdir()] == ["thesis.doc"]
@@ -422,7 +422,7 @@ def test_what_takes_the_place_of_a_site_taken_aside_is_not_hidden(runs, tmp_path
 def test_two_exports_do_not_swap_at_once(runs, tmp_path):
     folder = tmp_path / "out"
     export(runs[1:], folder)
-    with swap._held(folder), pytest.raises(UsageError, match="another export"):
+    with replace_folder._held(folder), pytest.raises(UsageError, match="another export"):
         export(runs[1:], folder)
     assert export(runs[1:], folder).is_file()
 
@@ -432,7 +432,7 @@ def test_only_a_plain_file_of_some_size_is_read_as_a_mark(runs, tmp_path):
     folder, mark = tmp_path / "out", tmp_path / "out" / MARK
     folder.mkdir()
     (tmp_path / "elsewhere").write_text('{"format": 1, "files": []}')
-    left = tmp_path / f"{swap._stem(folder)}00000000.tmp"
+    left = tmp_path / f"{replace_folder._stem(folder)}00000000.tmp"
     left.mkdir()
     os.mkfifo(left / MARK)
     (left / "thesis.doc").write_text("mine")
@@ -440,7 +440,7 @@ def test_only_a_plain_file_of_some_size_is_read_as_a_mark(runs, tmp_path):
         lambda: os.mkfifo(mark),
         lambda: mark.symlink_to("/dev/zero"),
         lambda: mark.symlink_to(tmp_path / "elsewhere"),
-        lambda: mark.write_bytes(b'{"format": 1}'.ljust(swap.MOST_BYTES + 1)),
+        lambda: mark.write_bytes(b'{"format": 1}'.ljust(replace_folder.MOST_BYTES + 1)),
         lambda: mark.write_bytes(b"[" * 100_000),
     ]
     for make in makers:
@@ -451,7 +451,7 @@ def test_only_a_plain_file_of_some_size_is_read_as_a_mark(runs, tmp_path):
     os.mkfifo(mark)
     pipe = os.open(mark, os.O_RDWR | os.O_NONBLOCK)
     os.write(pipe, b'{"format": 1, "files": []}')
-    assert swap._read_mark(folder) == {}
+    assert replace_folder._read_mark(folder) == {}
     os.close(pipe)
     mark.unlink()
     export(runs[1:], folder)

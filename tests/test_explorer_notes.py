@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from simplecell.errors import RunError, UsageError, WriteError
-from simplecell.explorer.notes import LONGEST, Notes
+from simplecell.explorer.serve.notes import LONGEST, Notes
 
 KEY = "a" * 64
 

@@ -16,17 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simplecell.build import all_data
 from simplecell.errors import RunError, WriteError
-from simplecell.explorer import place
-from simplecell.explorer.atlas import build_atlas
 from simplecell.explorer.export import export
-from simplecell.explorer.library import Library
-from simplecell.explorer.opening import open_library
-from simplecell.explorer.place import folder_of
+from simplecell.explorer.make import atlas as place
+from simplecell.explorer.make.atlas import build_atlas, folder_of
 from simplecell.explorer.report import report
-from simplecell.run import Run
-from simplecell.session import begin
+from simplecell.explorer.serve.library import Library, open_library
+from simplecell.run.begin import begin
+from simplecell.run.build import all_data
+from simplecell.run.directory import Run
 
 COMMAND = [sys.executable, "-m", "simplecell"]
 QUIET = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
@@ -190,9 +188,9 @@ def test_each_system_has_its_folder_for_caches(monkeypatch, system, variables, e
 def test_what_a_killed_build_left_goes_with_the_next(run):
     slow = (
         "import sys, time\n"
-        "from simplecell.build import all_data\n"
-        "from simplecell.explorer.atlas import build_atlas\n"
-        "from simplecell.run import Run\n"
+        "from simplecell.run.build import all_data\n"
+        "from simplecell.explorer.make.atlas import build_atlas\n"
+        "from simplecell.run.directory import Run\n"
         "run = Run(sys.argv[1]); trained = run.load()\n"
         "for share in build_atlas(run, trained, all_data(trained)):\n"
         "    print(share, flush=True); time.sleep(60)\n"

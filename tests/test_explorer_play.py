@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from play_models import ACTIVATIONS, CHAINS, OUTPUTS, trained_of, wide
-from simplecell.deep import Classifier
-from simplecell.explorer.play import MOST_FLOATS, write_play
-from simplecell.model import Autoencoder, Layer
+from simplecell.explorer.make.playground import MOST_FLOATS, write_play
+from simplecell.model.autoencoder import Autoencoder, Layer
+from simplecell.model.deep import Classifier
 
 
 def written(trained, folder):

@@ -22,13 +22,12 @@ import numpy as np
 import pytest
 
 from simplecell.errors import UsageError
-from simplecell.explorer import server as servers
-from simplecell.explorer.api import Api
-from simplecell.explorer.guards import MOST_BODY
-from simplecell.explorer.library import Library
-from simplecell.explorer.messages import SECURITY
-from simplecell.explorer.server import Server, application, serve
-from simplecell.session import begin
+from simplecell.explorer.serve import server as servers
+from simplecell.explorer.serve.api import Api
+from simplecell.explorer.serve.library import Library
+from simplecell.explorer.serve.messages import MOST_BODY, SECURITY
+from simplecell.explorer.serve.server import Server, application, serve
+from simplecell.run.begin import begin
 
 TOKEN = "the-token"
 GIGABYTE = 2**30

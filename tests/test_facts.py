@@ -20,11 +20,11 @@ from simplecell import (
     check_gradient,
 )
 from simplecell.data import correlated_field, dead_leaves
-from simplecell.measures import edge_coherence, edge_orientation, kl_bernoulli
-from simplecell.objective import value
-from simplecell.optim import initialise
-from simplecell.run import Run
-from simplecell.session import begin
+from simplecell.model.measures import edge_coherence, edge_orientation, kl_bernoulli
+from simplecell.run.begin import begin
+from simplecell.run.directory import Run
+from simplecell.training.objective import value
+from simplecell.training.weights import initialise
 
 LINEAR = {"activation": "identity", "output": "linear", "weight_decay": 0, "dtype": "float64"}
 

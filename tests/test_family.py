@@ -11,10 +11,10 @@ import torch
 
 from simplecell import estimators
 from simplecell.data.planted import planted_dictionary
-from simplecell.feed import to_model
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.session import begin, resume
+from simplecell.run.begin import begin, resume
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
+from simplecell.training.prepared import to_model
 
 D, M, WANTED, STEPS, BATCH, SEED = 16, 32, 3, 70, 128, 7
 MODERN = [

@@ -10,12 +10,12 @@ import torch
 
 from oracle import classic
 from simplecell.errors import UsageError
-from simplecell.gradient_check import check_gradient, cost_function
-from simplecell.gradients import Gradient, Moment, Whole
-from simplecell.measures import LogMean, average_activation
-from simplecell.model import Autoencoder
-from simplecell.objective import Objective
-from simplecell.optim import flatten, initialise
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.measures import LogMean, average_activation
+from simplecell.training.gradient_check import check_gradient, cost_function
+from simplecell.training.gradients import Gradient, Moment, Whole
+from simplecell.training.objective import Objective
+from simplecell.training.weights import flatten, initialise
 
 COMBINATIONS = [
     (activation, output, tied, sparsity)

@@ -10,7 +10,8 @@ import torch
 
 from simplecell.data import dead_leaves
 from simplecell.errors import DataError, UsageError
-from simplecell.inverse import (
+from simplecell.sparse_coding import random_dictionary
+from simplecell.sparse_coding.restoration import (
     GaussianPrior,
     Seen,
     SparsePrior,
@@ -19,7 +20,6 @@ from simplecell.inverse import (
     learn_dictionary,
     psnr,
 )
-from simplecell.sparse_coding import random_dictionary
 
 NOISE = 25 / 255
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from simplecell import Autoencoder, matching
+from simplecell import Autoencoder
 from simplecell.cli import run_command_line
-from simplecell.codes import Codes, SparseCodes
+from simplecell.cli.printing import comparison_table
 from simplecell.data.planted import planted_dictionary
 from simplecell.errors import DataError, UsageError
-from simplecell.matching import Contingency, comparison, match, nearest, recovery
-from simplecell.progress import comparison_table
+from simplecell.model import matching
+from simplecell.model.codes import Codes, SparseCodes
+from simplecell.model.matching import Contingency, comparison, match, nearest, recovery
 
 
 def dictionary(n_atoms, n_inputs=8, seed=0):

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import modern_oracle as oracle
-from simplecell.activations import ACTIVATIONS
-from simplecell.deep import DeepAutoencoder
 from simplecell.errors import UsageError
-from simplecell.gradient_check import check_gradient, cost_function
-from simplecell.gradients import Gradient, Moment, Whole
-from simplecell.model import Autoencoder
-from simplecell.objective import (
+from simplecell.model.activations import ACTIVATIONS
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.deep import DeepAutoencoder
+from simplecell.training.gradient_check import check_gradient, cost_function
+from simplecell.training.gradients import Gradient, Moment, Whole
+from simplecell.training.objective import (
     L0,
     L1,
     AuxK,
@@ -25,7 +25,7 @@ from simplecell.objective import (
     Reconstruction,
     value,
 )
-from simplecell.optim import flatten, initialise
+from simplecell.training.weights import flatten, initialise
 
 D, M, B = 5, 8, 13
 SETTINGS = {"topk": {"k": 3}, "batchtopk": {"k": 2.5}, "jumprelu": {"bandwidth": 0.6}}

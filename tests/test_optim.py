@@ -12,8 +12,11 @@ import torch
 from scipy.optimize import minimize, rosen, rosen_der
 
 from simplecell.errors import UsageError
-from simplecell.model import Autoencoder
-from simplecell.optim import LBFGS, SCHEDULES, Adam, flatten, initialise
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.training.adam import Adam
+from simplecell.training.lbfgs import LBFGS
+from simplecell.training.steering import SCHEDULES
+from simplecell.training.weights import flatten, initialise
 
 
 class Found(NamedTuple):

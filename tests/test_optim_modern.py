@@ -11,11 +11,12 @@ from torch import nn
 
 from simplecell.data import ArraySource
 from simplecell.errors import UsageError
-from simplecell.model import Autoencoder, Layer
-from simplecell.objective import Objective
-from simplecell.optim import SCHEDULES, Adam, UnitNorm, flatten, initialise
-from simplecell.resample import resample
-from simplecell.train import Trainer
+from simplecell.model.autoencoder import Autoencoder, Layer
+from simplecell.training.adam import Adam, UnitNorm
+from simplecell.training.objective import Objective
+from simplecell.training.steering import SCHEDULES
+from simplecell.training.trainer import Trainer
+from simplecell.training.weights import flatten, initialise, resample
 
 D, M = 6, 10
 

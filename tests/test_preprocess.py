@@ -9,9 +9,9 @@ import torch
 from sklearn.decomposition import PCA
 from torch.autograd.functional import jacobian
 
-from simplecell.affine import Moments
 from simplecell.errors import DataError, RunError, UsageError
-from simplecell.preprocess import STEPS, Preprocess
+from simplecell.preprocess.affine import Moments
+from simplecell.preprocess.chain import STEPS, Preprocess
 
 D = 6
 LINEAR = [

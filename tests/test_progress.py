@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simplecell import progress
-from simplecell.progress import TrainingProgress
-from simplecell.train import Record
+from simplecell.run import progress
+from simplecell.run.progress import TrainingProgress
+from simplecell.training.trainer import Record
 
 
 def record(step, l0=None):

@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simplecell import recipe as recipes
-from simplecell.build import build
 from simplecell.data import as_source
 from simplecell.errors import UsageError
-from simplecell.recipe import Recipe
-from simplecell.resolve import automatic_steps, resolve, suited
+from simplecell.run import recipe as recipes
+from simplecell.run.build import build
+from simplecell.run.recipe import Recipe
+from simplecell.run.resolve import automatic_steps, resolve, suited
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -10,8 +10,8 @@ from PIL import Image
 
 from simplecell.data.cifar import CLASSES, Cifar
 from simplecell.reproduce import RESULTS, Bench, connectivity, convolution, pictures
+from simplecell.reproduce.classifiers import simplest
 from simplecell.reproduce.pictures import judge, paired_interval
-from simplecell.reproduce.templates import simplest
 
 RNG = np.random.default_rng(0)
 

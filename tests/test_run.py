@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import simplecell
-from simplecell import run as runs
 from simplecell.errors import DataError, RunError, WriteError
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.session import begin
+from simplecell.run import directory as runs
+from simplecell.run.begin import begin
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
 
 SETTINGS = ["train.steps=4", "model.n_latents=5"]
 

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from simplecell.cli import run_command_line
 from simplecell.errors import DataError, DivergedError, RunError, UsageError, WriteError
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.session import begin, beginning, resume
+from simplecell.run import begin as beginning
+from simplecell.run.begin import begin, resume
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
 
 pytest_plugins = ["children"]
 
@@ -31,7 +32,7 @@ WAYS = {
     "tied, float64": ["train.steps=40", "model.tied=true", "train.dtype=float64"],
     "converged": ["train.steps=500", "optim.tolerance=1e-3"],
 }
-OFTEN = "from simplecell.session import sitting; sitting.CHECKPOINT_SECONDS = 0.0"
+OFTEN = "from simplecell.run import session; session.CHECKPOINT_SECONDS = 0.0"
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +419,7 @@ def test_stopped_by_a_signal(children, data, tmp_path, number, code):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_before_training_leaves_nothing(children, data, tmp_path, number, code):
     slow = (
-        "import time; from simplecell.session import beginning; real = beginning.build\n"
+        "import time; from simplecell.run import begin as beginning; real = beginning.build\n"
         "def build(*rest): open('here', 'w').close(); time.sleep(60); return real(*rest)\n"
         "beginning.build = build"
     )

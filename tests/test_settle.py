@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from simplecell.activations import activation
-from simplecell.build import build
 from simplecell.data import as_source, split
-from simplecell.evaluate import evaluate
-from simplecell.feed import Prepared, identity
-from simplecell.model import Autoencoder
-from simplecell.optim import initialise
-from simplecell.pace import Controller
-from simplecell.recipe import Recipe
-from simplecell.settle import l0_of, settle
+from simplecell.model.activations import activation
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.run.build import build
+from simplecell.run.evaluate import evaluate
+from simplecell.run.recipe import Recipe
+from simplecell.training.prepared import Prepared, identity
+from simplecell.training.steering import Controller, l0_of, settle
+from simplecell.training.weights import initialise
 
 
 def few_rows(n=2400):

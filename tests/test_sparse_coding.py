@@ -13,7 +13,7 @@ from sklearn.linear_model import Lasso
 from simplecell import check_gradient
 from simplecell.data import ArraySource, planted_dictionary
 from simplecell.errors import DataError, DivergedError, UsageError
-from simplecell.measures import cosines
+from simplecell.model.measures import cosines
 from simplecell.sparse_coding import (
     L1,
     Alternation,

@@ -10,14 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from simplecell.build import build
 from simplecell.cli import run_command_line
 from simplecell.data import ArraySource
-from simplecell.deep import DeepAutoencoder
 from simplecell.errors import UsageError
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.stack import Greedy, classifier, encoded, encoding_half, one_hot, softmax_regression
+from simplecell.estimators.stacked import (
+    Greedy,
+    classifier,
+    encoded,
+    encoding_half,
+    one_hot,
+    softmax_regression,
+)
+from simplecell.model.deep import DeepAutoencoder
+from simplecell.run.build import build
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

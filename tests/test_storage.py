@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from simplecell.errors import RunError, WriteError
-from simplecell.storage import (
+from simplecell.run.storage import (
     Lock,
     misfit,
     read_json,
@@ -168,7 +168,7 @@ def test_a_lock_is_held_once(tmp_path):
 
 
 def test_a_file_system_without_locks_does_no_harm(tmp_path, monkeypatch):
-    from simplecell import storage
+    from simplecell.run import storage
 
     class NoLocks:
         LOCK_EX, LOCK_NB = 2, 4

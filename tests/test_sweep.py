@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simplecell import session
 from simplecell.cli import run_command_line
+from simplecell.cli.printing import sweep_table
 from simplecell.data import ArraySource, Source, as_source, shared
 from simplecell.errors import DataError, RunError, UsageError
-from simplecell.matching import nearest
-from simplecell.progress import TrainingProgress
-from simplecell.recipe import Recipe
-from simplecell.run import Run
-from simplecell.session import begin
-from simplecell.sweep import begin_sweep, plan, sweep_table
+from simplecell.model.matching import nearest
+from simplecell.run import begin as session
+from simplecell.run.begin import begin
+from simplecell.run.directory import Run
+from simplecell.run.progress import TrainingProgress
+from simplecell.run.recipe import Recipe
+from simplecell.run.sweep import begin_sweep, plan
 
 TOPK = ["train.steps=20", "optim.batch_size=64", "model.n_latents=24"]
 WAYS = {

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from simplecell import feed as module
 from simplecell.data import ArraySource
 from simplecell.errors import DataError, DivergedError, UsageError
-from simplecell.feed import identity, resolve_device
-from simplecell.measures import average_activation
-from simplecell.model import Autoencoder
-from simplecell.objective import Objective, value
-from simplecell.optim import initialise
-from simplecell.train import Trainer
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.measures import average_activation
+from simplecell.training import prepared as module
+from simplecell.training.objective import Objective, value
+from simplecell.training.prepared import identity, resolve_device
+from simplecell.training.trainer import Trainer
+from simplecell.training.weights import initialise
 
 
 def source_of(n=120, d=6, seed=0):

@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 
 import simplecell
 from simplecell import L1SparseAutoencoder, Recipe, TopKSparseAutoencoder
-from simplecell.build import build, new_targets, trainer_on
 from simplecell.cli import run_command_line
+from simplecell.cli.code_files import decode_file
 from simplecell.data import ArraySource, split
 from simplecell.errors import DataError, RunError, UsageError
-from simplecell.evaluate import evaluate
-from simplecell.exchange import decode_file
-from simplecell.model import Autoencoder
-from simplecell.run import Run
-from simplecell.session import begin, resume
-from simplecell.targets import prepare_targets, target_steps
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.run.begin import begin, resume
+from simplecell.run.build import build, new_targets, trainer_on
+from simplecell.run.directory import Run
+from simplecell.run.evaluate import evaluate
+from simplecell.run.resolve import prepare_targets, target_steps
 from simplecell.viz.portrait import atoms, reconstructions
 
 N, D, D_OUT = 900, 12, 7

@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from simplecell.errors import DataError, UsageError
 from simplecell.estimators.transformers import PatchScaling, Whitening
-from simplecell.preprocess import Preprocess
+from simplecell.preprocess.chain import Preprocess
 
 EVERY = [Whitening(), Whitening("pca", retained=0.9), Whitening(remove_dc=True), PatchScaling()]
 

@@ -159,10 +159,10 @@ def test_bars_are_blue_for_positive_and_orange_for_negative():
 
 def test_bars_beyond_the_limit_are_cut_and_the_title_says_so(monkeypatch):
     seen = []
-    from simplecell.viz import tables
+    from simplecell.viz import numbers
 
-    original = tables._sheet
-    monkeypatch.setattr(tables, "_sheet", lambda *a: seen.append(a[-1]) or original(*a))
+    original = numbers._sheet
+    monkeypatch.setattr(numbers, "_sheet", lambda *a: seen.append(a[-1]) or original(*a))
     cut = viz.bars(RNG.normal(size=(24, 3)), list("abc"), limit=10, title="T")
     assert seen == ["T — first 10 of 24"]
     assert cut.size == viz.bars(RNG.normal(size=(10, 3)), list("abc"), title="T").size

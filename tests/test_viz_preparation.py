@@ -11,9 +11,9 @@ from simplecell import Preprocess, Whitening, viz
 from simplecell.cli import run_command_line
 from simplecell.data import ArraySource
 from simplecell.errors import DataError, UsageError
-from simplecell.run import Run
+from simplecell.preprocess.whitening import WhiteningReport
+from simplecell.run.directory import Run
 from simplecell.viz import portrait
-from simplecell.whitening import WhiteningReport
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(200, 16)) @ RNG.normal(size=(16, 16))

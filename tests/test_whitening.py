@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from simplecell import whitening
 from simplecell.data import ArraySource
 from simplecell.errors import DataError, UsageError
-from simplecell.preprocess import Preprocess
-from simplecell.whitening import (
+from simplecell.preprocess import whitening
+from simplecell.preprocess.chain import Preprocess
+from simplecell.preprocess.whitening import (
     components_for,
     condition_number,
     covariance,

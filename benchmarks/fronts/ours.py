@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 import simplecell
-from simplecell.build import build
 from simplecell.data import as_source
-from simplecell.evaluate import evaluate
-from simplecell.recipe import Recipe
+from simplecell.run.build import build
+from simplecell.run.evaluate import evaluate
+from simplecell.run.recipe import Recipe
 
 VARIANTS = ("topk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka")
 DATA = {"activations": 2_000_000, "reuters": 1_000_000, "words": 1_000_000}

@@ -1,10 +1,18 @@
-"""The application that verbs register with."""
+"""The application that verbs register with: shared arguments, and how results are printed."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from simplecell.errors import DataError, WriteError
 
 app = typer.Typer(
     name="simplecell",
@@ -36,3 +44,68 @@ def options(
     ] = False,
 ) -> None:
     """Learn, see and use sparse features of unlabelled data."""
+
+
+Out = Annotated[Path, typer.Option("--out", help="Run directory; nothing is written outside it.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+DataPath = Annotated[
+    str, typer.Argument(metavar="DATA", help="A file, a folder of pictures, or -.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+NoDoctor = Annotated[
+    bool, typer.Option("--no-doctor", help="No warnings of what looks wrong, and no cures.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a recipe key; repeatable."),
+]
+
+
+def read(data: str) -> Any:
+    """The data argument: a path, or what standard input holds for '-'."""
+    if data == "-":
+        from simplecell.data.files import read_bytes_array
+
+        if sys.stdin is None:
+            raise DataError("standard input is closed; pipe a .npy file into it")
+        return read_bytes_array(sys.stdin.buffer)
+    if not data:
+        raise DataError("the path of the data is empty; give a file, a folder of pictures, or -")
+    try:
+        os.stat(data)
+    except OSError as error:
+        raise DataError(f"'{data}' cannot be read: {error.strerror}") from error
+    return data
+
+
+def print_result(command: str, result: dict[str, Any], as_json: bool, text: str) -> None:
+    """The result alone on standard output."""
+    if as_json:
+        table = {"schema": 1, "command": command, **result}
+        text = json.dumps(table, ensure_ascii=False, allow_nan=False)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    with standard_output():
+        # Not every terminal has a dash, and not every file name is text.
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[None]:
+    """Flush at the end; a full disk behind it is an error, a reader that left is none."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_output()
+    except WriteError:
+        raise
+    except OSError as error:
+        forget_output()
+        raise WriteError(f"could not write standard output: {error.strerror}") from error
+
+
+def forget_output() -> None:
+    """What standard output still holds goes nowhere, so that the exit does not fail on it."""
+    with contextlib.suppress(OSError, ValueError):
+        place = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), place)

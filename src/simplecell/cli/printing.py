@@ -1,45 +1,155 @@
-"""The result alone on standard output; all else goes to standard error."""
+"""Results as text for a terminal: the tables that train, evaluate, compare and sweep print."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import sys
-from collections.abc import Iterator
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simplecell.errors import WriteError
+from simplecell.run.sweep import MEASURED
 
 
-def print_result(command: str, result: dict[str, Any], as_json: bool, text: str) -> None:
-    """The result alone on standard output."""
-    if as_json:
-        table = {"schema": 1, "command": command, **result}
-        text = json.dumps(table, ensure_ascii=False, allow_nan=False)
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    with standard_output():
-        # Not every terminal has a dash, and not every file name is text.
-        print(text.encode(encoding, "backslashreplace").decode(encoding))
+def figures_table(result: dict[str, Any]) -> str:
+    """The result of a training as text: training samples beside held-out ones."""
+    held = result.get("held_out") or {}
+    mean, target = result["mean_activation"], result["mean_activation"].get("target")
+    rows = [("", "training", "held out")]
+    rows.append(("samples", f"{result['n_samples']}", _cell(held.get("n_samples"), "d")))
+    rows.append(("cost", f"{result['cost']:.5g}", _cell(held.get("cost"), ".5g")))
+    rows.append(("fvu", _cell(result["fvu"], ".4f"), _cell(held.get("fvu"), ".4f")))
+    other = held.get("mean_activation") or {}
+    for name, form in (("l0", ".2f"), ("dead", ".3f")):
+        if result.get(name) is not None:
+            rows.append((name, _cell(result[name], form), _cell(held.get(name), form)))
+    for name in ("min", "mean", "max"):
+        rows.append((f"activation {name}", f"{mean[name]:.4f}", _cell(other.get(name), ".4f")))
+    if target is not None:
+        rows.append(("  its target", f"{target:.4g}", f"{target:.4g}"))
+    lines = [f"{name:<18}{left:>12}{right:>12}" for name, left, right in rows]
+    ended = f"{result['n_latents']} latents, {result['n_iter']} steps ({result['stopped']}), "
+    return "\n".join([*lines, ended + f"{result['seconds']:.1f} s"])
 
 
-@contextlib.contextmanager
-def standard_output() -> Iterator[None]:
-    """Flush at the end; a full disk behind it is an error, a reader that left is none."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        forget_output()
-    except WriteError:
-        raise
-    except OSError as error:
-        forget_output()
-        raise WriteError(f"could not write standard output: {error.strerror}") from error
+def evaluation_table(result: dict[str, Any]) -> str:
+    """The figures of `simplecell evaluate` as text, each with its formula in words."""
+    fvu = _cell(result["fvu"], ".4f")
+    rows = [
+        ("samples", f"{result['n_samples']}"),
+        (
+            "fvu",
+            f"{fvu}   fraction of variance unexplained: "
+            "sum of squared errors / sum of squared deviations from the mean",
+        ),
+    ]
+    if result["density"] is not None:
+        active = "active latents per sample (not 0; if bounded, above mid-range)"
+        rows += [
+            ("l0", f"{result['l0']:.3f}   {active}"),
+            ("dead", f"{result['dead']:.3f}   fraction of latents never that active"),
+            (
+                "code l1",
+                f"{result['code_l1']:.4g}   sum of |code| over the latents, mean over samples",
+            ),
+        ]
+    named = {
+        "mean_activation": "mean code of each latent; if bounded, mapped to 0 ... 1",
+        "coherence": "largest |cosine| of each atom with another",
+        "density": "fraction of samples for which each latent is active",
+    }
+    for name, words in named.items():
+        if result[name] is not None:
+            rows.append((name.replace("_", " "), f"{_ends(result[name])} the {words}"))
+    lines = [f"{name:<18}{words}" for name, words in rows]
+    if result["density"] is None:
+        return "\n".join([*lines, "no l0, dead, code l1, density: these codes are never 0"])
+    return "\n".join([*lines, "latents by density", *_bars(result["histogram"])])
 
 
-def forget_output() -> None:
-    """What standard output still holds goes nowhere, so that the exit does not fail on it."""
-    with contextlib.suppress(OSError, ValueError):
-        place = sys.stdout.fileno()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), place)
+def comparison_table(result: dict[str, Any]) -> str:
+    """What two runs share, as text: the figures of `simplecell compare`."""
+    runs, pairs = result["runs"], "of the one-to-one pairs with the largest sum of cosines"
+    sides = [(result["mean_max"][side], result["only"][side]) for side in ("first", "second")]
+    kind = "cosine" if result["signed"] else "|cosine|"
+    rows = [
+        ("", ["first", "second"], ""),
+        ("latents", [f"{run['n_latents']}" for run in runs], ""),
+        ("figures of", [run["samples"] or "–" for run in runs], ""),
+        ("fvu", [_cell(run["fvu"], ".4f") for run in runs], "fraction of variance unexplained"),
+        ("l0", [_cell(run["l0"], ".3f") for run in runs], "active latents of a sample, mean"),
+        (f"mean max {kind}", [f"{best:.4f}" for best, _ in sides], "of an atom's nearest"),
+        ("only here", [f"{only}" for _, only in sides], f"atoms with every {kind} below 0.5"),
+    ]
+    lines = [f"first: {runs[0]['run']}", f"second: {runs[1]['run']}"]
+    lines += [
+        f"{name:<18}{left:>12}{right:>12}   {words}".rstrip() for name, (left, right), words in rows
+    ]
+    if result["mean_cosine"] is None:
+        return "\n".join([*lines, "too many atoms for one-to-one pairs: each one's nearest only"])
+    lines.append(f"{'mean ' + kind:<18}{result['mean_cosine']:>12.4f}   {pairs}")
+    lines.append(f"{'share >= 0.9':<18}{result['share']:>12.4f}   {pairs}")
+    return "\n".join(lines)
+
+
+def _ends(ends: Mapping[str, float]) -> str:
+    return f"{ends['min']:.4f} / {ends['mean']:.4f} / {ends['max']:.4f}   min / mean / max of"
+
+
+def _bars(bins: Sequence[Mapping[str, float]], width: int = 40) -> list[str]:
+    """A line a bin of density; the longest bar has `width` signs, a bin of one latent one."""
+    most = max(1, *(row["latents"] for row in bins))
+    lines = []
+    for row in bins:
+        low, high, latents = row["from"], row["to"], row["latents"]
+        name = "0 (dead)" if not high else f"{low:g} to {high:g}" if low else f"below {high:g}"
+        name = name.replace("e-0", "e-")
+        bar = "#" * math.ceil(width * latents / most)
+        lines.append(f"  {name:<16}{latents:>7}  {bar}".rstrip())
+    return lines
+
+
+def _cell(value: Any, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def sweep_table(result: Mapping[str, Any]) -> str:
+    """The result of a sweep as text: a line a model, then a line a group."""
+    heads = ("fvu", "held out", "l0", "dead", "activation")
+    models = [
+        [row["name"], *(_short(row[key]) for key in MEASURED), _ended(row)]
+        for row in result["models"]
+    ]
+    parts = [_aligned([["model", *heads, ""], *models])]
+    if result["groups"]:
+        groups = [
+            [
+                group["name"] or "all",
+                str(group["n_models"]),
+                *(_with_spread(group["mean"][key], group["std"][key]) for key in MEASURED),
+                _short(group["stability"]),
+            ]
+            for group in result["groups"]
+        ]
+        parts.append(_aligned([["mean ± std", "models", *heads, "stability"], *groups]))
+    return "\n\n".join(parts)
+
+
+def _ended(row: Mapping[str, Any]) -> str:
+    return "" if row["status"] == "finished" else f"{row['status']} at step {row['n_iter']}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns two spaces apart, the first to the left, numbers to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(lines)
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _with_spread(mean: float | None, std: float | None) -> str:
+    return _short(mean) if std is None else f"{_short(mean)} ± {std:.2g}"

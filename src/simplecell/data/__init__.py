@@ -1,15 +1,9 @@
 """Sources of samples: arrays, tables, pictures, patches, and data whose truth is known."""
 
+from simplecell.data.patches import PatchSource
 from simplecell.data.planted import Planted, correlated_field, dead_leaves, planted_dictionary
-from simplecell.data.source import (
-    ArraySource,
-    PatchSource,
-    Skipped,
-    Source,
-    Subset,
-    as_source,
-    split,
-)
+from simplecell.data.rows import ArraySource, Skipped, Source, Subset, split
+from simplecell.data.source import as_source
 
 __all__ = [
     "ArraySource",

@@ -28,10 +28,9 @@ from simplecell.data.binary import (
     packed,
     take,
 )
-from simplecell.data.columns import Table
 from simplecell.data.matlab import variables
 from simplecell.data.rows import Array, check_numbers
-from simplecell.data.tables import Header, parse_table
+from simplecell.data.tables import Header, Table, parse_table
 from simplecell.errors import DataError, unknown
 
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

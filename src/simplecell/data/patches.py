@@ -14,7 +14,7 @@ import numpy as np
 from PIL.Image import Image
 from PIL.Image import fromarray as image_of_array
 
-from simplecell.data.pictures import Gallery, check_meta
+from simplecell.data.images import Gallery, check_meta
 from simplecell.data.rows import (
     Array,
     Meta,

@@ -11,24 +11,24 @@ import numpy as np
 from PIL import Image
 
 from simplecell.data.cifar import is_archive, load_training
-from simplecell.data.columns import encode_table
 from simplecell.data.files import Asked, Loaded, read_file
-from simplecell.data.frames import columns_of_frame, is_frame
-from simplecell.data.images import MAX_PIXELS, SUFFIXES, divisor_of
-from simplecell.data.meta import read_meta
-from simplecell.data.patches import PatchSource, random_patches, tiles
-from simplecell.data.pictures import (
+from simplecell.data.images import (
     COLORS,
+    MAX_PIXELS,
     SHRINKINGS,
+    SUFFIXES,
     WHITENINGS,
     Gallery,
     Opener,
     Preparation,
+    divisor_of,
     openers_of_arrays,
     openers_of_files,
     openers_of_images,
     whole_pictures,
 )
+from simplecell.data.patches import PatchSource, random_patches, tiles
+from simplecell.data.records import read_meta
 from simplecell.data.rows import (
     Array,
     ArraySource,
@@ -39,7 +39,7 @@ from simplecell.data.rows import (
     check_numbers,
     split,
 )
-from simplecell.data.tables import Header
+from simplecell.data.tables import Header, columns_of_frame, encode_table, is_frame
 from simplecell.errors import DataError, UsageError, unknown
 
 __all__ = ["ArraySource", "PatchSource", "Skipped", "Source", "Subset", "as_source", "split"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from simplecell.doctor.finding import Finding
-from simplecell.doctor.inputs import examine_inputs
+from simplecell.doctor.inputs import Finding, examine_inputs
 from simplecell.doctor.training import examine
-from simplecell.evaluate import Figures
-from simplecell.session import Session
+from simplecell.run.evaluate import Figures
+from simplecell.run.session import Session
 
 __all__ = ["Doctor", "Finding", "examine", "examine_inputs"]
 

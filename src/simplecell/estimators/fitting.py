@@ -10,15 +10,15 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
-from simplecell.build import Built, build
 from simplecell.data import ArraySource, Source, split
 from simplecell.errors import UsageError
-from simplecell.estimators.coat import DOOR, Coat
-from simplecell.feed import to_model
-from simplecell.progress import TrainingProgress
-from simplecell.recipe import Recipe
-from simplecell.targets import prepare_targets, read_targets
-from simplecell.train import Trainer
+from simplecell.estimators.contract import DOOR, Coat
+from simplecell.run.build import Built, build
+from simplecell.run.progress import TrainingProgress
+from simplecell.run.recipe import Recipe
+from simplecell.run.resolve import prepare_targets, read_targets
+from simplecell.training.prepared import to_model
+from simplecell.training.trainer import Trainer
 
 
 class TrainerCoat(Coat):

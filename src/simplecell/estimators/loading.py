@@ -7,20 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from simplecell.activations import activation
-from simplecell.estimators.classic import CompressionAutoencoder, SparseAutoencoder
-from simplecell.estimators.coat import Coat
-from simplecell.estimators.deep import DenoisingAutoencoder, VariationalAutoencoder
-from simplecell.estimators.modern import MatryoshkaSparseAutoencoder, TopKSparseAutoencoder
-from simplecell.estimators.modern_coat import ModernCoat
-from simplecell.estimators.stacked import StackedAutoencoder
-from simplecell.estimators.steered import (
+from simplecell.estimators.classic import (
+    CompressionAutoencoder,
+    DenoisingAutoencoder,
+    SparseAutoencoder,
+    VariationalAutoencoder,
+)
+from simplecell.estimators.contract import Coat
+from simplecell.estimators.modern import (
     GatedSparseAutoencoder,
     JumpReLUSparseAutoencoder,
     L1SparseAutoencoder,
+    MatryoshkaSparseAutoencoder,
+    ModernCoat,
+    TopKSparseAutoencoder,
 )
-from simplecell.recipe import Recipe
-from simplecell.run import Run
+from simplecell.estimators.stacked import StackedAutoencoder
+from simplecell.model.activations import activation
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
 
 BY_ACTIVATION: dict[Any, type[ModernCoat]] = {
     "topk": TopKSparseAutoencoder,

@@ -1,30 +1,173 @@
-"""Autoencoders trained one on the codes of the other, then fine-tuned as one network."""
+"""Autoencoders trained one on the codes of the other, then fine-tuned as one network.
+
+Each layer is trained alone on the codes of the one before; then all of them become one deep
+network, or a classifier, whose fine-tuning moves every weight at once.
+Source: UFLDL, Stacked autoencoders. Exact.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
-from typing import Any, Self
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
-from simplecell.build import Built
-from simplecell.data import ArraySource
-from simplecell.deep import DeepAutoencoder
+from simplecell.data import ArraySource, Source
 from simplecell.errors import UsageError
 from simplecell.estimators.classic import SparseAutoencoder
-from simplecell.estimators.coat import DOOR, Coat
+from simplecell.estimators.contract import DOOR, ROWS, Coat
 from simplecell.estimators.fitting import AutoencoderCoat, plain_sizes
-from simplecell.preprocess import Preprocess
-from simplecell.progress import TrainingProgress
-from simplecell.recipe import Recipe
-from simplecell.stack import Greedy
-from simplecell.train import Trainer
+from simplecell.model.autoencoder import Autoencoder, Layer
+from simplecell.model.deep import Classifier, DeepAutoencoder, exciting
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.build import Built, build
+from simplecell.run.progress import TrainingProgress
+from simplecell.run.recipe import Recipe
+from simplecell.training.objective import Objective
+from simplecell.training.prepared import resolve_device, to_model
+from simplecell.training.trainer import Record, Trainer
+from simplecell.viz.portrait import picture_of_rows
+
+ROWS_AT_ONCE = 8192
+STILL = 1e-3  # standard deviation below which a code says nothing
+
+
+class LayerRecord(NamedTuple):
+    """A record of the training of one layer, counted from 1."""
+
+    layer: int
+    record: Record
+
+
+class Greedy:
+    """Trains a stack of layers, each on the codes of the one before.
+
+    Args:
+        recipes: one a layer, any row of the family; only the first may prepare its data, for the
+            codes in between are the network's own.
+
+    Attributes:
+        layers: those trained so far.
+        preprocess: the preparation of the data, once the first layer has begun.
+        codes: of the last layer trained, [n, M], or None.
+        notes: sentences on what was chosen and found.
+
+    Raises:
+        UsageError: for no recipes.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe]) -> None:
+        if not recipes:
+            raise UsageError("a stack needs at least one layer")
+        first, *others = recipes
+        alone = [dataclasses.replace(r, preprocess=_no_preparation(r)) for r in others]
+        self.recipes = [first, *alone]
+        self.layers: list[Autoencoder] = []
+        self.preprocess: Preprocess | None = None
+        self.notes: list[str] = []
+        self.codes: NDArray[Any] | None = None
+
+    def run(self, source: Source) -> Iterator[LayerRecord]:
+        """Train every layer for its recipe's steps, one record a step."""
+        for number, recipe in enumerate(self.recipes, start=1):
+            built = build(recipe, source)
+            if number == 1:
+                self.preprocess, self.notes = built.preprocess, built.notes
+            for record in built.trainer.run(source, built.recipe.n_steps):
+                yield LayerRecord(number, record)
+            layer = built.trainer.model
+            assert isinstance(layer, Autoencoder)
+            self.layers.append(layer)
+            self.codes = encoded(built, source)
+            if float(self.codes.std(0).max()) < STILL:
+                self.notes.append(
+                    f"the codes of layer {number} hardly vary, so nothing above it can learn: use "
+                    "a smaller weight_decay, or a larger target"
+                )
+            source = ArraySource(self.codes)
+
+
+@torch.no_grad()
+def encoded(built: Built, source: Source) -> NDArray[Any]:
+    """The codes [n, M] of a source, in the model's precision."""
+    model = built.trainer.model
+    parts = []
+    for x, _ in source.batches(ROWS_AT_ONCE):
+        code = model.encode(to_model(x, built.preprocess, model.like))[1]
+        parts.append(code.dense.cpu().numpy())
+    return np.concatenate(parts)
+
+
+def classifier(
+    layers: Sequence[Layer], codes: NDArray[Any], labels: NDArray[np.int64], weight_decay: float
+) -> Classifier:
+    """Encoding layers under a softmax that is fitted to their codes: before fine-tuning.
+
+    Args:
+        layers: from the input to the code; they are copied, without their decoders.
+        codes: [n, M] of the last layer.
+        labels: [n], class numbers from 0.
+        weight_decay: λ of `(1/n) Σ cross-entropy + (λ/2) Σ θ²`.
+    """
+    weights, offset = softmax_regression(codes, labels, weight_decay)
+    model = Classifier([encoding_half(layer) for layer in layers], weights.shape[1])
+    with torch.no_grad():
+        model.decoder.copy_(weights)
+        model.offset.copy_(offset)
+    return model.to(layers[-1].like.device)
+
+
+def softmax_regression(
+    codes: NDArray[Any], labels: NDArray[np.int64], weight_decay: float
+) -> tuple[Tensor, Tensor]:
+    """Weights [M, K] and offsets [K] of scikit-learn's multinomial logistic regression.
+
+    Its C is 1 / (λ n). Of two classes scikit-learn keeps the difference w of their weights: as
+    ±w/2 they are decayed half as much, so C is 2 / (λ n).
+    Source: UFLDL, Softmax regression. Differs: with offsets, undecayed.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    two = len(np.unique(labels)) == 2
+    C = np.inf if weight_decay == 0 else (1 + two) / (weight_decay * len(codes))
+    fitted = LogisticRegression(C=C, max_iter=1000, tol=1e-4).fit(codes, labels)
+    weights, offset = fitted.coef_.T, fitted.intercept_
+    if two:
+        weights, offset = np.hstack([-weights, weights]) / 2, np.hstack([-offset, offset]) / 2
+    return torch.from_numpy(weights), torch.from_numpy(offset)
+
+
+@torch.no_grad()
+def encoding_half(layer: Layer) -> Layer:
+    """A copy of a layer without its decoder."""
+    half = Layer(
+        layer.n_inputs, layer.n_latents, activation=layer.activation.kind, dtype=layer.like.dtype
+    )
+    kept = layer.tensors()
+    half.load_tensors({name: kept[name] for name in half.weights()})
+    return half.to(layer.like.device)
+
+
+def one_hot(labels: NDArray[np.int64], n_classes: int) -> Tensor:
+    """[n, K], the targets of a classifier."""
+    return torch.nn.functional.one_hot(torch.from_numpy(labels), n_classes)
+
+
+def _no_preparation(recipe: Recipe) -> Any:
+    return dataclasses.replace(recipe.preprocess, steps=[])
 
 
 class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -143,8 +286,8 @@ class StackedAutoencoder(Coat, StackCoat):
         dtype, random_state, device, verbose: as in `SparseAutoencoder`.
 
     Attributes:
-        model_: the `simplecell.deep.DeepAutoencoder`. `save` keeps it with the settings of the
-            fine-tuning; how each layer was trained before is not kept.
+        model_: the `simplecell.model.deep.DeepAutoencoder`. `save` keeps it with the settings of
+            the fine-tuning; how each layer was trained before is not kept.
         components_: [n_latents, n_prepared], what a code of 1 adds before the output function.
         fvu_, mean_activation_, n_iter_, cost_curve_, notes_: as in `SparseAutoencoder`, of the
             fine-tuning.
@@ -237,3 +380,162 @@ def dense(X: Any, dtype: str) -> NDArray[Any]:
     """X as a dense array of that precision: codes of inner layers are dense anyway."""
     X = X.toarray() if hasattr(X, "toarray") else X
     return np.ascontiguousarray(X, dtype=np.float64 if dtype == "float64" else np.float32)
+
+
+class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
+    """Autoencoders trained one on the codes of the other, under a softmax; then all fine-tuned.
+
+    The gradient of the softmax's cross-entropy reaches every layer; weight decay acts on the
+    softmax weights alone. Source: UFLDL, Fine-tuning stacked autoencoders. Exact, save that the
+    softmax has offsets.
+
+    Args:
+        softmax_decay: λ of the softmax weights; all others are those of `StackedAutoencoder`.
+
+    Attributes:
+        classes_: class labels.
+        model_: the `simplecell.model.deep.Classifier`; greedy_model_: before the fine-tuning.
+        n_iter_: fine-tuning steps; cost_curve_: of the fine-tuning.
+        notes_: sentences on what was chosen and found.
+
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> stack = StackedClassifier((60, 40), max_iter=60, fine_tune_iter=60, random_state=0)
+    >>> bool(stack.fit(X[:1000] / 16, y[:1000]).score(X[1000:] / 16, y[1000:]) > 0.9)
+    True
+    """
+
+    def __init__(
+        self,
+        layers: Any = (50, 25),
+        *,
+        target: float = 0.1,
+        sparsity_weight: float = 3.0,
+        weight_decay: float = 1e-4,
+        softmax_decay: float = 1e-4,
+        activation: str = "sigmoid",
+        output: str = "sigmoid",
+        preprocess: Any = "auto",
+        max_iter: int = 200,
+        solver: str = "lbfgs",
+        fine_tune_iter: int = 200,
+        batch_size: int = 100,
+        learning_rate: float = 1e-3,
+        dtype: str = "float32",
+        random_state: Any = None,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.layers = layers
+        self.target = target
+        self.sparsity_weight = sparsity_weight
+        self.weight_decay = weight_decay
+        self.softmax_decay = softmax_decay
+        self.activation = activation
+        self.output = output
+        self.preprocess = preprocess
+        self.max_iter = max_iter
+        self.solver = solver
+        self.fine_tune_iter = fine_tune_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.dtype = dtype
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from X [n_samples, n_features], dense or SciPy sparse, and labels y [n_samples].
+
+        Raises:
+            ValueError: for data, labels or parameters that cannot be used.
+        """
+        if not 0 <= self.softmax_decay < math.inf:
+            raise UsageError(f"softmax_decay is {self.softmax_decay}; it must be 0 or more")
+        X, y = validate_data(self, X, y, **DOOR)
+        check_classification_targets(y)
+        encoder = LabelEncoder().fit(y)
+        self.classes_ = encoder.classes_
+        if len(self.classes_) < 2:
+            raise UsageError(
+                f"y has one class, '{self.classes_[0]}'; a classifier needs two or more"
+            )
+        labels = np.asarray(encoder.transform(y), dtype=np.int64)
+        X = dense(X, self.dtype)
+        self._steps(len(X))
+        greedy = self._train_layers(X)
+        assert greedy.preprocess is not None
+        assert greedy.codes is not None
+        network = classifier(greedy.layers, greedy.codes, labels, self.softmax_decay)
+        self.greedy_model_ = copy.deepcopy(network).cpu()
+        trainer = self._softmax_trainer(network, greedy.preprocess, len(X))
+        costs = self._fine_tune(trainer, X, one_hot(labels, len(self.classes_)))
+        trainer.check_finite()
+        self._preprocess = greedy.preprocess
+        # A copy: the trained one's parameters are views of the trainer's vector.
+        self.model_ = copy.deepcopy(network).cpu()
+        self.cost_curve_ = np.array([float(cost) for cost in costs])
+        self.n_iter_ = max(1, trainer.n_steps)
+        self.notes_ = list(greedy.notes)
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class of each sample, [n_samples]."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(1)]
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities of `classes_`, [n_samples, n_classes]."""
+        check_is_fitted(self)
+        return self._pass(X, lambda network, x: network(x).recon)
+
+    def encode(self, X: Any) -> NDArray[Any]:
+        """Codes [n_samples, n_latents] of the last layer."""
+        check_is_fitted(self)
+        return self._pass(X, lambda network, x: network.encode(x)[1].dense)
+
+    def plot(
+        self, *, shape: tuple[int, ...] | None = None, layer: int | None = None
+    ) -> Image.Image:
+        """A picture of what excites each latent of a layer, as `StackedAutoencoder.plot`."""
+        check_is_fitted(self)
+        network, chain, n_inputs = self.model_, self._preprocess, self._preprocess.n_inputs
+        number = len(network.layers) if layer is None else layer
+        jacobian = chain.pixels(torch.eye(chain.n_outputs, dtype=torch.float64))
+        rows = exciting(network.upto(number), jacobian).double().cpu().numpy()
+        side = math.isqrt(n_inputs)
+        layout = shape or ((side, side) if side * side == n_inputs and side >= 4 else (n_inputs,))
+        if math.prod(layout) != n_inputs:
+            raise UsageError(
+                f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
+            )
+        names = getattr(self, "feature_names_in_", None)
+        title = f"What excites each latent of layer {number}"
+        return picture_of_rows(rows, layout, None if names is None else list(names), title)
+
+    @torch.no_grad()
+    def _pass(self, X: Any, function: Callable[[Classifier, Tensor], Tensor]) -> NDArray[Any]:
+        X = validate_data(self, X, reset=False, **DOOR)
+        source = ArraySource(X)
+        network = self.model_.to(resolve_device(self.device))
+        if X.dtype == np.float64:
+            network = copy.deepcopy(network).double()
+        parts = [
+            function(network, to_model(x, self._preprocess, network.like)).cpu().numpy()
+            for x, _ in source.batches(ROWS)
+        ]
+        return np.concatenate(parts)
+
+    def _softmax_trainer(
+        self, network: Classifier, preprocess: Preprocess, n_samples: int
+    ) -> Trainer:
+        terms = {"softmax": {"weight": 1.0}, "decay": {"weight": float(self.softmax_decay) / 2}}
+        optim = self._optim(n_samples)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        solver = optim.pop("kind")
+        return Trainer(network, Objective(terms), preprocess, solver=solver, seed=seed, **optim)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

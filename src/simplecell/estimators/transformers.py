@@ -16,7 +16,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.errors import UsageError, unknown
-from simplecell.preprocess import Preprocess
+from simplecell.preprocess.chain import Preprocess
 
 # torch takes no read-only and no negatively strided arrays: scikit-learn copies those at the door.
 DOOR: dict[str, Any] = {

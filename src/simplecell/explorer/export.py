@@ -9,19 +9,136 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import html
 import itertools
 import json
+import posixpath
 import re
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simplecell.data import Source
 from simplecell.errors import RunError
-from simplecell.explorer.bundle import bundle
-from simplecell.explorer.library import Library
-from simplecell.explorer.messages import MEDIA, Refused
-from simplecell.explorer.shown import Shown
-from simplecell.explorer.swap import replacing_folder
+from simplecell.explorer.make.atlas import build_atlas
+from simplecell.explorer.replace_folder import replacing_folder
+from simplecell.explorer.serve.library import Library
+from simplecell.explorer.serve.messages import MEDIA, Refused
+from simplecell.explorer.serve.view import Shown
+from simplecell.run.directory import Run
+from simplecell.run.progress import follow_share
+from simplecell.run.storage import write_whole
+
+_IMPORT = re.compile(
+    r'^import \{((?:\s*[\w$]+\s*,)*\s*[\w$]+\s*,?\s*)\} from "(\.\.?/[\w./-]+\.js)";[ \t]*\n?',
+    re.MULTILINE | re.ASCII,
+)
+_EXPORT = re.compile(
+    r"^export ((?:async function|function|class|const)[ \t]*\*?[ \t]*)([\w$]+)",
+    re.MULTILINE | re.ASCII,
+)
+_STRANGE = re.compile(
+    r"^(?:import|export)\b.*|^(?:(?:const|let|var)\b[^;]*=[ \t]*)?await\b.*"
+    r"|^(?![ \t]*(?:\*|//|/\*)).*\bimport[ \t]*[(.].*",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class _Module:
+    name: str
+    body: str
+    """Without its imports, and with exports as plain declarations."""
+    imports: list[tuple[str, list[str]]]
+    """(module, names) as they stand in the file."""
+    exports: list[str]
+
+
+def bundle(folder: Path, entry: str) -> str:
+    """The module `entry` of a folder and all that it imports, as one script.
+
+    Each module becomes a function that runs once, those it imports first. Understood are
+    `import { a, b } from "./x.js";` and `export` before a function, class or const, at the start
+    of a line; no module may import itself by way of others.
+
+    Raises:
+        RunError: for a module that is missing or written in another way.
+    """
+    modules = list(_in_order(folder, entry, {}, []))
+    numbers = {module.name: number for number, module in enumerate(modules)}
+    known = {module.name: module for module in modules}
+    for module in modules:
+        _check_names(module, known)
+    wrapped = "".join(_wrapped(module, numbers) for module in modules)
+    return f'"use strict";\n(() => {{\n{wrapped}}})();\n'
+
+
+def _in_order(
+    folder: Path, name: str, seen: dict[str, bool], above: list[str]
+) -> Iterator[_Module]:
+    """Modules, each after those that it imports."""
+    if name in above:
+        circle = " → ".join([*above[above.index(name) :], name])
+        raise RunError(f"modules import each other in a circle, which cannot be bundled: {circle}")
+    if seen.setdefault(name, False):
+        return
+    seen[name] = True
+    module = _read(folder, name)
+    for other, _ in module.imports:
+        yield from _in_order(folder, other, seen, [*above, name])
+    yield module
+
+
+def _read(folder: Path, name: str) -> _Module:
+    path = folder / name
+    try:
+        text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
+    except OSError as error:
+        raise RunError(
+            f"the page's module {name} cannot be read: {error.strerror}; install simplecell again"
+        ) from error
+    beside = posixpath.dirname(name)
+    imports = [
+        (posixpath.normpath(posixpath.join(beside, found[2])), _names(found[1]))
+        for found in _IMPORT.finditer(text)
+    ]
+    exports = [found[2] for found in _EXPORT.finditer(text)]
+    body = _EXPORT.sub(r"\1\2", _IMPORT.sub("", text))
+    strange = _STRANGE.search(body)
+    if strange:
+        raise RunError(
+            f"{name} cannot be bundled: '{strange[0].strip()[:80]}' is none of the forms that "
+            'are understood (import { a, b } from "./x.js"; export function, class or const)'
+        )
+    return _Module(name, body, imports, exports)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in re.split(r"[\s,]+", text) if name]
+
+
+def _check_names(module: _Module, known: dict[str, _Module]) -> None:
+    for other, names in module.imports:
+        for name in names:
+            if name not in known[other].exports:
+                raise RunError(
+                    f"{module.name} imports '{name}' from {other}, which does not export it"
+                )
+
+
+def _wrapped(module: _Module, numbers: dict[str, int]) -> str:
+    taken = "".join(
+        f"const {{ {', '.join(names)} }} = module{numbers[other]};\n"
+        for other, names in module.imports
+    )
+    given = ", ".join(module.exports)
+    return (
+        f"// {module.name}\nconst module{numbers[module.name]} = (() => {{\n"
+        f"{taken}{module.body.strip()}\nreturn {{ {given} }};\n}})();\n"
+    )
+
 
 STATIC = Path(__file__).parent / "static"
 CHUNK = 32
@@ -35,7 +152,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 _SCRIPT = re.compile(r'[ \t]*<script\b[^>]*\bsrc="static/app\.js"[^>]*></script>\n?')
-_STYLE = re.compile(r'[ \t]*<link rel="stylesheet" href="static/([\w.-]+)">\n?')
+_STYLE = re.compile(r'[ \t]*<link rel="stylesheet" href="static/([\w./-]+)">\n?')
 _ICON = re.compile(r'href="static/([\w.-]+\.svg)"')
 
 Runs = Library | Iterable[str | Path]
@@ -196,3 +313,39 @@ def _styles() -> list[str]:
 def _hashes(texts: list[str]) -> str:
     digests = (hashlib.sha256(text.encode()).digest() for text in texts)
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+
+
+HEIGHT = 760
+
+
+@dataclass(frozen=True, repr=False)
+class Page:
+    """The explorer of one model as a single HTML text; a notebook shows it where it stands."""
+
+    html: str
+    height: int = HEIGHT
+    """Of the frame in a notebook, *pixels*."""
+
+    def save(self, path: str | Path) -> None:
+        """Write it as a file that any browser opens. Raises WriteError when that fails."""
+        write_whole(Path(path), self.html.encode())
+
+    def _repr_html_(self) -> str:
+        # Sandboxed: the page computes, but reaches neither the notebook nor the network.
+        return (
+            f'<iframe sandbox="allow-scripts" srcdoc="{html.escape(self.html)}" '
+            f'style="width:100%;height:{self.height}px;border:0" title="simplecell explorer">'
+            "</iframe>"
+        )
+
+    def __repr__(self) -> str:
+        return f"Page of {len(self.html) / 2**20:.1f} MB; show it in a notebook, or .save(path) it"
+
+
+def page_of(save: Callable[[Path], None], source: Source, name: str) -> Page:
+    """The page of a model that `save` writes as a run directory, over the samples of `source`."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Path(folder) / name)
+        save(run.path)
+        follow_share(f"looking at {name}", build_atlas(run, run.load(), source))
+        return Page(page(Library([run])))

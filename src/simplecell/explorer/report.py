@@ -13,10 +13,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from simplecell.explorer.place import damaged, folder_of
-from simplecell.run import Run
-from simplecell.storage import parse_json, read_json
-from simplecell.story import judged
+from simplecell.explorer.make.atlas import damaged, folder_of
+from simplecell.run.directory import Run, judged
+from simplecell.run.storage import parse_json, read_json
 from simplecell.viz.plots import spectrum
 from simplecell.viz.portrait import latents as picture_of_latents
 from simplecell.viz.portrait import training_curve

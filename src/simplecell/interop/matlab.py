@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from simplecell.errors import UsageError, unknown
-from simplecell.sparse_coding.settings import real, whole
+from simplecell.errors import UsageError, real, unknown, whole
 
 # What trainAutoencoder does when an option is not given.
 DEFAULTS: dict[str, Any] = {

@@ -12,21 +12,21 @@ from pathlib import Path
 import torch
 
 from simplecell.errors import DataError, RunError, WriteError, unknown
-from simplecell.progress import say
 from simplecell.reproduce import (
+    classifiers,
     connectivity,
     convolution,
     digits,
     generative,
-    patches,
-    planted,
+    photographs,
+    recovery,
     sparse,
-    templates,
 )
 from simplecell.reproduce.bench import Bench, Clock
 from simplecell.reproduce.outcome import MADE, Outcome, markdown
-from simplecell.storage import read_json, write_json, write_whole, writing
-from simplecell.story import about_software
+from simplecell.run.directory import about_software
+from simplecell.run.progress import say
+from simplecell.run.storage import read_json, write_json, write_whole, writing
 
 __all__ = ["RESULTS", "Bench", "Outcome", "Result", "reproduce"]
 
@@ -45,14 +45,14 @@ class Result:
 
 
 RESULTS: dict[str, Result] = {
-    "edges": Result(patches.edge_detectors, ("images",)),
+    "edges": Result(photographs.edge_detectors, ("images",)),
     "strokes": Result(digits.strokes, ("mnist",)),
-    "whitening": Result(patches.whitening, ("raw images",)),
+    "whitening": Result(photographs.whitening, ("raw images",)),
     "softmax": Result(digits.softmax, ("mnist",)),
-    "templates": Result(templates.templates, ("cifar-10",)),
+    "templates": Result(classifiers.templates, ("cifar-10",)),
     "self-taught": Result(digits.self_taught, ("mnist",)),
     "stacked": Result(digits.stacked, ("mnist",)),
-    "color": Result(patches.color, ("stl patches",)),
+    "color": Result(photographs.color, ("stl patches",)),
     "convolution": Result(convolution.convolution, ("cifar-10",)),
     "connectivity": Result(connectivity.connectivity, ("cifar-10",)),
     "sparse-coding": Result(sparse.sparse_coding, ("images",)),
@@ -62,7 +62,7 @@ RESULTS: dict[str, Result] = {
     "code-plot": Result(generative.code_plot, ("mnist",)),
     "variational": Result(generative.variational, ("mnist",)),
     "denoising": Result(generative.denoising, ("mnist",)),
-    "planted": Result(planted.planted),
+    "planted": Result(recovery.planted),
 }
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from simplecell.data import as_source
 from simplecell.errors import DataError
-from simplecell.progress import say
+from simplecell.run.progress import say
 from simplecell.viz.files import save, save_figure
 
 Floats = NDArray[np.float32]

@@ -9,7 +9,6 @@ import numpy as np
 
 from simplecell import viz
 from simplecell.estimators import SparseAutoencoder
-from simplecell.progress import say
 from simplecell.reproduce.bench import Bench, Floats
 from simplecell.reproduce.convolution import (
     FOUR,
@@ -22,6 +21,7 @@ from simplecell.reproduce.convolution import (
 )
 from simplecell.reproduce.outcome import Figure, Outcome
 from simplecell.reproduce.pictures import SOFTMAX_SETTING, Pictures, judge, layout, pictures
+from simplecell.run.progress import say
 
 SHOWN = 12
 

@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 
 from simplecell.estimators import ConvolvedFeatures, SparseAutoencoder
-from simplecell.progress import say
 from simplecell.reproduce.bench import Bench, Clock, Floats
 from simplecell.reproduce.outcome import Figure, Outcome
 from simplecell.reproduce.pictures import (
@@ -20,6 +19,7 @@ from simplecell.reproduce.pictures import (
     paired_interval,
     pictures,
 )
+from simplecell.run.progress import say
 
 FOUR = ("airplane", "automobile", "cat", "dog")
 POOLED = (("mean", 3), ("max", 4))

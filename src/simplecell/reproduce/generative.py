@@ -11,18 +11,18 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from simplecell import viz
-from simplecell.build import Built, build
 from simplecell.data import ArraySource
 from simplecell.estimators import (
     CompressionAutoencoder,
     DenoisingAutoencoder,
     VariationalAutoencoder,
 )
-from simplecell.measures import kl_gaussian
-from simplecell.progress import TrainingProgress, say
-from simplecell.recipe import Recipe
+from simplecell.model.measures import kl_gaussian
 from simplecell.reproduce.bench import Bench, Clock, Digits, Floats
 from simplecell.reproduce.outcome import Figure, Outcome
+from simplecell.run.build import Built, build
+from simplecell.run.progress import TrainingProgress, say
+from simplecell.run.recipe import Recipe
 
 HINTON = "Hinton & Salakhutdinov 2006, figure 2"
 PASSES = 60

@@ -12,15 +12,21 @@ from PIL import Image
 
 from simplecell import viz
 from simplecell.data import Source
-from simplecell.demo import EDGE
-from simplecell.inverse import GaussianPrior, denoise, inpaint, learn_dictionary, psnr
-from simplecell.measures import edge_coherence
-from simplecell.preprocess import Preprocess
-from simplecell.progress import say
+from simplecell.model.measures import edge_coherence
+from simplecell.preprocess.chain import Preprocess
 from simplecell.reproduce.bench import Bench, Clock
+from simplecell.reproduce.demo import EDGE
 from simplecell.reproduce.outcome import Figure, Outcome
-from simplecell.reproduce.patches import photographs
+from simplecell.reproduce.photographs import photographs
+from simplecell.run.progress import say
 from simplecell.sparse_coding import Alternation, Penalty, Smooth, random_dictionary, torus
+from simplecell.sparse_coding.restoration import (
+    GaussianPrior,
+    denoise,
+    inpaint,
+    learn_dictionary,
+    psnr,
+)
 
 Floats = NDArray[np.float64]
 SIDE = 8

@@ -13,8 +13,8 @@ and the program by its square: on IMAGES.mat, with atoms that γ has shrunk, J a
 exceeds its optimum 0.6, 5 and 190 times.
 """
 
-from simplecell.sparse_coding.alternation import Alternation
-from simplecell.sparse_coding.dictionary import (
+from simplecell.sparse_coding.alternation import (
+    Alternation,
     code_gradient,
     dictionary_gradient,
     improve_atoms,
@@ -22,8 +22,7 @@ from simplecell.sparse_coding.dictionary import (
     random_dictionary,
     solve_dictionary,
 )
-from simplecell.sparse_coding.encoder import Encoded, Projection, encode
-from simplecell.sparse_coding.penalties import L1, Penalty, Smooth, torus
+from simplecell.sparse_coding.encoder import L1, Encoded, Penalty, Projection, Smooth, encode, torus
 
 __all__ = [
     "L1",

@@ -13,9 +13,9 @@ from simplecell.viz.files import save, save_figure
 from simplecell.viz.front import front
 from simplecell.viz.grid import most_tiles, near_square, tiles
 from simplecell.viz.manifold import manifold
+from simplecell.viz.numbers import bars, heatmap_table
 from simplecell.viz.plots import curve, kl, scatter_codes, spectrum
 from simplecell.viz.reconstructions import rows_of_tiles
-from simplecell.viz.tables import bars, heatmap_table
 from simplecell.viz.templates import templates
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.errors import UsageError
+from simplecell.viz.numbers import finite_matrix
 from simplecell.viz.style import BLUE, DPI, GREY, ORANGE
-from simplecell.viz.tables import finite_matrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from simplecell.errors import UsageError
-from simplecell.storage import write_whole
+from simplecell.run.storage import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from simplecell.errors import UsageError
 from simplecell.viz.kinds import KINDS, draw_kinds
+from simplecell.viz.numbers import finite_matrix
 from simplecell.viz.style import BLUE, GREEN, GREY, ORANGE, name, panels
-from simplecell.viz.tables import finite_matrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +58,9 @@ def kl(divergence: Callable[[Any, Any], Any], target: float = 0.2) -> Figure:
     """Figure of KL(ρ‖ρ̂): its shape, and why it is no distance.
 
     `divergence(p, q)` is the elementwise KL divergence (nats) of two Bernoulli variables with
-    means p and q, as `simplecell.measures.kl_bernoulli`. Three panels: the penalty against ρ̂; both
-    directions, which differ; a triangle p, q, r whose detour is shorter than the direct way.
+    means p and q, as `simplecell.model.measures.kl_bernoulli`. Three panels: the penalty against
+    ρ̂; both directions, which differ; a triangle p, q, r whose detour is
+    shorter than the direct way.
     """
     if not 0 < target < 1:
         raise UsageError(f"target is {target}, but a mean activation lies between 0 and 1")

@@ -12,15 +12,15 @@ from PIL import Image
 
 from simplecell.data import Source
 from simplecell.errors import DataError, UsageError, unknown
-from simplecell.run import Run
-from simplecell.trained import Trained
+from simplecell.preprocess.whitening import whitening_report
+from simplecell.run.directory import Run
+from simplecell.run.trained import Trained
 from simplecell.viz.files import save, save_figure
 from simplecell.viz.grid import most_tiles, tiles
+from simplecell.viz.numbers import bars
 from simplecell.viz.plots import curve
 from simplecell.viz.preparation import MOST_SAMPLES, whitening
 from simplecell.viz.reconstructions import rows_of_tiles
-from simplecell.viz.tables import bars
-from simplecell.whitening import whitening_report
 
 SHOWN_RECONSTRUCTIONS = 24
 FILES = {

@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.errors import UsageError
-from simplecell.viz.grid import near_square, tiles
-from simplecell.viz.style import BLUE, DPI, GREEN, GREY, ORANGE, name
-from simplecell.viz.tables import finite_matrix
-from simplecell.whitening import (
+from simplecell.preprocess.whitening import (
     WhiteningReport,
     components_for,
     condition_number,
@@ -21,6 +18,9 @@ from simplecell.whitening import (
     retained_variance,
     whitened_variance,
 )
+from simplecell.viz.grid import near_square, tiles
+from simplecell.viz.numbers import finite_matrix
+from simplecell.viz.style import BLUE, DPI, GREEN, GREY, ORANGE, name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

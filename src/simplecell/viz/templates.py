@@ -19,7 +19,7 @@ from PIL import Image
 
 from simplecell.errors import UsageError
 from simplecell.viz.grid import near_square, sample_shape, tiles
-from simplecell.viz.tables import bars
+from simplecell.viz.numbers import bars
 
 Floats = NDArray[np.float64]
 LEAST_SIDE = 4  # pixels: fewer inputs than 4×4 are a table's

@@ -1,17 +1,17 @@
 /** Start: the address to a page, links, keys. */
 
-import { showGallery } from "./gallery.js";
-import { showLatent } from "./latent.js";
-import { show } from "./playground.js";
-import { showData } from "./data.js";
-import { showTraining } from "./training.js";
-import { showCompare } from "./compare.js";
-import { showRuns } from "./runs.js";
-import { openRun } from "./atlas.js";
-import { announce, fill, h } from "./dom.js";
-import { Shell, startTheme, startTips } from "./shell.js";
-import { createStore } from "./store.js";
-import { t } from "./words.js";
+import { showGallery } from "./pages/gallery.js";
+import { showLatent } from "./pages/latent.js";
+import { show } from "./play/playground.js";
+import { showData } from "./pages/data.js";
+import { showTraining } from "./pages/training.js";
+import { showCompare } from "./pages/compare.js";
+import { showRuns } from "./pages/runs.js";
+import { openRun } from "./lib/atlas.js";
+import { announce, fill, h } from "./lib/dom.js";
+import { Shell, startTheme, startTips } from "./pages/shell.js";
+import { createStore } from "./lib/store.js";
+import { t } from "./lib/words.js";
 
 const PAGES = {
   "": showGallery,

@@ -1,0 +1,138 @@
+"""Verbs that show a run: show, explore, report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simplecell.cli.application import RunPath, app, print_result, read
+
+if TYPE_CHECKING:
+    from simplecell.explorer.serve.embed import Embedder
+
+
+@app.command()
+def show(
+    run: RunPath,
+    what: Annotated[
+        str, typer.Option(help="latents, atoms, reconstructions, preparation or curve.")
+    ] = "latents",
+    out: Annotated[
+        Path | None, typer.Option(help="Picture file; default RUN/features.png and the like.")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Of latents: a deep network's layer, from 1.")
+    ] = None,
+) -> None:
+    """Draw a run: what excites each latent, its atoms, reconstructions, the training curve."""
+    from simplecell.errors import unknown
+    from simplecell.run.build import training_data
+    from simplecell.run.directory import Run
+    from simplecell.viz.portrait import FILES, draw
+
+    if what not in FILES:
+        raise unknown("picture", what, FILES)
+    picture = draw(Run(run), what, out or run / FILES[what], training_data, layer)
+    print_result("show", {}, False, str(picture))
+
+
+@app.command()
+def explore(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, or folders of them.")],
+    data: Annotated[str | None, typer.Option(help="Other samples than the run's own.")] = None,
+    meta: Annotated[
+        Path | None, typer.Option(help="csv, jsonl or npz with one record a sample.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write a site into this folder that needs no server.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="0 is any that is free.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address alone.")] = (
+        False
+    ),
+    embed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Python of yours, from texts to rows: type a text to play.",
+        ),
+    ] = None,
+) -> None:
+    """Open runs in the browser: every latent, what excites it, and a playground."""
+    from simplecell.explorer.serve.library import open_library
+
+    embedder = None if embed is None else embedder_of(embed, export)
+    library = open_library(runs, None if data is None else read(data), meta)
+    if export is not None:
+        from simplecell.explorer.export import export as write_site
+
+        print_result("explore", {}, False, str(write_site(library, export)))
+        return
+    from simplecell.explorer.serve.library import keep_fresh
+    from simplecell.explorer.serve.server import serve
+
+    keep_fresh(library, None if data is None else read(data), meta)
+    ready = partial(tell_address, browser=not no_browser)
+    serve(library, port=port, embedder=embedder, ready=ready)
+    if embedder is not None and embedder.at_work:
+        leave()
+
+
+def embedder_of(name: str, export: Path | None) -> Embedder:
+    """The function that `--embed` names: found before anything that takes long begins."""
+    from simplecell.errors import UsageError
+    from simplecell.explorer.serve.embed import load_embedder
+
+    if export is not None:
+        raise UsageError(
+            "--embed needs the running server, and what --export writes has none; leave one of "
+            "the two away"
+        )
+    return load_embedder(name)
+
+
+def leave() -> None:
+    """End with code 0 at once: Python itself would wait for threads that hang in the function."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # none, gone or closed
+            stream.flush()  # type: ignore[union-attr]
+    os._exit(0)
+
+
+def tell_address(url: str, browser: bool) -> None:
+    """Print where the pages are, and open them."""
+    from simplecell.run.progress import say
+
+    print_result("explore", {}, False, url)
+    say("the page is for this machine alone; Ctrl-C ends it")
+    if browser:
+        import webbrowser
+
+        webbrowser.open(url)
+
+
+@app.command()
+def report(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="HTML file; default RUN/report.html.")] = None,
+    data: Annotated[str | None, typer.Option(help="Other samples than the run's own.")] = None,
+    meta: Annotated[
+        Path | None, typer.Option(help="csv, jsonl or npz with one record a sample.")
+    ] = None,
+) -> None:
+    """One printable HTML file about a run: its latents, figures, worst samples, recipe."""
+    from simplecell.explorer.report import report as page
+    from simplecell.explorer.serve.library import make_atlas, the_run
+    from simplecell.run.storage import write_whole
+
+    chosen = the_run([run])
+    make_atlas(chosen, None if data is None else read(data), meta)
+    out = out or chosen.path / "report.html"
+    write_whole(out, page(chosen).encode("utf-8", "replace"))
+    print_result("report", {}, False, str(out))

@@ -1,0 +1,122 @@
+"""Verbs that measure: evaluate, compare, reproduce, info."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simplecell.cli.application import DataPath, Json, RunPath, app, print_result, read
+from simplecell.errors import DataError
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    data: DataPath,
+    targets: Annotated[
+        str | None, typer.Option(help="Of a transcoder: what it is to give, a row a sample.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """How well the run reconstructs DATA, how active its latents are, how alike its atoms."""
+    import time
+
+    from simplecell.cli.printing import evaluation_table
+    from simplecell.run.build import new_data, new_targets
+    from simplecell.run.directory import Run
+    from simplecell.run.evaluate import evaluate as measure
+    from simplecell.run.progress import say, say_skipped
+
+    started = time.perf_counter()
+    trained = Run(run).load()
+    source = new_data(trained, read(data))
+    say(*source.notes)
+    say_skipped(source.skipped)
+    given = new_targets(trained, targets, source)
+    result = {"run": str(run)} | measure(trained.model, trained.preprocess, source, given).table()
+    if not math.isfinite(result["fvu"]):  # data that never vary, and JSON has no infinity
+        result["fvu"] = None
+    result["seconds"] = round(time.perf_counter() - started, 3)
+    print_result("evaluate", result, as_json, evaluation_table(result))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN1", help="A run directory.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN2", help="Another, over the same inputs.")],
+    as_json: Json = False,
+) -> None:
+    """How alike the atoms of two runs are, in the units of the data."""
+    import time
+
+    from simplecell.cli.printing import comparison_table
+    from simplecell.model.matching import comparison
+    from simplecell.run.directory import Run, judged
+
+    started = time.perf_counter()
+    runs = [Run(path).load() for path in (first, second)]
+    widths = [run.recon_preprocess.n_inputs for run in runs]
+    if widths[0] != widths[1]:
+        raise DataError(
+            f"'{first}' has {widths[0]} inputs per sample and '{second}' {widths[1]}; atoms are "
+            "compared input by input, so give two runs over the same inputs"
+        )
+    signed = all(run.model.activation.sparse for run in runs)
+    told = [
+        {"run": str(path), "n_latents": run.model.n_latents, **judged(run.info)}
+        for path, run in zip((first, second), runs, strict=True)
+    ]
+    result = {"runs": told, **comparison(runs[0].atoms(), runs[1].atoms(), signed=signed)}
+    result["seconds"] = round(time.perf_counter() - started, 3)
+    print_result("compare", result, as_json, comparison_table(result))
+
+
+@app.command()
+def reproduce(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="edges strokes whitening softmax templates self-taught stacked color convolution "
+            "connectivity sparse-coding topographic restoration deep code-plot variational "
+            "denoising planted; all unless named.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets, by their official file names.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for figures, pictures and their table.")] = Path(
+        "simplecell-reproduce"
+    ),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small stand-ins, offline, in under 40 seconds.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the field's headline results beside the published figures."""
+    from simplecell.reproduce import reproduce as measured
+
+    done = []
+    out = out or Path("simplecell-reproduce-quick" if quick else "simplecell-reproduce")
+    for outcome in measured(names or [], out, data=data, quick=quick):
+        done.append(outcome.table())
+        if not as_json:
+            print_result("reproduce", {}, False, outcome.text() + "\n")
+    result = {"results": done, "table": str(out / "README.md")}
+    text = f"table and pictures: {out / 'README.md'}"
+    print_result("reproduce", result, as_json, text)
+
+
+@app.command()
+def info(
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run directory.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is in a run; without RUN, what this installation is and which recipes it has."""
+    from simplecell.cli.about import installation, of_run
+
+    result, text = installation() if run is None else of_run(run)
+    print_result("info", result, as_json, text)

@@ -1,0 +1,133 @@
+"""Verbs that train: demo, train, resume, sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simplecell.cli.application import (
+    DataPath,
+    Json,
+    NoDoctor,
+    Out,
+    RunPath,
+    Settings,
+    app,
+    print_result,
+    read,
+)
+
+
+@app.command()
+def demo(out: Out = Path("simplecell-demo"), as_json: Json = False) -> None:
+    """Learn edges from two photographs, offline, in under a minute."""
+    from simplecell.reproduce.demo import demo as run_demo
+
+    result, text = run_demo(out)
+    print_result("demo", result, as_json, text)
+
+
+@app.command()
+def train(
+    data: DataPath,
+    out: Out,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's name (see: simplecell info) or TOML file.")
+    ] = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw; default 0.")] = None,
+    meta: Annotated[
+        Path | None, typer.Option(help="csv, jsonl or npz with one record a sample.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew in --out.")] = False,
+    no_doctor: NoDoctor = False,
+    as_json: Json = False,
+) -> None:
+    """Learn features of DATA into a run directory. Said again, it continues."""
+    from simplecell.run.begin import begin
+    from simplecell.run.recipe import Recipe
+
+    changes = list(settings or [])
+    changes += [] if seed is None else [f"train.seed={seed}"]
+    if meta is not None:  # absolute, for `resume` may be said elsewhere
+        changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
+    chosen = None if recipe is None else Recipe.load(recipe)
+    session = begin(read(data), out, chosen, settings=changes, restart=restart)
+    work("train", session, as_json, no_doctor)
+
+
+@app.command()
+def resume(
+    run: RunPath,
+    steps: Annotated[int | None, typer.Option(help="A greater length than before.")] = None,
+    no_doctor: NoDoctor = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was cut off."""
+    from simplecell.run.begin import resume as go_on
+
+    work("resume", go_on(run, steps=steps), as_json, no_doctor)
+
+
+@app.command()
+def sweep(
+    data: DataPath,
+    out: Annotated[Path, typer.Option("--out", help="Folder: a run for each model, front.png.")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE.KEY=V1,V2", help="Vary a recipe key; repeatable."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train each with so many seeds.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name or TOML file.")] = None,
+    settings: Settings = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin every run anew.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train several models on one pass over DATA; said again, they continue."""
+    from simplecell.cli.printing import sweep_table
+    from simplecell.errors import DivergedError
+    from simplecell.run.progress import follow_sweep, say, say_skipped
+    from simplecell.run.recipe import Recipe
+    from simplecell.run.sweep import begin_sweep
+    from simplecell.viz.front import save_front
+
+    chosen = None if recipe is None else Recipe.load(recipe)
+    varied: dict[str, Any] = {"grid": grid or [], "settings": settings or [], "seeds": seeds}
+    models = begin_sweep(read(data), out, chosen, restart=restart, **varied)
+    say(*models.notes)
+    say_skipped(models.skipped)
+    result, code = follow_sweep(models)
+    result["picture"] = save_front(*models.points(result["models"]), out / "front.png")
+    print_result("sweep", result, as_json, sweep_table(result))
+    say(*(f"{row['name']}: {row['error']}" for row in result["models"] if row["error"]))
+    if code or models.diverged:
+        raise typer.Exit(code or DivergedError.exit_code)
+    say(f"next: open {result['picture']}; each folder in {out} is a run")
+
+
+def work(command: str, session: Any, as_json: bool, no_doctor: bool) -> None:
+    """Train a session with progress and clean stops; print its result, and what looks wrong."""
+    from simplecell.cli.printing import figures_table
+    from simplecell.doctor import Doctor
+    from simplecell.run.progress import follow, say, say_skipped
+
+    say(*session.notes)
+    say_skipped(session.source.skipped)
+    if session.done:
+        say(f"'{session.run.path}' is finished; --restart begins anew")
+        result = session.result()
+        print_result(command, result, as_json, figures_table(result))
+        return
+    doctor = None if no_doctor else Doctor(session)
+    say(*map(str, doctor.early if doctor else ()))
+    result, code = follow(session)
+    print_result(command, result, as_json, figures_table(result))
+    say(*map(str, doctor.late if doctor else ()))
+    if code:
+        place = session.run.path
+        say(f"stopped at step {session.trainer.n_steps}; go on: simplecell resume {place}")
+        raise typer.Exit(code)
+    say(f"next: simplecell show {session.run.path}, or: simplecell explore {session.run.path}")

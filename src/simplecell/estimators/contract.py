@@ -1,0 +1,280 @@
+"""The coat that every trained model wears for scikit-learn."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from simplecell.data import ArraySource, Source
+from simplecell.data.rows import Meta
+from simplecell.errors import UsageError
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.run.build import Built
+from simplecell.run.directory import Run, about_data, about_software
+from simplecell.run.evaluate import Figures, evaluate
+from simplecell.run.resolve import prepare_targets
+from simplecell.run.trained import Trained
+from simplecell.training.prepared import resolve_device
+from simplecell.viz.grid import sample_shape
+from simplecell.viz.portrait import picture
+
+DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
+ROWS = 8192
+USELESS = 0.99  # fvu from which a code says next to nothing of its samples
+
+
+class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A trained model behind scikit-learn's contract; a subclass says how it is fitted."""
+
+    _trained: Trained
+    cure = (
+        "for tables and embeddings try preprocess=['standardize'], output='linear' and a larger "
+        "target"
+    )
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, **DOOR)
+        return self._codes(self._on_device(), ArraySource(X))
+
+    def inverse_transform(self, X: Any) -> NDArray[Any]:
+        """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents].
+
+        X may be SciPy sparse, and is not made dense.
+        """
+        check_is_fitted(self)
+        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+        if issparse(X):
+            X.check_format(full_check=True)  # an index beyond the latents would reach torch
+        trained, rows = self._on_device(), self._n_rows
+        parts = [X[i : i + rows] for i in range(0, X.shape[0], rows)]
+        return np.concatenate([trained.decode(part) for part in parts])
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, **DOOR)
+        return self._scored(ArraySource(X))
+
+    def _scored(self, source: Source, targets: torch.Tensor | None = None) -> float:
+        trained = self._on_device()
+        return 1 - evaluate(trained.model, trained.preprocess, source, targets).fvu
+
+    def save(self, path: str | Path) -> None:
+        """Write a run directory that `simplecell.load` and the command line open.
+
+        Raises:
+            RunError: when something else than a run lies there.
+            WriteError: when it cannot be written.
+        """
+        check_is_fitted(self)
+        run, trained = Run(path), self._trained
+        run.refuse_strangers()
+        run.begin(trained.recipe, trained.info, trained.preprocess, trained.target_preprocess)
+        run.write_model(trained.model)
+
+    def plot(
+        self,
+        what: str = "latents",
+        *,
+        shape: tuple[int, ...] | None = None,
+        layer: int | None = None,
+    ) -> Image.Image:
+        """A picture of what excites each latent ("latents") or of what each adds ("atoms").
+
+        `shape` is how one sample is laid out, (h, w) or (h, w, 3); found out for square grey
+        pictures. Samples that are no pictures are drawn by their strongest inputs. `layer` of a
+        deep network's latents is counted from 1, the innermost unless given: found by ascent over
+        inputs of length at most 1, in closed form for layer 1.
+        """
+        check_is_fitted(self)
+        if what not in ("latents", "atoms"):
+            raise UsageError(f"plot draws 'latents' or 'atoms', not {what!r}")
+        if layer is not None and what == "atoms":
+            raise UsageError("layer is for latents, not for atoms; leave it out")
+        trained = self._trained
+        layout = shape or self._shape(trained, getattr(self, "feature_names_in_", None))
+        n_inputs = trained.preprocess.n_inputs
+        if what == "atoms" and trained.target_preprocess is not None:
+            n_inputs = trained.target_preprocess.n_inputs
+            layout = shape or (n_inputs,)
+        if math.prod(layout) != n_inputs:
+            raise UsageError(
+                f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
+            )
+        return picture(trained, what, layout, layer=layer)
+
+    def explore(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        about: Iterable[Mapping[str, Any]] | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> Any:
+        """The explorer over samples X, a `Page`: a notebook shows it, `save(path)` writes it.
+
+        `y` are labels to hold latents against; `about` is a record a sample (text, title, token,
+        any label …); `shape` is how a sample is laid out, as in `plot`.
+        """
+        check_is_fitted(self)
+        from simplecell.explorer.export import page_of  # a web page is more than most fits need
+
+        X = validate_data(self, X, reset=False, **DOOR)
+        trained, names = self._trained, getattr(self, "feature_names_in_", None)
+        layout = trained.shape if issparse(X) else self._shape(trained, names)
+        if shape is not None:
+            layout = shape if shape == (X.shape[1],) else sample_shape(shape)
+        if math.prod(layout) != X.shape[1] or (issparse(X) and len(layout) > 1):
+            raise UsageError(
+                f"shape {layout} needs {math.prod(layout)} dense inputs a sample; there are "
+                f"{X.shape[1]}"
+            )
+        records = None if about is None else list(about)
+        if records is not None and len(records) != X.shape[0]:
+            raise UsageError(f"about has {len(records)} records for {X.shape[0]} samples; one each")
+        if records is not None and not all(isinstance(one, Mapping) for one in records):
+            raise UsageError("about is a list of records, such as {'title': …}; give one a sample")
+        labels = None if y is None else np.asarray(y)
+        if labels is not None and labels.shape != (X.shape[0],):
+            raise UsageError(
+                f"y has the shape {labels.shape}, but one label a sample is needed: ({X.shape[0]},)"
+            )
+        source = ArraySource(
+            X if len(layout) == 1 else X.reshape(-1, *layout),
+            kind="array" if len(layout) == 1 else "pictures",
+            name="X",
+            input_names=None if names is None else [str(name) for name in names],
+            labels=labels,
+            meta=None if records is None else Meta(len(records), lambda i: dict(records[i])),
+        )
+        return page_of(self.save, source, type(self).__name__)
+
+    def latents(self, layer: int | None = None) -> NDArray[np.float64]:
+        """What excites each latent most, [n_latents, n_features], in the units of the data.
+
+        Up to length; `layer` as in `plot`.
+        """
+        check_is_fitted(self)
+        return self._trained.latents(layer).numpy()
+
+    def atoms(self) -> NDArray[np.float64]:
+        """What each latent adds, [n_latents, n_features], in the units of the data.
+
+        `components_` are the same in prepared units.
+        """
+        check_is_fitted(self)
+        return self._trained.atoms().numpy()
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.components_.shape[0])
+
+    @property
+    def _n_rows(self) -> int:
+        """Samples that are encoded or decoded at a time."""
+        return ROWS
+
+    def _codes(self, trained: Trained, source: Source) -> Any:
+        """Codes [n_samples, n_latents] of a source, batch by batch."""
+        return np.concatenate([trained.encode(x) for x, _ in source.batches(self._n_rows)])
+
+    def _shape(self, trained: Trained, names: Any) -> tuple[int, ...]:
+        n_inputs = trained.preprocess.n_inputs
+        side = math.isqrt(n_inputs)
+        if len(trained.shape) > 1 or names is not None or side * side != n_inputs or side < 4:
+            return trained.shape
+        return side, side
+
+    def _keep(self, built: Built, source: Source, targets: Source | None = None) -> None:
+        """Take over what was learned: NumPy attributes, and a compact copy on the CPU."""
+        trainer, recipe, chain = built.trainer, built.recipe, built.target_preprocess
+        model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
+        model.load_tensors(trainer.model.tensors())
+        wanted = prepare_targets(chain, targets, model.like)
+        figures = evaluate(model, built.preprocess, source, wanted)
+        info: dict[str, Any] = {
+            "status": "finished",
+            "stopped": trainer.stopped,
+            "software": about_software(torch.get_num_threads(), str(trainer.flat.device)),
+            "seed": recipe.train.seed,
+            "data": about_data(None, source, None),
+            "requested": recipe.table(),
+            "n_iter": trainer.n_steps,
+            "seconds": 0.0,
+            "figures": None,
+        }
+        names = getattr(self, "feature_names_in_", None)
+        info["data"]["input_names"] = None if names is None else [str(name) for name in names]
+        if targets is not None:
+            info["data"]["targets_fingerprint"] = targets.fingerprint()
+        self._take(Trained(model, built.preprocess, recipe, info, chain))
+        self.notes_ = list(built.notes)
+        self._judge(figures)
+
+    def _judge(self, figures: Figures) -> None:
+        """What a pass over the training samples found."""
+        self.fvu_ = figures.fvu
+        self.mean_activation_ = figures.mean_activation
+        if figures.fvu > USELESS and isinstance(self.model_, Autoencoder):
+            self.notes_.append(f"{figures.fvu:.1%} of the variance is unexplained: {self.cure}")
+
+    def _take(self, trained: Trained) -> None:
+        """The public fitted attributes of a trained model."""
+        model = trained.model
+        self._trained = trained
+        self.model_, self.preprocess_ = model, trained.preprocess
+        self.components_ = model.atoms().cpu().numpy().copy()
+        if isinstance(model, Autoencoder):
+            tensors = model.tensors()
+            for name in ("encoder", "bias", "offset", *model.activation.weights()):
+                if name in tensors:
+                    setattr(self, f"{name}_", tensors[name].numpy().copy())
+        self.n_iter_ = self._iterations(trained)
+
+    def _iterations(self, trained: Trained) -> int:
+        """Iterations done, or passes over the data of Adam."""
+        recipe, steps = trained.recipe, int(trained.info["n_iter"])
+        if recipe.optim.kind == "adam" and self.solver == "adam":
+            steps = max(1, steps * recipe.optim.batch_size // trained.info["data"]["n_samples"])
+        return steps
+
+    def _on_device(self) -> Trained:
+        device = resolve_device(self.device)
+        if device.type == "cpu":
+            return self._trained
+        mine = self._trained.model
+        model = self._trained.recipe.build_model(mine.n_inputs, mine.n_outputs)
+        model.load_tensors(mine.tensors())
+        return dataclasses.replace(self._trained, model=model.to(device))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """scikit-learn's own view, and below it the picture once there is one."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle and hasattr(self, "_trained"):
+            buffer = io.BytesIO()
+            self.plot().save(buffer, format="png")
+            picture = base64.b64encode(buffer.getvalue()).decode()
+            alt = "what excites each latent most"
+            bundle["text/html"] += f'<img alt="{alt}" src="data:image/png;base64,{picture}">'
+        return bundle

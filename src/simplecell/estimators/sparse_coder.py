@@ -1,0 +1,298 @@
+"""Sparse coding as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from simplecell.data import ArraySource
+from simplecell.errors import DivergedError, UsageError, real, switch, unknown, whole
+from simplecell.model.measures import fvu
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.progress import TrainingProgress
+from simplecell.sparse_coding import (
+    L1,
+    Alternation,
+    Penalty,
+    Smooth,
+    encode,
+    random_dictionary,
+    torus,
+)
+from simplecell.training.prepared import resolve_device, to_model
+from simplecell.viz.grid import sample_shape, tiles
+from simplecell.viz.portrait import picture_of_rows
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
+ROWS = 8192
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PENALTIES = ("smooth", "l1")
+MUST_BE: dict[str, Callable[[str, Any], None]] = {
+    "n_latents": whole,
+    "max_iter": whole,
+    "batch_size": whole,
+    "code_iter": whole,
+    "alpha": real,
+    "tol": real,
+    "epsilon": partial(real, above=0),
+    "positive": switch,
+}
+MAY_BE: dict[str, Callable[[str, Any], None]] = {"neighbourhood": whole, "gamma": real}  # or None
+
+
+class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Sparse coding: each sample as a sum of few atoms of a learned dictionary.
+
+    `min mean_i [½ ‖x_i − s_i A‖² + α S(s_i)]` over codes s [n, M] and atoms A [M, D] in the unit
+    ball; S is `Σ_j |s_j|` ("l1"), `Σ_j √(s_j² + ε)` ("smooth"), or with a neighbourhood
+    `Σ_g √(Σ_{j near g} s_j² + ε)`: latents that are neighbours on a torus then become alike.
+    Source: UFLDL, Sparse coding. Differs: see `simplecell.sparse_coding`.
+
+    Args:
+        n_latents: M, more or fewer than inputs; a square number with a neighbourhood.
+        penalty: "smooth" or "l1".
+        alpha: α, as in scikit-learn's dictionary learning; the notes' λ is 2α.
+        neighbourhood: side of a neighbourhood on the torus, such as 3; "smooth" only.
+        epsilon: ε of "smooth".
+        gamma: γ adds `γ/2 ‖A‖²` in place of the unit ball, the notes' practical form: many latents
+            then die. None is the unit ball, the notes' ideal form.
+        positive: codes of at least 0.
+        max_iter: dictionary steps, each on a batch of `batch_size` samples.
+        code_iter: the most iterations of a code step in training; `transform` takes up to 20 times
+            as many.
+        tol: a code step ends when the duality gap of a sample is at most tol · ½‖x‖² ("l1"), or
+            its gradient at most tol · α ("smooth"); `transform` asks for a hundredth of it.
+        preprocess: None, or a list of steps such as ["remove_dc"] or ["zca_whiten"].
+        dtype: precision of training, "float32" or "float64".
+        random_state: None, int or RandomState.
+        device: "auto", "cpu", "cuda", …
+        verbose: progress on standard error.
+
+    Attributes:
+        components_: the dictionary A, [n_latents, n_prepared], in prepared units.
+        fvu_: fraction of variance unexplained on the training samples.
+        cost_curve_: the objective on its batch at each step.
+        n_iter_: steps done.
+
+    >>> from sklearn.datasets import load_digits
+    >>> X = load_digits().data / 16
+    >>> coder = SparseCoding(n_latents=64, penalty="l1", alpha=0.5, max_iter=20, random_state=0)
+    >>> bool((coder.fit_transform(X) == 0).mean() > 0.5)
+    True
+    """
+
+    def __init__(
+        self,
+        n_latents: int = 100,
+        *,
+        penalty: str = "smooth",
+        alpha: float = 0.1,
+        neighbourhood: int | None = None,
+        epsilon: float = 1e-5,
+        gamma: float | None = None,
+        positive: bool = False,
+        max_iter: int = 200,
+        batch_size: int = 2000,
+        code_iter: int = 50,
+        tol: float = 1e-3,
+        preprocess: Any = None,
+        dtype: str = "float32",
+        random_state: Any = None,
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.n_latents = n_latents
+        self.penalty = penalty
+        self.alpha = alpha
+        self.neighbourhood = neighbourhood
+        self.epsilon = epsilon
+        self.gamma = gamma
+        self.positive = positive
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.code_iter = code_iter
+        self.tol = tol
+        self.preprocess = preprocess
+        self.dtype = dtype
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn a dictionary from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
+
+        Raises:
+            ValueError: for data or parameters that cannot be used.
+            DivergedError: when training leaves the finite numbers.
+        """
+        self._check()
+        X = validate_data(self, X, **DOOR)
+        return self._train(ArraySource(X), self.max_iter, goes_on=False)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """One step for each batch of `batch_size` samples of X, or one if X is smaller.
+
+        The first call fixes the preparation from its X.
+        """
+        self._check()
+        goes_on = hasattr(self, "components_")
+        X = validate_data(self, X, reset=not goes_on, **DOOR)
+        return self._train(ArraySource(X), max(1, X.shape[0] // self.batch_size), goes_on=goes_on)
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
+        check_is_fitted(self)
+        self._check()
+        X = validate_data(self, X, reset=False, **DOOR)
+        parts = ArraySource(X).batches(ROWS)
+        return np.concatenate([self._codes(self._prepared(x)).cpu().numpy() for x, _ in parts])
+
+    def inverse_transform(self, X: Any) -> NDArray[Any]:
+        """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents]."""
+        check_is_fitted(self)
+        X = check_array(X, dtype=[np.float64, np.float32])
+        if X.shape[1] != len(self.components_):
+            raise UsageError(
+                f"the codes have {X.shape[1]} columns, but there are {len(self.components_)} "
+                "latents: one column a latent is needed"
+            )
+        return self._chain.invert(torch.tensor(X @ self.components_.astype(X.dtype))).numpy()
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best."""
+        check_is_fitted(self)
+        self._check()
+        X = validate_data(self, X, reset=False, **DOOR)
+        return 1 - self._fvu(ArraySource(X))
+
+    def plot(self, *, shape: tuple[int, ...] | None = None) -> Image.Image:
+        """A picture of the atoms, in input units; those of a torus stand as they lie on it.
+
+        `shape` is how one sample is laid out, (h, w) or (h, w, 3); found out for square grey
+        pictures. Samples that are no pictures are drawn by their strongest inputs.
+        """
+        check_is_fitted(self)
+        atoms = self._chain.atoms(torch.from_numpy(self.components_).double()).numpy()
+        n_inputs, names = atoms.shape[1], getattr(self, "feature_names_in_", None)
+        side = math.isqrt(n_inputs)
+        square = side * side == n_inputs and side >= 4 and names is None
+        found = (side, side) if square else (n_inputs,)
+        layout = found if shape is None else sample_shape(shape)
+        if math.prod(layout) != n_inputs:
+            raise UsageError(f"shape {layout} needs {math.prod(layout)} inputs, not {n_inputs}")
+        if len(layout) > 1 and self.neighbourhood is not None:
+            return tiles(atoms, layout, columns=math.isqrt(len(atoms)))
+        listed = None if names is None else [str(name) for name in names]
+        return picture_of_rows(atoms, layout, listed, "What each latent adds")
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.components_.shape[0])
+
+    def _check(self) -> None:
+        """Every parameter that this class itself reads.
+
+        Raises:
+            UsageError: for one that is not what it must be.
+        """
+        for name, must_be in MUST_BE.items():
+            must_be(name, getattr(self, name))
+        for name, may_be in MAY_BE.items():
+            if getattr(self, name) is not None:
+                may_be(name, getattr(self, name))
+        for name, known in (("penalty", PENALTIES), ("dtype", tuple(DTYPES))):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        if self.penalty == "l1" and self.neighbourhood is not None:
+            raise UsageError("a neighbourhood needs penalty='smooth'; with 'l1' leave it None")
+
+    def _penalty(self) -> Penalty:
+        """What a code costs."""
+        if self.penalty == "l1":
+            return L1(self.alpha, self.positive)
+        near = self.neighbourhood
+        groups = None if near is None else torus(self.n_latents, near)
+        return Smooth(self.alpha, self.epsilon, groups, self.positive)
+
+    def _train(self, source: ArraySource, steps: int, *, goes_on: bool) -> Self:
+        training = self._training(source, goes_on)
+        total, curve = training.n_steps + steps, []
+        with TrainingProgress(total, training.n_steps, quiet=not self.verbose) as progress:
+            for record in training.run(source, total):
+                curve.append(record.cost)
+                progress.show(record)
+        self._state = {name: t.cpu() for name, t in training.state_dict().items()}
+        self.components_ = self._state["dictionary"].numpy().copy()
+        self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
+        self.n_iter_ = training.n_steps
+        self.fvu_ = self._fvu(source)
+        return self
+
+    def _training(self, source: ArraySource, goes_on: bool) -> Alternation:
+        """A fresh training on a fitted preparation, or the one that `partial_fit` left."""
+        device = resolve_device(self.device)
+        if not goes_on:
+            self._chain = Preprocess([] if self.preprocess is None else self.preprocess).fit(
+                lambda: (torch.from_numpy(x) for x, _ in source.batches(ROWS))
+            )
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        start = random_dictionary(self.n_latents, self._chain.n_outputs, self._seed)
+        training = Alternation(
+            start.to(device, DTYPES[self.dtype]),
+            self._penalty(),
+            gamma=self.gamma,
+            preprocess=self._chain,
+            batch_size=self.batch_size,
+            seed=self._seed,
+            code_iter=self.code_iter,
+            tol=self.tol,
+        )
+        if goes_on:
+            training.load_state_dict(self._state)
+        return training
+
+    def _prepared(self, x: NDArray[Any]) -> torch.Tensor:
+        like = torch.empty(0, dtype=torch.from_numpy(x).dtype, device=resolve_device(self.device))
+        return to_model(x, self._chain, like)
+
+    def _codes(self, x: torch.Tensor) -> torch.Tensor:
+        atoms = torch.from_numpy(self.components_).to(x)
+        codes, excess, _ = encode(
+            x, atoms, self._penalty(), max_iter=20 * self.code_iter, tol=self.tol / 100
+        )
+        if not bool(torch.isfinite(excess).all()):
+            raise DivergedError("the codes left the finite numbers; scale the data (preprocess)")
+        return codes
+
+    def _fvu(self, source: ArraySource) -> float:
+        """Streaming: the deviations are taken from the first sample, then moved to the mean."""
+        error = square = 0.0
+        total: torch.Tensor | float = 0.0
+        origin: torch.Tensor | None = None
+        for raw, _ in source.batches(ROWS):
+            x = self._prepared(raw)
+            recon = self._codes(x) @ torch.from_numpy(self.components_).to(x)
+            origin = x[0].clone() if origin is None else origin
+            apart = (x - origin).double()
+            error += float((x - recon).double().square().sum())
+            square, total = square + float(apart.square().sum()), total + apart.sum(0)
+        spread = square - float(torch.as_tensor(total).square().sum()) / source.n_samples
+        return fvu(error, max(spread, 0.0))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -1,0 +1,384 @@
+"""A run as files that a page can show: `RUN/atlas/`, made in one pass and used again.
+
+It holds pictures, binary columns and JSON. Where the run cannot be written, it lies in the user's
+cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simplecell.data import Source
+from simplecell.errors import RunError, WriteError
+from simplecell.explorer.make.columns import Words, columns_of, tags_of
+from simplecell.explorer.make.data_page import data_page
+from simplecell.explorer.make.playground import write_play
+from simplecell.explorer.make.samples import Labels, Samples, find_labels
+from simplecell.explorer.make.sprites import sheets, weights_as_tiles
+from simplecell.explorer.make.survey import BINS, SPREAD, Survey
+from simplecell.model.matching import nearest_within
+from simplecell.run.directory import Run, finite
+from simplecell.run.recipe import Recipe
+from simplecell.run.storage import Lock, is_temporary, read_json, writing
+from simplecell.run.trained import Trained
+
+FOLDER = "atlas"
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What a system says where writing is not allowed; a full disk is another matter."""
+
+
+def folder_of(run: Run) -> Path:
+    """The folder that an atlas is read from."""
+    kept = _cached(run)
+    if kept is not None and (kept / FOLDER / "atlas.json").is_file():
+        return kept / FOLDER
+    return run.path / FOLDER
+
+
+def home_of(run: Run) -> Path:
+    """The folder to make an atlas in: the run itself, or one of its own in the user's cache.
+
+    Raises:
+        WriteError: when neither can be written.
+    """
+    try:
+        # Asked by writing: permissions alone know nothing of a read-only disk or of Windows.
+        with tempfile.TemporaryFile(dir=run.path):
+            return run.path
+    except OSError as error:
+        home = _cached(run)
+        if error.errno not in FORBIDDEN or home is None:
+            raise WriteError(
+                f"could not write '{run.path}': {error.strerror or error}; "
+                "look at the place, its permissions and the free space"
+            ) from error
+    with writing(home):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
+
+
+def damaged(path: Path, reason: object) -> RunError:
+    """What is said of a file of an atlas that cannot be used."""
+    return RunError(f"'{path}' is damaged: {reason}; remove the atlas, and it is made again")
+
+
+def forget_cached(run: Run) -> None:
+    """Remove the atlas in the cache of a run that has the right one itself."""
+    home = _cached(run)
+    if home is not None and home.is_dir():
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _cached(run: Run) -> Path | None:
+    """The run's folder in the user's cache; None for a user without a home."""
+    try:
+        name = hashlib.sha256(os.fsencode(run.path.resolve())).hexdigest()[:32]
+        return _cache() / "simplecell" / "atlas" / name
+    except (OSError, RuntimeError):
+        return None
+
+
+def _cache() -> Path:
+    """The folder for what programs can make again, by the custom of each system."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        given = os.environ.get("LOCALAPPDATA", "")
+        return Path(given) if given else Path.home() / "AppData" / "Local"
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    # A relative one is no valid one, says the XDG Base Directory Specification.
+    return Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+
+
+FORMAT = 1
+EDITION = 2
+"""Of what stands in the files, where their format stays: an atlas of another is made again."""
+
+
+class Maker:
+    """Writes one atlas into a folder."""
+
+    def __init__(self, trained: Trained, source: Source, key: str, folder: Path) -> None:
+        self.trained, self.source = trained, source
+        self.key, self.folder = key, folder
+        self.samples = Samples(trained, source)
+        picture = self.samples.look == "picture"
+        self.shape = source.shape if picture else (source.n_inputs,)
+        self.labels: Labels = find_labels(source)
+        self.survey = Survey(trained, source, self.labels)
+
+    def make(self) -> Iterator[float]:
+        """The share that is done: the pass is four fifths of it."""
+        for done in self.survey.run():
+            yield 0.8 * done / self.source.n_samples
+        self._weights()
+        yield 0.82
+        words = yield from self._details()
+        low, high = self._data()
+        yield 0.97
+        write_play(self.trained, self.folder, low, high)
+        photos, files = self.samples.save_photos()
+        for name, content in files.items():
+            (self.folder / name).write_bytes(content)
+        self._manifest(words, photos)
+
+    def _weights(self) -> None:
+        """What each latent likes, in the units that are drawn."""
+        trained, shape = self.trained, self.shape
+        kinds = {step["kind"] for step in trained.preprocess.steps}
+        directions = trained.latents()
+        if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
+            directions = trained.model.directions().double().cpu()
+        self.directions: NDArray[np.float64] = directions.numpy()
+        tiles = None
+        if self.samples.look in ("picture", "row"):
+            tiles = weights_as_tiles(self.directions, shape)
+        self.sheets = None if tiles is None else sheets(tiles)
+        for k, content in enumerate(self.sheets.files if self.sheets else []):
+            (self.folder / f"sprites-{k}.png").write_bytes(content)
+
+    def _details(self) -> Generator[float, None, Words]:
+        """details.jsonl; returns the words that stand for each latent."""
+        m = self.trained.model.n_latents
+        chosen = [self._examples(latent) for latent in range(m)]
+        wanted = {row for top, spread in chosen for _, row, _ in itertools.chain(top, spread)}
+        records = self.samples.records(wanted)
+        contexts: dict[tuple[int, int], dict[str, Any]] = {}
+        if self.samples.look == "tokens":
+            pairs = (
+                (i, row) for i, both in enumerate(chosen) for part in both for _, row, _ in part
+            )
+            contexts = self.samples.contexts(pairs)
+        yield 0.88
+        words = Words(self.trained, self.labels, self.survey, self.directions, self.samples)
+        together = dict(self.survey.together())
+        atoms = self.trained.model.atoms().cpu()
+        near = nearest_within(atoms, 8)
+        with open(self.folder / "details.jsonl", "w", encoding="utf-8") as file:
+            for i in range(m):
+                top, spread = (
+                    [_example(records, contexts, i, *one) for one in part] for part in chosen[i]
+                )
+                line = {
+                    "latent": i,
+                    "top": top,
+                    "spread": spread,
+                    "nearest": [{"latent": j, "cosine": round(c, 4)} for j, c in near[i]],
+                    "together": [
+                        {"latent": j, "correlation": round(r, 4)} for j, r in together.get(i, [])
+                    ],
+                    "labels": words.labels(i),
+                    "inputs": words.inputs(i),
+                }
+                words.note(i, line)
+                file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
+        yield 0.95
+        return words
+
+    def _examples(self, latent: int) -> tuple[list[Any], list[Any]]:
+        """(strongest, spread over quantiles) of a latent, each (code, row, quantile or None)."""
+        values, rows = self.survey.top.of(latent)
+        top = [(float(v), int(row), None) for v, row in zip(values, rows, strict=True)]
+        values, rows = self.survey.drawn.of(latent)
+        order = np.argsort(values, kind="stable")
+        if not len(order):
+            return top, []
+        places = np.unique(np.linspace(0, len(order) - 1, SPREAD).astype(int))
+        share = places / max(1, len(order) - 1)
+        spread = [
+            (float(values[order[p]]), int(rows[order[p]]), round(float(q), 3))
+            for p, q in zip(places, share, strict=True)
+        ]
+        return top, spread
+
+    def _data(self) -> tuple[float, float]:
+        """data.json and samples.bin; the least and largest value seen there."""
+        table, kept = data_page(self.trained, self.source, self.samples, self.survey)
+        _write_json(self.folder / "data.json", table)
+        kept.astype("<f4").tofile(self.folder / "samples.bin")
+        return float(kept.min()), float(kept.max())
+
+    def _manifest(self, words: Words, photos: list[dict[str, Any]]) -> None:
+        survey, trained = self.survey, self.trained
+        columns = columns_of(trained, survey, self.directions, self.shape)
+        with open(self.folder / "columns.bin", "wb") as file:
+            for values in columns.values():
+                file.write(np.asarray(values, dtype="<f4").tobytes())
+            file.write(survey.histograms.counts.numpy().astype("<f4").tobytes())
+        info, activation = trained.info, trained.model.activation
+        density = columns.get("density")
+        figures = {name: value for name, value in (info.get("figures") or {}).items()}
+        _, _, l0, _ = survey.activity.means()
+        figures |= {"fvu": survey.fvu, "l0": l0, "n_samples": self.source.n_samples}
+        figures["dead"] = None  # a sigmoid is never quite silent
+        if density is not None and activation.sparse:
+            figures["dead"] = float((density == 0).mean())
+        elif density is not None:
+            figures["silent"] = float((density == 0).mean())
+        manifest = {
+            "format": FORMAT,
+            "edition": EDITION,
+            "key": self.key,
+            "look": self.samples.look,
+            "shape": [int(side) for side in self.shape],
+            "n_inputs": self.source.n_inputs,
+            "n_latents": trained.model.n_latents,
+            "n_samples": self.source.n_samples,
+            "input_names": self.source.input_names,
+            "activation": activation.kind,
+            "sparse": activation.sparse,
+            "bounds": activation.bounds,
+            "transcoder": trained.target_preprocess is not None,
+            "recipe": _without_folders(trained.recipe).text(),
+            "figures": _finite(figures),
+            "findings": (info.get("figures") or {}).get("findings") or [],
+            "status": info["status"],
+            "n_iter": info["n_iter"],
+            "columns": list(columns),
+            "histogram": {"bins": BINS},
+            "tags": tags_of(words, trained.model.n_latents),
+            "sprites": None if self.sheets is None else self.sheets.table(),
+            "labels": self.labels.table(),
+            "photos": photos,
+            "sizes": {
+                path.relative_to(self.folder).as_posix(): path.stat().st_size
+                for path in sorted(self.folder.rglob("*"))
+                if path.is_file()
+            },
+        }
+        _write_json(self.folder / "atlas.json", manifest)
+
+
+def _example(
+    records: dict[int, dict[str, Any]],
+    contexts: dict[tuple[int, int], dict[str, Any]],
+    latent: int,
+    value: float,
+    row: int,
+    quantile: float | None,
+) -> dict[str, Any]:
+    sample = records[row] | contexts.get((latent, row), {})
+    example: dict[str, Any] = {"value": float(f"{value:.5g}"), "sample": sample}
+    return example if quantile is None else {**example, "quantile": quantile}
+
+
+def _without_folders(recipe: Recipe) -> Recipe:
+    """The recipe with the names of files alone: pages and sites are shown to others."""
+    data = recipe.data
+    meta, targets = (path and Path(path).name for path in (data.meta, data.targets))
+    return dataclasses.replace(recipe, data=dataclasses.replace(data, meta=meta, targets=targets))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, float):
+        return finite(value)
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return value
+
+
+def _write_json(path: Path, table: Any) -> None:
+    path.write_text(json.dumps(table, allow_nan=False), encoding="utf-8")
+
+
+MOST_HASHED = 200_000
+"""Records about samples that the key is made of."""
+
+
+def key_of(run: Run, source: Source) -> str:
+    """SHA-256 of everything an atlas is made of."""
+    digest = hashlib.sha256(f"{FORMAT} {source.fingerprint()}".encode())
+    for name in ("model.safetensors", "preprocess.safetensors", "recipe.toml"):
+        digest.update((run.path / name).read_bytes())
+    n = source.n_samples
+    rows = np.unique(np.linspace(0, n - 1, min(n, MOST_HASHED)).astype(np.int64))
+    for part in np.array_split(rows, -(-len(rows) // 10_000)):
+        digest.update(json.dumps(source.about(part), default=str).encode())
+    return digest.hexdigest()
+
+
+def is_built(folder: Path, key: str) -> bool:
+    """Whether this very atlas is in a folder already, whole."""
+    try:
+        manifest = read_json(folder / "atlas.json")
+        sizes = {name: (folder / name).stat().st_size for name in manifest.get("sizes", {})}
+    except (RunError, OSError, AttributeError, TypeError, ValueError):
+        return False
+    told = manifest.get("key"), manifest.get("edition")
+    return told == (key, EDITION) and bool(sizes) and sizes == manifest["sizes"]
+
+
+def build_atlas(run: Run, trained: Trained, source: Source) -> Iterator[float]:
+    """Write the atlas of a run; the share that is done, again and again.
+
+    An atlas of the same weights and samples is left as it is; one that another process builds is
+    waited for. That of a run which cannot be written goes to the user's cache. Memory stays
+    bounded: it grows with the latents, and by four bytes with each sample.
+
+    Raises:
+        DataError: for samples that cannot be read.
+        WriteError: when it cannot be written; an earlier atlas then stays.
+    """
+    key = key_of(run, source)
+    home = run.path if is_built(run.path / FOLDER, key) else home_of(run)
+    if not is_built(home / FOLDER, key):
+        lock = yield from _alone(home)
+        try:
+            if not is_built(home / FOLDER, key):
+                yield from _build(home, trained, source, key)
+        finally:
+            lock.release()
+    if home == run.path:
+        forget_cached(run)
+    yield 1.0
+
+
+def _alone(home: Path) -> Generator[float, None, Lock]:
+    """The right to build here, as soon as nobody else does."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return Lock(home / ".atlas.lock")
+        yield 0.0
+        time.sleep(0.2)
+
+
+def _build(home: Path, trained: Trained, source: Source, key: str) -> Iterator[float]:
+    folder = home / f".{secrets.token_hex(8)}.tmp"
+    for path in home.glob(".*.tmp"):  # of a process that was killed while it built
+        if path.is_dir() and is_temporary(path):
+            shutil.rmtree(path, ignore_errors=True)
+    with writing(folder):
+        try:
+            (folder / "photos").mkdir(parents=True)
+            yield from Maker(trained, source, key, folder).make()
+            _replace(folder, home / FOLDER)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(new: Path, place: Path) -> None:
+    if place.exists():
+        old = place.with_name(f".{secrets.token_hex(8)}.tmp")
+        os.replace(place, old)
+        os.replace(new, place)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(new, place)

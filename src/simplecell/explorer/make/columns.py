@@ -1,0 +1,142 @@
+"""What can be said of every latent in a number or a few words: the gallery's columns and tags."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simplecell.explorer.make.samples import Labels, Samples
+from simplecell.explorer.make.survey import Survey
+from simplecell.model.measures import coherence, edge_coherence, edge_orientation
+from simplecell.run.trained import Trained
+
+MOST_LABELS, MOST_INPUTS = 8, 12
+TELLING = 0.15
+"""A correlation with a label from which it stands for a latent, *ours*."""
+CLEAR_EDGE = 0.6
+"""Coherence from which a latent is called an edge, *ours*; noise stays below 0.3."""
+TAG_LENGTH = 48
+LARGEST_COHERENCE = 20_000
+"""Latents beyond which the largest cosine of each with another takes too long to make."""
+
+
+def columns_of(
+    trained: Trained, survey: Survey, directions: NDArray[np.float64], shape: tuple[int, ...]
+) -> dict[str, NDArray[np.float64]]:
+    """One number a latent each, [M]: density, mean, max, norm, bias, coherence, edge, low, high.
+
+    What has no meaning for these codes or samples is left out.
+    """
+    _, density, _, _ = survey.activity.means()
+    atoms, n = trained.model.atoms().cpu(), survey.source.n_samples
+    columns: dict[str, NDArray[np.float64]] = {}
+    if density is not None:
+        columns["density"] = density
+    columns["mean"] = (survey.sum / n).numpy()
+    columns["max"] = survey.max.double().numpy()
+    columns["norm"] = atoms.norm(dim=1).double().numpy()
+    bias = getattr(trained.model.layers[-1], "bias", None) if trained.model.layers else None
+    if bias is not None and len(bias) == trained.model.n_latents:
+        columns["bias"] = bias.detach().double().cpu().numpy()
+    if len(atoms) <= LARGEST_COHERENCE:
+        columns["coherence"] = coherence(atoms).double().numpy()
+    if len(shape) > 1 and min(shape[:2]) > 1:
+        columns["edge"] = edge_coherence(directions, shape)
+    columns["low"] = survey.histograms.low.double().numpy()
+    columns["high"] = survey.histograms.high.double().numpy()
+    return columns
+
+
+class Words:
+    """Labels and inputs that go with each latent, and the few words that stand for it."""
+
+    def __init__(
+        self,
+        trained: Trained,
+        labels: Labels,
+        survey: Survey,
+        directions: NDArray[np.float64],
+        samples: Samples,
+    ) -> None:
+        self.names, self.look, self.values = samples.names, samples.look, labels.values
+        self.directions = directions
+        self.means, self.correlations, self.counts = survey.of_labels()
+        self.tags: dict[int, str] = {}
+        shape = samples.source.shape
+        self.edges = words_of_edges(directions, shape) if self.look == "picture" else None
+
+    def labels(self, latent: int) -> list[dict[str, Any]]:
+        """The labels that go with a latent's code most, and those that go against it."""
+        if not self.values:
+            return []
+        related = self.correlations[:, latent]
+        order = np.argsort(-np.abs(related), kind="stable")[:MOST_LABELS]
+        return [
+            {
+                "label": self.values[k],
+                "mean": float(f"{self.means[k, latent]:.5g}"),
+                "correlation": round(float(related[k]), 4),
+                "count": int(self.counts[k]),
+            }
+            for k in order
+        ]
+
+    def inputs(self, latent: int) -> list[dict[str, Any]]:
+        """The input columns that excite a latent most; the largest weight is ±1."""
+        if self.look == "picture":
+            return []
+        row = self.directions[latent]
+        largest = float(np.abs(row).max()) or 1.0
+        order = np.argsort(-np.abs(row), kind="stable")[:MOST_INPUTS]
+        return [
+            {"input": self.names[j], "weight": round(float(row[j]) / largest, 4)} for j in order
+        ]
+
+    def note(self, latent: int, details: dict[str, Any]) -> None:
+        """Remember what stands for a latent, from its line of details."""
+        parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
+        if self.look == "tokens":
+            parts = _own_tokens(details["top"]) or parts
+        elif self.look == "text":
+            parts += _titles(details["top"])[: 2 - len(parts)]
+        elif self.edges is not None and not parts:
+            parts = [self.edges[latent]]
+        elif self.look == "row" and not parts:
+            signs = {True: "+", False: "−"}
+            parts = [signs[one["weight"] > 0] + one["input"] for one in details["inputs"][:2]]
+        self.tags[latent] = " · ".join(part[:TAG_LENGTH] for part in parts if part)
+
+
+def words_of_edges(directions: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:
+    """How the edge of each latent's picture runs, in words; "" where there is no clear one."""
+    if min(shape[:2]) < 2:
+        return [""] * len(directions)
+    clear = edge_coherence(directions, shape) >= CLEAR_EDGE
+    tilt = edge_orientation(directions, shape)
+    names = np.select(
+        [~clear, np.abs(tilt) < 22.5, np.abs(tilt) > 67.5, tilt > 0],
+        ["", "vertical edge", "horizontal edge", "slanted edge /"],
+        "slanted edge \\",
+    )
+    return [str(name) for name in names]
+
+
+def tags_of(words: Words, n_latents: int) -> list[str]:
+    """The words for each latent, "" where nothing is telling."""
+    return [words.tags.get(latent, "") for latent in range(n_latents)]
+
+
+def _own_tokens(top: list[dict[str, Any]]) -> list[str]:
+    found: list[str] = []
+    for example in top:
+        sample = example["sample"]
+        token = sample["tokens"][sample["at"]][0].strip()
+        if token and token not in found:
+            found.append(token)
+    return found[:3]
+
+
+def _titles(top: list[dict[str, Any]]) -> list[str]:
+    return [one["sample"].get("title") or one["sample"]["text"] for one in top[:2]]

@@ -1,0 +1,179 @@
+"""The data page: samples by how badly they are reconstructed, and what the preparation does."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simplecell.data import Source
+from simplecell.errors import DataError
+from simplecell.explorer.make.samples import Samples, as_text
+from simplecell.explorer.make.sprites import sample_as_tile
+from simplecell.explorer.make.survey import NUMBERS, Survey
+from simplecell.run.directory import finite
+from simplecell.run.trained import Trained
+from simplecell.training.prepared import to_model
+
+WORST, EVEN = 60, 140
+KEPT_NUMBERS = 2**20
+"""Of samples kept for the playground, *count*: 4 MB."""
+BINS = 40
+MOST_COLUMNS = 8
+"""Told of a sample: those that err most."""
+MIXING = {"pca", "pca_whiten", "zca_whiten"}
+"""Steps after which a column is no longer one of the data: errors then count in its units."""
+WIDEST_SPECTRUM, SPECTRUM_ROWS = 1024, 5000
+
+
+def data_page(
+    trained: Trained, source: Source, samples: Samples, survey: Survey
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    """data.json, and the raw values [n, D] of its samples."""
+    rows, groups = _chosen(source, survey)
+    values = source.read(rows)
+    records = samples.records(rows)
+    drawn = _drawn(trained, samples, values)
+    measured = trained.target_preprocess is None
+    mean = float(survey.errors.mean(dtype=np.float64)) or 1.0
+    listed: list[dict[str, Any]] = []
+    for i, row in enumerate(rows.tolist()):
+        error = float(survey.errors[row])
+        one: dict[str, Any] = {"at": i, "group": groups[i], "sample": records[row]}
+        one["error"] = float(f"{error:.5g}") if measured else None
+        one["share"] = float(f"{error / mean:.5g}") if measured else None
+        listed.append(one | {name: told[i] for name, told in drawn.items()})
+    if samples.look == "tokens":
+        for one in listed:
+            row = one["sample"]["row"]
+            found = samples.contexts([(0, row)])[0, row]
+            one["sample"] |= found | {"tokens": [[text, 0] for text, _ in found["tokens"]]}
+    table = {
+        "samples": listed,
+        "errors": _histogram(survey.errors) if measured else None,
+        "steps": [*_of_whole_pictures(trained), *trained.preprocess.steps],
+        "spectrum": _spectrum(trained, source),
+        "notes": [*trained.preprocess.report(), *source.notes],
+        "skipped": [{"file": one.file, "reason": one.reason} for one in source.skipped],
+    }
+    return table, values
+
+
+def _of_whole_pictures(trained: Trained) -> list[dict[str, Any]]:
+    """What was done to pictures before they were cut."""
+    data = trained.recipe.data
+    if data.whiten == "none":
+        return []
+    return [{"kind": "whiten_1_over_f", "cutoff": data.cutoff}]
+
+
+def _chosen(source: Source, survey: Survey) -> tuple[NDArray[np.int64], list[str]]:
+    """Rows of the worst samples and of others evenly spread, by falling error."""
+    n = source.n_samples
+    most = max(8, min(WORST + EVEN, KEPT_NUMBERS // source.n_inputs))
+    worst = np.argsort(-survey.errors, kind="stable")[: max(1, most * WORST // (WORST + EVEN))]
+    even = np.unique(np.linspace(0, n - 1, min(n, most - len(worst))).astype(np.int64))
+    rows = np.unique(np.concatenate([worst, even]))
+    rows = rows[np.argsort(-survey.errors[rows], kind="stable")]
+    bad = set(worst.tolist())
+    return rows, ["worst" if row in bad else "spread" for row in rows.tolist()]
+
+
+def _histogram(errors: NDArray[np.float32]) -> dict[str, list[float]]:
+    low, high = float(errors.min()), float(errors.max())
+    if not math.isfinite(high):
+        raise DataError(
+            "squared errors are too large for float32; scale the data first (preprocess.steps)"
+        )
+    wide = high - low > 1e-4 * high
+    counts, edges = np.histogram(errors, BINS, None if wide else (0, 2 * high or 1))
+    return {"edges": [float(f"{edge:.5g}") for edge in edges], "counts": counts.tolist()}
+
+
+def _drawn(trained: Trained, samples: Samples, values: NDArray[Any]) -> dict[str, list[Any]]:
+    """What stands beside each sample: pictures of what became of it, or its worst columns."""
+    prepared, back = _through(trained, values)
+    if samples.look != "picture":
+        if back is None:
+            return {}
+        mixed = MIXING & {step["kind"] for step in trained.preprocess.steps}
+        off = back.recon - values if mixed else back.prepared - prepared
+        return {"columns": _columns(samples.names, values, back.recon, np.abs(off))}
+    shape = samples.source.shape
+    found = {}
+    if back is not None:
+        pairs = zip(values, back.recon, strict=True)
+        found["recon"] = [as_text(_in_range_of(x, one, shape)) for x, one in pairs]
+    if prepared.shape[1] == samples.source.n_inputs:
+        found["prepared"] = [as_text(sample_as_tile(one, shape)) for one in prepared]
+    return found
+
+
+class _Back(NamedTuple):
+    """What a model gives back of samples: as it was prepared, and in the units of the data."""
+
+    prepared: NDArray[np.float64]
+    recon: NDArray[np.float64]
+
+
+@torch.no_grad()
+def _through(trained: Trained, values: NDArray[Any]) -> tuple[NDArray[np.float64], _Back | None]:
+    """Prepared samples, and what comes back of them: nothing of a transcoder."""
+    model = trained.model
+    parts: list[list[NDArray[np.float64]]] = []
+    size = max(1, NUMBERS // max(model.n_latents, model.n_inputs))
+    for first in range(0, len(values), size):
+        raw = torch.tensor(values[first : first + size]).to(model.like)
+        prepared, carried = trained.preprocess.apply(raw)
+        found = [prepared]
+        if trained.target_preprocess is None:
+            recon = model(prepared).recon
+            found += [recon, trained.preprocess.invert(recon, carried)]
+        parts.append([one.cpu().double().numpy() for one in found])
+    whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return whole[0], _Back(*whole[1:]) if len(whole) > 1 else None
+
+
+def _columns(
+    names: list[str], values: NDArray[Any], recon: NDArray[Any], errors: NDArray[Any]
+) -> list[list[list[Any]]]:
+    """Of each sample the columns of the largest errors: name, value and reconstruction."""
+    order = np.argsort(-errors, axis=1, kind="stable")[:, :MOST_COLUMNS].tolist()
+    return [
+        [[names[j], _short(x[j]), _short(back[j])] for j in places]
+        for x, back, places in zip(values, recon, order, strict=True)
+    ]
+
+
+def _short(value: float) -> float | None:
+    return finite(float(f"{value:.6g}"))
+
+
+def _in_range_of(
+    x: NDArray[Any], recon: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    low, high = float(x.min()), float(x.max())
+    grey = (recon - low) / (high - low) if high > low else np.full_like(recon, 0.5)
+    return np.rint(255 * grey.clip(0, 1)).astype(np.uint8).reshape(shape)
+
+
+def _spectrum(trained: Trained, source: Source) -> dict[str, list[float]] | None:
+    """Eigenvalues of the covariance, raw and prepared, falling; None for very wide samples.
+
+    Of evenly spread samples, 5,000 at most.
+    """
+    if source.n_inputs > WIDEST_SPECTRUM or source.n_samples < 2:
+        return None
+    n = min(source.n_samples, SPECTRUM_ROWS)
+    raw = source.read(np.unique(np.linspace(0, source.n_samples - 1, n).astype(np.int64)))
+    prepared = to_model(raw, trained.preprocess, torch.zeros(1, dtype=torch.float64))
+    return {"raw": _eigenvalues(torch.as_tensor(raw)), "prepared": _eigenvalues(prepared)}
+
+
+def _eigenvalues(x: Tensor) -> list[float]:
+    values = torch.linalg.eigvalsh(torch.cov(x.double().T).reshape(x.shape[1], -1)).flip(0)
+    return [float(f"{max(0.0, float(value)):.5g}") for value in values]

@@ -1,0 +1,194 @@
+"""The run's own weights for the browser: playground.json and weights.bin of an atlas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simplecell.model.activations import Activation, BatchTopK, Gated, JumpReLU, TopK
+from simplecell.model.autoencoder import Autoencoder, Model
+from simplecell.model.deep import DeepAutoencoder
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.schema import Data
+from simplecell.run.storage import write_json, write_whole
+from simplecell.run.trained import Trained
+
+MOST_FLOATS = 2**21
+"""Weights and preparation of a model that the browser computes itself, *count*: 8 megabytes."""
+
+AFFINE = ("mean", "matrix", "inverse")
+NOTHING: dict[str, Any] = {"steps": [], "target_steps": None, "layers": []}
+GATED = ("gate_bias", "magnitude_bias", "log_scale")
+DRAWN = range(16, 65)  # pixels a side that a drawing surface has
+
+
+def write_play(trained: Trained, folder: Path, low: float, high: float) -> None:
+    """Write playground.json and weights.bin (float32, little-endian) into `folder`.
+
+    `low` and `high` are the least and the greatest value of the data, in input units. A model that
+    the browser cannot compute gets an empty weights.bin, and the reason in playground.json.
+
+    Raises:
+        WriteError: when the disk is full or the folder missing or forbidden.
+    """
+    play, weights = describe(trained)
+    write_json(folder / "playground.json", {**play, "low": float(low), "high": float(high)})
+    write_whole(folder / "weights.bin", weights.tobytes())
+
+
+def describe(trained: Trained) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    """playground.json without the range of the data, and the numbers its tensors point at."""
+    store, reason = _Store(), _why_not(trained.model)
+    mathematics = _mathematics(trained, store) if reason is None else NOTHING
+    if store.size > MOST_FLOATS:
+        reason = (
+            f"this model has {store.size:,} numbers, and the browser computes with at most "
+            f"{MOST_FLOATS:,}"
+        )
+        store, mathematics = _Store(), NOTHING
+    play = {
+        "here": reason is None,
+        "reason": reason,
+        **mathematics,
+        "tensors": store.places,
+        "input": _input(trained),
+        "patch": _patch(trained.recipe.data, trained.shape) if _of_patches(trained) else None,
+    }
+    return play, store.numbers()
+
+
+def _mathematics(trained: Trained, store: _Store) -> dict[str, Any]:
+    targets = trained.target_preprocess
+    return {
+        "steps": _steps("inputs", trained.preprocess, store),
+        "target_steps": None if targets is None else _steps("targets", targets, store),
+        "layers": [
+            _layer(f"layers.{number}", layer, store)
+            for number, layer in enumerate(_layers(trained.model))
+        ],
+    }
+
+
+class _Store:
+    """Tensors one after another, each under a name and kept once."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, dict[str, Any]] = {}
+        self.size = 0
+        self._parts: list[NDArray[np.float32]] = []
+        self._names: dict[int, str] = {}
+        self._kept: list[Tensor] = []
+
+    def keep(self, name: str, tensor: Tensor) -> str:
+        """The name under which the tensor is found: an older one if it is here already."""
+        if id(tensor) in self._names:
+            return self._names[id(tensor)]
+        self._kept.append(tensor)  # an id is a tensor's only as long as the tensor lives
+        self._names[id(tensor)] = name
+        shape = list(tensor.shape)
+        self.places[name] = {"at": self.size, "shape": shape}
+        self.size += math.prod(shape)
+        self._parts.append(tensor.detach().cpu().numpy().astype("<f4").reshape(-1))
+        return name
+
+    def numbers(self) -> NDArray[np.float32]:
+        return np.concatenate(self._parts) if self._parts else np.zeros(0, dtype="<f4")
+
+
+def _why_not(model: Model) -> str | None:
+    if isinstance(model, Autoencoder | DeepAutoencoder):
+        return None
+    if model.output == "softmax":
+        return "this model tells classes apart; it reconstructs nothing"
+    return "this model is made of modules of its own, which only Python can compute"
+
+
+def _layers(model: Model) -> list[Autoencoder]:
+    return [layer for layer in model.layers if isinstance(layer, Autoencoder)]
+
+
+def _steps(name: str, chain: Preprocess, store: _Store) -> list[dict[str, Any]]:
+    state = chain.state()
+    return [
+        _step(f"{name}.{index}", step, store, {key: state.get(f"{index}.{key}") for key in AFFINE})
+        for index, step in enumerate(chain.steps)
+    ]
+
+
+def _step(
+    name: str, step: dict[str, Any], store: _Store, tensors: dict[str, Tensor | None]
+) -> dict[str, Any]:
+    if step["kind"] == "remove_dc":
+        return {"kind": "remove_dc"}
+    kept = _keep_all(name, store, tensors)
+    low = step.get("low", 0.0)
+    clip = [low, step["high"]] if step["kind"] == "patch_range" else None
+    return {"kind": "affine", **kept, "low": low, "clip": clip}
+
+
+def _layer(name: str, layer: Autoencoder, store: _Store) -> dict[str, Any]:
+    m = layer.n_latents
+    tensors = {
+        # Of a Gaussian code the mean is what is used: the first half of the rows.
+        "encoder": layer.encoder if len(layer.encoder) == m else layer.encoder[:m],
+        "bias": None if layer.activation.owns_bias else layer.bias[:m],
+        "center": layer.center if layer.centred or layer.pre_bias else None,
+        "decoder": layer.decoder,
+        "offset": layer.offset,
+    }
+    kept = _keep_all(name, store, tensors)
+    activation = _activation(name, layer.activation, store)
+    return {**kept, "output": layer.output, "activation": activation}
+
+
+def _activation(name: str, activation: Activation, store: _Store) -> dict[str, Any]:
+    match activation:
+        case TopK():
+            return {"kind": "topk", "k": activation.k}
+        case BatchTopK():
+            return {"kind": "batchtopk", "threshold": float(activation.threshold)}
+        case JumpReLU():
+            return {
+                "kind": "jumprelu",
+                "threshold": store.keep(f"{name}.threshold", activation.threshold),
+            }
+        case Gated():
+            own = {key: getattr(activation, key) for key in GATED}
+            return {"kind": "gated", **_keep_all(name, store, own)}
+        case _:
+            return {"kind": "identity" if activation.kind == "gaussian" else activation.kind}
+
+
+def _keep_all(
+    name: str, store: _Store, tensors: Mapping[str, Tensor | None]
+) -> dict[str, str | None]:
+    return {
+        key: None if tensor is None else store.keep(f"{name}.{key}", tensor)
+        for key, tensor in tensors.items()
+    }
+
+
+def _of_patches(trained: Trained) -> bool:
+    return trained.info["data"].get("kind") == "patches" and len(trained.shape) > 1
+
+
+def _input(trained: Trained) -> str:
+    """What a person gives: a drawing, a whole picture, a photograph cut to patches, a row."""
+    shape = trained.shape
+    if len(shape) < 2:
+        return "row"
+    if _of_patches(trained):
+        return "patches"
+    square = len(shape) == 2 and shape[0] == shape[1] and shape[0] in DRAWN
+    return "digit" if square else "picture"
+
+
+def _patch(data: Data, shape: tuple[int, ...]) -> dict[str, Any]:
+    color = "color" if len(shape) == 3 else "grey"
+    return {"side": shape[0], "color": color, "whiten": data.whiten, "cutoff": data.cutoff}

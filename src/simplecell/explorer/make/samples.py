@@ -1,0 +1,306 @@
+"""Samples as a person sees them: a picture in its photograph, a row, a text, a token in context;
+and what is known about them that latents can be held against: classes, topics, kinds."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simplecell.data import PatchSource, Source
+from simplecell.explorer.make.sprites import sample_as_tile
+from simplecell.run.trained import Trained
+from simplecell.training.prepared import to_model
+
+TEXTS = ("text", "body", "sentence", "word", "title")
+WIDE, SHOWN_COLUMNS = 32, 16
+LONGEST_TEXT, LONGEST_VALUE, LONGEST_NAME, MOST_FIELDS, MOST_VALUES = 600, 200, 60, 40, 20
+CONTEXT = 10
+"""Tokens shown before and after one."""
+MOST_PHOTOS, PHOTO_SIDE = 400, 640
+AT_ONCE = 8192
+
+Rows = NDArray[np.int64]
+
+
+def look_of(source: Source) -> str:
+    """How samples are drawn: "picture", "tokens", "text" or "row"."""
+    if len(source.shape) == 2 or source.shape[2:] in ((1,), (3,)):
+        return "picture"
+    if len(source.shape) > 1:  # channels that are no colours
+        return "row"
+    return (
+        "tokens"
+        if any("token" in one for one in probe(source))
+        else ("text" if text_fields(source) else "row")
+    )
+
+
+def probe(source: Source) -> list[dict[str, Any]]:
+    """Records of some samples, evenly spread."""
+    n = source.n_samples
+    return source.about(np.unique(np.linspace(0, n - 1, min(n, 100)).astype(np.int64)))
+
+
+def text_fields(source: Source) -> list[str]:
+    """The fields that hold texts, the one to read first."""
+    records = probe(source)
+    return [name for name in TEXTS if any(isinstance(one.get(name), str) for one in records)]
+
+
+class Samples:
+    """The samples of a source as JSON records, and the photographs that they were cut from."""
+
+    def __init__(self, trained: Trained, source: Source) -> None:
+        self.trained, self.source = trained, source
+        self.look = look_of(source)
+        self.names = source.input_names or [f"x{i}" for i in range(source.n_inputs)]
+        self.texts = text_fields(source) if self.look == "text" else []
+        self.photos: dict[str, int] = {}
+        self.photo_scale: dict[str, int] = {}
+        self._middle = self._spread_of_columns() if self.look == "row" else None
+
+    def _spread_of_columns(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        n = self.source.n_samples
+        x = self.source.read(np.unique(np.linspace(0, n - 1, min(n, 1000)).astype(np.int64)))
+        return x.mean(0), x.std(0)
+
+    def records(self, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Row number → record, for every row asked for."""
+        wanted = np.unique(np.fromiter(rows, dtype=np.int64))
+        found = {}
+        for first in range(0, len(wanted), AT_ONCE):
+            part = wanted[first : first + AT_ONCE]
+            values, about = self.source.read(part), self.source.about(part)
+            for row, x, record in zip(part.tolist(), values, about, strict=True):
+                found[row] = self._record(row, x, record)
+        return found
+
+    def _record(self, row: int, x: NDArray[Any], about: dict[str, Any]) -> dict[str, Any]:
+        record: dict[str, Any] = {"row": row}
+        if self.look == "picture":
+            record["pixels"] = as_text(sample_as_tile(x.astype(np.float64), self.source.shape))
+            self._place(record, about)
+        elif self.look == "row":
+            record["values"] = self._values(x)
+        elif self.look == "text":
+            self._text(record, about)
+        taken = {"text", "body", "title"} if self.look == "text" else set()
+        record["about"] = {
+            str(name)[:LONGEST_NAME]: cleaned(value)
+            for name, value in list(about.items())[:MOST_FIELDS]
+            if name not in taken
+        }
+        return record
+
+    def _place(self, record: dict[str, Any], about: dict[str, Any]) -> None:
+        """The photograph that a patch was cut from."""
+        if not isinstance(self.source, PatchSource):
+            return
+        name = about["file"]
+        if name not in self.photos and len(self.photos) < MOST_PHOTOS:
+            self.photos[name], self.photo_scale[name] = len(self.photos), about.get("scale", 1)
+        if name in self.photos:
+            side = self.source.shape[0] * about.get("scale", 1)
+            place = {"top": about["top"], "left": about["left"], "side": side}
+            record["photo"] = {"photo": self.photos[name], **place}
+
+    def _values(self, x: NDArray[Any]) -> list[list[Any]]:
+        """Columns and values; of wide rows those farthest from the usual, in deviations."""
+        order = np.arange(len(x))
+        if len(x) > WIDE and self._middle is not None:
+            mean, deviation = self._middle
+            far = np.abs(x - mean) / np.maximum(deviation, 1e-12)
+            order = np.argsort(-far, kind="stable")[:SHOWN_COLUMNS]
+        return [[self.names[i], float(f"{x[i]:.6g}")] for i in order]
+
+    def _text(self, record: dict[str, Any], about: dict[str, Any]) -> None:
+        body = plain_text(about.get(self.texts[0]))
+        if "title" in self.texts[1:]:
+            record["title"] = plain_text(about.get("title"))[:LONGEST_VALUE]
+        record["text"] = body[:LONGEST_TEXT] + ("…" if len(body) > LONGEST_TEXT else "")
+
+    def save_photos(self) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+        """The photographs met so far, as the manifest holds them, and their files."""
+        told, files = [], {}
+        for name, number in self.photos.items():
+            assert isinstance(self.source, PatchSource)
+            picture = self.source.photograph(name)
+            width, height = picture.size
+            picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+            file = io.BytesIO()
+            picture.save(file, "JPEG", quality=80)
+            files[f"photos/{number}.jpg"] = file.getvalue()
+            place = {
+                "name": name,
+                "width": width,
+                "height": height,
+                "scale": self.photo_scale[name],
+            }
+            told.append({**place, "file": f"photos/{number}.jpg"})
+        return told, files
+
+    @torch.no_grad()
+    def contexts(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], dict[str, Any]]:
+        """(latent, row) → the tokens around that row, each with the latent's code there."""
+        pairs = list(pairs)
+        around = {row: self._around(row) for row in {row for _, row in pairs}}
+        needed = np.unique(np.concatenate([np.asarray(rows) for rows in around.values()]))
+        place = {int(row): i for i, row in enumerate(needed)}
+        wanted = [(place[r], latent) for latent, row in pairs for r in around[row]]
+        spots = np.array(wanted, dtype=np.int64).reshape(-1, 2)
+        codes = np.zeros(len(spots), dtype=np.float32)
+        texts: list[str] = []
+        model = self.trained.model
+        size = max(1, 2**22 // model.n_latents)
+        for first in range(0, len(needed), size):
+            part = needed[first : first + size]
+            x = to_model(self.source.read(part), self.trained.preprocess, model.like)
+            dense = model.encode(x)[1].dense.float().cpu().numpy()
+            here = (spots[:, 0] >= first) & (spots[:, 0] < first + size)
+            codes[here] = dense[spots[here, 0] - first, spots[here, 1]]
+            texts += [plain_text(record.get("token")) for record in self.source.about(part)]
+        values = iter(codes.tolist())
+        return {
+            (latent, row): {
+                "tokens": [[texts[place[r]], float(f"{next(values):.4g}")] for r in around[row]],
+                "at": around[row].index(row),
+            }
+            for latent, row in pairs
+        }
+
+    def _around(self, row: int) -> list[int]:
+        """The rows of the same document near one, in order."""
+        first, last = max(0, row - CONTEXT), min(self.source.n_samples, row + CONTEXT + 1)
+        rows = list(range(first, last))
+        about = self.source.about(np.array(rows))
+        own, at = _document(about[row - first]), row - first
+        keep = [at]
+        for step in (-1, 1):
+            i = at + step
+            while 0 <= i < len(rows) and _document(about[i]) == own and _follows(about, i, step):
+                keep.append(i)
+                i += step
+        return [rows[i] for i in sorted(keep)]
+
+
+def _document(record: dict[str, Any]) -> Any:
+    return record.get("document", record.get("file"))
+
+
+def _follows(about: list[dict[str, Any]], i: int, step: int) -> bool:
+    """Whether token i stands right beside the one before, where records have row or position."""
+    mine, other = about[i], about[i - step]
+    return all(
+        mine[name] - other[name] == step
+        for name in ("row", "position")
+        if isinstance(mine.get(name), int) and isinstance(other.get(name), int)
+    )
+
+
+def as_text(pixels: NDArray[np.uint8]) -> str:
+    """Base64, as pages read it."""
+    return base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
+
+
+def plain_text(value: Any) -> str:
+    """A record's value as text; nothing where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def cleaned(value: Any, depth: int = 3) -> Any:
+    """What JSON can hold of any value that a record may have, cut to a length one reads."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple | set | frozenset) and depth:
+        return [cleaned(one, depth - 1) for one in list(value)[:MOST_VALUES]]
+    if isinstance(value, Mapping) and depth:
+        parts = list(value.items())[:MOST_VALUES]
+        return {str(name)[:LONGEST_NAME]: cleaned(one, depth - 1) for name, one in parts}
+    text = plain_text(value)
+    return text[:LONGEST_VALUE] + ("…" if len(text) > LONGEST_VALUE else "")
+
+
+FAVOURITES = ("label", "labels", "topics", "topic", "class", "category", "target", "kind")
+PLACES = {"row", "file", "top", "left", "scale", "position", "document", "token", "text", "title"}
+PROBED, MOST_LABEL_VALUES, LONGEST = 2000, 64, 80
+
+
+class Labels:
+    """A field of the records about samples, whose values repeat.
+
+    `values` are the different ones, the most frequent first; a sample may have several.
+    """
+
+    def __init__(self, name: str, values: list[str], source: Source) -> None:
+        self.name, self.values, self.source = name, values, source
+        self.counts = np.zeros(len(values), dtype=np.int64)
+        """Samples of each label among those asked for so far, [L]."""
+
+    def members(self, rows: NDArray[np.int64]) -> Tensor:
+        """1 where sample i has label l, else 0: [B, L] float32. What was asked for is counted."""
+        found = np.zeros((len(rows), len(self.values)), dtype=np.float32)
+        if self.values:
+            place = {value: k for k, value in enumerate(self.values)}
+            for i, record in enumerate(self.source.about(rows)):
+                for value in words_of(record.get(self.name)):
+                    if value in place:
+                        found[i, place[value]] = 1
+        self.counts += found.sum(0).astype(np.int64)
+        return torch.from_numpy(found)
+
+    def table(self) -> dict[str, Any] | None:
+        """As the manifest holds it; None without labels."""
+        return {"name": self.name, "values": self.values} if self.values else None
+
+
+def find_labels(source: Source) -> Labels:
+    """The field of the records that reads like labels; without one, no values.
+
+    A field counts when its values repeat: 2 to 64 of them, half as many as samples at most.
+    """
+    n = source.n_samples
+    rows = np.unique(np.linspace(0, n - 1, min(n, PROBED)).astype(np.int64))
+    counts: dict[str, Counter[str]] = {}
+    for record in source.about(rows):
+        for name, value in record.items():
+            if name not in PLACES:
+                counts.setdefault(name, Counter()).update(words_of(value))
+    fields = sorted(counts, key=lambda name: _preference(name, list(counts)))
+    for name in fields:
+        n_values = len(counts[name])
+        known = name in FAVOURITES
+        if 2 <= n_values <= (len(rows) if known else min(MOST_LABEL_VALUES, len(rows) // 2)):
+            return Labels(name, [v for v, _ in counts[name].most_common(MOST_LABEL_VALUES)], source)
+    return Labels("", [], source)
+
+
+def _preference(name: str, order: list[str]) -> tuple[int, int]:
+    rank = FAVOURITES.index(name) if name in FAVOURITES else len(FAVOURITES)
+    return rank, order.index(name)
+
+
+def words_of(value: Any) -> list[str]:
+    """The labels in a record's value: a list's entries, else the value itself; no fractions."""
+    found = []
+    for entry in value if isinstance(value, list | tuple | set) else [value]:
+        entry = entry.item() if isinstance(entry, np.generic) else entry
+        if isinstance(entry, float) and entry.is_integer():
+            entry = int(entry)  # 0.0 and 1.0 are classes, 0.37 is a measurement
+        if isinstance(entry, str | int) and entry != "" and len(str(entry)) <= LONGEST:
+            found.append(plain_text(entry))
+    return found

@@ -1,0 +1,237 @@
+"""The runs that are shown, by the names they have in addresses; atlases are made where missing."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simplecell.errors import RunError, SimplecellError, UsageError
+from simplecell.explorer.make.atlas import build_atlas, folder_of
+from simplecell.explorer.serve.compared import Compared, Side
+from simplecell.explorer.serve.messages import Refused
+from simplecell.explorer.serve.replay import replay
+from simplecell.explorer.serve.view import Shown, Stamp, stamp_of
+from simplecell.model.autoencoder import Model
+from simplecell.model.measures import cosines
+from simplecell.run.build import all_data
+from simplecell.run.directory import Run
+from simplecell.run.progress import follow_share, say
+from simplecell.run.trained import Trained
+
+TAKEN = ("static", "favicon.ico")
+"""Names that stand for something else in an address."""
+MOST_LOADED = 4
+"""Runs whose weights are kept in memory."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run's weights, and what is made of them."""
+
+    trained: Trained
+    stamp: Stamp
+
+    @cached_property
+    def atoms(self) -> Tensor:
+        """[M, D], in input units."""
+        return self.trained.atoms()
+
+    @cached_property
+    def single(self) -> Model:
+        """The model in float32."""
+        return self.trained.model_in(torch.float32)
+
+    def side(self, name: str) -> Side:
+        """The run in a comparison."""
+        trained = self.trained
+        width, signed = trained.recon_preprocess.n_inputs, trained.model.activation.sparse
+        return Side(name, self.stamp, width, signed, lambda: self.atoms)
+
+
+class Library:
+    """Every run that is shown; made by `open`."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self._shown: dict[str, Shown] = {}
+        for run in runs:
+            name = unique(slug(run.path.name), [*self._shown, *TAKEN])
+            self._shown[name] = Shown(name, run)
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._alone = threading.Lock()
+        self._compared = Compared()
+
+    @classmethod
+    def open(cls, paths: Iterable[str | Path]) -> Library:
+        """The runs at `paths`, each a run directory or a folder of them (a sweep).
+
+        Raises:
+            RunError: for a path that is neither, or a run that cannot be read.
+        """
+        found: dict[Path, Run] = {}
+        for path in map(Path, paths):
+            for run in _runs_at(path):
+                found.setdefault(run.path, run)
+        if not found:
+            raise RunError("there is no run to show; name at least one run directory")
+        return cls(found.values())
+
+    def __iter__(self) -> Iterator[Shown]:
+        return iter(self._shown.values())
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+    def find(self, name: str) -> Shown:
+        """The run of that name.
+
+        Raises:
+            Refused: 404, when there is none.
+        """
+        if name not in self._shown:
+            raise Refused(404, "no such run is shown here; see the list of runs")
+        return self._shown[name]
+
+    def rows(self) -> dict[str, Any]:
+        """Every run, for the list."""
+        return {"runs": [shown.row() for shown in self]}
+
+    def compare(self, first: Shown, second: Shown) -> dict[str, Any]:
+        """What the atoms of two runs share; found once for the same weights."""
+        sides = [self._load(shown).side(shown.name) for shown in (first, second)]
+        return {"runs": [first.row(), second.row()], **self._compared.of(*sides)}
+
+    def similar(self, shown: Shown, latent: int) -> dict[str, Any]:
+        """The cosine of one atom with every atom of its run, float32."""
+        atoms = self._load(shown).atoms
+        if latent >= len(atoms):
+            raise Refused(404, f"latent {latent} does not exist: this run has {len(atoms)}")
+        found = cosines(atoms[latent : latent + 1], atoms)[0].numpy().astype("<f4")
+        return {"cosines": base64.b64encode(found.tobytes()).decode("ascii")}
+
+    def play(self, shown: Shown, question: dict[str, Any]) -> dict[str, Any]:
+        """Samples through the run; see `replay`."""
+        loaded = self._load(shown)
+        return replay(loaded.trained, loaded.single, question)
+
+    def width(self, shown: Shown) -> int:
+        """Columns of the samples that a run reads, *count*."""
+        return self._load(shown).trained.preprocess.n_inputs
+
+    def _load(self, shown: Shown) -> Loaded:
+        stamp = stamp_of(shown.run.path / "model.safetensors")
+        if stamp is None:
+            raise Refused(404, f"'{shown.name}' has no weights yet; train it further")
+        with self._alone:
+            known = self._loaded.pop(shown.name, None)
+            if known is None or known.stamp != stamp:
+                known = Loaded(shown.run.load(), stamp)
+            self._loaded[shown.name] = known
+            while len(self._loaded) > MOST_LOADED:
+                self._loaded.popitem(last=False)
+        return known
+
+
+def slug(name: str) -> str:
+    """A name as an address takes it."""
+    return re.sub(r"[^a-z0-9_.-]", "-", name.lower()).lstrip(".-") or "run"
+
+
+def unique(name: str, taken: Iterable[str]) -> str:
+    """The name, with a number behind it where it is taken."""
+    others = set(taken)
+    number, found = 1, name
+    while found in others:
+        number += 1
+        found = f"{name}-{number}"
+    return found
+
+
+def _runs_at(path: Path) -> list[Run]:
+    if not Run(path).exists and path.is_dir():
+        children = [Run(child) for child in sorted(path.resolve().iterdir())]
+        runs = [run for run in children if run.exists]
+        if runs:
+            return runs
+    Run(path).info()
+    return [Run(path.resolve())]
+
+
+SECONDS = 3.0
+"""Between looks at a training that goes on."""
+
+
+def open_library(
+    paths: Sequence[Path], data: Any = None, meta: str | Path | None = None
+) -> Library:
+    """The runs at `paths` (run directories, or folders of them), each with its atlas.
+
+    `data` and `meta` are for one run alone: other samples than its own, and records about them.
+    A run that has no weights yet is shown by its training only.
+
+    Raises:
+        RunError: for a path that is no run.
+        UsageError: for data or meta with several runs.
+        DataError: for samples that are gone, changed or of another width.
+        WriteError: when an atlas cannot be written.
+    """
+    library = Library.open(paths)
+    if len(library) > 1 and (data is not None or meta is not None):
+        raise UsageError(
+            f"--data and --meta are about one run, but {len(library)} came; name one run"
+        )
+    for shown in library:
+        make_atlas(shown.run, data, meta)
+    return library
+
+
+def keep_fresh(library: Library, data: Any = None, meta: str | Path | None = None) -> None:
+    """Watch runs that are still trained, from a thread, and make their atlas anew at the end."""
+    waiting = [shown.run for shown in library if shown.info()["status"] == "running"]
+
+    def watch() -> None:
+        while waiting:
+            time.sleep(SECONDS)
+            for run in list(waiting):
+                with contextlib.suppress(SimplecellError):  # it may be written at this moment
+                    if run.info()["status"] != "running":
+                        make_atlas(run, data, meta)
+                        waiting.remove(run)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def make_atlas(run: Run, data: Any = None, meta: str | Path | None = None) -> None:
+    """Build a run's atlas with progress, unless it is there already."""
+    if not (run.path / "model.safetensors").exists():
+        say(f"{run.path.name} has no weights yet: only its training is shown")
+        return
+    trained = run.load()
+    source = all_data(trained, data, meta)
+    follow_share(f"looking at {run.path.name}", build_atlas(run, trained, source))
+    place = folder_of(run)
+    if place.parent != run.path:
+        say(f"{run.path.name} cannot be written: its atlas is in '{place}', and no note is kept")
+
+
+def the_run(paths: Sequence[Path]) -> Run:
+    """The only run among `paths`.
+
+    Raises:
+        RunError: for a path that is no run, or several runs.
+    """
+    runs = [shown.run for shown in Library.open(paths)]
+    if len(runs) != 1:
+        raise RunError(f"one run is needed here, but {len(runs)} came; name one of them")
+    return runs[0]

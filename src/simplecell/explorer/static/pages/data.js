@@ -1,0 +1,147 @@
+/** The data page: what is reconstructed worst, and what the preparation does. */
+
+import { openRun } from "../lib/atlas.js";
+import { columnsOf, errorTable, rowTable } from "./data-rows.js";
+import { curves, histogram } from "../lib/charts.js";
+import { fill, h, section, term } from "../lib/dom.js";
+import { figure } from "../lib/numbers.js";
+import { pixels, sampleFigure } from "../lib/sample.js";
+import { t } from "../lib/words.js";
+
+const PAGE = 24;
+const STEPS = ["remove_dc", "patch_range", "center", "standardize", "scale", "pca", "zca", "unit_norm",
+  "layer_norm", "whiten", "whiten_1_over_f", "range", "affine"];
+
+/**
+ * @param {any} context
+ */
+export async function showData(context) {
+  const run = await openRun(context.store, context.run);
+  const rows = run.atlas.look === "row";
+  const [data, columns] = await Promise.all([context.store.get(`${run.name}/data`), rows && columnsOf(run)]);
+  const parts = { errors: errors(data), samples: worst(context, run, data, columns), preparation: preparation(run, data) };
+  context.root.append(
+    h("h1", { tabindex: "-1" }, t("data.title")),
+    h("p", { class: "lead" }, t("data.lead")),
+    jumps(parts),
+    ...Object.values(parts),
+    remarks(data),
+  );
+}
+
+/** Links to the parts of the page, which have no addresses of their own. */
+function jumps(parts) {
+  const jump = (element) => {
+    const title = element.querySelector("h2") ?? element;
+    title.tabIndex = -1;
+    element.scrollIntoView();
+    title.focus({ preventScroll: true });
+  };
+  return h("nav", { class: "jumps", "aria-label": t("data.parts") }, Object.entries(parts).map(([name, element]) =>
+    h("button", { type: "button", on: { click: () => jump(element) } }, t(`data.jump.${name}`))));
+}
+
+function errors({ errors: table }) {
+  if (!table) return h("p", { class: "notice" }, t("data.unmeasured"));
+  const chart = histogram({ ...table, label: t("data.errors"), x: t("data.error"), log: true });
+  return section(term(t("data.errors"), t("about.error")), chart);
+}
+
+function worst(context, run, { samples }, columns) {
+  const list = h("div", { class: `samples compared ${run.atlas.look}` });
+  const more = h("button", { type: "button", on: { click: () => grow() } });
+  let group = "worst";
+  let shown = 0;
+  const chosen = () => (group === "all" ? samples : samples.filter((one) => one.group === group));
+  const grow = () => {
+    const rest = chosen();
+    list.append(...rest.slice(shown, shown + PAGE).map((one) => judged(context, run, one, columns)));
+    shown = Math.min(rest.length, shown + PAGE);
+    more.hidden = shown >= rest.length;
+    more.textContent = t("data.more", { n: rest.length - shown });
+  };
+  const choose = (event) => {
+    group = event.target.value;
+    shown = 0;
+    fill(list);
+    grow();
+  };
+  const options = ["worst", "spread", "all"].map((value) => h("option", { value }, t(`data.${value}`)));
+  const menu = h("select", { "aria-label": t("data.which"), on: { change: choose } }, options);
+  grow();
+  const erring = samples.some((one) => one.columns);
+  const farthest = run.atlas.look === "row" && h("p", { class: "quiet" }, t(erring ? "data.erring" : "data.farthest"));
+  return section(t("data.samples"), h("p", { class: "quiet" }, t("data.order"), " ", menu), farthest, list, more);
+}
+
+/** A sample with its reconstruction and error beside it. */
+function judged(context, run, one, columns) {
+  const play = context.link(`${run.name}/playground?sample=${one.at}`);
+  const table = run.atlas.look === "row" ? rowTable(run, one, columns) : null;
+  const size = 84;
+  const { shape } = run.atlas;
+  const error = one.error === null || one.error === undefined ? null : h(
+    "p", { class: "error", "data-tip": t("data.share", { share: figure(one.share) }) },
+    t("data.times", { share: figure(one.share) }), " ", h("span", { class: "quiet" }, `(${figure(one.error)})`),
+  );
+  const beside = (text, key) => text && h(
+    "div", { class: "beside" }, pixels(text, shape, size, t(key)), h("span", {}, t(key)));
+  return h(
+    "div", { class: "judged" },
+    sampleFigure(run, one.sample, { size, table, play: one.at !== undefined && play }),
+    run.atlas.look === "picture" && one.recon && beside(one.recon, "data.recon"),
+    error,
+    !table && one.columns && h("details", {}, h("summary", {}, t("data.columns")), errorTable(one)),
+  );
+}
+
+function preparation(run, data) {
+  const steps = data.steps.map(({ kind, ...rest }) => h(
+    "li", {}, h("b", {}, kind === "whiten_1_over_f" ? t("data.whiten") : kind), " ", STEPS.includes(kind) ? t(`step.${kind}`) : "", settings(rest)));
+  const chain = data.steps.length ? h("ol", { class: "steps" }, steps) : h("p", {}, t("data.nosteps"));
+  const pairs = data.samples.filter((one) => one.prepared).slice(-8);
+  return section(
+    t("data.preparation"), chain,
+    pairs.length > 0 && h("h3", {}, t("data.before")),
+    pairs.length > 0 && h("div", { class: "pairs" }, pairs.map((one) => pair(run, one))),
+    data.spectrum && spectrum(data.spectrum),
+  );
+}
+
+function settings(rest) {
+  const told = Object.entries(rest).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value));
+  if (!told.length) return "";
+  const write = (value) => (typeof value === "number" ? figure(value) : String(value));
+  return h("span", { class: "quiet" }, ` (${told.map(([name, value]) => `${name} = ${write(value)}`).join(", ")})`);
+}
+
+function pair(run, one) {
+  const { shape } = run.atlas;
+  const name = t("sample.row", { n: String(one.sample.row) });
+  return h(
+    "div", { class: "pair" },
+    pixels(one.sample.pixels, shape, 64, `${name}, ${t("data.raw")}`),
+    h("span", { "aria-hidden": "true" }, "→"),
+    pixels(one.prepared, shape, 64, `${name}, ${t("data.prepared")}`),
+  );
+}
+
+function spectrum({ raw, prepared }) {
+  const points = (values) => values.map((value, k) => [k + 1, value]);
+  const series = [
+    { name: t("data.raw"), points: points(raw), style: "first" },
+    { name: t("data.prepared"), points: points(prepared), style: "second" },
+  ];
+  const chart = curves({ series, label: t("data.spectrum"), x: t("data.direction"), log: true });
+  return [h("h3", {}, term(t("data.spectrum"), t("about.spectrum"))), chart];
+}
+
+function remarks({ notes, skipped }) {
+  if (!notes.length && !skipped.length) return "";
+  return section(
+    t("data.remarks"),
+    notes.length > 0 && h("ul", {}, notes.map((note) => h("li", {}, note))),
+    skipped.length > 0 && h("h3", {}, t("data.skipped", { n: skipped.length })),
+    skipped.length > 0 && h("ul", {}, skipped.map(({ file, reason }) => h("li", {}, h("code", {}, file), ` ${reason}`))),
+  );
+}

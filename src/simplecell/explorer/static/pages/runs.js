@@ -1,0 +1,105 @@
+/** All runs that are open: a table, and the plane of reconstruction against sparsity. */
+
+import { scatter } from "../lib/charts.js";
+import { fill, h, s, section, term } from "../lib/dom.js";
+import { count, figure } from "../lib/numbers.js";
+import { t } from "../lib/words.js";
+
+/**
+ * @param {any} context
+ */
+export async function showRuns(context) {
+  const { runs, strange } = context;
+  const head = ["run", "latents", "activation", "fvu", "l0", "samples", "status"];
+  const columns = head.map((key) => h("th", { scope: "col" }, ["run", "status"].includes(key)
+    ? t(`word.${key}`) : term(t(`word.${key}`), t(`about.${key}`))));
+  const rows = runs.map((run) => h(
+    "tr", {},
+    h("th", { scope: "row" }, h("a", { href: context.link(`${run.name}/`) }, run.name)),
+    h("td", {}, count(run.n_latents)), h("td", {}, run.activation ?? "–"),
+    h("td", {}, figure(run.fvu)), h("td", {}, figure(run.l0)),
+    h("td", {}, run.samples ? t(run.samples === "training" ? "word.training" : "word.held") : "–"),
+    h("td", {}, statusOf(run.status)),
+  ));
+  const top = h("thead", {}, h("tr", {}, columns));
+  const table = h("table", { class: "figuretable" }, top, h("tbody", {}, rows));
+  fill(
+    context.root,
+    h("h1", { tabindex: "-1" }, t("runs.title")),
+    strange && h("p", { class: "notice", role: "alert" }, t("error.norun", { name: strange })),
+    h("p", { class: "lead" }, t("runs.lead")),
+    h("div", { class: "card" }, h("div", { class: "scroll" }, table), h("p", { class: "quiet" }, t("runs.samples"))),
+    section(t("compare.plane"), plane(context, runs, [])),
+  );
+}
+
+/**
+ * Whether the codes of an activation have exact zeros, so that l0 counts what is not 0.
+ * @param {string|null} activation
+ */
+export function isSparse(activation) {
+  return !["sigmoid", "tanh", "identity", "gaussian"].includes(activation ?? "");
+}
+
+/**
+ * A run's status in words.
+ * @param {string} status
+ */
+export function statusOf(status) {
+  const words = t(`status.${status}`);
+  return words.startsWith("status.") ? status : words;
+}
+
+/**
+ * Runs as points: the lower and the farther left, the better and the sparser.
+ * @param {any} context
+ * @param {any[]} runs
+ * @param {string[]} chosen names
+ */
+export function plane(context, runs, chosen) {
+  const known = (value) => typeof value === "number";
+  const across = runs.filter((run) => known(run.l0) && known(run.fvu)).length
+    >= runs.filter((run) => known(run.mean_activation) && known(run.fvu)).length ? "l0" : "mean_activation";
+  const usable = runs.filter((run) => known(run[across]) && known(run.fvu));
+  if (!usable.length) return h("p", { class: "quiet" }, t("runs.noplane"));
+  const groups = groupsOf(usable);
+  const points = usable.map((run) => ({
+    x: run[across], y: run.fvu, name: run.name, href: context.link(`${run.name}/`), chosen: chosen.includes(run.name),
+    hollow: across === "l0" && !isSparse(run.activation), group: groups.indexOf(overOf(run)), over: overOf(run),
+  }));
+  const x = t(across === "l0" ? "word.l0" : "word.mean");
+  const left = runs.length - usable.length;
+  return [
+    h("p", { class: "quiet" }, t("runs.plane", { x })),
+    scatter({ points, x, y: t("word.fvu"), label: t("compare.plane") }),
+    keys(points, groups),
+    groups.length > 1 && h("p", { class: "quiet" }, t("runs.groups")),
+    left > 0 && h("p", { class: "quiet" }, t("runs.without", { n: left })),
+  ];
+}
+
+/** What a run is over: so many inputs, of what look where it has an atlas. */
+function overOf(run) {
+  if (!run.look) return t("runs.unknown");
+  const look = t(`look.${run.look}`);
+  return typeof run.n_inputs === "number" ? t("runs.inputs", { look, n: run.n_inputs }) : look;
+}
+
+function groupsOf(runs) {
+  return [...new Set(runs.map(overOf))];
+}
+
+/** What colour and filling of the points mean. */
+function keys(points, groups) {
+  const dot = (look) => s("svg", { width: 18, height: 18, class: "chart key", "aria-hidden": "true" },
+    s("g", { class: look }, look.includes("chosen") && s("circle", { cx: 9, cy: 9, r: 7, class: "around" }),
+      s("circle", { cx: 9, cy: 9, r: look.includes("chosen") ? 4 : 6 })));
+  const one = (look, words) => h("li", {}, dot(look), ` ${words}`);
+  const hollow = points.some((point) => point.hollow);
+  return h(
+    "ul", { class: "keys" },
+    groups.length > 1 && groups.map((words, k) => one(`group${k % 5}`, words)),
+    hollow && one("group0 hollow", t("runs.hollow")),
+    points.some((point) => point.chosen) && points.length > 2 && one("group0 chosen", t("runs.chosen")),
+  );
+}

@@ -1,0 +1,157 @@
+/** A drawing surface, and its ink brought to where the data have theirs. */
+
+import { h } from "../lib/dom.js";
+import { paintPicture } from "./paint.js";
+import { cut, resized } from "./pictures.js";
+
+const SURFACE = 280;
+const BRUSH = 22;
+const INK_SHARE = 20 / 28;
+const DIMMED = 0.5;
+
+/**
+ * Ink centred and scaled as in MNIST: its box in the middle 20 of 28 pixels, its centre of mass in
+ * the middle.
+ * @param {import("./pictures.js").Picture} ink 0 where nothing is drawn, up to 1
+ * @param {number} side
+ * @returns {Float32Array|null} side × side; null when nothing is drawn
+ */
+export function centred(ink, side) {
+  const box = boxOf(ink);
+  if (!box) return null;
+  const [height, width] = [box.bottom - box.top + 1, box.right - box.left + 1];
+  const scale = (side * INK_SHARE) / Math.max(height, width);
+  const size = [height, width].map((length) => Math.max(1, Math.round(length * scale)));
+  const small = resized(cut(ink, box.top, box.left, height, width), ...size);
+  const [row, column] = middleOf(small);
+  const place = (middle, length) =>
+    Math.min(Math.max(Math.round((side - 1) / 2 - middle), 0), side - length);
+  const [top, left] = [place(row, size[0]), place(column, size[1])];
+  const out = new Float32Array(side * side);
+  for (let at = 0; at < small.values.length; at += 1) {
+    const [down, across] = [Math.floor(at / small.width), at % small.width];
+    out[(top + down) * side + left + across] = small.values[at];
+  }
+  return out;
+}
+
+function boxOf({ width, values }) {
+  const box = { top: Infinity, left: Infinity, bottom: -1, right: -1 };
+  values.forEach((value, at) => {
+    if (value < 0.1) return;
+    const [row, column] = [Math.floor(at / width), at % width];
+    box.top = Math.min(box.top, row);
+    box.bottom = row;
+    box.left = Math.min(box.left, column);
+    box.right = Math.max(box.right, column);
+  });
+  return box.bottom < 0 ? null : box;
+}
+
+function middleOf({ width, values }) {
+  let [row, column, sum] = [0, 0, 0];
+  values.forEach((value, at) => {
+    row += value * Math.floor(at / width);
+    column += value * (at % width);
+    sum += value;
+  });
+  return [row / sum, column / sum];
+}
+
+/** A surface for mouse, pen and finger; it shows the chosen sample, dimmed, until one draws. */
+export class DrawingSurface {
+  /**
+   * @param {function(import("./pictures.js").Picture): void} drawn called while drawing
+   * @param {function(string): string} say
+   */
+  constructor(drawn, say) {
+    this.canvas = h("canvas", {
+      class: "play-draw", width: SURFACE, height: SURFACE, role: "img",
+      "aria-label": say("play.draw.label"),
+    });
+    this.pen = this.canvas.getContext("2d", { willReadFrequently: true });
+    this.replace = h("span", { "aria-hidden": "true", hidden: true }, say("play.draw.replace"));
+    const begin = () => !this.replace.hidden && this.clear();
+    listen(this.canvas, this.pen, begin, () => drawn(inkOf(this.pen)));
+    this.clear();
+    const empty = () => {
+      this.clear();
+      drawn(inkOf(this.pen));
+    };
+    const button = h("button", { type: "button", on: { click: empty } }, say("play.draw.clear"));
+    this.element = h("div", { class: "play-drawing" },
+      h("div", { class: "play-pad" }, this.canvas, this.replace),
+      h("div", { class: "play-beside" }, h("p", { class: "hint" }, say("play.draw.hint")), button));
+  }
+
+  clear() {
+    const { pen } = this;
+    pen.fillStyle = "#000";
+    pen.fillRect(0, 0, SURFACE, SURFACE);
+    Object.assign(pen, { strokeStyle: "#fff", lineWidth: BRUSH, lineCap: "round", lineJoin: "round" });
+    this.replace.hidden = true;
+  }
+
+  /**
+   * Another input, dimmed: the next stroke replaces it.
+   * @param {import("./pictures.js").Picture} picture
+   * @param {{low: number, high: number}} range of black and white
+   */
+  show(picture, range) {
+    this.clear();
+    const small = h("canvas");
+    paintPicture(small, picture, range);
+    this.pen.imageSmoothingEnabled = false;
+    this.pen.globalAlpha = DIMMED;
+    this.pen.drawImage(small, 0, 0, SURFACE, SURFACE);
+    this.pen.globalAlpha = 1;
+    this.replace.hidden = false;
+  }
+}
+
+function listen(canvas, pen, begin, changed) {
+  let last = null;
+  let waits = false;
+  const soon = () => {
+    if (waits) return;
+    waits = true;
+    requestAnimationFrame(() => {
+      waits = false;
+      changed();
+    });
+  };
+  const place = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const scale = SURFACE / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  };
+  const stroke = (event) => {
+    const next = place(event);
+    pen.beginPath();
+    pen.moveTo(...last);
+    pen.lineTo(...next);
+    pen.stroke();
+    last = next;
+    soon();
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    canvas.setPointerCapture(event.pointerId);
+    begin();
+    last = place(event);
+    stroke(event);
+  });
+  canvas.addEventListener("pointermove", (event) => last && stroke(event));
+  for (const end of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(end, () => {
+      last = null;
+    });
+  }
+}
+
+function inkOf(pen) {
+  const { data } = pen.getImageData(0, 0, SURFACE, SURFACE);
+  const values = new Float32Array(SURFACE * SURFACE);
+  for (let at = 0; at < values.length; at += 1) values[at] = data[4 * at] / 255;
+  return { height: SURFACE, width: SURFACE, channels: 1, values };
+}

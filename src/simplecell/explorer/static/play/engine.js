@@ -1,0 +1,290 @@
+import { ACTIVATIONS, OUTPUTS, each, mapped } from "./activations.js";
+
+/**
+ * The mathematics of a run in the browser: prepare, encode, decode, invert.
+ * The truth is the Python package's preprocess, affine, model and activations.
+ *
+ * @typedef {{at: number, shape: number[]}} Place
+ * @typedef {{rows: number, columns: number, values: Float32Array}} Matrix
+ * @typedef {{x: Float32Array, width: number, means: Float64Array[]}} Prepared
+ * @typedef {{code: Float32Array, recon: Float32Array, prepared: Float32Array,
+ *   preparedRecon: Float32Array}} Answer
+ */
+
+/** A model that answers; all arrays are rows after rows, `n` of them. */
+class Engine {
+  /**
+   * @param {object} play what playground.json holds
+   * @param {ArrayBuffer} weights what weights.bin holds
+   */
+  constructor(play, weights) {
+    const tensor = (name) => tensorOf(play, weights, name);
+    this.steps = play.steps.map((step) => stepOf(step, tensor));
+    this.targets = play.target_steps ? play.target_steps.map((step) => stepOf(step, tensor)) : null;
+    this.layers = play.layers.map((layer) => layerOf(layer, tensor));
+    const first = this.layers[0];
+    this.nInputs = inputsOf(this.steps, first.encoder.columns);
+    this.nLatents = this.layers[this.layers.length - 1].encoder.rows;
+    this.nOutputs = inputsOf(this.targets ?? this.steps, first.decoder.columns);
+    this.last = null;
+  }
+
+  /**
+   * Raw rows as the model sees them, and each row's own mean for every `remove_dc`.
+   * @param {Float32Array} x
+   * @param {number} n
+   * @returns {Prepared}
+   */
+  prepare(x, n) {
+    let prepared = { x, width: this.nInputs, means: [] };
+    for (const step of this.steps) {
+      prepared = step.kind === "affine" ? affine(step, prepared, n) : removeMean(prepared, n);
+    }
+    return prepared;
+  }
+
+  /**
+   * Rows that the model gave, in input units (a transcoder's: in those of its targets).
+   * @param {Float32Array} x
+   * @param {number} n
+   * @param {Float64Array[]} means as `prepare` gave them; without them every mean is 0
+   * @returns {Float32Array}
+   */
+  invert(x, n, means = []) {
+    const left = this.targets ? [] : [...means];
+    let rows = x;
+    for (const step of [...(this.targets ?? this.steps)].reverse()) {
+      if (step.kind === "affine") rows = affineBack(step, rows, n);
+      else if (left.length) rows = addMean(rows, n, left.pop());
+    }
+    return rows;
+  }
+
+  /**
+   * Codes of prepared rows.
+   * @param {Float32Array} prepared
+   * @param {number} n
+   * @returns {Float32Array}
+   */
+  encode(prepared, n) {
+    let code = prepared;
+    for (const layer of this.layers) code = encodeLayer(layer, code, n);
+    return code;
+  }
+
+  /**
+   * Prepared rows that codes stand for.
+   * @param {Float32Array} code
+   * @param {number} n
+   * @returns {Float32Array}
+   */
+  decode(code, n) {
+    return this.outward(sumsOf(this.layers[this.layers.length - 1], code, n), n);
+  }
+
+  /** From the innermost layer's sums to prepared rows. */
+  outward(sums, n) {
+    let rows = finish(this.layers[this.layers.length - 1], sums);
+    for (let at = this.layers.length - 2; at >= 0; at -= 1) {
+      rows = finish(this.layers[at], sumsOf(this.layers[at], rows, n));
+    }
+    return rows;
+  }
+
+  /**
+   * All at once. A second call with the same array only decodes: sliders stay fluid.
+   * @param {Float32Array} x raw rows [n, D]; changed values need a new array
+   * @param {number} n
+   * @param {Object<string, number>} scales what codes are multiplied by: {"17": 0}
+   * @returns {Answer} `code` is that of the input, before scaling
+   */
+  run(x, n, scales = {}) {
+    if (x.length !== n * this.nInputs) {
+      throw new RangeError(`${x.length} numbers came for ${n} samples of ${this.nInputs}`);
+    }
+    const known = this.last && this.last.x === x ? this.last : this.remember(x, n);
+    const { code, prepared, sums } = known;
+    const preparedRecon = this.outward(scaled(this.layers[this.layers.length - 1], sums, code, n, scales), n);
+    const recon = this.invert(preparedRecon, n, prepared.means);
+    return { code, recon, prepared: prepared.x, preparedRecon };
+  }
+
+  remember(x, n) {
+    const prepared = this.prepare(x, n);
+    const code = this.encode(prepared.x, n);
+    const sums = sumsOf(this.layers[this.layers.length - 1], code, n);
+    this.last = { x, prepared, code, sums };
+    return this.last;
+  }
+}
+
+/**
+ * @param {object} play what playground.json holds
+ * @param {ArrayBuffer} weights what weights.bin holds
+ * @returns {Engine}
+ */
+export function load(play, weights) {
+  return new Engine(play, weights);
+}
+
+/** @returns {Matrix|null} a matrix; vectors are one row, numbers one by one */
+function tensorOf(play, weights, name) {
+  if (name === null || name === undefined) return null;
+  const { at, shape } = play.tensors[name];
+  const columns = shape.length ? shape[shape.length - 1] : 1;
+  const rows = shape.length > 1 ? shape[0] : 1;
+  const values = new Float32Array(weights, 4 * at, rows * columns);
+  return { rows, columns, axes: shape.length, values };
+}
+
+function stepOf(step, tensor) {
+  if (step.kind !== "affine") return step;
+  const { mean, matrix, inverse } = step;
+  return { ...step, mean: tensor(mean), matrix: tensor(matrix), inverse: tensor(inverse) };
+}
+
+function layerOf(layer, tensor) {
+  const own = layer.activation;
+  const perLatent = (value) => (typeof value === "string" ? tensor(value).values : value);
+  return {
+    encoder: tensor(layer.encoder),
+    bias: tensor(layer.bias)?.values,
+    center: tensor(layer.center)?.values,
+    decoder: tensor(layer.decoder),
+    offset: tensor(layer.offset)?.values,
+    output: layer.output,
+    activation: {
+      ...own,
+      threshold: perLatent(own.threshold),
+      gate: tensor(own.gate_bias)?.values,
+      magnitude: tensor(own.magnitude_bias)?.values,
+      scale: tensor(own.log_scale)?.values.map(Math.exp),
+    },
+  };
+}
+
+/** D of raw rows: what the first full matrix takes, or what comes out of a chain without one. */
+function inputsOf(steps, prepared) {
+  const full = steps.find((step) => step.kind === "affine" && step.matrix.axes === 2);
+  return full ? full.matrix.columns : prepared;
+}
+
+function removeMean({ x, width, means }, n) {
+  const out = new Float32Array(x.length);
+  const mean = new Float64Array(n);
+  for (let row = 0; row < n; row += 1) {
+    let sum = 0;
+    const start = row * width;
+    for (let at = start; at < start + width; at += 1) sum += x[at];
+    mean[row] = sum / width;
+    for (let at = start; at < start + width; at += 1) out[at] = x[at] - mean[row];
+  }
+  return { x: out, width, means: [...means, mean] };
+}
+
+function addMean(x, n, mean) {
+  const width = x.length / n;
+  return mapped(x, (value, at) => value + mean[Math.floor(at / width)]);
+}
+
+function affine(step, { x, width, means }, n) {
+  const { mean, matrix, low, clip } = step;
+  const shifted = new Float64Array(x.length);
+  for (let at = 0; at < x.length; at += 1) {
+    shifted[at] = x[at] - mean.values[mean.axes ? at % width : 0];
+  }
+  const within = clip ? (value) => Math.min(Math.max(value, clip[0]), clip[1]) : (value) => value;
+  const out = mapped(times(matrix, shifted, n), (value) => within(value + low));
+  return { x: out, width: out.length / n, means };
+}
+
+function affineBack({ mean, inverse, low }, x, n) {
+  const shifted = Float64Array.from(x);
+  each(shifted, (value) => value - low);
+  const out = times(inverse, shifted, n);
+  const width = out.length / n;
+  return mapped(out, (value, at) => value + mean.values[mean.axes ? at % width : 0]);
+}
+
+/** rows [n, width] @ matrixᵀ, or (in place) times a diagonal or a number. */
+function times(matrix, rows, n) {
+  const width = rows.length / n;
+  if (matrix.axes < 2) {
+    each(rows, (value, at) => value * matrix.values[matrix.axes ? at % width : 0]);
+    return rows;
+  }
+  const out = new Float64Array(n * matrix.rows);
+  for (let row = 0; row < n; row += 1) {
+    const own = rows.subarray(row * width, (row + 1) * width);
+    for (let at = 0; at < matrix.rows; at += 1) out[row * matrix.rows + at] = dot(matrix, at, own);
+  }
+  return out;
+}
+
+/** Row `at` of the matrix times a vector; four sums at a time keep the processor busy. */
+function dot({ values, columns }, at, x) {
+  let [a, b, c, d] = [0, 0, 0, 0];
+  const start = at * columns;
+  const whole = columns - (columns % 4);
+  for (let i = 0; i < whole; i += 4) {
+    a += values[start + i] * x[i];
+    b += values[start + i + 1] * x[i + 1];
+    c += values[start + i + 2] * x[i + 2];
+    d += values[start + i + 3] * x[i + 3];
+  }
+  for (let i = whole; i < columns; i += 1) a += values[start + i] * x[i];
+  return a + b + (c + d);
+}
+
+function encodeLayer({ encoder, bias, center, activation }, x, n) {
+  const width = encoder.columns;
+  const code = new Float32Array(n * encoder.rows);
+  const centered = new Float64Array(width);
+  for (let row = 0; row < n; row += 1) {
+    for (let at = 0; at < width; at += 1) {
+      centered[at] = x[row * width + at] - (center ? center[at] : 0);
+    }
+    const own = code.subarray(row * encoder.rows, (row + 1) * encoder.rows);
+    for (let at = 0; at < encoder.rows; at += 1) {
+      own[at] = dot(encoder, at, centered) + (bias ? bias[at] : 0);
+    }
+    ACTIVATIONS[activation.kind](own, activation);
+  }
+  return code;
+}
+
+/** code @ decoder + offset, in double precision. */
+function sumsOf({ decoder, offset }, code, n) {
+  const width = decoder.columns;
+  const sums = new Float64Array(n * width);
+  for (let row = 0; row < n; row += 1) {
+    if (offset) sums.set(offset, row * width);
+    for (let at = 0; at < decoder.rows; at += 1) {
+      addAtom(decoder, at, code[row * decoder.rows + at], sums, row * width);
+    }
+  }
+  return sums;
+}
+
+function addAtom({ values, columns }, at, value, sums, start) {
+  if (value === 0) return;
+  const from = at * columns;
+  for (let i = 0; i < columns; i += 1) sums[start + i] += value * values[from + i];
+}
+
+/** The sums again with some codes multiplied: only their atoms are added or taken away. */
+function scaled({ decoder }, sums, code, n, scales) {
+  const out = Float64Array.from(sums);
+  for (const [latent, scale] of Object.entries(scales)) {
+    const at = Number(latent);
+    for (let row = 0; row < n; row += 1) {
+      const value = code[row * decoder.rows + at];
+      addAtom(decoder, at, (scale - 1) * value, out, row * decoder.columns);
+    }
+  }
+  return out;
+}
+
+function finish({ output }, sums) {
+  return mapped(sums, OUTPUTS[output]);
+}

@@ -1,0 +1,218 @@
+"""How a session comes about: a run begun, gone on with, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simplecell.data import Source
+from simplecell.errors import DataError, RunError, UsageError
+from simplecell.run.build import Built, build, open_data, trainer_on
+from simplecell.run.directory import Run, about_data, about_software
+from simplecell.run.recipe import Recipe
+from simplecell.run.resolve import open_targets, suited
+from simplecell.run.session import Session
+from simplecell.run.storage import Lock
+
+
+def begin(
+    data: Any,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    settings: Sequence[str] = (),
+    restart: bool = False,
+    source: Source | None = None,
+) -> Session:
+    """Start a run on `data` in directory `out`, or go on where the same call was cut off.
+
+    Without a recipe the data's kind chooses one; `notes` says which. Nothing is written before
+    all of the data has been read once and found good. `source` is `data` opened already, for
+    several runs that read together; the run still remembers `data`.
+
+    Raises:
+        UsageError: a setting differs from the run's own (only the length may grow).
+        DataError: the data cannot be used, or are not those that the run began with.
+        RunError: something else than a run lies at `out`.
+    """
+    run = Run(out)
+    run.refuse_strangers()
+    notes: list[str] = []
+    if recipe is None:
+        recipe, notes = default_recipe(data, settings)
+    recipe = _with_whole_paths(recipe.changed(settings))
+    if run.exists and not restart:
+        return _go_on(run, data, recipe, source)
+    return _start(run, data, recipe, notes, restart, source)
+
+
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    """`resume` may be said elsewhere."""
+    path = recipe.data.targets
+    if path is None:
+        return recipe
+    targets = str(Path(path).resolve())
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, targets=targets))
+
+
+def resume(out: str | Path, *, steps: int | None = None) -> Session:
+    """Go on with a run that was cut off, from what it remembers."""
+    run = Run(out)
+    info = run.info()
+    path = info["data"].get("path")
+    if path is None:
+        raise RunError(
+            f"'{out}' was trained on data that it cannot read again (standard input, or an array "
+            "in memory); give them once more: simplecell train DATA --out RUN"
+        )
+    recipe = run.requested(info)
+    if steps is not None:
+        recipe = recipe.changed([f"train.steps={steps}"])
+    return _go_on(run, path, recipe)
+
+
+def default_recipe(data: Any, settings: Sequence[str]) -> tuple[Recipe, list[str]]:
+    """The recipe that suits the kind of the data, and sentences that say so."""
+    plain = Recipe().changed([s for s in settings if s.startswith("data.")])
+    source = plain.source(data, n_patches=2) if _is_path(data) else plain.source(data)
+    name, reason = suited(source.kind, source.n_samples, source.n_inputs)
+    notes = [f"recipe: {name} ({reason}); choose another with --recipe"]
+    if name == "edges" and source.read(slice(0, 2)).min() < 0:
+        notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
+    return Recipe.load(name), notes
+
+
+def _is_path(data: Any) -> bool:
+    return isinstance(data, str | Path)
+
+
+def _start(
+    run: Run,
+    data: Any,
+    requested: Recipe,
+    notes: list[str],
+    restart: bool,
+    opened: Source | None = None,
+) -> Session:
+    source, held_out = open_data(data if opened is None else opened, requested)
+    for part in (source, held_out):
+        for _ in part.batches(65_536) if part is not None else ():
+            pass  # reading checks: the whole of the data is good, or nothing is written
+    targets = open_targets(requested, source, held_out)
+    built = build(requested, source, targets[0])
+    device = str(built.trainer.flat.device)
+    info: dict[str, Any] = {
+        "status": "running",
+        "software": about_software(torch.get_num_threads(), device),
+        "seed": requested.train.seed,
+        "data": about_data(data, source, held_out),
+        "requested": requested.table(),
+        "n_iter": 0,
+        "seconds": 0.0,
+        "figures": None,
+    }
+    if targets[0] is not None:
+        info["data"]["targets_fingerprint"] = targets[0].fingerprint()
+    if source.kind == "table" and requested.data.label is None:
+        notes.append(
+            f"no label column is named: all {source.n_inputs} inputs are learned from "
+            "(--set data.label=NAME keeps a column out)"
+        )
+    notes = [*notes, *source.notes, *built.notes]
+    session = Session(run, built.recipe, info, built.trainer, source, held_out, notes=notes)
+    session.take_targets(built.target_preprocess, *targets)
+    session.lock = _begin_here(run, built, info, restart)
+    return session
+
+
+def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> Lock:
+    run.make()
+    lock = run.lock()
+    if run.exists and not restart:
+        raise RunError(
+            f"another process has just begun '{run.path}'; say the same again to continue it"
+        )
+    run.begin(built.recipe, info, built.preprocess, built.target_preprocess)
+    return lock
+
+
+def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None) -> Session:
+    info, lock = run.info(), None
+    recipe, steps = run.recipe(), requested.train.steps
+    steps = recipe.n_steps if isinstance(steps, str) else steps
+    _refuse_changes(run, run.requested(info), requested)
+    if not _is_done(info, steps):
+        lock = run.lock()
+        info = run.info()  # whoever had the lock may have written it anew
+    recipe = recipe.changed([f"train.steps={steps}"])
+    source, held_out = open_data(data if opened is None else opened, requested)
+    if source.fingerprint() != info["data"]["fingerprint"]:
+        raise DataError(
+            f"the data at '{data}' are not those that '{run.path}' was trained on; "
+            "give the same data, another --out, or --restart"
+        )
+    targets = open_targets(requested, source, held_out)
+    found = None if targets[0] is None else targets[0].fingerprint()
+    if found != info["data"].get("targets_fingerprint"):
+        raise DataError(
+            f"the targets at '{requested.data.targets}' are not those that '{run.path}' was "
+            "trained on; give the same, another --out, or --restart"
+        )
+    threads = info["software"]["threads"]
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)  # the same bits need the same number
+    preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
+    trainer = trainer_on(source, recipe, preprocess, of_targets)
+    session = Session(run, recipe, info, trainer, source, held_out, lock=lock)
+    session.take_targets(of_targets, *targets)
+    session.done = _is_done(info, steps)
+    if session.done:
+        trainer.model.load_tensors(run.load().model.tensors())
+    else:
+        _take_up(session, requested)
+    return session
+
+
+def _is_done(info: Mapping[str, Any], steps: int) -> bool:
+    ended = info["status"] == "finished" and info["figures"] is not None
+    return ended and (info["n_iter"] >= steps or info.get("stopped") in ("converged", "early"))
+
+
+def _take_up(session: Session, requested: Recipe) -> None:
+    """Continue from the last checkpoint, or from the start where there is none."""
+    run, trainer = session.run, session.trainer
+    state = run.last_checkpoint()
+    if state is not None:
+        try:
+            trainer.load_state_dict(state)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(f"the checkpoint of '{run.path}' does not fit: {reason}") from error
+        if not bool(torch.isfinite(trainer.flat).all()):
+            raise RunError(
+                f"the checkpoint of '{run.path}' is damaged: it holds weights that are not finite; "
+                "begin anew with --restart"
+            )
+    run.cut_log(trainer.n_steps)
+    session.seconds = max((record["seconds"] for record in run.records()), default=0.0)
+    session.notes.append(f"continuing '{run.path}' after step {trainer.n_steps}")
+    session.info |= {"status": "running", "requested": requested.table()}
+    run.begin_again(session.recipe, session.info)
+
+
+def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
+    changed = before.differences(now)
+    mine, theirs = now.train.steps, before.train.steps
+    longer = isinstance(mine, int) and isinstance(theirs, int) and mine >= theirs
+    # A falling rate ends at the last step, and patience puts the best weights back.
+    if longer and before.optim.schedule == "constant" and not before.train.patience:
+        changed = [line for line in changed if not line.startswith("train.steps:")]
+    if changed:
+        raise UsageError(
+            f"'{run.path}' was begun with other settings ({'; '.join(changed)}: then, now); "
+            "say them as before, choose another --out, or begin anew with --restart"
+        )

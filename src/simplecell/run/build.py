@@ -1,0 +1,174 @@
+"""From a recipe and data to everything that trains; and data read again as a run's own were."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simplecell.data import Source, split
+from simplecell.errors import DataError, UsageError
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.recipe import Recipe
+from simplecell.run.resolve import fit_targets, prepare_targets, read_targets, resolve
+from simplecell.run.trained import Trained
+from simplecell.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Built:
+    """A recipe with nothing left to choose, and what it makes of a source."""
+
+    recipe: Recipe
+    preprocess: Preprocess
+    trainer: Trainer
+    notes: list[str]
+    target_preprocess: Preprocess | None = None
+    """Of a transcoder: the preparation of what it reconstructs."""
+
+
+def build(requested: Recipe, source: Source, targets: Source | None = None) -> Built:
+    """Resolve the recipe on the data, fit the preparation, initialise model and trainer.
+
+    `targets` are what a transcoder reconstructs of each sample.
+
+    Raises:
+        UsageError: for a recipe that names targets, without them.
+    """
+    if targets is None and requested.data.targets is not None:
+        raise UsageError(
+            "the recipe names targets (data.targets), and none came; open them too, or leave the "
+            "key out"
+        )
+    recipe, notes = resolve(requested, source, transcoder=targets is not None)
+    steps = recipe.preprocess.steps
+    assert not isinstance(steps, str)
+    preprocess = Preprocess(steps).fit(
+        lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
+    )
+    notes += preprocess.report()
+    of_targets = None
+    if targets is not None:
+        of_targets, found = fit_targets(recipe, targets)
+        notes += found
+    trainer = trainer_on(source, recipe, preprocess, of_targets)
+    return Built(recipe, preprocess, trainer, notes, of_targets)
+
+
+def trainer_on(
+    source: Source,
+    recipe: Recipe,
+    preprocess: Preprocess,
+    target_preprocess: Preprocess | None = None,
+) -> Trainer:
+    """A trainer with an initialised model, and what of it is measured on the samples."""
+    center = mean(source, preprocess) if recipe.model.center else None
+    n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
+    trainer = recipe.trainer(preprocess, center, n_outputs)
+    if recipe.model.activation == "jumprelu":
+        trainer.model.activation.set_scale(size(source, preprocess))
+    return trainer
+
+
+def mean(source: Source, preprocess: Preprocess) -> Tensor:
+    """The mean of the prepared samples, [D'], float64."""
+    total = torch.zeros(preprocess.n_outputs, dtype=torch.float64)
+    for x, _ in source.batches(8192):
+        total += preprocess.apply(torch.from_numpy(x)).x.double().sum(0)
+    return total / source.n_samples
+
+
+def size(source: Source, preprocess: Preprocess) -> float:
+    """Root mean square of the prepared inputs; 1 where they are all 0."""
+    total = 0.0
+    for x, _ in source.batches(8192):
+        total += float(preprocess.apply(torch.from_numpy(x)).x.double().square().mean(1).sum())
+    return math.sqrt(total / source.n_samples) or 1.0
+
+
+def new_data(trained: Trained, data: Any, meta: str | Path | None = None) -> Source:
+    """Other data as this run's own were read: the same columns, a grid of patches of pictures.
+
+    `meta` is a file of records about these samples.
+
+    Raises:
+        DataError: when the samples are of another width.
+    """
+    columns = trained.info["data"]["columns"]
+    # The encoding knows the label column; the records of meta are the training samples'.
+    more = {"columns": columns, "label": None, "meta": meta, "sampling": "tiles"}
+    source = trained.recipe.source(data, **more)
+    if source.n_inputs != trained.preprocess.n_inputs:
+        raise DataError(
+            f"the data have {source.n_inputs} inputs per sample, but this run was trained on "
+            f"{trained.preprocess.n_inputs}; give data of the same kind"
+        )
+    return source
+
+
+def new_targets(trained: Trained, targets: Any, source: Source) -> Tensor | None:
+    """What a transcoder is to give of the samples of `source`, prepared; None for no targets.
+
+    Raises:
+        DataError: when they cannot be read, are not one row a sample or of another width.
+        UsageError: for a run that is no transcoder.
+    """
+    if targets is None:
+        return None
+    if trained.target_preprocess is None:
+        raise UsageError("this run reconstructs its inputs and needs no targets; leave them out")
+    read = read_targets(targets, source.n_samples)
+    wanted = trained.target_preprocess.n_inputs
+    if read.n_inputs != wanted:
+        raise DataError(
+            f"the targets have {read.n_inputs} columns, but this transcoder was trained on "
+            f"{wanted}; give targets of the same kind"
+        )
+    return prepare_targets(trained.target_preprocess, read, trained.model.like)
+
+
+def training_data(trained: Trained) -> Source:
+    """The samples that the run was trained on, read again.
+
+    Raises:
+        DataError: when they are gone or no longer the same.
+    """
+    return _read_again(trained, None)[1]
+
+
+def all_data(trained: Trained, data: Any = None, meta: str | Path | None = None) -> Source:
+    """The run's data read again, held-out samples among them, or other `data` of the same kind.
+
+    `meta` is a file of records about the samples; the recipe's own unless given.
+
+    Raises:
+        DataError: for data or a meta file that are gone, no longer the same or of another width.
+    """
+    if data is not None:
+        return new_data(trained, data, meta)
+    return _read_again(trained, meta or trained.recipe.data.meta)[0]
+
+
+def _read_again(trained: Trained, meta: str | Path | None) -> tuple[Source, Source]:
+    """(all samples, those of training)."""
+    path = trained.info["data"]["path"]
+    if path is None:
+        raise DataError("this run was trained on data given in memory, which are gone")
+    whole = trained.recipe.source(path, meta=meta)
+    source = split(whole, trained.recipe.data.held_out, trained.info["seed"])[0]
+    if source.fingerprint() != trained.info["data"]["fingerprint"]:
+        raise DataError(
+            f"the data at '{path}' have changed since this run was trained on them; "
+            "put them back, or train anew"
+        )
+    return whole, source
+
+
+def open_data(data: Any, recipe: Recipe) -> tuple[Source, Source | None]:
+    """The training samples and the held-out ones."""
+    whole = recipe.source(data)
+    return split(whole, recipe.data.held_out, recipe.train.seed)

@@ -1,0 +1,446 @@
+"""What happened, as a directory: written whole or not at all, read with suspicion.
+
+recipe.toml              what was done, every "auto" resolved
+run.json                 format, versions, data, status, final figures
+model.safetensors        encoder, decoder, bias, center, offset
+preprocess.safetensors   what the preparation learned
+target.safetensors       of a transcoder: what the preparation of its targets learned
+log.jsonl                one line a record
+checkpoints/             everything that resuming needs
+atlas/                   what the explorer shows, made from all the others and the data
+notes.json               what a person wrote about latents; no training removes it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from simplecell.data import Source
+from simplecell.errors import DataError, RunError, UsageError, WriteError
+from simplecell.model.autoencoder import Model
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.recipe import Recipe
+from simplecell.run.resolve import target_steps
+from simplecell.run.storage import (
+    Lock,
+    is_temporary,
+    misfit,
+    parse_json,
+    read_json,
+    read_tensors,
+    sweep_temporaries,
+    write_json,
+    write_whole,
+    writing,
+)
+from simplecell.run.trained import Trained
+from simplecell.training.trainer import Record
+
+FORMAT = 1
+_SPREAD = {"min": float, "mean": float, "max": float}
+_MEASURED = {
+    "cost": float,
+    "fvu": (None, float),
+    "l0": (None, float),
+    "dead": (None, float),
+    "mean_activation": _SPREAD,
+    "n_samples": int,
+}
+_FIGURES = {
+    **_MEASURED,
+    "mean_activation": {**_SPREAD, "target": (None, float)},
+    "n_iter": int,
+    "n_latents": int,
+    "stopped": str,
+    "held_out": (None, _MEASURED),
+}
+INFO = {
+    "status": str,
+    "stopped": (None, str),
+    "seed": int,
+    "n_iter": int,
+    "seconds": float,
+    "software": {"simplecell": str, "torch": str, "threads": int, "device": str},
+    "data": {
+        "path": (None, str),
+        "fingerprint": str,
+        "targets_fingerprint": (None, str),
+        "kind": str,
+        "shape": [int],
+        "input_names": (None, [str]),
+        "columns": (None, {"header": bool, "columns": [{"name": str, "kind": str}]}),
+        "n_samples": int,
+        "n_held_out": int,
+        "skipped": [{"file": str, "reason": str}],
+    },
+    "requested": dict,
+    "figures": (None, _FIGURES),
+}
+"""What run.json must hold, as `storage.misfit` reads it."""
+MOST_THREADS = 4096
+RECORD = {
+    "step": int,
+    "cost": float,
+    "terms": {str: float},
+    "mean_activation": _SPREAD,
+    "held_out_cost": (None, float),
+    "seconds": float,
+}
+"""What a line of log.jsonl must hold; others are left out."""
+
+
+def about_software(threads: int, device: str) -> dict[str, Any]:
+    """Versions and settings that the bits of a result depend on."""
+    return {
+        "simplecell": metadata.version("simplecell"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": metadata.version("numpy"),
+        "threads": threads,
+        "device": device,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def about_data(data: Any, source: Source, held_out: Source | None) -> dict[str, Any]:
+    """What a run remembers of its data; `data` is a path where it has one."""
+    path = str(Path(data).resolve()) if isinstance(data, str | Path) and str(data) != "-" else None
+    return {
+        "path": path,
+        "fingerprint": source.fingerprint(),
+        "kind": source.kind,
+        "shape": [int(side) for side in source.shape],
+        "input_names": source.input_names,
+        "columns": source.columns,
+        "n_samples": source.n_samples,
+        "n_held_out": 0 if held_out is None else held_out.n_samples,
+        "notes": list(source.notes),
+        "skipped": [{"file": s.file, "reason": s.reason} for s in source.skipped],
+    }
+
+
+def line_of(record: Record, seconds: float) -> dict[str, Any]:
+    """A record as a line of log.jsonl; `seconds` since the training began."""
+    mean = record.mean_activation.double()
+    ends = [finite(float(value)) for value in (mean.min(), mean.mean(), mean.max())]
+    return {
+        "step": record.step,
+        "cost": finite(float(record.cost)),
+        "terms": {name: finite(float(value)) for name, value in record.terms.items()},
+        "mean_activation": dict(zip(("min", "mean", "max"), ends, strict=True)),
+        "held_out_cost": None if record.held_out_cost is None else finite(record.held_out_cost),
+        "seconds": round(seconds, 4),
+    }
+
+
+def judged(info: Mapping[str, Any]) -> dict[str, Any]:
+    """fvu and l0 of a run.json: of held-out samples where it has them, else of those of training.
+
+    None for what it does not say.
+    """
+    figures = info.get("figures") or {}
+    held_out = figures.get("held_out")
+    chosen = held_out or figures
+    samples = "held out" if held_out else "training" if figures else None
+    return {"samples": samples, "fvu": chosen.get("fvu"), "l0": chosen.get("l0")}
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
+
+
+OURS = (
+    "recipe.toml",
+    "run.json",
+    "model.safetensors",
+    "preprocess.safetensors",
+    "target.safetensors",
+    "log.jsonl",
+    "features.png",
+    "atoms.png",
+    "reconstructions.png",
+    "preparation.png",
+    "curve.png",
+    "report.html",
+    "checkpoints",
+    "atlas",
+    "notes.json",
+    ".atlas.lock",
+    ".lock",
+)
+
+
+class Run:
+    """A run directory at `path`; nothing is read or written until asked."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return os.path.isfile(self.path / "run.json")
+
+    def info(self) -> dict[str, Any]:
+        """run.json.
+
+        Raises:
+            RunError: no run here, a damaged file, or a newer format.
+        """
+        if not self.exists:
+            raise RunError(
+                f"'{self.path}' is not a run directory (it has no run.json); "
+                "make one with: simplecell train DATA --out RUN"
+            )
+        info = read_json(self.path / "run.json")
+        found = info.get("format")
+        if type(found) is not int or found < 1:
+            raise RunError(f"'{self.path}' is damaged: its run.json has no format number")
+        if found > FORMAT:
+            raise RunError(
+                f"'{self.path}' was written in format {found}, and this simplecell reads up to "
+                f"{FORMAT}; upgrade simplecell to open it"
+            )
+        wrong = misfit(info, INFO, "its run.json")
+        if wrong:
+            raise RunError(f"'{self.path}' is damaged: {wrong}")
+        if not 1 <= info["software"]["threads"] <= MOST_THREADS:
+            raise RunError(f"'{self.path}' is damaged: its run.json has no number of threads")
+        return info
+
+    def requested(self, info: Mapping[str, Any]) -> Recipe:
+        """The recipe as it was asked for, every "auto" still in it."""
+        try:
+            asked, resolved = Recipe.from_table(info["requested"]), self.recipe()
+        except UsageError as error:
+            raise RunError(f"'{self.path}' is damaged: its run.json asks for {error}") from error
+        same = ("kind", "batch_size", "schedule")
+        mine, theirs = ([getattr(r.optim, key) for key in same] for r in (asked, resolved))
+        if asked.data != resolved.data or mine != theirs:
+            raise RunError(f"'{self.path}' is damaged: run.json and recipe.toml do not agree")
+        return asked
+
+    def lock(self) -> Lock:
+        """The right to train here, until it is released.
+
+        Raises:
+            RunError: when another process has it.
+        """
+        try:
+            return Lock(self.path / ".lock")
+        except BlockingIOError:
+            raise RunError(
+                f"another process is training into '{self.path}'; wait for it, stop it, or choose "
+                "another --out"
+            ) from None
+
+    def recipe(self) -> Recipe:
+        """recipe.toml, as it was resolved."""
+        path = self.path / "recipe.toml"
+        try:
+            return Recipe.from_text(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError, UsageError) as error:
+            raise RunError(f"'{path}' is damaged: {error}") from error
+
+    def begin(
+        self,
+        recipe: Recipe,
+        info: Mapping[str, Any],
+        preprocess: Preprocess,
+        target: Preprocess | None = None,
+    ) -> None:
+        """Create the directory with everything that is known before the first step.
+
+        A run that is there already is removed. `target` prepares what a transcoder reconstructs.
+
+        Raises:
+            RunError: when something else than a run is in the way.
+            WriteError: when it cannot be written.
+        """
+        self.make()
+        self.clear()
+        try:
+            write_whole(self.path / "recipe.toml", recipe.text().encode())
+            write_whole(self.path / "preprocess.safetensors", tensors_to_bytes(preprocess.state()))
+            if target is not None:
+                write_whole(self.path / "target.safetensors", tensors_to_bytes(target.state()))
+            write_whole(self.path / "log.jsonl", b"")
+            self.describe(info)
+        except WriteError:
+            self.remove()
+            raise
+
+    def make(self) -> None:
+        """Create the empty directory. Raises RunError and WriteError as `begin` does."""
+        self.refuse_strangers()
+        with writing(self.path):
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    def begin_again(self, recipe: Recipe, info: Mapping[str, Any]) -> None:
+        """Say that training goes on, perhaps to a greater length."""
+        write_whole(self.path / "recipe.toml", recipe.text().encode())
+        self.describe(info)
+
+    def refuse_strangers(self) -> None:
+        """Raise RunError if files that are not ours lie where the run should go."""
+        with writing(self.path):
+            if not os.path.isdir(self.path):
+                if os.path.lexists(self.path):
+                    raise RunError(
+                        f"'{self.path}' is a file; a run is a directory: choose another --out"
+                    )
+                return
+            found = {path.name for path in self.path.iterdir() if not is_temporary(path)}
+        strange = sorted(found - set(OURS))
+        if strange and not self._is_ours():
+            raise RunError(
+                f"'{self.path}' holds other files ({', '.join(strange[:3])}); "
+                "choose an empty or new directory as --out"
+            )
+
+    def _is_ours(self) -> bool:
+        """Whether the run.json is one of ours and not another program's."""
+        with contextlib.suppress(RunError):
+            return self.exists and "format" in read_json(self.path / "run.json")
+        return False
+
+    def clear(self) -> None:
+        """Remove the run's own files, and nothing else; a lock stays."""
+        for folder in (self.path, self.path / "checkpoints"):
+            sweep_temporaries(folder)
+        for path in self._checkpoints():
+            with writing(path):
+                path.unlink()
+        with writing(self.path / "atlas"):
+            shutil.rmtree(self.path / "atlas", ignore_errors=not (self.path / "atlas").exists())
+        for name in sorted(
+            set(OURS) - {".lock", ".atlas.lock", "checkpoints", "atlas", "notes.json"}
+        ):
+            with writing(self.path / name):
+                (self.path / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the run's own files, and the directory if nothing else is in it."""
+        with contextlib.suppress(WriteError, OSError):
+            self.clear()
+            for lock in (".lock", ".atlas.lock"):
+                (self.path / lock).unlink(missing_ok=True)
+            (self.path / "checkpoints").rmdir()
+            self.path.rmdir()
+
+    def describe(self, info: Mapping[str, Any]) -> None:
+        """Write run.json."""
+        write_json(self.path / "run.json", {"format": FORMAT, **info})
+
+    def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Append records to log.jsonl."""
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        path = self.path / "log.jsonl"
+        with writing(path), open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of log.jsonl; a last line cut short by a crash is left out."""
+        records = []
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            for line in (self.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError, RecursionError):
+                    records.append(parse_json(line))
+        return [record for record in records if misfit(record, RECORD) is None]
+
+    def cut_log(self, step: int) -> None:
+        """Forget records after `step`: they will be made again."""
+        kept = [record for record in self.records() if record["step"] <= step]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        write_whole(self.path / "log.jsonl", text.encode())
+
+    def checkpoint(self, model: Model, state: dict[str, Tensor]) -> None:
+        """Write the state that resuming needs, and the weights; keep two checkpoints."""
+        step = int(state["n_steps"])
+        folder = self.path / "checkpoints"
+        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        write_whole(folder / f"step-{step:09d}.safetensors", tensors_to_bytes(ready))
+        self.write_model(model)
+        for old in self._checkpoints()[:-2]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+    def write_model(self, model: Model) -> None:
+        """Write the weights."""
+        write_whole(self.path / "model.safetensors", tensors_to_bytes(model.tensors()))
+
+    def last_checkpoint(self) -> dict[str, Tensor] | None:
+        """The newest state that can be read, or None before the first."""
+        sweep_temporaries(self.path)
+        sweep_temporaries(self.path / "checkpoints")
+        for path in reversed(self._checkpoints()):
+            with contextlib.suppress(RunError):
+                return read_tensors(path)
+        return None
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
+
+    def preprocess(self, recipe: Recipe) -> Preprocess:
+        """The fitted preparation."""
+        steps = recipe.preprocess.steps
+        if isinstance(steps, str):
+            raise RunError(f"'{self.path}' is damaged: its recipe is not resolved")
+        return Preprocess.from_state(steps, read_tensors(self.path / "preprocess.safetensors"))
+
+    def target_preprocess(self, recipe: Recipe, info: Mapping[str, Any]) -> Preprocess | None:
+        """The fitted preparation of what a transcoder reconstructs; None for any other run."""
+        if info["data"].get("targets_fingerprint") is None:
+            return None
+        tensors = read_tensors(self.path / "target.safetensors")
+        return Preprocess.from_state(target_steps(recipe), tensors)
+
+    def load(self) -> Trained:
+        """The model and everything around it.
+
+        Raises:
+            RunError: for whatever is missing, damaged, of a newer format or does not fit.
+        """
+        info, recipe = self.info(), self.recipe()
+        preprocess, target = self.preprocess(recipe), self.target_preprocess(recipe, info)
+        path = self.path / "model.safetensors"
+        if not path.exists():
+            raise RunError(
+                f"'{self.path}' has no weights yet: training stopped before its first checkpoint; "
+                f"go on with: simplecell resume {self.path}"
+            )
+        if math.prod(info["data"]["shape"]) != preprocess.n_inputs:
+            raise RunError(
+                f"'{self.path}' is damaged: its run.json has samples of shape "
+                f"{info['data']['shape']}, its preparation {preprocess.n_inputs} inputs"
+            )
+        tensors = read_tensors(path)
+        try:
+            sizes = preprocess.n_outputs, None if target is None else target.n_outputs
+            with torch.device("meta"):  # a recipe may ask for more than there is memory
+                recipe.build_model(*sizes).check_tensors(tensors)
+            model = recipe.build_model(*sizes)
+            model.load_tensors(tensors)
+        except (DataError, UsageError) as error:
+            raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
+        if not all(_is_finite(tensor) for tensor in tensors.values()):
+            raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
+        return Trained(model, preprocess, recipe, info, target)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())

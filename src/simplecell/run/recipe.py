@@ -1,0 +1,301 @@
+"""What to do, as text: strict TOML ⇄ objects, and the named recipes that ship with the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from torch import Tensor
+
+from simplecell.data import Source, as_source
+from simplecell.errors import UsageError, unknown
+from simplecell.model.activations import settings_of
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.deep import DeepAutoencoder
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.schema import (
+    TABLES,
+    Data,
+    Model,
+    Optim,
+    Preparation,
+    Train,
+    build_table,
+    build_terms,
+)
+from simplecell.training.objective import Objective
+from simplecell.training.prepared import Corruption, resolve_device
+from simplecell.training.trainer import Trainer
+from simplecell.training.weights import initialise
+
+SHORT = 0.1
+"""Length of atoms at the start where it is free. Source: Anthropic, April 2024."""
+LONG = 10_000_000
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Six tables that say everything that training needs, data apart."""
+
+    data: Data = field(default_factory=Data)
+    preprocess: Preparation = field(default_factory=Preparation)
+    model: Model = field(default_factory=Model)
+    objective: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"reconstruction": {"weight": 0.5}}
+    )
+    optim: Optim = field(default_factory=Optim)
+    train: Train = field(default_factory=Train)
+
+    @classmethod
+    def from_table(cls, tables: Mapping[str, Any]) -> Recipe:
+        """A recipe from nested tables.
+
+        Raises:
+            UsageError: for an unknown table, key or kind (the nearest known one is named), or a
+                value of the wrong type.
+        """
+        built: dict[str, Any] = {}
+        for name, values in tables.items():
+            if name not in TABLES:
+                raise unknown("recipe table", name, TABLES)
+            if not isinstance(values, Mapping):
+                raise UsageError(f"recipe: '{name}' must be a table; got {values!r}")
+            table = TABLES[name]
+            build = build_terms if table is dict else build_table
+            built[name] = build(name, table, values)
+        recipe = cls(**built)
+        if recipe.train.dtype not in DTYPES:
+            raise unknown("train.dtype", recipe.train.dtype, DTYPES)
+        Objective(recipe.objective)
+        if recipe.preprocess.steps != "auto":
+            Preprocess(recipe.preprocess.steps)
+        return recipe
+
+    @classmethod
+    def load(cls, name: str | Path) -> Recipe:
+        """A named recipe, or a TOML file (anything with a suffix or a slash is a file)."""
+        path = Path(name)
+        if path.suffix or len(path.parts) > 1:
+            if not os.path.isfile(path):
+                raise UsageError(f"recipe file '{path}' does not exist; recipes: {_known()}")
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"recipe file '{path}' cannot be read: {error}") from error
+            return cls.from_text(text, str(path))
+        if str(name) not in names():
+            raise unknown("recipe", name, names())
+        file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
+        return cls.from_text(file.read_text(encoding="utf-8"), str(name))
+
+    @classmethod
+    def from_text(cls, text: str, where: str) -> Recipe:
+        """A recipe from TOML text; `where` names it in errors."""
+        try:
+            return cls.from_table(tomllib.loads(text))
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise UsageError(f"recipe '{where}' is not valid TOML: {error}") from error
+
+    def table(self) -> dict[str, dict[str, Any]]:
+        """The six tables; keys without a value are left out, as TOML has none."""
+        tables = dataclasses.asdict(self)
+        return {
+            name: {key: value for key, value in table.items() if value is not None}
+            for name, table in tables.items()
+        }
+
+    def text(self) -> str:
+        """The recipe as TOML; reading it back gives the same recipe."""
+        return tomli_w.dumps(self.table())
+
+    def changed(self, settings: Iterable[str]) -> Recipe:
+        """The recipe with `table.key=value` settings applied; values as TOML writes them.
+
+        Raises:
+            UsageError: for a setting without '=', an unknown key or a wrong value.
+        """
+        tables = self.table()
+        for setting in settings:
+            path, equals, text = setting.partition("=")
+            keys = path.strip().split(".")
+            if not equals or len(keys) < 2:
+                raise UsageError(
+                    f"setting '{setting}' is not of the form table.key=value, "
+                    "for instance model.n_latents=256"
+                )
+            if keys[0] not in TABLES:
+                raise unknown("recipe table", keys[0], TABLES)
+            place = tables[keys[0]]
+            for key in keys[1:-1]:
+                place = place.setdefault(key, {})
+                if not isinstance(place, dict):
+                    raise UsageError(f"setting '{setting}': '{key}' is not a table")
+            place[keys[-1]] = _value(text.strip())
+        return Recipe.from_table(tables)
+
+    def differences(self, other: Recipe) -> list[str]:
+        """Keys whose values differ, as `table.key: mine, theirs`."""
+        mine, theirs = _flat(self.table()), _flat(other.table())
+        return [
+            f"{key}: {mine.get(key, 'unset')}, {theirs.get(key, 'unset')}"
+            for key in sorted(mine.keys() | theirs.keys())
+            if mine.get(key) != theirs.get(key)
+        ]
+
+    def source(self, data: Any, **more: Any) -> Source:
+        """The source that the [data] table makes of `data` (a path or an array)."""
+        told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
+        return as_source(data, **{key: told[key] for key in told.keys() - {"targets"}})
+
+    @property
+    def n_steps(self) -> int:
+        """The length of the training; a recipe that still says "auto" has none."""
+        return whole(self.train.steps, "train.steps")
+
+    def trainer(
+        self, preprocess: Preprocess, center: Tensor | None = None, n_outputs: int | None = None
+    ) -> Trainer:
+        """A trainer with an initialised model behind a fitted preparation.
+
+        `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width.
+        """
+        model, train = self.build_model(preprocess.n_outputs, n_outputs), self.train
+        optim = self.optim
+        initialise(model, train.seed, self.model.init, 1.0 if optim.unit_norm else SHORT)
+        if center is not None:
+            model.layers[0].set_center(center)
+        if not isinstance(optim.learning_rate, float):
+            raise UsageError(f"optim.learning_rate is {optim.learning_rate!r}; a number is needed")
+        hard = model.activation.kind in ("topk", "batchtopk")
+        return Trainer(
+            model.to(resolve_device(train.device)),
+            Objective(self.objective),
+            preprocess,
+            solver=optim.kind,
+            learning_rate=optim.learning_rate,
+            schedule=optim.schedule,
+            beta2=optim.beta2,
+            batch_size=optim.batch_size,
+            tolerance=optim.tolerance,
+            seed=train.seed,
+            patience=train.patience,
+            corruption=Corruption(train.corruption, train.corruption_level),
+            unit_norm=optim.unit_norm,
+            target_l0=None if hard else self.target_l0 or None,
+            dead_after=LONG
+            if optim.dead_after == "auto"
+            else whole(optim.dead_after, "dead_after"),
+            resample=optim.resample,
+        )
+
+    @property
+    def target_l0(self) -> float:
+        """Active latents wanted of a sample; 0: nothing is."""
+        wanted = self.model.target_l0
+        if isinstance(wanted, str):
+            raise UsageError(f"model.target_l0 is {wanted!r}; a number is needed")
+        return wanted
+
+    def build_model(
+        self, n_inputs: int, n_outputs: int | None = None
+    ) -> Autoencoder | DeepAutoencoder:
+        """The model, its weights still zero; with n_outputs a transcoder."""
+        asked, dtype = self.model, DTYPES[self.train.dtype]
+        sizes = asked.n_latents
+        if isinstance(sizes, str):
+            raise UsageError(f'model.n_latents is {sizes!r}; a whole number or "auto" is needed')
+        alone = isinstance(sizes, int)
+        if asked.tied and not alone:
+            raise UsageError("model.tied is for one layer; leave it out with a list of n_latents")
+        if isinstance(sizes, int) and isinstance(asked.activation, str):
+            model: Autoencoder | DeepAutoencoder = Autoencoder(
+                n_inputs,
+                sizes,
+                activation=asked.activation,
+                output=asked.output,
+                tied=asked.tied,
+                pre_bias=asked.pre_bias,
+                n_outputs=n_outputs,
+                dtype=dtype,
+                **self._settings(asked.activation),
+            )
+        else:
+            model = DeepAutoencoder.of_sizes(
+                n_inputs,
+                [sizes] if isinstance(sizes, int) else whole_numbers(sizes),
+                activation=asked.activation,
+                output=asked.output,
+                tied=asked.tied,
+                dtype=dtype,
+            )
+            model = model.layers[0] if alone else model
+        model.layers[0].centred = asked.center
+        return model
+
+    def _settings(self, kind: str) -> dict[str, Any]:
+        """What the activation is told."""
+        known = settings_of(kind)
+        if "k" in known:
+            return {"k": self.target_l0}
+        return {"bandwidth": self.model.bandwidth} if "bandwidth" in known else {}
+
+
+def whole(value: int | str, name: str) -> int:
+    """A whole number of a resolved recipe. Raises UsageError for "auto" and other words."""
+    if isinstance(value, str):
+        raise UsageError(f'{name} is {value!r}; a whole number or "auto" is needed')
+    return value
+
+
+def whole_numbers(sizes: Sequence[Any]) -> list[int]:
+    """The sizes of a deep network's layers. Raises UsageError for anything else in the list."""
+    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+        raise UsageError(
+            f"model.n_latents is {list(sizes)!r}; a list holds the latents of each layer, "
+            "whole numbers of at least 1"
+        )
+    return list(sizes)
+
+
+def names() -> list[str]:
+    """The recipes that ship with the package."""
+    files = resources.files("simplecell").joinpath("recipes").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def headline(name: str) -> str:
+    """The first line of a named recipe: what it is for."""
+    file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
+    return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def _value(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    return table["value"] if len(table) == 1 else text
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.dumps(value)
+    return flat
+
+
+def _known() -> str:
+    return ", ".join(names())

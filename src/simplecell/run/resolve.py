@@ -1,0 +1,269 @@
+"""What a recipe leaves to the data: every "auto" replaced, and a sentence on each choice.
+
+A transcoder is an autoencoder whose target is another signal than its inputs, such as what a layer
+of a network makes of them: rows y [n, D'] of the samples x [n, D], read and prepared here.
+Source: Dunefsky et al. 2024.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simplecell.data import Source, as_source, split
+from simplecell.errors import DataError, UsageError
+from simplecell.model.activations import OUTPUT_BOUNDS
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.recipe import Recipe, whole
+from simplecell.run.schema import Model, Optim, Preparation, Train
+from simplecell.training.objective import Objective
+from simplecell.training.prepared import to_model
+
+EXPANSION = 8
+RATE = 1e-3
+"""Of Adam for 2¹⁴ latents. Source: Gao et al. 2024, section 2.4, for the square root; the number is
+ours: trainings here are a thousand times shorter, and err a third less at five times theirs.
+"""
+MANY_ROWS, MANY_INPUTS = 2000, 16
+"""From which size on an array is taken for embeddings: below, classic codes learn more."""
+FASTEST = 0.02
+LEAST_SAMPLES = 2_000_000
+MOST_PASSES, FEWEST_STEPS = 100, 2000
+"""Of small data, in the place of that many samples: thousands of passes learn single rows by heart,
+while codes that a controller steers need some two thousand steps to reach their l0."""
+MOST_SILENCE = 10_000_000
+
+
+def resolve(
+    recipe: Recipe, source: Source, *, transcoder: bool = False
+) -> tuple[Recipe, list[str]]:
+    """Every "auto" replaced by what suits these data, and sentences on what was chosen."""
+    recipe, notes = as_transcoder(recipe) if transcoder else (recipe, [])
+    low, high = _range(source) if recipe.preprocess.steps == "auto" else (0.0, 1.0)
+    model, steps = recipe.model, recipe.preprocess.steps
+    if model.output == "auto":
+        output = "sigmoid" if low >= 0 and high <= 1 else "linear"
+        model = dataclasses.replace(model, output=output)
+        notes.append(f"output: {output}, since the data lie in {low:.4g} … {high:.4g}")
+    if steps == "auto":
+        steps, chosen = automatic_steps(model.output, low, high)
+        notes += chosen
+    model, chosen = _sizes(recipe, model, source)
+    notes += chosen
+    optim, train = _pace(recipe, model, source)
+    resolved = dataclasses.replace(
+        recipe,
+        model=model,
+        preprocess=Preparation(steps=Preprocess(steps).steps),
+        objective=_terms(recipe, model),
+        optim=optim,
+        train=train,
+    )
+    return resolved, notes
+
+
+def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[str]]:
+    """M and the wanted l0."""
+    notes, n_inputs = [], source.n_inputs
+    if model.target_l0 == "auto":
+        most = min(32, model.n_latents) if isinstance(model.n_latents, int) else 32
+        model = dataclasses.replace(model, target_l0=float(min(most, max(1, n_inputs // 4))))
+        notes.append(f"target_l0: {model.target_l0:g} active latents a sample")
+    if model.n_latents == "auto":
+        sparse = Objective(recipe.objective).target is not None
+        n_latents = 2 * n_inputs if sparse else max(1, n_inputs // 2)
+        if model.target_l0 or "l1" in recipe.objective:
+            n_latents = max(EXPANSION * n_inputs, math.ceil(float(model.target_l0)))
+        model = dataclasses.replace(model, n_latents=n_latents)
+        notes.append(f"latents: {n_latents}, for {n_inputs} inputs")
+    _check_reach(model)
+    return model, notes
+
+
+def _check_reach(model: Model) -> None:
+    """More latents cannot be active than there are; topk and batchtopk say so of their k."""
+    n_latents, wanted = model.n_latents, model.target_l0
+    if not isinstance(n_latents, int) or model.activation in ("topk", "batchtopk"):
+        return
+    if float(wanted) > n_latents:
+        raise UsageError(
+            f"target_l0 is {float(wanted):g}, but the model has {n_latents} latents; ask for "
+            "fewer that are active, or give it more latents"
+        )
+
+
+def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
+    """Learning rate, length, and when a latent is dead."""
+    optim, train = recipe.optim, recipe.train
+    sizes = model.n_latents if isinstance(model.n_latents, list) else [model.n_latents]
+    n_latents = max(1, *(size for size in sizes if isinstance(size, int)), 1)
+    rate, dead, batch = optim.learning_rate, optim.dead_after, optim.batch_size
+    if rate == "auto":
+        rate = learning_rate(n_latents)
+    if dead == "auto":
+        seldom = 20 * n_latents / (float(model.target_l0) or n_latents)
+        dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))
+    most = train.max_samples
+    if train.steps == "auto":
+        most = _length(batch, source.n_samples) if most == "auto" else most
+        steps = math.ceil(whole(most, "train.max_samples") / min(batch, source.n_samples))
+        train = dataclasses.replace(train, steps=steps)
+    optim = dataclasses.replace(optim, learning_rate=rate, dead_after=whole(dead, "dead_after"))
+    return optim, train
+
+
+def _length(batch: int, n_samples: int) -> int:
+    """Samples of a training, where nobody says how many."""
+    few = max(MOST_PASSES * n_samples, FEWEST_STEPS * batch)
+    return max(min(LEAST_SAMPLES, few), n_samples)
+
+
+def learning_rate(n_latents: int) -> float:
+    """Adam's for M latents, where nobody says another."""
+    return round(min(FASTEST, RATE / math.sqrt(n_latents / 2**14)), 6)
+
+
+def _terms(recipe: Recipe, model: Model) -> dict[str, dict[str, Any]]:
+    """The objective with every value, M and the wanted l0 in their places."""
+    terms = {kind: dict(values) for kind, values in recipe.objective.items()}
+    if "l0" in terms and model.target_l0:
+        terms["l0"]["target"] = float(model.target_l0)
+    n_latents = model.n_latents
+    if terms.get("nested", {}).get("widths") == "auto" and isinstance(n_latents, int):
+        terms["nested"]["widths"] = sorted({max(1, n_latents // 2), n_latents})
+    return Objective(terms).table()
+
+
+def suited(kind: str, n_samples: int = 0, n_inputs: int = 0) -> tuple[str, str]:
+    """The recipe for data given without one, and the reason."""
+    if kind == "patches":
+        return "edges", "pictures: edges from 10×10 patches after 1/f whitening"
+    if kind == "pictures":
+        return "strokes", "small pictures: each one a sample, as the notes do with digits"
+    if kind == "array" and n_samples >= MANY_ROWS and n_inputs >= MANY_INPUTS:
+        return "topk", (
+            f"an array of {n_samples} rows and {n_inputs} columns, as embeddings and activations "
+            "are: a few active latents a sample, of 8 for each input"
+        )
+    return "table", "rows of numbers: columns standardised, a linear decoder"
+
+
+def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], list[str]]:
+    """Preparation for data in low … high, so that a bounded output can reach them."""
+    bounds = OUTPUT_BOUNDS.get(output)
+    if bounds is None or (bounds[0] <= low and high <= bounds[1]):
+        return [], []
+    width = bounds[1] - bounds[0]
+    ends = {"low": round(bounds[0] + 0.1 * width, 6), "high": round(bounds[1] - 0.1 * width, 6)}
+    note = (
+        f"range: {output} outputs reach {bounds[0]:g} … {bounds[1]:g} and the data lie in "
+        f"{low:.4g} … {high:.4g}, so they are mapped to {ends['low']:g} … {ends['high']:g}"
+    )
+    return [{"kind": "range", **ends}], [note]
+
+
+def _range(source: Source) -> tuple[float, float]:
+    ends = [(x.min(), x.max()) for x, _ in source.batches(65_536)]
+    if not ends:
+        raise DataError("there are no samples")
+    return float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
+
+
+STEPS = ("center", "scale", "standardize")
+"""Steps of the inputs that their targets are prepared by as well; the others look for structure, or
+drop some of it, and a target is to be given whole."""
+
+
+def as_transcoder(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """The recipe for a transcoder, and sentences on what was changed.
+
+    Raises:
+        UsageError: for what only an autoencoder has.
+    """
+    model, notes = recipe.model, []
+    if model.output == "auto":
+        model = dataclasses.replace(model, output="linear")
+    if model.output in OUTPUT_BOUNDS and model.output != "linear":
+        raise UsageError(
+            f"{model.output} outputs do not reach every value, and the targets of a transcoder may "
+            "have any; set model.output=linear"
+        )
+    if isinstance(model.n_latents, list):
+        raise UsageError("a transcoder has one layer; give model.n_latents as one number")
+    if recipe.optim.resample:
+        raise UsageError(
+            "optim.resample draws latents from samples that are reconstructed badly, and a "
+            "transcoder reconstructs no samples; set it to 0"
+        )
+    if model.pre_bias:
+        model = dataclasses.replace(model, pre_bias=False)
+        notes.append(
+            "pre_bias: off, since a transcoder reconstructs something else than its inputs"
+        )
+    return dataclasses.replace(recipe, model=model), notes
+
+
+def target_steps(recipe: Recipe) -> list[dict[str, Any]]:
+    """The preparation of the targets, from that of the inputs in a resolved recipe."""
+    return [step for step in Preprocess(recipe.preprocess.steps).steps if step["kind"] in STEPS]
+
+
+def fit_targets(recipe: Recipe, targets: Source) -> tuple[Preprocess, list[str]]:
+    """The preparation of the training targets, of a resolved recipe; sentences on it."""
+    preprocess = Preprocess(target_steps(recipe)).fit(
+        lambda: (torch.from_numpy(y) for y, _ in targets.batches(8192))
+    )
+    return preprocess, [f"targets: {line}" for line in preprocess.report()]
+
+
+def prepare_targets(
+    preprocess: Preprocess | None, targets: Source | None, like: Tensor
+) -> Tensor | None:
+    """All targets as a model is to give them, [n, D'], in memory; None where there are none."""
+    if preprocess is None or targets is None:
+        return None
+    return torch.cat([to_model(y, preprocess, like) for y, _ in targets.batches(8192)])
+
+
+def open_targets(
+    recipe: Recipe, source: Source, held_out: Source | None
+) -> tuple[Source | None, Source | None]:
+    """The targets of training and held-out samples, split as these were; None without any.
+
+    Raises:
+        DataError: when they cannot be read, or are not one row a sample.
+        UsageError: for patches, which are drawn and have no rows of their own.
+    """
+    path = recipe.data.targets
+    if path is None:
+        return None, None
+    if source.kind == "patches":
+        raise UsageError(
+            "targets are one row a sample, and patches are drawn from pictures, so that no row "
+            "belongs to one; cut them first, and give them as an array"
+        )
+    targets = read_targets(path, source.n_samples + (held_out.n_samples if held_out else 0))
+    return split(targets, recipe.data.held_out, recipe.train.seed)
+
+
+def read_targets(data: Any, n_samples: int) -> Source:
+    """Targets of so many samples, from a file or an array.
+
+    Raises:
+        DataError: when they cannot be read, or are not one row a sample.
+    """
+    if isinstance(data, str | Path) and not Path(data).exists():
+        raise DataError(f"the targets '{data}' do not exist; give a file of one row a sample")
+    targets = as_source(data, kind="array")
+    if targets.n_samples != n_samples:
+        of = f" of '{data}'" if isinstance(data, str | Path) else ""
+        raise DataError(
+            f"the targets{of} have {targets.n_samples} rows, but there are {n_samples} samples; "
+            "one row a sample is needed, in their order"
+        )
+    return targets

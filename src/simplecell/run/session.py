@@ -1,0 +1,186 @@
+"""One training of one run: its loop, log, checkpoints and summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simplecell.data import Source
+from simplecell.errors import DivergedError
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.directory import Run, finite, line_of
+from simplecell.run.evaluate import Figures, evaluate, spread
+from simplecell.run.recipe import Recipe
+from simplecell.run.resolve import prepare_targets
+from simplecell.run.storage import Lock
+from simplecell.training.gradients import Evaluation
+from simplecell.training.prepared import Prepared
+from simplecell.training.trainer import Record, Trainer
+
+CHECKPOINT_SECONDS = 2.0
+MAX_LOGGED = 2000
+
+
+@dataclass
+class Session:
+    """One training of one run; `records()` trains, `finish()` sums up.
+
+    Made by `begin` or `resume`. Whoever loops over the records may stop at any of them and call
+    `finish("interrupted")`: what was reached is kept and can be continued.
+    """
+
+    run: Run
+    recipe: Recipe
+    info: dict[str, Any]
+    trainer: Trainer
+    source: Source
+    held_out: Source | None
+    targets: Tensor | None = None
+    """What a transcoder is to give of each training sample, prepared; None: the sample itself."""
+    held_out_targets: Tensor | None = None
+    target_preprocess: Preprocess | None = None
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    done: bool = False
+    lock: Lock | None = None
+    doctor: Callable[[Session, Figures], list[dict[str, str]]] | None = None
+    """Asked at the end; what it finds is kept with the figures. None: nobody looks."""
+
+    def records(self) -> Generator[Record]:
+        """Train to the recipe's length; log and checkpoint on the way."""
+        steps = self.recipe.n_steps
+        stride = 1 if self.recipe.optim.kind == "lbfgs" else max(1, steps // MAX_LOGGED)
+        waiting: list[dict[str, Any]] = []
+        started, last, spent = time.perf_counter() - self.seconds, time.perf_counter(), 0.0
+        try:
+            for record in self.trainer.run(
+                self.source,
+                steps,
+                held_out=self.held_out,
+                targets=self.targets,
+                held_out_targets=self.held_out_targets,
+            ):
+                now = time.perf_counter()
+                self.seconds = now - started
+                if record.step % stride == 0 or record.held_out_cost is not None:
+                    waiting.append(line_of(record, self.seconds))
+                left = time.perf_counter()
+                yield record
+                away = time.perf_counter() - left  # others' time: a sweep trains in turns
+                started, last, now = started + away, last + away, now + away
+                # A checkpoint may take a tenth of the time at most.
+                if now - last > max(CHECKPOINT_SECONDS, 10 * spent):
+                    self.run.log(waiting)
+                    waiting.clear()
+                    self.save()
+                    last = time.perf_counter()
+                    spent = last - now
+        except DivergedError:
+            self.run.log(waiting)
+            self._close("diverged")
+            raise
+        finally:
+            self.run.log(waiting)
+            waiting.clear()
+
+    def save(self) -> None:
+        """A checkpoint.
+
+        Raises:
+            DivergedError: when weights or moments are not finite; the checkpoint before stays.
+        """
+        self.trainer.check_finite()
+        state = self.trainer.state_dict()
+        moments = [tensor for name, tensor in state.items() if name.startswith("optimiser.")]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in moments):
+            raise DivergedError(
+                f"training diverged by step {self.trainer.n_steps}: the gradients are too large "
+                "to be squared; lower the learning rate, or scale the data (preprocess)"
+            )
+        self.run.checkpoint(self.trainer.model, state)
+
+    def finish(self, status: str = "finished") -> dict[str, Any]:
+        """Checkpoint, figures on training and held-out samples, run.json; the result table.
+
+        Raises:
+            DivergedError: when weights or cost are not finite; the last good checkpoint stays.
+        """
+        try:
+            self.save()
+            self.info["figures"] = self._figures(status)
+        except DivergedError:
+            self._close("diverged")
+            raise
+        self._close(status)
+        return self.result()
+
+    def result(self) -> dict[str, Any]:
+        """The figures as `simplecell train --json` prints them."""
+        return {
+            "run": str(self.run.path),
+            "status": self.info["status"],
+            "seconds": round(self.info["seconds"], 3),
+            **(self.info["figures"] or {}),
+            "skipped": self.info["data"]["skipped"],
+        }
+
+    def _close(self, status: str) -> None:
+        self.info |= {
+            "status": status,
+            "stopped": self.trainer.stopped,
+            "n_iter": self.trainer.n_steps,
+            "seconds": self.seconds,
+        }
+        self.run.describe(self.info)
+        if self.lock is not None:
+            self.lock.release()
+
+    def _figures(self, status: str) -> dict[str, Any]:
+        cost, figures = self._measure(self.source, self.targets)
+        self.trainer.check_finite(cost)
+        target = self.trainer.objective.target
+        table: dict[str, Any] = {
+            "cost": float(cost.cost),
+            "terms": {name: float(value) for name, value in cost.terms.items()},
+            "mean_activation": {**spread(figures.mean_activation), "target": target},
+            "fvu": finite(figures.fvu),
+            "l0": figures.l0,
+            "dead": figures.dead,
+            "n_iter": self.trainer.n_steps,
+            "n_evaluations": self.trainer.n_evaluations,
+            "stopped": self.trainer.stopped or ("steps" if status == "finished" else status),
+            "n_latents": self.trainer.model.n_latents,
+            "n_samples": figures.n_samples,
+            "held_out": None,
+            "findings": None if self.doctor is None else self.doctor(self, figures),
+        }
+        if self.held_out is not None:
+            cost, figures = self._measure(self.held_out, self.held_out_targets)
+            self.trainer.check_finite(cost)
+            table["held_out"] = {
+                "cost": float(cost.cost),
+                "fvu": finite(figures.fvu),
+                "l0": figures.l0,
+                "dead": figures.dead,
+                "mean_activation": spread(figures.mean_activation),
+                "n_samples": figures.n_samples,
+            }
+        return table
+
+    def _measure(self, source: Source, targets: Tensor | None) -> tuple[Evaluation, Figures]:
+        model, preprocess = self.trainer.model, self.trainer.preprocess
+        cost = self.trainer.value(Prepared(source, preprocess, model, targets))
+        return cost, evaluate(model, preprocess, source, targets)
+
+    def take_targets(
+        self, preprocess: Preprocess | None, targets: Source | None, held_out: Source | None
+    ) -> None:
+        """Prepare what a transcoder is to give, and keep it in memory."""
+        self.target_preprocess, like = preprocess, self.trainer.model.like
+        self.targets = prepare_targets(preprocess, targets, like)
+        self.held_out_targets = prepare_targets(preprocess, held_out, like)

@@ -1,0 +1,117 @@
+"""A trained model with its preparation and its story: arrays in, arrays out."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simplecell.errors import DataError
+from simplecell.model.autoencoder import Layer, Model
+from simplecell.model.codes import Codes, Rows, SparseCodes
+from simplecell.model.deep import exciting
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.recipe import Recipe
+from simplecell.training.prepared import to_model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its preparation and its story, as a run keeps it."""
+
+    model: Model
+    preprocess: Preprocess
+    recipe: Recipe
+    info: dict[str, Any]
+    target_preprocess: Preprocess | None = None
+    """Of a transcoder: the preparation of what it reconstructs."""
+
+    @property
+    def recon_preprocess(self) -> Preprocess:
+        """The preparation that reconstructions and atoms are in: the inputs' own, or a target's."""
+        return self.target_preprocess or self.preprocess
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How one sample is laid out: (D,), (h, w) or (h, w, 3)."""
+        return tuple(self.info["data"]["shape"])
+
+    @property
+    def input_names(self) -> list[str] | None:
+        """Names of the input columns, if they have any."""
+        return self.info["data"].get("input_names")
+
+    def model_in(self, dtype: torch.dtype) -> Model:
+        """The model in another precision, for float64 answers to float64 questions."""
+        if dtype == self.model.like.dtype:
+            return self.model
+        return copy.deepcopy(self.model).to(dtype)
+
+    @torch.no_grad()
+    def encode(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Codes [B, M] of raw rows [B, D], in the precision of x."""
+        return self._codes(x).dense.cpu().numpy()
+
+    @torch.no_grad()
+    def encode_sparse(self, x: NDArray[Any]) -> Rows:
+        """The non-zero values of `encode`, sample by sample, on the CPU."""
+        return Rows(*(part.cpu() for part in self._codes(x).rows()))
+
+    def _codes(self, x: NDArray[Any]) -> Codes:
+        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        return model.encode(to_model(x, self.preprocess, model.like))[1]
+
+    @torch.no_grad()
+    def decode(self, codes: Any) -> NDArray[Any]:
+        """Rows [B, D] in input units, of codes [B, M], NumPy or SciPy sparse.
+
+        A transcoder's are in the units of its targets. What a sample carried itself (DC) is 0.
+        """
+        model = self.model_in(torch.float64 if codes.dtype == np.float64 else torch.float32)
+        if codes.ndim != 2 or codes.shape[1] != model.n_latents:
+            raise DataError(
+                f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
+                "latents: one row a sample, one column a latent is needed"
+            )
+        recon = model.decode(_as_codes(codes, model.like))
+        return self.recon_preprocess.invert(recon).cpu().numpy()
+
+    @torch.no_grad()
+    def reconstruct(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Prepared rows [B, D'] and their reconstructions."""
+        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        prepared = to_model(x, self.preprocess, model.like)
+        return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
+
+    def latents(self, layer: int | None = None) -> Tensor:
+        """What excites each latent most, in input units [M, D] (up to length).
+
+        `layer` of a deep network is counted from 1; None is the innermost.
+
+        Raises:
+            UsageError: when there is no such layer.
+        """
+        model = self.model if layer is None else self.model.upto(layer)
+        if isinstance(model, Layer):
+            return self.preprocess.pixels(model.directions().double().cpu())
+        prepared = torch.eye(self.preprocess.n_outputs, dtype=torch.float64)
+        return exciting(model, self.preprocess.pixels(prepared)).double().cpu()
+
+    @torch.no_grad()
+    def atoms(self) -> Tensor:
+        """What each latent adds to a reconstruction, in its units [M, D]."""
+        return self.recon_preprocess.atoms(self.model.atoms().double().cpu())
+
+
+def _as_codes(codes: Any, like: Tensor) -> Codes:
+    if not hasattr(codes, "tocsr"):
+        return Codes(torch.tensor(codes).to(like))
+    rows = codes.tocsr()
+    values = torch.tensor(rows.data).to(like)
+    places = [torch.tensor(part, dtype=torch.int64) for part in (rows.indices, rows.indptr)]
+    return SparseCodes(Rows(values, *(part.to(like.device) for part in places)), rows.shape[1])

@@ -1,0 +1,91 @@
+"""Adam with a schedule, and atoms held at length 1."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+
+from simplecell.errors import UsageError, unknown
+from simplecell.training.steering import SCHEDULES
+
+
+class Adam:
+    """torch's Adam over the flat vector, with a schedule; one `step` is one update.
+
+    Source: Kingma & Ba 2015. Exact (torch).
+    """
+
+    def __init__(
+        self,
+        flat: Tensor,
+        grad: Tensor,
+        *,
+        learning_rate: float,
+        schedule: str = "constant",
+        beta2: float = 0.999,
+    ) -> None:
+        if schedule not in SCHEDULES:
+            raise unknown("schedule", schedule, SCHEDULES)
+        if not 0 < learning_rate < float("inf"):
+            raise UsageError(f"learning_rate is {learning_rate}; it must be above 0")
+        if not 0 <= beta2 < 1:
+            raise UsageError(f"beta2 is {beta2}; it must be at least 0 and less than 1")
+        self.beta2 = beta2
+        self.learning_rate, self.schedule = learning_rate, SCHEDULES[schedule]
+        self.parameter = nn.Parameter(flat)
+        self.parameter.grad = grad
+
+    @functools.cached_property
+    def torch(self) -> torch.optim.Adam:
+        """torch's own; made when first used, since that imports for two seconds."""
+        betas = (0.9, self.beta2)
+        return torch.optim.Adam([self.parameter], lr=self.learning_rate, betas=betas, fused=True)
+
+    def step(self, progress: float) -> None:
+        """Move the parameters along the gradient; `progress` is 0 at the start and 1 at the end."""
+        for group in self.torch.param_groups:
+            group["lr"] = self.learning_rate * self.schedule(progress)
+        self.torch.step()
+
+    def forget(self, parameter: Tensor, rows: Tensor) -> None:
+        """Moments 0 for some rows of a parameter that lies in the flat vector."""
+        start, size = parameter.storage_offset(), parameter.numel()
+        for name, moment in self.torch.state.get(self.parameter, {}).items():
+            if name != "step":
+                moment[start : start + size].view_as(parameter)[rows] = 0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and count, as tensors."""
+        return dict(self.torch.state.get(self.parameter, {}))
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up where `state_dict` left."""
+        if state:
+            self.torch.state[self.parameter] = {k: v.clone() for k, v in state.items()}
+
+
+class UnitNorm:
+    """Atoms held at length 1: the gradient along each is taken out, and each step put right.
+
+    They are brought there at once. Order: `project`, the optimiser's step, `renormalise`.
+    Source: Bricken et al. 2023, appendix (Adam under a constraint). Exact.
+    """
+
+    def __init__(self, atoms: nn.Parameter) -> None:
+        self.atoms = atoms
+        self.renormalise()
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Leave of the gradient [M, D] what turns atoms."""
+        assert self.atoms.grad is not None, "flatten was not called"
+        along = (self.atoms.grad * self.atoms).sum(1, keepdim=True)
+        self.atoms.grad.sub_(along * self.atoms)
+
+    @torch.no_grad()
+    def renormalise(self) -> None:
+        """Bring the atoms [M, D] back to length 1."""
+        lengths = self.atoms.norm(dim=1, keepdim=True)
+        self.atoms.div_(lengths.clamp_min(torch.finfo(self.atoms.dtype).tiny))

@@ -1,0 +1,265 @@
+"""Value and gradient of an objective over all samples, exact over chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from simplecell.errors import UsageError
+from simplecell.model import kernels
+from simplecell.model.autoencoder import Autoencoder, Model
+from simplecell.model.codes import Codes
+from simplecell.model.measures import (
+    LogMean,
+    average_activation,
+    kl_sparsity,
+    merge_means,
+    squared_weights,
+)
+from simplecell.training.objective import KL, Look, Objective
+
+
+class Chunks(Protocol):
+    """All samples as the model sees them, in pieces (x, target) that fit in memory."""
+
+    n_samples: int
+
+    def __len__(self) -> int:
+        """Number of pieces."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+class Evaluation(NamedTuple):
+    """The cost, its unweighted terms, and the mean code of each latent [M].
+
+    Bounded codes are mapped to [0, 1], so that the mean compares with the target ρ.
+    """
+
+    cost: Tensor
+    terms: dict[str, Tensor]
+    mean_activation: Tensor
+    codes: Codes | None = None
+    """Those of the last chunk, without history; None from a kernel, which keeps none."""
+    l0: Tensor | None = None
+    """Active latents a sample, *count*: what a trainer made of the codes."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a trainer knows at one step, beside the samples; `Look` says what terms see of it."""
+
+    average: LogMean | None = None
+    """Replaces the samples' own ρ̂: a running one."""
+    generator: torch.Generator | None = None
+    """For activations that draw noise."""
+    dead: Tensor | None = None
+    push: float = 0.0
+    ease: float = 1.0
+    factors: Mapping[str, float | Tensor] = field(default_factory=dict)
+    """On the weights of single terms."""
+    l0: Tensor | None = None
+
+
+NOTHING = Moment()
+
+
+@torch.no_grad()
+def average_over(model: Model, chunks: Chunks) -> LogMean:
+    """ρ̂ of every latent over all samples: the first of the two passes of the exact method.
+
+    Source: UFLDL, Autoencoders and sparsity ("scan twice"). Exact.
+    """
+    gain = model.activation.gain
+    assert gain is not None, "Objective.check was not called"
+    average, seen = None, 0
+    for x, _ in chunks:
+        part = average_activation(model.encode(x)[0], gain)
+        seen += len(x)
+        average = part if average is None else merge_means(average, part, len(x) / seen)
+    assert average is not None, "no samples"
+    return average
+
+
+@torch.no_grad()
+def l0_over(model: Model, chunks: Chunks) -> Tensor:
+    """Active latents a sample, *count*, mean over all samples."""
+    total = torch.zeros((), dtype=torch.float64)
+    for x, _ in chunks:
+        total = total.to(x.device) + model.encode(x)[1].l0().sum()
+    return total / chunks.n_samples
+
+
+def fused(model: Model, objective: Objective) -> kernels.Classic | None:
+    """The kernel for this model and objective, or None: autograd must do."""
+    if not isinstance(model, Autoencoder):
+        return None
+    kinds = {term.kind for term in objective.active}
+    output, activation = model.output, model.activation
+    if (
+        not kinds <= {"reconstruction", "kl", "decay"}
+        or activation.kind not in kernels.FORWARD
+        or output not in kernels.FORWARD
+        or model.pre_bias
+        or model.centred
+    ):
+        return None
+    low, high = activation.bounds or (0.0, 1.0)
+    reconstruction, kl = objective.find("reconstruction"), objective.find("kl")
+    return kernels.Classic(
+        encoder=model.encoder,
+        decoder=model.decoder,
+        bias=model.bias,
+        offset=model.offset,
+        activation=activation.kind,
+        output=output,
+        reconstruction=reconstruction.weight if reconstruction else 0.0,
+        kl=kl.weight if kl else 0.0,
+        target=kl.target if isinstance(kl, KL) else 0.5,
+        gain=activation.gain or 1.0,
+        low=low,
+        width=high - low,
+    )
+
+
+class Gradient:
+    """Calling it evaluates the objective over chunks and fills the parameters' `.grad`.
+
+    Args:
+        fast: use the fused kernel where there is one; otherwise autograd, to which it is equal.
+
+    Raises:
+        UsageError: when a term has no meaning for the model.
+    """
+
+    def __init__(self, model: Model, objective: Objective, *, fast: bool = True) -> None:
+        objective.check(model)
+        self.model, self.objective = model, objective
+        self.kernel = fused(model, objective) if fast else None
+
+    def __call__(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
+        """Cost and gradient.
+
+        Raises:
+            UsageError: for an l0 term over several chunks: it has a gradient over one batch only.
+        """
+        if len(chunks) > 1 and self.objective.find("l0"):
+            raise UsageError(
+                "an l0 term is learned batch by batch; use solver 'adam' for this objective"
+            )
+        moment = self._overall(chunks, moment)
+        if self.kernel is None:
+            return self._by_autograd(chunks, moment)
+        return self._by_kernel(self.kernel, chunks, moment.average)
+
+    def _overall(self, chunks: Chunks, moment: Moment) -> Moment:
+        """With the means over all samples that terms need, where these come in several chunks."""
+        if len(chunks) == 1:
+            return moment
+        if self.objective.find("kl") and moment.average is None:
+            moment = dataclasses.replace(moment, average=average_over(self.model, chunks))
+        if self.objective.find("l0"):
+            moment = dataclasses.replace(moment, l0=l0_over(self.model, chunks))
+        return moment
+
+    def _by_kernel(
+        self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None
+    ) -> Evaluation:
+        decay = self.objective.find("decay")
+        kernel.begin(decay.weight if decay else 0.0)
+        squared: Tensor | float = 0.0
+        code_sum: Tensor | float = 0.0
+        for x, target in chunks:
+            error, codes, average = kernel.add(x, target, chunks.n_samples, average)
+            squared, code_sum = squared + error, code_sum + codes
+        terms = {
+            term.kind: torch.as_tensor(squared) / chunks.n_samples
+            if term.kind == "reconstruction"
+            else self._of_parameters(term.kind, average)
+            for term in self.objective.active
+        }
+        mean = (torch.as_tensor(code_sum) / chunks.n_samples - kernel.low) / kernel.width
+        return Evaluation(self.objective.cost(terms), terms, mean)
+
+    @torch.no_grad()
+    def _of_parameters(self, kind: str, average: LogMean | None) -> Tensor:
+        """Terms that need no samples: decay, and KL once ρ̂ is known."""
+        if kind == "decay":
+            return squared_weights(*self.model.matrices()).double()
+        kl = self.objective.find("kl")
+        assert isinstance(kl, KL)
+        assert average is not None
+        return kl_sparsity(kl.target, average).sum().double()
+
+    @torch.no_grad()
+    def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
+        """The cost without its gradient, for held-out samples."""
+        return self._plain(chunks, self._overall(chunks, moment), backward=False)
+
+    def _by_autograd(self, chunks: Chunks, moment: Moment) -> Evaluation:
+        for parameter in self.model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.zero_()
+        return self._plain(chunks, moment, backward=True)
+
+    def _plain(self, chunks: Chunks, moment: Moment, *, backward: bool) -> Evaluation:
+        totals: dict[str, Tensor] = {}
+        codes: Tensor | float = 0.0
+        for x, target in chunks:
+            output = self.model(x, training=backward, generator=moment.generator)
+            share = len(x) / chunks.n_samples
+            look = Look(
+                x,
+                target,
+                output,
+                self.model,
+                moment.average,
+                share,
+                moment.dead,
+                moment.l0,
+                moment.push,
+                moment.ease,
+            )
+            loss = self._add(look, totals, moment.factors)
+            if backward and loss.requires_grad:  # auxk and preact alone are 0 while none is dead
+                loss.backward()
+            code = output.code.detach()
+            low, high = self.model.activation.bounds or (0.0, 1.0)
+            codes = codes + (code.mean() - low) * (len(x) / (high - low))
+        mean = torch.as_tensor(codes) / chunks.n_samples
+        cost = self.objective.cost(totals, moment.factors)
+        return Evaluation(cost, totals, mean, code)
+
+    def _add(
+        self, look: Look, totals: dict[str, Tensor], factors: Mapping[str, float | Tensor]
+    ) -> Tensor:
+        """The loss of one chunk, and its terms added to the totals."""
+        loss: Tensor | float = 0.0
+        for term in self.objective.active:
+            if term.of_weights and term.kind in totals:
+                continue
+            value = term(look)
+            loss = loss + term.weight * factors.get(term.kind, 1.0) * value
+            once = term.of_weights or term.of_mean
+            before = 0.0 if once else totals.get(term.kind, 0.0)
+            totals[term.kind] = before + value.detach().double()
+        return torch.as_tensor(loss)
+
+
+class Whole:
+    """All samples in memory as one chunk; the target is x itself unless given."""
+
+    def __init__(self, x: Tensor, target: Tensor | None = None) -> None:
+        self.x, self.target, self.n_samples = x, x if target is None else target, len(x)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.x, self.target

@@ -1,0 +1,119 @@
+"""How samples reach a model: prepared, in its precision, on its device, with noise where wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simplecell.data import Source
+from simplecell.errors import UsageError, unknown
+from simplecell.model.autoencoder import Model
+from simplecell.preprocess.chain import Preprocess
+
+CORRUPTIONS = ("none", "mask", "gaussian")
+CACHE_BYTES = 2**31
+CHUNK_BYTES = 2**29
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto" is the first CUDA GPU if there is one, else the CPU.
+
+    Raises:
+        UsageError: for a device that torch does not know or that is not here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device '{device}' cannot be used: {reason}; try 'auto'") from error
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """Noise on the inputs of a denoising autoencoder, whose target stays clean.
+
+    "mask" sets each input to 0 with probability `level`; "gaussian" adds N(0, level²).
+    Source: Vincent et al. 2008 (mask) and 2010 (gaussian). Exact.
+
+    Raises:
+        UsageError: an unknown kind, or a level out of range.
+    """
+
+    kind: str = "none"
+    level: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in CORRUPTIONS:
+            raise unknown("corruption", self.kind, CORRUPTIONS)
+        most = 1.0 if self.kind == "mask" else math.inf
+        if not 0 <= self.level < most:
+            raise UsageError(
+                f"the level of the corruption is {self.level}; it must be at least 0 and less "
+                f"than {most:g}"
+            )
+
+    def __bool__(self) -> bool:
+        return self.kind != "none" and self.level > 0
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x [B, D] with noise."""
+        if self.kind == "mask":
+            return x * (torch.rand(x.shape, generator=generator, device=x.device) >= self.level)
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return x + self.level * noise
+
+
+class Prepared:
+    """A source as the model sees it, in chunks; kept in memory when small enough.
+
+    `targets` [n_samples, K] are what each sample is to give, where that is not the sample itself.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocess: Preprocess,
+        model: Model,
+        targets: Tensor | None = None,
+    ) -> None:
+        self.source, self.preprocess, self.like = source, preprocess, model.like
+        self.targets = targets
+        self.n_samples = source.n_samples
+        width = 3 * model.n_inputs + 2 * model.n_latents
+        self.rows = max(1024, CHUNK_BYTES // (width * self.like.element_size()))
+        size = self.n_samples * model.n_inputs * self.like.element_size()
+        self.kept: list[Tensor] | None = None
+        if size <= CACHE_BYTES:
+            parts = list(self._read())
+            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+            self.kept = list(whole.split(self.rows))
+
+    def __len__(self) -> int:
+        return -(-self.n_samples // self.rows)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        start = 0
+        for x in self.kept if self.kept is not None else self._read():
+            yield x, x if self.targets is None else self.targets[start : start + len(x)]
+            start += len(x)
+
+    def _read(self) -> Iterator[Tensor]:
+        for x, _ in self.source.batches(self.rows):
+            yield to_model(x, self.preprocess, self.like)
+
+
+def identity(n_inputs: int) -> Preprocess:
+    """No preparation, for rows of that width."""
+    return Preprocess([]).fit(lambda: [torch.zeros(1, n_inputs)])
+
+
+def to_model(x: np.ndarray, preprocess: Preprocess, like: Tensor) -> Tensor:
+    """Raw rows [B, D], prepared, in the model's precision and on its device."""
+    return preprocess.apply(torch.tensor(x).to(like)).x.contiguous()

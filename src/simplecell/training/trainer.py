@@ -1,0 +1,442 @@
+"""The trainer: an iterator of records. Whoever loops decides what to do with them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simplecell.data import Source
+from simplecell.errors import DataError, DivergedError, UsageError, unknown
+from simplecell.model.autoencoder import Autoencoder, Model
+from simplecell.model.codes import Codes
+from simplecell.model.measures import LogMean, average_activation, merge_means
+from simplecell.preprocess.chain import Preprocess
+from simplecell.training.adam import Adam, UnitNorm
+from simplecell.training.gradients import Chunks, Evaluation, Gradient, Moment, Whole
+from simplecell.training.lbfgs import LBFGS
+from simplecell.training.objective import Objective
+from simplecell.training.prepared import Corruption, Prepared, identity, to_model
+from simplecell.training.steering import WARM_UP, Controller, l0_of, settle
+from simplecell.training.weights import draw_anew, flatten
+
+SOLVERS = ("lbfgs", "adam")
+NO_CORRUPTION = Corruption()
+MIDST = 0.5
+
+
+class Record(NamedTuple):
+    """What one step did. Tensors stay where they are: `float()` is what waits for a GPU."""
+
+    step: int
+    cost: Tensor
+    terms: dict[str, Tensor]
+    mean_activation: Tensor
+    held_out_cost: float | None
+    seconds: float
+    l0: Tensor | None = None
+    """Active latents a sample of the batch, *count*; None for codes that are never 0."""
+
+
+@dataclass
+class Best:
+    """The parameters with the lowest held-out cost so far."""
+
+    cost: float = math.inf
+    flat: Tensor | None = None
+    stalled: int = 0
+    own: dict[str, Tensor] = field(default_factory=dict)
+    """The activation's state then."""
+
+
+def _unit_norm(model: Model) -> UnitNorm:
+    if not isinstance(model, Autoencoder) or model.tied:
+        raise UsageError(
+            "unit_norm is for an autoencoder of one layer with a decoder of its own, not for "
+            "tied or deep ones"
+        )
+    return UnitNorm(model.decoder)
+
+
+def _check(
+    model: Model,
+    objective: Objective,
+    solver: str,
+    corrupted: bool,
+    unit_norm: bool,
+    target_l0: float | None,
+) -> None:
+    """UsageError unless these settings fit together."""
+    if solver not in SOLVERS:
+        raise unknown("solver", solver, SOLVERS)
+    if solver == "lbfgs" and (corrupted or model.draws_noise):
+        what = "corrupted inputs" if corrupted else "passes that draw noise"
+        raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
+    if solver == "lbfgs" and not model.activation.smooth:
+        raise UsageError(
+            f"L-BFGS needs a smooth cost, but '{model.activation.kind}' codes jump; use 'adam'"
+        )
+    if solver == "lbfgs" and (unit_norm or target_l0):
+        raise UsageError("unit_norm and target_l0 are for mini-batches; use 'adam'")
+    if target_l0 and not (objective.find("l0") or objective.find("l1")):
+        raise UsageError(
+            "target_l0 is reached through an l1 or an l0 term, and the objective has neither"
+        )
+
+
+class Trainer:
+    """Moves a model down its objective.
+
+    Args:
+        model: initialised, on its device.
+        objective: what to minimise.
+        preprocess: fitted preparation of raw rows.
+        solver: "lbfgs" (all samples in every step, the notes' own) or "adam" (mini-batches; KL
+            then uses a running average of the codes, since a batch's mean is biased).
+        learning_rate, schedule, beta2, batch_size: for "adam".
+        seed: order of the mini-batches.
+        tolerance: "lbfgs" stops when the cost falls by a smaller fraction.
+        patience: held-out checks without improvement before stopping; 0 never stops early.
+        corruption: noise on the inputs; "adam" only.
+        unit_norm: hold atoms at length 1; "adam" only.
+        target_l0: active latents a sample that ReLU, gated and JumpReLU codes are brought to, by
+            the weight of their l1 term, or the push of their l0 term; "adam" only.
+        dead_after: samples in which a latent was silent for it to count as dead.
+        resample: how many times, evenly over the first half, dead latents are drawn anew.
+
+    Raises:
+        UsageError: for settings that do not exist or do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        objective: Objective,
+        preprocess: Preprocess | None = None,
+        *,
+        solver: str = "lbfgs",
+        learning_rate: float = 1e-3,
+        schedule: str = "constant",
+        beta2: float = 0.999,
+        batch_size: int = 1000,
+        seed: int = 0,
+        tolerance: float = 1e-9,
+        patience: int = 0,
+        corruption: Corruption = NO_CORRUPTION,
+        unit_norm: bool = False,
+        target_l0: float | None = None,
+        dead_after: int = 10_000_000,
+        resample: int = 0,
+        fast: bool = True,
+    ) -> None:
+        _check(model, objective, solver, bool(corruption), unit_norm, target_l0)
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
+        self.model, self.objective, self.solver = model, objective, solver
+        self.preprocess = preprocess or identity(model.n_inputs)
+        self.batch_size, self.seed, self.patience = batch_size, seed, patience
+        self.corruption = corruption
+        self.flat, self.grad = flatten(model)
+        self.gradient = Gradient(model, objective, fast=fast)
+        self.chunks: Chunks | None = None
+        self.targets: Tensor | None = None
+        self.running: LogMean | None = None
+        self.best = Best()
+        self.n_steps = 0
+        self.stopped: str | None = None
+        self.lbfgs = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
+        self.adam = Adam(
+            self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
+        )
+        self.optimiser = self.lbfgs if solver == "lbfgs" else self.adam
+        self.unit_norm = _unit_norm(model) if unit_norm else None
+        self.dead_after, self.resample = dead_after, resample
+        self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
+        """Samples since each latent was active."""
+        moves = "l0" if objective.find("l0") else "l1"
+        self.controller = Controller(target_l0, moves, self.flat) if target_l0 else None
+        self.unsettled: dict[str, Tensor] = {}
+        """The activation's state as training left it, before the held-out samples' last word."""
+
+    @property
+    def n_evaluations(self) -> int:
+        """Costs and gradients computed so far."""
+        return self.lbfgs.n_evaluations if self.solver == "lbfgs" else self.n_steps
+
+    def run(
+        self,
+        source: Source,
+        steps: int,
+        *,
+        held_out: Source | None = None,
+        targets: Tensor | None = None,
+        held_out_targets: Tensor | None = None,
+    ) -> Iterator[Record]:
+        """Train until `steps` steps are done in all, one record a step.
+
+        `targets` [n_samples, K] is what each sample is to give, prepared and all of it in memory,
+        as are those of the held-out samples; None: the sample itself.
+        Stops earlier when converged or out of patience; `stopped` then says why. Breaking out of
+        the loop is safe: the model is always that of the last record.
+
+        Raises:
+            DivergedError: when the cost or the parameters leave the finite numbers.
+            DataError: when there is not one target a sample.
+        """
+        self._check_targets(source, targets)
+        if held_out is not None:
+            self._check_targets(held_out, held_out_targets)
+        held = None if held_out is None else self._prepare(held_out, held_out_targets)
+        self.targets = None if targets is None else targets.to(self.flat)
+        advance = (
+            self._full_batches(source) if self.solver == "lbfgs" else self._mini(source, steps)
+        )
+        every = self._check_every(source)
+        while self.n_steps < steps and self.stopped is None:
+            started = time.perf_counter()
+            evaluation = next(advance)
+            self.n_steps += 1
+            if self.n_steps % 20 == 0 or self.n_steps == 1:
+                self.check_finite(evaluation)
+            held_out_cost = None
+            if held is not None and (self.n_steps % every == 0 or self.n_steps == steps):
+                held_out_cost = self._hold(held)
+                self._look_beyond(held, self.n_steps / steps)
+            if self.solver == "lbfgs" and self.lbfgs.converged:
+                self.stopped = "converged"
+            seconds = time.perf_counter() - started
+            cost, terms, mean = evaluation[:3]
+            yield Record(self.n_steps, cost, terms, mean, held_out_cost, seconds, evaluation.l0)
+        self._unsettle()  # said twice, the last word is still about what training left
+        if self.patience and self.best.flat is not None:
+            self.flat.copy_(self.best.flat)
+            for name, buffer in self._own():
+                buffer.copy_(self.best.own[name])
+        if held is not None and self.model.activation.sparse:
+            self.unsettled = {name: value.clone() for name, value in self._settled()}
+            settle(self.model, held, self.controller.target if self.controller else None)
+
+    def _look_beyond(self, held: Prepared, progress: float) -> None:
+        if self.controller is not None:
+            self.controller.look_beyond(l0_of(self.model, held)[0], progress)
+
+    def check_finite(self, evaluation: Evaluation | None = None) -> None:
+        """Raise DivergedError if the parameters, or the cost, are not finite."""
+        cost = 0.0 if evaluation is None else float(evaluation.cost)
+        if not math.isfinite(cost) or not bool(torch.isfinite(self.flat).all()):
+            raise DivergedError(
+                f"training diverged by step {self.n_steps}: the cost is {cost}; "
+                "lower the learning rate, or scale the data (preprocess)"
+            )
+
+    def _check_targets(self, source: Source, targets: Tensor | None) -> None:
+        if targets is None and self.model.n_outputs is not None:
+            raise DataError(
+                "a transcoder reconstructs something else than its inputs; give the targets of "
+                "training and held-out samples as well"
+            )
+        if targets is not None and len(targets) != source.n_samples:
+            raise DataError(
+                f"there are {len(targets)} targets for {source.n_samples} samples; one row a "
+                "sample is needed, in their order"
+            )
+
+    def _prepare(self, source: Source, targets: Tensor | None) -> Prepared:
+        targets = None if targets is None else targets.to(self.flat)
+        return Prepared(source, self.preprocess, self.model, targets)
+
+    def _check_every(self, source: Source) -> int:
+        """Steps between looks at the held-out samples: 10 full batches, or one pass."""
+        return 10 if self.solver == "lbfgs" else max(1, source.n_samples // self.batch_size)
+
+    def _evaluate(self) -> Evaluation:
+        assert self.chunks is not None
+        return self.gradient(self.chunks)
+
+    def _full_batches(self, source: Source) -> Iterator[Evaluation]:
+        self.chunks = Prepared(source, self.preprocess, self.model, self.targets)
+        self.lbfgs.point = None
+        while True:
+            yield self.lbfgs.step()
+
+    def _mini(self, source: Source, steps: int) -> Iterator[Evaluation]:
+        batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
+        for x, rows in batches:
+            prepared = to_model(x, self.preprocess, self.flat)
+            target = None if self.targets is None else self.targets[torch.as_tensor(rows)]
+            yield self.step(prepared, target, steps=steps)
+
+    def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:
+        """One Adam update on the prepared samples x [B, D]; the evaluation before it.
+
+        `steps` is the length of the whole training, for what moves while it goes on; 0: nobody
+        knows, and all stands as in its midst.
+
+        Noise is a pure function of the seed and the number of the step.
+        """
+        generator = self._generator()
+        self._unsettle()
+        target = x if target is None else target
+        x = self.corruption(x, generator) if self.corruption else x
+        self.observe(x)
+        progress = self.n_steps / steps if steps else MIDST
+        evaluation = self.gradient(Whole(x, target), self._moment(generator, progress))
+        if self.unit_norm is not None:
+            self.unit_norm.project()
+        self.adam.step(progress)
+        if self.unit_norm is not None:
+            self.unit_norm.renormalise()
+        l0 = self._learn_from(evaluation.codes, len(x), steps)
+        self._resample(x, steps, generator)
+        return evaluation._replace(codes=None, l0=l0)
+
+    def _moment(self, generator: torch.Generator, progress: float) -> Moment:
+        factors: dict[str, Any] = {}
+        push: Any = 0.0
+        ease = 1.0
+        if self.controller is not None and self.controller.moves == "l0":
+            push, ease = self.controller.push, self.controller.ease(progress)
+        elif self.controller is not None:
+            factors |= self.controller.factors
+        elif self.objective.find("l1"):
+            factors["l1"] = min(1.0, (progress + 0.001) / WARM_UP)
+        dead = self.silent >= self.dead_after
+        return Moment(self.running, generator, dead, push, ease, factors)
+
+    def _learn_from(self, codes: Codes | None, n_samples: int, steps: int) -> Tensor | None:
+        """Take in the codes of a step: thresholds, dead latents, the controller; their l0."""
+        if codes is None or not self.model.activation.sparse:
+            return None
+        self.model.activation.observe(codes)
+        self.silent = torch.where(codes.active() > 0, 0, self.silent + n_samples)
+        l0 = codes.l0().double().mean()
+        if self.controller is not None:
+            self.controller.observe(l0, self.n_steps / steps if steps else MIDST)
+        return l0
+
+    def _resample(self, x: Tensor, steps: int, generator: torch.Generator) -> None:
+        """Draw dead latents anew where it is time to."""
+        every = steps // (2 * self.resample) if self.resample else 0
+        now = self.n_steps + 1
+        if not every or now % every or now > every * self.resample:
+            return
+        dead = self.silent >= self.dead_after
+        if isinstance(self.model, Autoencoder):
+            draw_anew(self.model, self.adam, dead, x, generator)
+        self.silent = torch.where(dead, 0, self.silent)
+
+    def _generator(self) -> torch.Generator:
+        words = np.random.SeedSequence([self.seed, self.n_steps]).generate_state(1, np.uint64)
+        return torch.Generator(self.flat.device).manual_seed(int(words[0] >> np.uint64(1)))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        """Bring the running average activation up to date: about the last 20/ρ samples count."""
+        target, gain = self.objective.target, self.model.activation.gain
+        if target is None or gain is None:
+            return
+        batch = average_activation(self.model.encode(x)[0], gain)
+        share = min(1.0, len(x) * target / 20)
+        self.running = batch if self.running is None else merge_means(self.running, batch, share)
+
+    def value(self, chunks: Chunks) -> Evaluation:
+        """The cost without its gradient, the weights as they stand by now."""
+        factors = {} if self.controller is None else self.controller.factors
+        return self.gradient.value(chunks, Moment(factors=factors))
+
+    def _own(self) -> list[tuple[str, Tensor]]:
+        """What an activation learned beside its parameters."""
+        return list(self.model.activation.named_buffers())
+
+    def _settled(self) -> list[tuple[str, Tensor]]:
+        """What the held-out samples' last word may change."""
+        return [*self._own(), *self.model.activation.named_parameters()]
+
+    @torch.no_grad()
+    def _unsettle(self) -> None:
+        """Training goes on from where it left, not from the last word."""
+        for name, value in self._settled() if self.unsettled else ():
+            value.copy_(self.unsettled[name])
+        self.unsettled = {}
+
+    def _hold(self, held: Prepared) -> float:
+        cost = float(self.value(held).cost)
+        if cost < self.best.cost:
+            self.best.cost, self.best.stalled = cost, 0
+            if self.patience:
+                self.best.flat = self.flat.clone()
+                self.best.own = {n: b.clone() for n, b in self._own()}
+        else:
+            self.best.stalled += 1
+            if self.patience and self.best.stalled >= self.patience:
+                self.stopped = "early"
+        return cost
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the rest of the training depends on, as tensors."""
+        state = {f"optimiser.{name}": value for name, value in self.optimiser.state_dict().items()}
+        state["flat"] = self.flat.clone()
+        state["n_steps"] = torch.tensor(self.n_steps)
+        state["best"] = torch.tensor([self.best.cost, self.best.stalled], dtype=torch.float64)
+        if self.best.flat is not None:
+            state["best_flat"] = self.best.flat.clone()
+        for k, layer in enumerate(self.model.layers):
+            if layer.centred:
+                state[f"center.{k}"] = layer.center.clone()
+        if self.running is not None:
+            state["running"] = torch.stack(list(self.running))
+        for name, buffer in self._own():
+            state[f"activation.{name}"] = buffer.clone()
+            if name in self.best.own:
+                state[f"best.{name}"] = self.best.own[name].clone()
+        state |= {f"unsettled.{name}": value.clone() for name, value in self.unsettled.items()}
+        if self.model.activation.sparse:
+            state["silent"] = self.silent.clone()
+        if self.controller is not None:
+            state["controller"] = self.controller.state.clone()
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up where `state_dict` left: what follows is the same, bit for bit.
+
+        Raises:
+            DataError: if the state belongs to a model of another size.
+        """
+        if state["flat"].shape != self.flat.shape:
+            raise DataError(
+                f"the state holds {len(state['flat'])} parameters, but this model has "
+                f"{len(self.flat)}; it belongs to another recipe"
+            )
+        self.flat.copy_(state["flat"])
+        for k, layer in enumerate(self.model.layers):
+            if f"center.{k}" in state:
+                layer.set_center(state[f"center.{k}"])
+        self.n_steps = int(state["n_steps"])
+        self.best.cost, self.best.stalled = float(state["best"][0]), int(state["best"][1])
+        self.best.flat = state["best_flat"].to(self.flat) if "best_flat" in state else None
+        if "running" in state:
+            self.running = LogMean(*state["running"].to(self.flat))
+        for name, buffer in self._own():
+            buffer.copy_(state[f"activation.{name}"])
+            if f"best.{name}" in state:
+                self.best.own[name] = state[f"best.{name}"].to(buffer)
+        for name, value in self._settled():
+            if f"unsettled.{name}" in state:
+                self.unsettled[name] = state[f"unsettled.{name}"].to(value)
+        if "silent" in state:
+            self.silent = state["silent"].to(self.silent)
+        if self.controller is not None:
+            self.controller.state = state["controller"].to(self.controller.state)
+        prefix = "optimiser."
+        optimiser = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        self.optimiser.load_state_dict(optimiser)
+        if self.optimiser is self.lbfgs and self.lbfgs.converged:
+            self.stopped = "converged"
+        elif self.patience and self.best.stalled >= self.patience:
+            self.stopped = "early"

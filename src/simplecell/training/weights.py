@@ -1,0 +1,105 @@
+"""How weights begin, lie in one flat vector, and are drawn anew where a latent is dead."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from simplecell.errors import unknown
+from simplecell.model.autoencoder import Autoencoder, Model
+from simplecell.training.adam import Adam
+
+STARTS = ("uniform", "transpose")
+
+
+@torch.no_grad()
+def initialise(model: Model, seed: int, start: str = "uniform", length: float = 1.0) -> None:
+    """Starting weights; a pure function of the seed.
+
+    "uniform": every entry uniform in ±√(6/(n_in + n_out + 1)). Source: UFLDL, exercise Sparse
+    autoencoder (`initializeParameters`). Exact. "transpose": atoms in random directions, `length`
+    long, and the encoder their copy. Source: Gao et al. 2024, section 2.4. Exact.
+    Biases are 0. Every layer in turn, from the input to the code; drawn in float64 on the CPU, so
+    that precision and device change no draw.
+
+    Raises:
+        UsageError: for an unknown start.
+    """
+    if start not in STARTS:
+        raise unknown("start", start, STARTS)
+    generator = torch.Generator().manual_seed(seed)
+    for layer in model.layers:
+        if not layer.activation.owns_bias:
+            layer.bias.zero_()
+        if isinstance(layer, Autoencoder):
+            layer.offset.zero_()
+        if start == "transpose" and isinstance(layer, Autoencoder):
+            _transpose(layer, generator, length)
+            continue
+        radius = math.sqrt(6 / (layer.n_inputs + layer.n_latents + 1))
+        for matrix in layer.matrices():
+            draw = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
+            matrix.copy_((2 * draw - 1) * radius)
+
+
+def _transpose(layer: Autoencoder, generator: torch.Generator, length: float) -> None:
+    draw = torch.randn(layer.encoder.shape, generator=generator, dtype=torch.float64)
+    layer.encoder.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
+    if layer.decoder.shape == layer.encoder.shape:
+        layer.decoder.copy_(layer.encoder)
+        return
+    draw = torch.randn(layer.decoder.shape, generator=generator, dtype=torch.float64)
+    layer.decoder.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
+
+
+def flatten(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Lay all parameters, and their gradients, in one vector each; they become views of it."""
+    parameters = list(model.parameters())
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        end = start + parameter.numel()
+        parameter.data = flat[start:end].view_as(parameter)
+        parameter.grad = grad[start:end].view_as(parameter)
+        start = end
+    return flat, grad
+
+
+ENCODER_LENGTH = 0.2
+"""Of a new latent, as a multiple of the mean length of those alive."""
+
+
+@torch.no_grad()
+def draw_anew(
+    model: Autoencoder, adam: Adam, dead: Tensor, x: Tensor, generator: torch.Generator
+) -> None:
+    """Give each dead latent the direction of a sample of x [B, D], drawn by squared error.
+
+    The atom becomes `(x − center)/‖x − center‖` times the mean length of living atoms, the encoder
+    row the same direction times 0.2 of the mean length of living rows, the biases 0; Adam's moments
+    of all of these become 0. `dead` is bool [M].
+    Source: Bricken et al. 2023, appendix "Neuron resampling". Differs: drawn from one batch, the
+    center is taken off, as the encoder does, and atoms need not have length 1.
+    """
+    chosen = dead.nonzero()[:, 0]
+    if not len(chosen) or model.tied or model.decoder.shape != model.encoder.shape:
+        return
+    errors = (model(x).recon - x).square().sum(1)
+    if not float(errors.sum()) > 0:
+        return
+    drawn = torch.multinomial(errors, len(chosen), replacement=True, generator=generator)
+    rows = x[drawn] - model.center
+    rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    alive = model.encoder[~dead].norm(dim=1)
+    length = ENCODER_LENGTH * (alive.mean() if len(alive) else 1.0)
+    model.decoder[chosen] = rows * model.decoder[~dead].norm(dim=1).mean() if len(alive) else rows
+    model.encoder[chosen] = rows * length
+    owns = model.activation.owns_bias
+    biases = list(model.activation.parameters()) if owns else [model.bias]
+    for bias in biases:
+        bias[chosen] = 0
+    for parameter in (model.decoder, model.encoder, *biases):
+        adam.forget(parameter, chosen)
