@@ -911,9 +911,9 @@ def test_a_reader_that_leaves_and_a_full_output(made, tmp_path, children):
 
 
 def test_divergence_is_5_and_keeps_the_last_good_state(say, tmp_path, monkeypatch):
-    from simplecell.run import session as sitting
+    from simplecell.run import session
 
-    monkeypatch.setattr(sitting, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(session, "CHECKPOINT_SECONDS", 0.0)
     random = np.random.default_rng(0)
     np.save("large.npy", (random.standard_normal((200, 6)) * 1e6).astype(np.float32))
     words = ("train", "large.npy", "--out", "run", "--recipe", "table")

@@ -54,7 +54,7 @@ def compare(
 
     from simplecell.cli.printing import comparison_table
     from simplecell.model.matching import comparison
-    from simplecell.run.directory import Run, judged
+    from simplecell.run.directory import Run, reported_figures
 
     started = time.perf_counter()
     runs = [Run(path).load() for path in (first, second)]
@@ -66,7 +66,7 @@ def compare(
         )
     signed = all(run.model.activation.sparse for run in runs)
     told = [
-        {"run": str(path), "n_latents": run.model.n_latents, **judged(run.info)}
+        {"run": str(path), "n_latents": run.model.n_latents, **reported_figures(run.info)}
         for path, run in zip((first, second), runs, strict=True)
     ]
     result = {"runs": told, **comparison(runs[0].atoms(), runs[1].atoms(), signed=signed)}

@@ -39,7 +39,7 @@ class Finding:
 
 
 @torch.no_grad()
-def look(session: Session) -> Tensor:
+def training_rows(session: Session) -> Tensor:
     """Training samples as the model sees them, evenly spread over the data, [B, D]."""
     source, trainer = session.source, session.trainer
     n_rows = max(1, min(source.n_samples, ROWS, ENTRIES // source.n_inputs))
@@ -91,7 +91,7 @@ STEPS, GOOD_STEPS = 100, 1000
 
 def examine_inputs(session: Session) -> list[Finding]:
     """What data and settings tell, from a look at up to 8192 samples; changes nothing."""
-    x = look(session)
+    x = training_rows(session)
     return [*sizes(session, x), *_range(session, x), *_batch(session)]
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simplecell.doctor.inputs import ENTRIES, Finding, look, requested, setting, sizes
+from simplecell.doctor.inputs import ENTRIES, Finding, requested, setting, sizes, training_rows
 from simplecell.model.activations import JumpReLU
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.evaluate import Figures, evaluate
@@ -26,7 +26,7 @@ LATENTS = 2048
 
 
 @dataclass(frozen=True)
-class Case:
+class FinishedTraining:
     """A finished training of codes with exact zeros, and what its latents do."""
 
     session: Session
@@ -93,7 +93,7 @@ MOVING = 0.05
 """Share of itself by which a mean activation still fell in the last quarter: it is on its way."""
 
 
-def weight(case: Case) -> list[Finding]:
+def weight(case: FinishedTraining) -> list[Finding]:
     """An l1 weight of the user's own that switches everything off, or nothing."""
     if case.session.recipe.target_l0 or "l1" not in case.terms:
         return []
@@ -108,7 +108,7 @@ def weight(case: Case) -> list[Finding]:
     return [Finding("saturated", words)]
 
 
-def target(case: Case) -> list[Finding]:
+def target(case: FinishedTraining) -> list[Finding]:
     """An l0 that is not what was asked for."""
     trainer, wanted, l0 = case.session.trainer, case.session.recipe.target_l0, case.l0
     if not wanted or abs(l0 - wanted) <= MISSED * wanted + 2 * case.error:
@@ -124,7 +124,7 @@ def target(case: Case) -> list[Finding]:
     return [Finding("saturated", f"l0 is {l0:.3g}, but target_l0 is {wanted:g}{state}; {cure}")]
 
 
-def _coefficient(case: Case) -> tuple[str, str]:
+def _coefficient(case: FinishedTraining) -> tuple[str, str]:
     """Where the controller has brought its coefficient, and the cure if that is out of bounds."""
     controller = case.session.trainer.controller
     if controller is None:
@@ -205,7 +205,7 @@ BANDWIDTH = 0.5
 """The default; from there on a threshold that nothing comes near is a dead latent's."""
 
 
-def dead(case: Case) -> list[Finding]:
+def dead(case: FinishedTraining) -> list[Finding]:
     """Latents that are active for no training sample."""
     n_dead, n_latents = int((case.density == 0).sum()), len(case.density)
     if n_dead <= DEAD * n_latents:
@@ -217,7 +217,7 @@ def dead(case: Case) -> list[Finding]:
     return [Finding("dead", f"{words}; {case.blame or _revival(case)}")]
 
 
-def _revival(case: Case) -> str:
+def _revival(case: FinishedTraining) -> str:
     """What brings dead latents back, or does without them."""
     if not (case.density > 0).any():
         return "nothing is ever active: see that the samples differ from each other"
@@ -233,7 +233,7 @@ def _revival(case: Case) -> str:
     return _fewer(case)
 
 
-def _fewer(case: Case) -> str:
+def _fewer(case: FinishedTraining) -> str:
     """As many latents as there are features that carry most of all activity."""
     carried = np.sort(_features(case))[::-1].cumsum()
     n_latents = int((carried < CARRIED * carried[-1]).sum()) + 1
@@ -245,7 +245,7 @@ def _fewer(case: Case) -> str:
     )
 
 
-def _features(case: Case) -> NDArray[np.float64]:
+def _features(case: FinishedTraining) -> NDArray[np.float64]:
     """Activity of each feature, where latents near each other count as one.
 
     From the most active latent on, each takes those near it with it.
@@ -263,7 +263,7 @@ def _features(case: Case) -> NDArray[np.float64]:
     return np.array([*features, *density[left]])
 
 
-def duplicates(case: Case) -> list[Finding]:
+def duplicates(case: FinishedTraining) -> list[Finding]:
     """Living latents that share an atom with another."""
     n_compared = len(case.cosines)
     shared = int((case.cosines > COSINE).any(1).sum())
@@ -352,10 +352,10 @@ def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
     single = isinstance(model, Autoencoder) and model.activation.sparse
     if not single or density is None or l0 is None:
         return [*activity(session, figures), *overfit(session, figures)]
-    x = look(session)
+    x = training_rows(session)
     unprepared = [finding.words.rpartition("; ")[2] for finding in sizes(session, x)]
     blame = f"the inputs are the likely cause, {unprepared[0]}" if unprepared else ""
-    case = Case(session, figures.n_samples, density, *l0_of_new(session, l0), blame)
+    case = FinishedTraining(session, figures.n_samples, density, *l0_of_new(session, l0), blame)
     if cause := weight(case) or thresholds(session, x):
         return cause
     return [*dead(case), *target(case), *duplicates(case), *overfit(session, figures)]

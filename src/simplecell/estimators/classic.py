@@ -10,10 +10,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from simplecell.errors import UsageError, unknown
-from simplecell.estimators.fitting import AutoencoderCoat, plain_sizes
+from simplecell.estimators.fitting import ClassicTransformer, plain_sizes
 
 
-class SparseAutoencoder(AutoencoderCoat):
+class SparseAutoencoder(ClassicTransformer):
     """The notes' sparse autoencoder: codes whose average activation is held at `target`.
 
     `J = ½ mean ‖recon − x‖² + (λ/2) Σ w² + β Σ_j KL(ρ ‖ ρ̂_j)`. The defaults are the notes'
@@ -108,7 +108,7 @@ class SparseAutoencoder(AutoencoderCoat):
         return {"reconstruction": {"weight": 0.5}, "kl": kl, "decay": _decay(self.weight_decay)}
 
 
-class CompressionAutoencoder(AutoencoderCoat):
+class CompressionAutoencoder(ClassicTransformer):
     """An autoencoder that compresses: fewer latents than inputs, no sparsity.
 
     `J = ½ mean ‖recon − x‖² + (λ/2) Σ w²`. With activation="identity" and output="linear" its
@@ -173,7 +173,7 @@ def _decay(weight_decay: float) -> dict[str, float]:
 LIKELIHOODS = {"bernoulli": "sigmoid", "gaussian": "linear"}
 
 
-class DenoisingAutoencoder(AutoencoderCoat):
+class DenoisingAutoencoder(ClassicTransformer):
     """An autoencoder that restores clean samples from damaged ones.
 
     `J = ½ mean ‖recon(x̃) − x‖² + (λ/2) Σ w²`, x̃ a fresh damaged copy of x at every step.
@@ -248,7 +248,7 @@ class DenoisingAutoencoder(AutoencoderCoat):
         return {"corruption": self.corruption, "corruption_level": float(self.corruption_level)}
 
 
-class VariationalAutoencoder(AutoencoderCoat):
+class VariationalAutoencoder(ClassicTransformer):
     """A deep autoencoder whose code is a Gaussian drawn near N(0, I): it can make new samples.
 
     `J = −E log p(x | code) + β KL(q(code | x) ‖ N(0, I))`, the negative ELBO for β = 1.

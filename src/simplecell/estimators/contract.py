@@ -36,7 +36,7 @@ ROWS = 8192
 USELESS = 0.99  # fvu from which a code says next to nothing of its samples
 
 
-class Coat(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A trained model behind scikit-learn's contract; a subclass says how it is fitted."""
 
     _trained: Trained

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from simplecell.data import ArraySource, Source, split
 from simplecell.errors import UsageError
-from simplecell.estimators.contract import DOOR, Coat
+from simplecell.estimators.contract import DOOR, ModelTransformer
 from simplecell.run.build import Built, build
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
@@ -21,7 +21,7 @@ from simplecell.training.prepared import to_model
 from simplecell.training.trainer import Trainer
 
 
-class TrainerCoat(Coat):
+class RecipeTransformer(ModelTransformer):
     """A recipe trained by the one trainer; a subclass says how its parameters are a recipe."""
 
     _trainer: Trainer | dict[str, torch.Tensor] | None = None
@@ -32,7 +32,7 @@ class TrainerCoat(Coat):
         """The parameters as a recipe; this is where they are checked."""
         raise NotImplementedError
 
-    def _settled(self, recipe: Recipe, source: Source) -> Recipe:
+    def _suited_to(self, recipe: Recipe, source: Source) -> Recipe:
         """The recipe with what the estimator itself takes from the data."""
         return recipe
 
@@ -58,7 +58,7 @@ class TrainerCoat(Coat):
         held_out: Source | None = None
         if self.early_stopping:
             source, held_out = split(source, self.validation_fraction, recipe.train.seed)
-        built = build(self._settled(recipe, source), source, wanted)
+        built = build(self._suited_to(recipe, source), source, wanted)
         steps, curve = built.recipe.n_steps, []
         y = prepare_targets(built.target_preprocess, wanted, built.trainer.model.like)
         with TrainingProgress(steps, quiet=not self.verbose) as progress:
@@ -80,7 +80,7 @@ class TrainerCoat(Coat):
         X = validate_data(self, X, reset=first, **DOOR)
         source: Source = ArraySource(X)
         fresh = self._in_parts(self._recipe(X.shape[0], solver="adam"))
-        built = build(self._settled(fresh, source), source) if first else self._again()
+        built = build(self._suited_to(fresh, source), source) if first else self._again()
         trainer, size = built.trainer, min(self.batch_size, X.shape[0])
         costs = []
         for x, _ in source.batches(size):
@@ -125,7 +125,7 @@ def as_targets(targets: Any, source: Source) -> Source:
     return read_targets(ArraySource(checked, name="the targets"), source.n_samples)
 
 
-class AutoencoderCoat(TrainerCoat):
+class ClassicTransformer(RecipeTransformer):
     """What the classic estimators share; a subclass says its parameters and terms."""
 
     schedule = "constant"

@@ -13,13 +13,13 @@ from simplecell.estimators.classic import (
     SparseAutoencoder,
     VariationalAutoencoder,
 )
-from simplecell.estimators.contract import Coat
+from simplecell.estimators.contract import ModelTransformer
 from simplecell.estimators.modern import (
     GatedSparseAutoencoder,
     JumpReLUSparseAutoencoder,
     L1SparseAutoencoder,
     MatryoshkaSparseAutoencoder,
-    ModernCoat,
+    ModernTransformer,
     TopKSparseAutoencoder,
 )
 from simplecell.estimators.stacked import StackedAutoencoder
@@ -27,7 +27,7 @@ from simplecell.model.activations import activation
 from simplecell.run.directory import Run
 from simplecell.run.recipe import Recipe
 
-BY_ACTIVATION: dict[Any, type[ModernCoat]] = {
+BY_ACTIVATION: dict[Any, type[ModernTransformer]] = {
     "topk": TopKSparseAutoencoder,
     "batchtopk": TopKSparseAutoencoder,
     "jumprelu": JumpReLUSparseAutoencoder,
@@ -35,7 +35,7 @@ BY_ACTIVATION: dict[Any, type[ModernCoat]] = {
 }
 
 
-def load(path: str | Path) -> Coat:
+def load(path: str | Path) -> ModelTransformer:
     """A fitted estimator from a run directory, made by `save` or by the command line.
 
     Raises:
@@ -48,7 +48,7 @@ def load(path: str | Path) -> Coat:
     found = parameters(recipe, trained.info["data"]["n_samples"])
     if kind is StackedAutoencoder:
         found |= of_stack(recipe)
-    if issubclass(kind, ModernCoat):
+    if issubclass(kind, ModernTransformer):
         found |= of_modern(recipe, trained.info["data"]["n_samples"])
     estimator = kind(**{k: v for k, v in found.items() if k in known})
     estimator.n_features_in_ = trained.preprocess.n_inputs
@@ -58,7 +58,7 @@ def load(path: str | Path) -> Coat:
     return estimator
 
 
-def kind_of(recipe: Recipe) -> type[Coat]:
+def kind_of(recipe: Recipe) -> type[ModelTransformer]:
     """The estimator for a recipe."""
     if "gaussian_kl" in recipe.objective:
         return VariationalAutoencoder

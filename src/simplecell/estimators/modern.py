@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from simplecell.data import ArraySource, Source
 from simplecell.errors import UsageError, real, switch, unknown, whole
 from simplecell.estimators.contract import DOOR, ROWS
-from simplecell.estimators.fitting import TrainerCoat, as_targets, plain_sizes
+from simplecell.estimators.fitting import RecipeTransformer, as_targets, plain_sizes
 from simplecell.run.build import Built, new_targets
 from simplecell.run.evaluate import Figures
 from simplecell.run.recipe import Recipe
@@ -33,7 +33,7 @@ MISSED = 0.1
 positive = partial(real, above=0)
 
 
-class ModernCoat(TrainerCoat):
+class ModernTransformer(RecipeTransformer):
     """A named recipe behind scikit-learn's contract; a subclass says which, and what it changes."""
 
     solver, course = "adam", 1
@@ -141,7 +141,7 @@ class ModernCoat(TrainerCoat):
         self._change(tables)
         return Recipe.from_table(tables)
 
-    def _settled(self, recipe: Recipe, source: Source) -> Recipe:
+    def _suited_to(self, recipe: Recipe, source: Source) -> Recipe:
         """As many latents, and no more of them active, as suit what was given instead."""
         model = recipe.model
         if model.n_latents == "auto" and model.target_l0 == 0:
@@ -230,7 +230,7 @@ def one_of(target_l0: Any, **other: Any) -> None:
         )
 
 
-class TopKSparseAutoencoder(ModernCoat):
+class TopKSparseAutoencoder(ModernTransformer):
     """A sparse autoencoder that keeps the k largest latents of each sample.
 
     Source: Gao et al. 2024 (TopK, AuxK for dead latents); Bussmann et al. 2024 (`batchwise`).
@@ -320,7 +320,7 @@ class TopKSparseAutoencoder(ModernCoat):
         return float(self.k)
 
 
-class MatryoshkaSparseAutoencoder(ModernCoat):
+class MatryoshkaSparseAutoencoder(ModernTransformer):
     """A sparse autoencoder whose first latents already reconstruct: coarse first, then fine.
 
     Codes are those of `TopKSparseAutoencoder(batchwise=True)`; the cost is the mean squared error
@@ -394,7 +394,7 @@ class MatryoshkaSparseAutoencoder(ModernCoat):
 FORMS = {"scaled": False, "unit_norm": True}
 
 
-class L1SparseAutoencoder(ModernCoat):
+class L1SparseAutoencoder(ModernTransformer):
     """A sparse autoencoder of ReLU codes with an L1 penalty, whose weight `target_l0` sets.
 
     `J = mean ‖recon − x‖² + λ Σ_j code_j ‖atom_j‖`. Source: Bricken et al. 2023 ("unit_norm");
@@ -462,7 +462,7 @@ class L1SparseAutoencoder(ModernCoat):
         weigh(tables, self.l1_weight)
 
 
-class JumpReLUSparseAutoencoder(ModernCoat):
+class JumpReLUSparseAutoencoder(ModernTransformer):
     """A sparse autoencoder whose latents are active above thresholds of their own, learned.
 
     Source: Rajamanoharan et al. 2024b. Differs: see `simplecell.model.activations`. Recipe
@@ -485,7 +485,7 @@ class JumpReLUSparseAutoencoder(ModernCoat):
     named = "jumprelu"
 
 
-class GatedSparseAutoencoder(ModernCoat):
+class GatedSparseAutoencoder(ModernTransformer):
     """A sparse autoencoder that learns whether a latent is active apart from how much.
 
     Source: Rajamanoharan et al. 2024a. Exact, save the controller of the L1 term. Recipe `gated`.

@@ -28,8 +28,8 @@ from torch import Tensor
 from simplecell.data import ArraySource, Source
 from simplecell.errors import UsageError
 from simplecell.estimators.classic import SparseAutoencoder
-from simplecell.estimators.contract import DOOR, ROWS, Coat
-from simplecell.estimators.fitting import AutoencoderCoat, plain_sizes
+from simplecell.estimators.contract import DOOR, ROWS, ModelTransformer
+from simplecell.estimators.fitting import ClassicTransformer, plain_sizes
 from simplecell.model.autoencoder import Autoencoder, Layer
 from simplecell.model.deep import Classifier, DeepAutoencoder, exciting
 from simplecell.preprocess.chain import Preprocess
@@ -170,7 +170,7 @@ def _no_preparation(recipe: Recipe) -> Any:
     return dataclasses.replace(recipe.preprocess, steps=[])
 
 
-class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """What both stacks share: the greedy training, and the tables of the fine-tuning."""
 
     def _train_layers(self, X: NDArray[Any]) -> Greedy:
@@ -197,9 +197,9 @@ class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
                 progress.show(record._replace(step=done + record.step))
         return greedy
 
-    def _layer(self, k: int, layer: Any) -> AutoencoderCoat:
+    def _layer(self, k: int, layer: Any) -> ClassicTransformer:
         """The estimator of one layer: the one given, or one with that many latents."""
-        if isinstance(layer, AutoencoderCoat):
+        if isinstance(layer, ClassicTransformer):
             if isinstance(layer._model()["n_latents"], list):
                 raise UsageError(
                     f"layer {k + 1} is a {type(layer).__name__} of several layers; a layer of a "
@@ -265,7 +265,7 @@ class StackCoat(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         return int(self.fine_tune_iter) * passes
 
 
-class StackedAutoencoder(Coat, StackCoat):
+class StackedAutoencoder(ModelTransformer, StackTransformer):
     """Autoencoders trained one on the codes of the other, then fine-tuned as one deep network.
 
     Source: UFLDL, Stacked autoencoders. Exact; the fine-tuning minimises reconstruction, KL
@@ -382,7 +382,7 @@ def dense(X: Any, dtype: str) -> NDArray[Any]:
     return np.ascontiguousarray(X, dtype=np.float64 if dtype == "float64" else np.float32)
 
 
-class StackedClassifier(ClassifierMixin, StackCoat):  # type: ignore[misc]
+class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc]
     """Autoencoders trained one on the codes of the other, under a softmax; then all fine-tuned.
 
     The gradient of the softmax's cross-entropy reaches every layer; weight decay acts on the

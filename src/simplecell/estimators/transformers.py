@@ -1,4 +1,4 @@
-"""Preparation as scikit-learn transformers: thin coats over `simplecell.preprocess`."""
+"""Preparation as scikit-learn transformers: thin covers over `simplecell.preprocess`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOOR: dict[str, Any] = {
 }
 
 
-class _Coat(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class _StepTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A fitted chain behind fit, transform and inverse_transform; a subclass names the steps."""
 
     def _steps(self) -> list[dict[str, Any] | str]:
@@ -56,7 +56,7 @@ class _Coat(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-le
         return tags
 
 
-class Whitening(ClassNamePrefixFeaturesOutMixin, _Coat):  # type: ignore[misc]
+class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ignore[misc]
     """Whitening: x′ = components_ @ (x − mean_), uncorrelated, with variance λ / (λ + epsilon).
 
     Unlike `PCA(whiten=True)` it divides by the number of samples m (not m − 1), regularises with
@@ -121,7 +121,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, _Coat):  # type: ignore[misc]
         return self.n_components_
 
 
-class PatchScaling(OneToOneFeatureMixin, _Coat):  # type: ignore[misc]
+class PatchScaling(OneToOneFeatureMixin, _StepTransformer):  # type: ignore[misc]
     """Each sample without its own mean, clipped to ±3 std and scaled to [0.1, 0.9].
 
     x′ = (clip(x − mean(x), ±s) / s + 1) · 0.4 + 0.1, s = `scale_` = 3 std over all entries: what

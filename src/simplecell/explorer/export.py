@@ -26,7 +26,7 @@ from simplecell.explorer.make.atlas import build_atlas
 from simplecell.explorer.replace_folder import replacing_folder
 from simplecell.explorer.serve.library import Library
 from simplecell.explorer.serve.messages import MEDIA, Refused
-from simplecell.explorer.serve.view import Shown
+from simplecell.explorer.serve.view import RunView
 from simplecell.run.directory import Run
 from simplecell.run.progress import follow_share
 from simplecell.run.storage import write_whole
@@ -206,7 +206,7 @@ def _library(runs: Runs) -> Library:
     return runs if isinstance(runs, Library) else Library.open(runs)
 
 
-def _drawn(library: Library) -> list[Shown]:
+def _drawn(library: Library) -> list[RunView]:
     """The runs that have an atlas.
 
     Raises:
@@ -249,7 +249,7 @@ def _data(library: Library, copies: bool = True) -> Iterator[tuple[str, dict[str
         yield from _comparisons(library, drawn)
 
 
-def _data_of(shown: Shown, copies: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def _data_of(shown: RunView, copies: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     run, atlas = shown.name, {**shown.overview(), "writable": False}
     play = shown.playground()
     yield "atlas.js", {f"{run}/": atlas}
@@ -269,7 +269,7 @@ def _data_of(shown: Shown, copies: bool) -> Iterator[tuple[str, dict[str, Any]]]
         yield f"{name}.js", {f"{run}/files/{name}": base64.b64encode(shown.file(file)).decode()}
 
 
-def _comparisons(library: Library, drawn: list[Shown]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _comparisons(library: Library, drawn: list[RunView]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of every two runs over the same inputs."""
     for first, second in itertools.permutations(drawn, 2):
         with contextlib.suppress(Refused):
@@ -278,11 +278,11 @@ def _comparisons(library: Library, drawn: list[Shown]) -> Iterator[tuple[str, di
             yield f"{first.name}/compare-{second.name}.js", {path: values}
 
 
-def _pictures(shown: Shown) -> list[str]:
+def _pictures(shown: RunView) -> list[str]:
     return sorted(name for name in shown.files() if not name.endswith(".bin"))
 
 
-def _url(shown: Shown, name: str) -> str:
+def _url(shown: RunView, name: str) -> str:
     media = MEDIA[Path(name).suffix]
     return f"data:{media};base64,{base64.b64encode(shown.file(name)).decode()}"
 

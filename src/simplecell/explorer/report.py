@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from simplecell.explorer.make.atlas import damaged, folder_of
-from simplecell.run.directory import Run, judged
+from simplecell.run.directory import Run, reported_figures
 from simplecell.run.storage import parse_json, read_json
 from simplecell.viz.plots import spectrum
 from simplecell.viz.portrait import latents as picture_of_latents
@@ -46,7 +46,7 @@ def report(run: Run) -> str:
         name=run.path.resolve().name,
         atlas=atlas,
         info=trained.info,
-        judged=judged(trained.info),
+        judged=reported_figures(trained.info),
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         latents=shown,

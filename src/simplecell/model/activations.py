@@ -48,7 +48,7 @@ class Activation(nn.Module):
     def observe(self, codes: Codes) -> None:
         """Called by the trainer after a step: the only writer of an activation's own state."""
 
-    def settle(self, pre: Tensor, wanted: float | None = None) -> None:
+    def calibrate(self, pre: Tensor, wanted: float | None = None) -> None:
         """Take `pre` [B, M] of samples not trained on as what codes in use will see; at the end.
 
         `wanted` is how many latents are to be active of each, if anybody said so.
@@ -241,7 +241,7 @@ class BatchTopK(Activation):
         self.threshold.copy_(torch.where(self.threshold < 0, values.min(), moved))
 
     @torch.no_grad()
-    def settle(self, pre: Tensor, wanted: float | None = None) -> None:
+    def calibrate(self, pre: Tensor, wanted: float | None = None) -> None:
         """Set the threshold such that k·B of these values are above it."""
         flat = pre.relu().reshape(-1)
         kept = min(round(self.k * len(pre)), flat.numel() - 1)
@@ -299,7 +299,7 @@ class JumpReLU(Activation):
         self.threshold.clamp_(min=0)
 
     @torch.no_grad()
-    def settle(self, pre: Tensor, wanted: float | None = None) -> None:
+    def calibrate(self, pre: Tensor, wanted: float | None = None) -> None:
         """Stretch all thresholds alike, by a quarter at most, so that `wanted` are active."""
         if not wanted:
             return
@@ -388,7 +388,7 @@ class Gated(Activation):
         return (self.log_scale.exp() * pre + self.magnitude_bias).relu()
 
     @torch.no_grad()
-    def settle(self, pre: Tensor, wanted: float | None = None) -> None:
+    def calibrate(self, pre: Tensor, wanted: float | None = None) -> None:
         """Shift all gates alike, by a quarter of their mean opening at most, to `wanted` active."""
         gate = pre + self.gate_bias
         if not wanted or not bool((gate > 0).any()):

@@ -146,7 +146,7 @@ def line_of(record: Record, seconds: float) -> dict[str, Any]:
     }
 
 
-def judged(info: Mapping[str, Any]) -> dict[str, Any]:
+def reported_figures(info: Mapping[str, Any]) -> dict[str, Any]:
     """fvu and l0 of a run.json: of held-out samples where it has them, else of those of training.
 
     None for what it does not say.

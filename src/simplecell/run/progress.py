@@ -19,7 +19,7 @@ from simplecell.run.sweep import Sweep
 from simplecell.training.trainer import Record
 
 LINE_SECONDS = 5.0
-SETTLED = 10
+STEADY = 10
 """Steps after which the pace says how long the rest takes."""
 
 
@@ -104,7 +104,7 @@ class TrainingProgress:
             self.bar.update(self.task, completed=record.step, words=words)
         else:
             left = f"  {(self.steps - record.step) / rate:.0f} s left"
-            known = record.step - self.first >= SETTLED  # the first steps are the slowest
+            known = record.step - self.first >= STEADY  # the first steps are the slowest
             self.console.print(
                 f"step {record.step}/{self.steps}  {words}{left if known else ''}", soft_wrap=True
             )

@@ -55,7 +55,7 @@ def resolve(
         notes += chosen
     model, chosen = _sizes(recipe, model, source)
     notes += chosen
-    optim, train = _pace(recipe, model, source)
+    optim, train = _rate_and_length(recipe, model, source)
     resolved = dataclasses.replace(
         recipe,
         model=model,
@@ -97,7 +97,7 @@ def _check_reach(model: Model) -> None:
         )
 
 
-def _pace(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
+def _rate_and_length(recipe: Recipe, model: Model, source: Source) -> tuple[Optim, Train]:
     """Learning rate, length, and when a latent is dead."""
     optim, train = recipe.optim, recipe.train
     sizes = model.n_latents if isinstance(model.n_latents, list) else [model.n_latents]

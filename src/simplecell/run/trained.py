@@ -1,4 +1,4 @@
-"""A trained model with its preparation and its story: arrays in, arrays out."""
+"""A trained model with its preparation and its history: arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simplecell.training.prepared import to_model
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with its preparation and its story, as a run keeps it."""
+    """A model with its preparation and its history, as a run keeps it."""
 
     model: Model
     preprocess: Preprocess

@@ -36,7 +36,7 @@ class Controller:
     logarithmic excess of l0 by a proportional and an integral part. For JumpReLU codes it moves
     the `push` of the l0 term, the integral of its relative excess (method of multipliers; Hestenes
     1969). What is wanted falls from `eased` times the target to the target itself over the first
-    part of the training. `look_beyond` makes it the l0 of samples not trained on.
+    part of the training. `observe_new` makes it the l0 of samples not trained on.
     Source: ours, from textbook control.
 
     Args:
@@ -80,7 +80,7 @@ class Controller:
         self.state = torch.stack([smooth, total + learned, torch.ones_like(seen), beyond])
 
     @torch.no_grad()
-    def look_beyond(self, l0: float, progress: float) -> None:
+    def observe_new(self, l0: float, progress: float) -> None:
         """Take in the l0 of samples that were not trained on."""
         smooth, _, seen, beyond = self.state.tolist()
         if not seen or l0 <= 0 or abs(smooth) >= self.near:
@@ -114,7 +114,7 @@ def l0_of(model: Model, held: Prepared) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def settle(model: Model, held: Prepared, wanted: float | None = None) -> None:
+def calibrate(model: Model, held: Prepared, wanted: float | None = None) -> None:
     """Let the activation set its thresholds by held-out samples, to `wanted` active latents."""
     most = max(1, NUMBERS // model.n_latents)
     rows, count = [], 0
@@ -123,4 +123,4 @@ def settle(model: Model, held: Prepared, wanted: float | None = None) -> None:
         count += len(rows[-1])
         if count >= most:
             break
-    model.activation.settle(torch.cat(rows), wanted)
+    model.activation.calibrate(torch.cat(rows), wanted)

@@ -23,7 +23,7 @@ from simplecell.training.gradients import Chunks, Evaluation, Gradient, Moment, 
 from simplecell.training.lbfgs import LBFGS
 from simplecell.training.objective import Objective
 from simplecell.training.prepared import Corruption, Prepared, identity, to_model
-from simplecell.training.steering import WARM_UP, Controller, l0_of, settle
+from simplecell.training.steering import WARM_UP, Controller, calibrate, l0_of
 from simplecell.training.weights import draw_anew, flatten
 
 SOLVERS = ("lbfgs", "adam")
@@ -161,7 +161,7 @@ class Trainer:
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
         self.controller = Controller(target_l0, moves, self.flat) if target_l0 else None
-        self.unsettled: dict[str, Tensor] = {}
+        self.uncalibrated: dict[str, Tensor] = {}
         """The activation's state as training left it, before the held-out samples' last word."""
 
     @property
@@ -207,24 +207,24 @@ class Trainer:
             held_out_cost = None
             if held is not None and (self.n_steps % every == 0 or self.n_steps == steps):
                 held_out_cost = self._hold(held)
-                self._look_beyond(held, self.n_steps / steps)
+                self._observe_new(held, self.n_steps / steps)
             if self.solver == "lbfgs" and self.lbfgs.converged:
                 self.stopped = "converged"
             seconds = time.perf_counter() - started
             cost, terms, mean = evaluation[:3]
             yield Record(self.n_steps, cost, terms, mean, held_out_cost, seconds, evaluation.l0)
-        self._unsettle()  # said twice, the last word is still about what training left
+        self._undo_calibration()  # said twice, the last word is still about what training left
         if self.patience and self.best.flat is not None:
             self.flat.copy_(self.best.flat)
             for name, buffer in self._own():
                 buffer.copy_(self.best.own[name])
         if held is not None and self.model.activation.sparse:
-            self.unsettled = {name: value.clone() for name, value in self._settled()}
-            settle(self.model, held, self.controller.target if self.controller else None)
+            self.uncalibrated = {name: value.clone() for name, value in self._calibrated()}
+            calibrate(self.model, held, self.controller.target if self.controller else None)
 
-    def _look_beyond(self, held: Prepared, progress: float) -> None:
+    def _observe_new(self, held: Prepared, progress: float) -> None:
         if self.controller is not None:
-            self.controller.look_beyond(l0_of(self.model, held)[0], progress)
+            self.controller.observe_new(l0_of(self.model, held)[0], progress)
 
     def check_finite(self, evaluation: Evaluation | None = None) -> None:
         """Raise DivergedError if the parameters, or the cost, are not finite."""
@@ -281,7 +281,7 @@ class Trainer:
         Noise is a pure function of the seed and the number of the step.
         """
         generator = self._generator()
-        self._unsettle()
+        self._undo_calibration()
         target = x if target is None else target
         x = self.corruption(x, generator) if self.corruption else x
         self.observe(x)
@@ -354,16 +354,16 @@ class Trainer:
         """What an activation learned beside its parameters."""
         return list(self.model.activation.named_buffers())
 
-    def _settled(self) -> list[tuple[str, Tensor]]:
+    def _calibrated(self) -> list[tuple[str, Tensor]]:
         """What the held-out samples' last word may change."""
         return [*self._own(), *self.model.activation.named_parameters()]
 
     @torch.no_grad()
-    def _unsettle(self) -> None:
+    def _undo_calibration(self) -> None:
         """Training goes on from where it left, not from the last word."""
-        for name, value in self._settled() if self.unsettled else ():
-            value.copy_(self.unsettled[name])
-        self.unsettled = {}
+        for name, value in self._calibrated() if self.uncalibrated else ():
+            value.copy_(self.uncalibrated[name])
+        self.uncalibrated = {}
 
     def _hold(self, held: Prepared) -> float:
         cost = float(self.value(held).cost)
@@ -395,7 +395,7 @@ class Trainer:
             state[f"activation.{name}"] = buffer.clone()
             if name in self.best.own:
                 state[f"best.{name}"] = self.best.own[name].clone()
-        state |= {f"unsettled.{name}": value.clone() for name, value in self.unsettled.items()}
+        state |= {f"unsettled.{name}": value.clone() for name, value in self.uncalibrated.items()}
         if self.model.activation.sparse:
             state["silent"] = self.silent.clone()
         if self.controller is not None:
@@ -426,9 +426,9 @@ class Trainer:
             buffer.copy_(state[f"activation.{name}"])
             if f"best.{name}" in state:
                 self.best.own[name] = state[f"best.{name}"].to(buffer)
-        for name, value in self._settled():
+        for name, value in self._calibrated():
             if f"unsettled.{name}" in state:
-                self.unsettled[name] = state[f"unsettled.{name}"].to(value)
+                self.uncalibrated[name] = state[f"unsettled.{name}"].to(value)
         if "silent" in state:
             self.silent = state["silent"].to(self.silent)
         if self.controller is not None:

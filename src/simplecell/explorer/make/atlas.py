@@ -112,14 +112,14 @@ EDITION = 2
 """Of what stands in the files, where their format stays: an atlas of another is made again."""
 
 
-class Maker:
+class AtlasWriter:
     """Writes one atlas into a folder."""
 
     def __init__(self, trained: Trained, source: Source, key: str, folder: Path) -> None:
         self.trained, self.source = trained, source
         self.key, self.folder = key, folder
         self.samples = Samples(trained, source)
-        picture = self.samples.look == "picture"
+        picture = self.samples.drawn_as == "picture"
         self.shape = source.shape if picture else (source.n_inputs,)
         self.labels: Labels = find_labels(source)
         self.survey = Survey(trained, source, self.labels)
@@ -148,7 +148,7 @@ class Maker:
             directions = trained.model.directions().double().cpu()
         self.directions: NDArray[np.float64] = directions.numpy()
         tiles = None
-        if self.samples.look in ("picture", "row"):
+        if self.samples.drawn_as in ("picture", "row"):
             tiles = weights_as_tiles(self.directions, shape)
         self.sheets = None if tiles is None else sheets(tiles)
         for k, content in enumerate(self.sheets.files if self.sheets else []):
@@ -161,7 +161,7 @@ class Maker:
         wanted = {row for top, spread in chosen for _, row, _ in itertools.chain(top, spread)}
         records = self.samples.records(wanted)
         contexts: dict[tuple[int, int], dict[str, Any]] = {}
-        if self.samples.look == "tokens":
+        if self.samples.drawn_as == "tokens":
             pairs = (
                 (i, row) for i, both in enumerate(chosen) for part in both for _, row, _ in part
             )
@@ -236,7 +236,7 @@ class Maker:
             "format": FORMAT,
             "edition": EDITION,
             "key": self.key,
-            "look": self.samples.look,
+            "look": self.samples.drawn_as,
             "shape": [int(side) for side in self.shape],
             "n_inputs": self.source.n_inputs,
             "n_latents": trained.model.n_latents,
@@ -368,7 +368,7 @@ def _build(home: Path, trained: Trained, source: Source, key: str) -> Iterator[f
     with writing(folder):
         try:
             (folder / "photos").mkdir(parents=True)
-            yield from Maker(trained, source, key, folder).make()
+            yield from AtlasWriter(trained, source, key, folder).make()
             _replace(folder, home / FOLDER)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

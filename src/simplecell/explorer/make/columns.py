@@ -60,12 +60,12 @@ class Words:
         directions: NDArray[np.float64],
         samples: Samples,
     ) -> None:
-        self.names, self.look, self.values = samples.names, samples.look, labels.values
+        self.names, self.drawn_as, self.values = samples.names, samples.drawn_as, labels.values
         self.directions = directions
         self.means, self.correlations, self.counts = survey.of_labels()
         self.tags: dict[int, str] = {}
         shape = samples.source.shape
-        self.edges = words_of_edges(directions, shape) if self.look == "picture" else None
+        self.edges = words_of_edges(directions, shape) if self.drawn_as == "picture" else None
 
     def labels(self, latent: int) -> list[dict[str, Any]]:
         """The labels that go with a latent's code most, and those that go against it."""
@@ -85,7 +85,7 @@ class Words:
 
     def inputs(self, latent: int) -> list[dict[str, Any]]:
         """The input columns that excite a latent most; the largest weight is ±1."""
-        if self.look == "picture":
+        if self.drawn_as == "picture":
             return []
         row = self.directions[latent]
         largest = float(np.abs(row).max()) or 1.0
@@ -97,13 +97,13 @@ class Words:
     def note(self, latent: int, details: dict[str, Any]) -> None:
         """Remember what stands for a latent, from its line of details."""
         parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
-        if self.look == "tokens":
+        if self.drawn_as == "tokens":
             parts = _own_tokens(details["top"]) or parts
-        elif self.look == "text":
+        elif self.drawn_as == "text":
             parts += _titles(details["top"])[: 2 - len(parts)]
         elif self.edges is not None and not parts:
             parts = [self.edges[latent]]
-        elif self.look == "row" and not parts:
+        elif self.drawn_as == "row" and not parts:
             signs = {True: "+", False: "−"}
             parts = [signs[one["weight"] > 0] + one["input"] for one in details["inputs"][:2]]
         self.tags[latent] = " · ".join(part[:TAG_LENGTH] for part in parts if part)

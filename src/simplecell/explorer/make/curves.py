@@ -26,7 +26,7 @@ def training(
     recipe: Recipe,
     records: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The story of a run so far; `info`, `recipe` and `records` are what its files say now."""
+    """The training of a run so far; `info`, `recipe` and `records` are what its files say now."""
     objective, running = Objective(recipe.objective), is_running(run, info)
     reached: Mapping[str, Any] = records[-1] if records else {"step": 0, "seconds": 0.0}
     return {

@@ -47,7 +47,7 @@ def data_page(
         one["error"] = float(f"{error:.5g}") if measured else None
         one["share"] = float(f"{error / mean:.5g}") if measured else None
         listed.append(one | {name: told[i] for name, told in drawn.items()})
-    if samples.look == "tokens":
+    if samples.drawn_as == "tokens":
         for one in listed:
             row = one["sample"]["row"]
             found = samples.contexts([(0, row)])[0, row]
@@ -97,7 +97,7 @@ def _histogram(errors: NDArray[np.float32]) -> dict[str, list[float]]:
 def _drawn(trained: Trained, samples: Samples, values: NDArray[Any]) -> dict[str, list[Any]]:
     """What stands beside each sample: pictures of what became of it, or its worst columns."""
     prepared, back = _through(trained, values)
-    if samples.look != "picture":
+    if samples.drawn_as != "picture":
         if back is None:
             return {}
         mixed = MIXING & {step["kind"] for step in trained.preprocess.steps}

@@ -31,7 +31,7 @@ AT_ONCE = 8192
 Rows = NDArray[np.int64]
 
 
-def look_of(source: Source) -> str:
+def drawn_as(source: Source) -> str:
     """How samples are drawn: "picture", "tokens", "text" or "row"."""
     if len(source.shape) == 2 or source.shape[2:] in ((1,), (3,)):
         return "picture"
@@ -61,12 +61,12 @@ class Samples:
 
     def __init__(self, trained: Trained, source: Source) -> None:
         self.trained, self.source = trained, source
-        self.look = look_of(source)
+        self.drawn_as = drawn_as(source)
         self.names = source.input_names or [f"x{i}" for i in range(source.n_inputs)]
-        self.texts = text_fields(source) if self.look == "text" else []
+        self.texts = text_fields(source) if self.drawn_as == "text" else []
         self.photos: dict[str, int] = {}
         self.photo_scale: dict[str, int] = {}
-        self._middle = self._spread_of_columns() if self.look == "row" else None
+        self._middle = self._spread_of_columns() if self.drawn_as == "row" else None
 
     def _spread_of_columns(self) -> tuple[NDArray[Any], NDArray[Any]]:
         n = self.source.n_samples
@@ -86,14 +86,14 @@ class Samples:
 
     def _record(self, row: int, x: NDArray[Any], about: dict[str, Any]) -> dict[str, Any]:
         record: dict[str, Any] = {"row": row}
-        if self.look == "picture":
+        if self.drawn_as == "picture":
             record["pixels"] = as_text(sample_as_tile(x.astype(np.float64), self.source.shape))
             self._place(record, about)
-        elif self.look == "row":
+        elif self.drawn_as == "row":
             record["values"] = self._values(x)
-        elif self.look == "text":
+        elif self.drawn_as == "text":
             self._text(record, about)
-        taken = {"text", "body", "title"} if self.look == "text" else set()
+        taken = {"text", "body", "title"} if self.drawn_as == "text" else set()
         record["about"] = {
             str(name)[:LONGEST_NAME]: cleaned(value)
             for name, value in list(about.items())[:MOST_FIELDS]

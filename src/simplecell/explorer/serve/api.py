@@ -31,7 +31,7 @@ from simplecell.explorer.serve.messages import (
     check_origin,
     check_token,
 )
-from simplecell.explorer.serve.view import Shown
+from simplecell.explorer.serve.view import RunView
 
 STATIC = Path(__file__).parents[1] / "static"
 SHELL = "index.html"
@@ -136,7 +136,7 @@ class Api:
                 return self._find_in(self.library.find(name), rest)
         raise _nothing()
 
-    def _find_in(self, shown: Shown, segments: list[str]) -> Route:
+    def _find_in(self, shown: RunView, segments: list[str]) -> Route:
         library = self.library
         match segments:
             case []:
@@ -192,11 +192,11 @@ class Api:
             ) from None
         return answer(status, MEDIA[".html"], shell(text, f"/{self.token}/").encode())
 
-    def _playground(self, shown: Shown) -> dict[str, Any]:
+    def _playground(self, shown: RunView) -> dict[str, Any]:
         play = shown.playground()
         return {**play, "embeds": True} if self.embedder else play
 
-    def _embed(self, shown: Shown, request: Request) -> Answer:
+    def _embed(self, shown: RunView, request: Request) -> Answer:
         if self.embedder is None:
             raise Refused(404, "texts are embedded when explore has --embed MODULE:FUNCTION")
         text = _body(request).get("text")
@@ -218,13 +218,13 @@ def shell(text: str, base: str) -> str:
     return text.replace('data-base="/"', f'data-base="{base}"')
 
 
-def _file_of_run(shown: Shown, name: str, request: Request) -> Answer:
+def _file_of_run(shown: RunView, name: str, request: Request) -> Answer:
     key = "".join(letter for letter in shown.key()[:32] if letter.isascii() and letter.isalnum())
     content, tag = shown.file(name), f"{key}-{name}"
     return as_file(request, content, f".{name.rpartition('.')[2]}", tag)
 
 
-def _note(shown: Shown, latent: int, request: Request) -> Answer:
+def _note(shown: RunView, latent: int, request: Request) -> Answer:
     text = _body(request).get("text")
     if not isinstance(text, str):
         raise Refused(400, 'the body must be such as {"text": "likes vertical edges"}')
@@ -246,7 +246,7 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(word)
 
 
-def _latent(shown: Shown, number: str) -> dict[str, Any]:
+def _latent(shown: RunView, number: str) -> dict[str, Any]:
     return shown.latent(shown.number(number))
 
 

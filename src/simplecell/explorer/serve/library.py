@@ -22,7 +22,7 @@ from simplecell.explorer.make.atlas import build_atlas, folder_of
 from simplecell.explorer.serve.compared import Compared, Side
 from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.replay import replay
-from simplecell.explorer.serve.view import Shown, Stamp, stamp_of
+from simplecell.explorer.serve.view import RunView, Stamp, stamp_of
 from simplecell.model.autoencoder import Model
 from simplecell.model.measures import cosines
 from simplecell.run.build import all_data
@@ -64,10 +64,10 @@ class Library:
     """Every run that is shown; made by `open`."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
-        self._shown: dict[str, Shown] = {}
+        self._shown: dict[str, RunView] = {}
         for run in runs:
             name = unique(slug(run.path.name), [*self._shown, *TAKEN])
-            self._shown[name] = Shown(name, run)
+            self._shown[name] = RunView(name, run)
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._alone = threading.Lock()
         self._compared = Compared()
@@ -87,13 +87,13 @@ class Library:
             raise RunError("there is no run to show; name at least one run directory")
         return cls(found.values())
 
-    def __iter__(self) -> Iterator[Shown]:
+    def __iter__(self) -> Iterator[RunView]:
         return iter(self._shown.values())
 
     def __len__(self) -> int:
         return len(self._shown)
 
-    def find(self, name: str) -> Shown:
+    def find(self, name: str) -> RunView:
         """The run of that name.
 
         Raises:
@@ -107,12 +107,12 @@ class Library:
         """Every run, for the list."""
         return {"runs": [shown.row() for shown in self]}
 
-    def compare(self, first: Shown, second: Shown) -> dict[str, Any]:
+    def compare(self, first: RunView, second: RunView) -> dict[str, Any]:
         """What the atoms of two runs share; found once for the same weights."""
         sides = [self._load(shown).side(shown.name) for shown in (first, second)]
         return {"runs": [first.row(), second.row()], **self._compared.of(*sides)}
 
-    def similar(self, shown: Shown, latent: int) -> dict[str, Any]:
+    def similar(self, shown: RunView, latent: int) -> dict[str, Any]:
         """The cosine of one atom with every atom of its run, float32."""
         atoms = self._load(shown).atoms
         if latent >= len(atoms):
@@ -120,16 +120,16 @@ class Library:
         found = cosines(atoms[latent : latent + 1], atoms)[0].numpy().astype("<f4")
         return {"cosines": base64.b64encode(found.tobytes()).decode("ascii")}
 
-    def play(self, shown: Shown, question: dict[str, Any]) -> dict[str, Any]:
+    def play(self, shown: RunView, question: dict[str, Any]) -> dict[str, Any]:
         """Samples through the run; see `replay`."""
         loaded = self._load(shown)
         return replay(loaded.trained, loaded.single, question)
 
-    def width(self, shown: Shown) -> int:
+    def width(self, shown: RunView) -> int:
         """Columns of the samples that a run reads, *count*."""
         return self._load(shown).trained.preprocess.n_inputs
 
-    def _load(self, shown: Shown) -> Loaded:
+    def _load(self, shown: RunView) -> Loaded:
         stamp = stamp_of(shown.run.path / "model.safetensors")
         if stamp is None:
             raise Refused(404, f"'{shown.name}' has no weights yet; train it further")

@@ -17,7 +17,7 @@ from simplecell.explorer.make.atlas import damaged, folder_of
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.notes import Notes
-from simplecell.run.directory import Run, judged
+from simplecell.run.directory import Run, reported_figures
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import misfit, parse_json, read_json
 
@@ -44,7 +44,7 @@ _Value = TypeVar("_Value")
 Stamp = tuple[int, int, int]
 
 
-class Shown:
+class RunView:
     """One run under the `name` it has in addresses; its files are read when they changed."""
 
     def __init__(self, name: str, run: Run) -> None:
@@ -88,7 +88,7 @@ class Shown:
             **{key: atlas[key] for key in ("n_latents", "activation", "look") if key in atlas},
         }
         spread = (info.get("figures") or {}).get("mean_activation") or {}
-        told |= {"mean_activation": spread.get("mean"), **judged(info)}
+        told |= {"mean_activation": spread.get("mean"), **reported_figures(info)}
         return {**row, **unknown, **told, "status": info["status"]}
 
     def info(self) -> dict[str, Any]:

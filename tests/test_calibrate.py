@@ -13,7 +13,7 @@ from simplecell.run.build import build
 from simplecell.run.evaluate import evaluate
 from simplecell.run.recipe import Recipe
 from simplecell.training.prepared import Prepared, identity
-from simplecell.training.steering import Controller, l0_of, settle
+from simplecell.training.steering import Controller, calibrate, l0_of
 from simplecell.training.weights import initialise
 
 
@@ -46,9 +46,9 @@ def test_without_held_out_samples_new_ones_have_more():
 def test_batchtopk_keeps_exactly_k_of_what_it_settles_on():
     codes = activation("batchtopk", 8, k=2.5)
     pre = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
-    codes.settle(pre)
+    codes.calibrate(pre)
     assert int(codes(pre).l0().sum()) == 100
-    codes.settle(-pre.abs())  # nothing is positive: nothing can be kept
+    codes.calibrate(-pre.abs())  # nothing is positive: nothing can be kept
     assert int(codes(-pre.abs()).l0().sum()) == 0
 
 
@@ -57,12 +57,12 @@ def test_jumprelu_stretches_its_thresholds_alike_and_only_so_far():
     pre = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
     before = codes.threshold.clone()
     wanted = float(codes(pre).l0().double().mean()) * 0.95
-    codes.settle(pre, wanted)
+    codes.calibrate(pre, wanted)
     assert float(codes(pre).l0().double().mean()) == pytest.approx(wanted, abs=0.01)
     assert torch.unique(codes.threshold / before).numel() == 1
-    codes.settle(pre, 0.01)
+    codes.calibrate(pre, 0.01)
     assert float((codes.threshold / before).max()) <= 1.25**2 * (1 + 1e-6)
-    codes.settle(pre)  # nobody said how many: nothing happens
+    codes.calibrate(pre)  # nobody said how many: nothing happens
 
 
 def test_gated_shifts_its_gates_alike_and_only_so_far():
@@ -73,17 +73,17 @@ def test_gated_shifts_its_gates_alike_and_only_so_far():
     pre, before = torch.randn(200, 8, generator=generator), codes.gate_bias.clone()
     for share in (0.93, 1.04):
         wanted = float(codes(pre).l0().double().mean()) * share
-        codes.settle(pre, wanted)
+        codes.calibrate(pre, wanted)
         assert float(codes(pre).l0().double().mean()) == pytest.approx(wanted, abs=0.01)
         moved = codes.gate_bias - before
         torch.testing.assert_close(moved, moved[:1].expand(8))
     gate, now = pre + codes.gate_bias, codes.gate_bias.clone()
-    codes.settle(pre, 0.01)
+    codes.calibrate(pre, 0.01)
     most = 0.25 * float(gate[gate > 0].mean())
     torch.testing.assert_close(now - codes.gate_bias, torch.full((8,), most))
     now = codes.gate_bias.clone()
-    codes.settle(pre)  # nobody said how many: nothing happens
-    codes.settle(-pre.abs() - 9, 2.0)  # nothing is open: nothing is known
+    codes.calibrate(pre)  # nobody said how many: nothing happens
+    codes.calibrate(-pre.abs() - 9, 2.0)  # nothing is open: nothing is known
     assert torch.equal(codes.gate_bias, now)
 
 
@@ -96,7 +96,7 @@ def test_l0_is_that_of_use_and_counts_every_sample():
     mean, error = l0_of(model, held)
     assert mean == pytest.approx(counts.mean())
     assert error == pytest.approx(counts.std() / np.sqrt(len(counts)))
-    settle(model, held)  # has no threshold: nothing happens
+    calibrate(model, held)  # has no threshold: nothing happens
 
 
 def test_a_training_that_goes_on_forgets_the_last_word():
@@ -127,7 +127,7 @@ def test_the_controller_aims_lower_where_new_samples_excite_more():
     controller = Controller(10, "l1", torch.zeros(1))
     for _ in range(200):
         controller.observe(torch.tensor(10.0), 1.0)
-    controller.look_beyond(12.0, 1.0)
+    controller.observe_new(12.0, 1.0)
     before = float(controller.factors["l1"])
     controller.observe(torch.tensor(10.0), 1.0)
     assert float(controller.factors["l1"]) > before
