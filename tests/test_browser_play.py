@@ -217,7 +217,7 @@ def test_whitening_and_grey_are_pythons(modules, shape):
     wanted = [whiten_1_over_f(channels[:, :, c]) for c in range(channels.shape[2])]
     wanted = np.stack(wanted, axis=2).ravel()
     np.testing.assert_allclose(found["values"], wanted, rtol=1e-4, atol=1e-4)
-    grey = ask(modules, "pictures", "(m, g, p) => m.toGrey(p(g.x))", x=as_picture(values))
+    grey = ask(modules, "play/pictures", "(m, g, p) => m.toGrey(p(g.x))", x=as_picture(values))
     np.testing.assert_allclose(grey["values"], to_grey(values).ravel(), rtol=1e-5)
 
 
@@ -229,20 +229,26 @@ def test_a_constant_picture_whitens_to_zeros(modules):
 
 def test_smaller_pictures_are_means(modules):
     values = np.random.default_rng(4).random((301, 515), dtype=np.float32)
-    found = ask(modules, "pictures", "(m, g, p) => m.shrunk(p(g.x), 260)", x=as_picture(values))
+    found = ask(
+        modules, "play/pictures", "(m, g, p) => m.shrunk(p(g.x), 260)", x=as_picture(values)
+    )
     assert (found["height"], found["width"]) == (150, 257)
     np.testing.assert_allclose(found["values"], halve(values).ravel(), rtol=1e-4)
-    found = ask(modules, "pictures", "(m, g, p) => m.resized(p(g.x), 7, 5)", x=as_picture(values))
+    found = ask(
+        modules, "play/pictures", "(m, g, p) => m.resized(p(g.x), 7, 5)", x=as_picture(values)
+    )
     assert np.mean(found["values"]) == pytest.approx(values.mean(), abs=1e-4)
 
 
 def test_patches_make_their_picture_again(modules):
     values = np.random.default_rng(5).random((12, 20, 3), dtype=np.float32)
-    rows = ask(modules, "pictures", "(m, g, p) => m.toPatches(p(g.x), 4)", x=as_picture(values))
+    rows = ask(
+        modules, "play/pictures", "(m, g, p) => m.toPatches(p(g.x), 4)", x=as_picture(values)
+    )
     wanted = values.reshape(3, 4, 5, 4, 3).transpose(0, 2, 1, 3, 4).ravel()
     np.testing.assert_array_equal(np.float32(rows), wanted)
     back = "(m, g, p) => m.fromPatches(m.toPatches(p(g.x), 4), 4, 5, 3)"
-    found = ask(modules, "pictures", back, x=as_picture(values))
+    found = ask(modules, "play/pictures", back, x=as_picture(values))
     np.testing.assert_array_equal(np.float32(found["values"]), values.ravel())
 
 
@@ -264,7 +270,7 @@ def test_sizes_are_read_without_decoding(modules, kind):
     options = {"lossless": True} if kind == "LOSSLESS" else {}
     content = encoded(Image.new("RGB", (123, 45)), kind.replace("LOSSLESS", "WEBP"), **options)
     given = base64.b64encode(content).decode()
-    found = ask(modules, "pictures", "(m, g, p, bytes) => m.sizeOf(bytes(g.x))", x=given)
+    found = ask(modules, "play/pictures", "(m, g, p, bytes) => m.sizeOf(bytes(g.x))", x=given)
     assert found == {"width": 123, "height": 45}
 
 

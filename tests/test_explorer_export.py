@@ -138,7 +138,9 @@ def test_the_site_has_every_file_it_names(site):
     text = (site / "index.html").read_text(encoding="utf-8")
     named = re.findall(r'(?:src|href)="([^"#]+)"', text)
     assert "app.js" in named
-    assert {"base.css", "pages.css", "playground.css", "screens.css"} <= set(named)
+    assert {"lib/base.css", "pages/pages.css", "play/playground.css", "lib/screens.css"} <= set(
+        named
+    )
     for name in named:
         assert (site / name).is_file(), name
     listed = json.loads((site / MARK).read_text())["files"]
