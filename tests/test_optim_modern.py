@@ -16,7 +16,7 @@ from simplecell.training.adam import Adam, UnitNorm
 from simplecell.training.objective import Objective
 from simplecell.training.steering import SCHEDULES
 from simplecell.training.trainer import Trainer
-from simplecell.training.weights import flatten, initialise, resample
+from simplecell.training.weights import draw_anew, flatten, initialise
 
 D, M = 6, 10
 
@@ -254,7 +254,7 @@ def resampled(kind="relu", dead=(2, 5, 7), x=None, seed=0, **more):
     mask = torch.zeros(M, dtype=torch.bool)
     mask[list(dead)] = True
     x = random(30, D, seed=5) if x is None else x
-    resample(model, adam, mask, x, torch.Generator().manual_seed(seed))
+    draw_anew(model, adam, mask, x, torch.Generator().manual_seed(seed))
     return model, adam, before, mask, x
 
 
@@ -302,7 +302,7 @@ def test_drawing_is_by_squared_error_and_by_the_generator():
             model.encoder.zero_()
         mask = torch.ones(M, dtype=torch.bool)
         mask[0] = False
-        resample(model, adam, mask, x, torch.Generator().manual_seed(seed))
+        draw_anew(model, adam, mask, x, torch.Generator().manual_seed(seed))
         drawn = torch.nn.functional.normalize(model.decoder[1:].detach(), dim=1)
         counts += [int((drawn[:, 0] > 0.999).sum()), int((drawn[:, 1] < -0.999).sum())]
     assert counts.sum() == 200 * (M - 1)
@@ -327,7 +327,7 @@ def test_all_dead_none_dead_and_no_error():
         model.bias.fill_(-1)
     atoms = model.decoder.detach().clone()
     mask = torch.ones(M, dtype=torch.bool)
-    resample(model, adam, mask, offset.expand(4, D), torch.Generator().manual_seed(0))
+    draw_anew(model, adam, mask, offset.expand(4, D), torch.Generator().manual_seed(0))
     assert torch.equal(model.decoder, atoms)
 
 

@@ -8,8 +8,6 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 
 class SimplecellError(Exception):
     """Any error that simplecell raises on purpose; `exit_code` is the command line's."""
@@ -82,5 +80,9 @@ def real(name: str, value: Any, *, above: float | None = None, below: float = LA
 
 def switch(name: str, value: Any) -> None:
     """Raises UsageError unless the value is True or False."""
-    if not isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):
+        return
+    import numpy as np  # only for other values: `simplecell --help` waits for nothing heavy
+
+    if not isinstance(value, np.bool_):
         raise UsageError(f"{name} is {reprlib.repr(value)}; True or False is needed")
