@@ -12,7 +12,7 @@ export class Controls {
   constructor(gallery, change) {
     this.gallery = gallery;
     this.change = change;
-    this.sort = this.#menu("sort", [...gallery.sorts, "number", "similar"]);
+    this.sort = this.#menu("sort", [...gallery.sorts, "number", "similar"], (name) => t(`sort.${name}`));
     this.like = h("input", {
       type: "number", min: "0", max: gallery.run.size - 1, class: "like",
       "aria-label": t("controls.like"),
@@ -22,7 +22,8 @@ export class Controls {
       type: "button", class: "turn",
       on: { click: () => change({ down: !gallery.wish.down }, true) },
     });
-    this.show = this.#menu("show", ["all", "alive", "dead"], gallery.run.knowsDead ? "" : ".dense");
+    const kind = gallery.run.knowsDead ? "" : ".dense";
+    this.show = this.#menu("show", ["all", "alive", "dead"], (name) => t(`show.${name}${kind}`));
     this.search = this.#searchField();
     this.element = h(
       "div", { class: "controls", role: "search" },
@@ -40,8 +41,8 @@ export class Controls {
     return h("div", { class: `field ${input.id}` }, label, h("div", { class: "together" }, ...parts));
   }
 
-  #menu(name, values, kind = "") {
-    const options = values.map((value) => h("option", { value }, t(`${name}.${value}${kind}`)));
+  #menu(name, values, say) {
+    const options = values.map((value) => h("option", { value }, say(value)));
     const choose = (event) => {
       const part = { [name]: event.target.value };
       if (name === "sort") {

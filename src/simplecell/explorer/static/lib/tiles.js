@@ -191,7 +191,7 @@ function drawCaption(pen, run, latent, x, y, { width, write }, dead) {
   pen.fillText(number, x, y + 4);
   if (write) pen.fillText(write(latent), x, y + 18);
   if (!dead && !run.notes[latent]) return;
-  const mark = dead ? t("gallery.deadmark") : "✎";
+  const mark = dead ? t("word.dead") : "✎";
   const wide = pen.measureText(mark).width;
   if (wide + pen.measureText(number).width + 4 <= width) pen.fillText(mark, x + width - wide, y + 4);
 }

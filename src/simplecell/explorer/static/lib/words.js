@@ -1,11 +1,12 @@
 /** Every visible word, in English and Chinese. */
 
 import { recall, remember } from "./dom.js";
-import { SHELL } from "./words-shell.js";
 import { PAGES } from "./words-pages.js";
+import { PLAYGROUND } from "./words-playground.js";
+import { SHELL } from "./words-shell.js";
 
 const LANGUAGES = ["en", "zh"];
-const WORDS = { ...SHELL, ...PAGES };
+const WORDS = { ...SHELL, ...PAGES, ...PLAYGROUND };
 let now = "";
 
 /** The language in use: "en" or "zh". */
@@ -43,11 +44,4 @@ export function t(key, values = {}) {
     if (value === undefined) return whole;
     return typeof value === "number" ? new Intl.NumberFormat(language()).format(value) : value;
   });
-}
-
-/** Words that lack a language; a test looks at it. */
-export function incomplete() {
-  return Object.entries(WORDS)
-    .filter(([, pair]) => !Array.isArray(pair) || pair.length !== 2 || pair.some((one) => !one))
-    .map(([key]) => key);
 }

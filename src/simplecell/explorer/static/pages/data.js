@@ -21,7 +21,7 @@ export async function showData(context) {
   const [data, columns] = await Promise.all([context.store.get(`${run.name}/data`), rows && columnsOf(run)]);
   const parts = { errors: errors(data), samples: worst(context, run, data, columns), preparation: preparation(run, data) };
   context.root.append(
-    h("h1", { tabindex: "-1" }, t("data.title")),
+    h("h1", { tabindex: "-1" }, t("page.data")),
     h("p", { class: "lead" }, t("data.lead")),
     jumps(parts),
     ...Object.values(parts),
@@ -101,7 +101,7 @@ function preparation(run, data) {
   const chain = data.steps.length ? h("ol", { class: "steps" }, steps) : h("p", {}, t("data.nosteps"));
   const pairs = data.samples.filter((one) => one.prepared).slice(-8);
   return section(
-    t("data.preparation"), chain,
+    t("data.jump.preparation"), chain,
     pairs.length > 0 && h("h3", {}, t("data.before")),
     pairs.length > 0 && h("div", { class: "pairs" }, pairs.map((one) => pair(run, one))),
     data.spectrum && spectrum(data.spectrum),

@@ -135,7 +135,7 @@ class Gallery {
     if (run.columns.density) {
       const density = run.value("density", latent);
       const told = run.knowsDead ? "gallery.active" : "gallery.above";
-      const never = run.knowsDead ? "gallery.isdead" : "gallery.isstill";
+      const never = run.knowsDead ? "gallery.isdead" : "word.still";
       lines.push(run.isStill(latent) ? t(never) : t(told, { share: percent(density) }));
     }
     lines.push(t("gallery.mean", { value: figure(run.value("mean", latent)) }));

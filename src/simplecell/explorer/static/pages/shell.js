@@ -167,7 +167,7 @@ export class Shell {
       h("li", {}, one.words ?? one.what, !one.words && one.cure ? h("code", {}, one.cure) : ""));
     return h(
       "details", { class: "findings" },
-      h("summary", {}, t(findings.length === 1 ? "shell.finding" : "shell.findings", { n: findings.length })),
+      h("summary", {}, t("shell.findings", { n: findings.length })),
       h("ul", {}, lines),
     );
   }

@@ -24,7 +24,7 @@ export async function showTraining(context) {
     "p", { class: "choices" }, box, h("label", { for: "log" }, t("training.log")),
     skip, h("label", { for: "skip" }, t("training.skip")), from,
   );
-  context.root.append(h("h1", { tabindex: "-1" }, t("training.title")), line, choice, place);
+  context.root.append(h("h1", { tabindex: "-1" }, t("page.training")), line, choice, place);
   const draw = () => {
     line.textContent = progress(state.told);
     const first = settled(state.told.records);

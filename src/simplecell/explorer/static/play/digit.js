@@ -1,6 +1,7 @@
 /** A drawing surface, and its ink brought to where the data have theirs. */
 
 import { h } from "../lib/dom.js";
+import { t } from "../lib/words.js";
 import { paintPicture } from "./paint.js";
 import { cut, resized } from "./pictures.js";
 
@@ -60,17 +61,14 @@ function middleOf({ width, values }) {
 
 /** A surface for mouse, pen and finger; it shows the chosen sample, dimmed, until one draws. */
 export class DrawingSurface {
-  /**
-   * @param {function(import("./pictures.js").Picture): void} drawn called while drawing
-   * @param {function(string): string} say
-   */
-  constructor(drawn, say) {
+  /** @param {function(import("./pictures.js").Picture): void} drawn called while drawing */
+  constructor(drawn) {
     this.canvas = h("canvas", {
       class: "play-draw", width: SURFACE, height: SURFACE, role: "img",
-      "aria-label": say("play.draw.label"),
+      "aria-label": t("play.draw.label"),
     });
     this.pen = this.canvas.getContext("2d", { willReadFrequently: true });
-    this.replace = h("span", { "aria-hidden": "true", hidden: true }, say("play.draw.replace"));
+    this.replace = h("span", { "aria-hidden": "true", hidden: true }, t("play.draw.replace"));
     const begin = () => !this.replace.hidden && this.clear();
     listen(this.canvas, this.pen, begin, () => drawn(inkOf(this.pen)));
     this.clear();
@@ -78,10 +76,10 @@ export class DrawingSurface {
       this.clear();
       drawn(inkOf(this.pen));
     };
-    const button = h("button", { type: "button", on: { click: empty } }, say("play.draw.clear"));
+    const button = h("button", { type: "button", on: { click: empty } }, t("play.draw.clear"));
     this.element = h("div", { class: "play-drawing" },
       h("div", { class: "play-pad" }, this.canvas, this.replace),
-      h("div", { class: "play-beside" }, h("p", { class: "hint" }, say("play.draw.hint")), button));
+      h("div", { class: "play-beside" }, h("p", { class: "hint" }, t("play.draw.hint")), button));
   }
 
   clear() {

@@ -3,7 +3,7 @@
 import { fill, h } from "../lib/dom.js";
 import { figure, percent } from "../lib/numbers.js";
 import { paintPicture, paintSigned, rangeOf } from "./paint.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 import { fromPatches } from "./pictures.js";
 
 const KINDS = ["input", "recon", "difference", "turned", "effect"];
@@ -62,19 +62,19 @@ export class Figures {
 
   /** Names below the pictures; those of changes keep their place empty until there are any. */
   name(changed, limit) {
-    const full = say("play.figure.full", { value: figure(limit) });
-    const remarks = { difference: say("play.figure.legend"), effect: say("play.figure.effect.legend") };
+    const full = t("play.figure.full", { value: figure(limit) });
+    const remarks = { difference: t("play.figure.legend"), effect: t("play.figure.effect.legend") };
     const names = {
-      input: say("play.figure.input"), recon: say("play.figure.recon"),
-      difference: say("play.figure.difference"), turned: say("play.figure.turned"),
-      effect: say("play.figure.effect"),
+      input: t("play.figure.input"), recon: t("play.figure.recon"),
+      difference: t("play.figure.difference"), turned: t("play.figure.turned"),
+      effect: t("play.figure.effect"),
     };
     const grid = this.input.across > 0;
     for (const kind of KINDS) {
       const name = names[kind];
       const lines = remarks[kind] ? [remarks[kind], full] : [];
       fill(this.captions[kind], h("b", {}, name), lines.map((line) => h("span", {}, line)));
-      this.canvases[kind].setAttribute("aria-label", grid ? `${name}. ${say("play.patch.pick")}` : name);
+      this.canvases[kind].setAttribute("aria-label", grid ? `${name}. ${t("play.patch.pick")}` : name);
       this.canvases[kind].tabIndex = grid ? 0 : -1;
     }
     for (const kind of OF_CHANGES) this.canvases[kind].parentElement.classList.toggle("waiting", !changed);
@@ -144,20 +144,20 @@ export class Errors {
     const after = plain === turned ? null : squared(turned, n, patch);
     const large = this.variance && Math.max(before, after ?? 0) > this.variance;
     const parts = [
-      say("play.error", { error: this.words(before, large) }),
-      after !== null && say("play.error.turned", { error: this.words(after, large) }),
-      this.usual && !large && say(this.fresh ? "play.error.new" : "play.error.usual", { error: figure(this.usual) }),
+      t("play.error", { error: this.words(before, large) }),
+      after !== null && t("play.error.turned", { error: this.words(after, large) }),
+      this.usual && !large && t(this.fresh ? "play.error.new" : "play.error.usual", { error: figure(this.usual) }),
     ].filter(Boolean);
-    this.element.textContent = parts.join(say("play.error.comma")) + say("play.error.stop");
+    this.element.textContent = parts.join(t("play.error.comma")) + t("play.error.stop");
   }
 
   /** An error, and what it is measured by: the variance; where it is larger, the usual error. */
   words(error, large) {
     if (!this.variance) return figure(error);
     const share = large
-      ? say("play.error.times", { times: figure(error / this.usual, 2) })
-      : say("play.error.share", { share: percent(error / this.variance) });
-    return say("play.error.measured", { error: figure(error), share });
+      ? t("play.error.times", { times: figure(error / this.usual, 2) })
+      : t("play.error.share", { share: percent(error / this.variance) });
+    return t("play.error.measured", { error: figure(error), share });
   }
 }
 

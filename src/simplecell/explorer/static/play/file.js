@@ -1,7 +1,7 @@
 /** A picture file that a person chooses, drops or pastes. */
 
 import { h } from "../lib/dom.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 import { PictureError, readPicture } from "./pictures.js";
 
 /** Takes files on the whole page; `element` has the button and says what was wrong. */
@@ -19,8 +19,8 @@ export class FileInput {
     });
     this.told = h("p", { class: "play-told", role: "alert" });
     this.element = h("div", { class: "play-file" },
-      input, h("label", { for: "play-file", class: "button" }, say("play.file")),
-      h("span", { class: "hint" }, say("play.file.hint")), this.told);
+      input, h("label", { for: "play-file", class: "button" }, t("play.file")),
+      h("span", { class: "hint" }, t("play.file.hint")), this.told);
     this.paste = (event) => this.take(event.clipboardData?.files);
     document.addEventListener("paste", this.paste);
     root.addEventListener("dragover", (event) => event.preventDefault());
@@ -36,7 +36,7 @@ export class FileInput {
 
   async take(files) {
     if (!files?.length) return;
-    this.told.textContent = say("play.file.busy");
+    this.told.textContent = t("play.file.busy");
     try {
       const bytes = new Uint8Array(await files[0].arrayBuffer());
       const picture = await readPicture(bytes);
@@ -50,6 +50,6 @@ export class FileInput {
   /** Say what was wrong with a picture. */
   tell(error) {
     const known = error instanceof PictureError;
-    this.told.textContent = known ? say(error.reason, error.values) : say("play.file.broken");
+    this.told.textContent = known ? t(error.reason, error.values) : t("play.file.broken");
   }
 }

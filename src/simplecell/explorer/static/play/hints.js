@@ -1,7 +1,7 @@
 /** Says so when a latent that is switched off was hardly active, and offers an input where it is. */
 
 import { fill, h } from "../lib/dom.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 
 const IDLE = 0.01; // of the strongest code
 const IDLE_DENSE = 0.05; // where codes are never exactly 0, all rest a little above it
@@ -40,8 +40,8 @@ export class Hints {
     const n = String(latent);
     const none = this.unknown.has(latent);
     const button = h("button", { type: "button", on: { click: () => this.wanted(latent) } },
-      say("play.idle.show", { n }));
-    const words = `${say("play.idle", { n })} ${none ? say("play.idle.none") : ""}`;
+      t("play.idle.show", { n }));
+    const words = `${t("play.idle", { n })} ${none ? t("play.idle.none") : ""}`;
     return h("p", {}, h("span", {}, words), " ", !none && button);
   }
 

@@ -7,7 +7,7 @@ import { FileInput } from "./file.js";
 import { Region } from "./region.js";
 import { Row } from "./row.js";
 import { samplePicker } from "./samples.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 import { Compared, Targets } from "./table.js";
 import { TextInput } from "./text.js";
 import { sampleFigure } from "../lib/sample.js";
@@ -54,7 +54,7 @@ export class Inputs {
       this.opened(picture, jpeg && this.halves(picture) ? 2 : 1));
     const parts = [this.picker.element, this.file.element];
     if (this.kind === "digit") {
-      this.pad = new DrawingSurface((ink) => this.drawn(ink), say);
+      this.pad = new DrawingSurface((ink) => this.drawn(ink));
       return [this.pad.element, ...parts];
     }
     return this.kind === "patches" ? [this.photographs(), ...parts] : parts;
@@ -150,7 +150,7 @@ export class Inputs {
   }
 
   typed(x) {
-    if (this.edited) this.edited.textContent = say("play.row.edited");
+    if (this.edited) this.edited.textContent = t("play.row.edited");
     this.one(x);
   }
 
@@ -202,9 +202,9 @@ export class Inputs {
     const photos = this.atlas.photos ?? [];
     const buttons = photos.map((photo) => h("button", {
       type: "button", class: "play-thumbnail", title: photo.name,
-      "aria-label": say("play.photo", { name: photo.name }), on: { click: () => this.photograph(photo) },
+      "aria-label": t("play.photo", { name: photo.name }), on: { click: () => this.photograph(photo) },
     }, this.thumbnail(photo)));
-    return h("div", {}, photos.length > 0 && h("h3", {}, say("play.photos")),
+    return h("div", {}, photos.length > 0 && h("h3", {}, t("play.photos")),
       photos.length > 0 && h("div", { class: "play-strip across" }, buttons), this.region.element);
   }
 
@@ -247,7 +247,7 @@ export class Inputs {
     this.row = new Row(names, columns, (x) => this.typed(x));
     this.result = atlas.transcoder ? new Targets() : new Compared(names, columns);
     if (atlas.look === "row") return this.row.element;
-    return h("details", {}, h("summary", {}, say("play.row.open", { n: names.length })), this.row.element);
+    return h("details", {}, h("summary", {}, t("play.row.open", { n: names.length })), this.row.element);
   }
 }
 

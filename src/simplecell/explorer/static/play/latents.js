@@ -2,7 +2,7 @@
 
 import { fill, h } from "../lib/dom.js";
 import { figure } from "../lib/numbers.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 import { tileLink } from "../lib/tiles.js";
 
 const AT_FIRST = 12;
@@ -24,23 +24,23 @@ export class Latents {
     this.code = new Float32Array(run.size);
     this.list = h("ol", { class: run.atlas.sprites ? "play-latents" : "play-latents worded" });
     this.told = h("p", { class: "play-changed" });
-    this.more = h("button", { type: "button", on: { click: () => this.showMore() } }, say("play.more"));
+    this.more = h("button", { type: "button", on: { click: () => this.showMore() } }, t("play.more"));
     this.reset = h("button", { type: "button", on: { click: () => this.undo() } },
-      say("play.latents.reset"));
-    this.element = h("div", {}, h("p", { class: "hint" }, say("play.latents.hint")),
+      t("play.latents.reset"));
+    this.element = h("div", {}, h("p", { class: "hint" }, t("play.latents.hint")),
       h("div", { class: "play-tools" }, this.adding(), this.reset), this.told, this.list, this.more);
   }
 
   adding() {
     const number = h("input", {
       type: "number", min: "0", max: this.run.size - 1, step: "1", inputmode: "numeric",
-      id: "play-add", placeholder: say("play.latents.number"), "aria-describedby": "play-add-told",
+      id: "play-add", placeholder: t("sort.number"), "aria-describedby": "play-add-told",
     });
     const told = h("span", { class: "play-told", id: "play-add-told", role: "alert" });
     const submit = (event) => {
       event.preventDefault();
       const known = number.value !== "" && number.validity.valid;
-      told.textContent = known ? "" : say("play.latents.which", { last: this.run.size - 1 });
+      told.textContent = known ? "" : t("play.latents.which", { last: String(this.run.size - 1) });
       if (!known) {
         number.focus();
         return;
@@ -50,8 +50,8 @@ export class Latents {
       this.rows.get(Number(number.value))?.slider.focus();
     };
     return h("form", { class: "play-add", novalidate: true, on: { submit } },
-      h("label", { for: "play-add" }, say("play.latents.add")), number,
-      h("button", { type: "submit" }, say("play.latents.addbutton")), told);
+      h("label", { for: "play-add" }, t("play.latents.add")), number,
+      h("button", { type: "submit" }, t("play.latents.addbutton")), told);
   }
 
   showMore() {
@@ -107,7 +107,7 @@ export class Latents {
       row.slider.setAttribute("aria-valuetext", `× ${figure(scale)}`);
       row.off.setAttribute("aria-pressed", String(scale === 0));
       const value = scale === 1 ? figure(plain) : `${figure(plain)} → ${figure(turned)}`;
-      row.value.textContent = say("play.latents.code", { value });
+      row.value.textContent = t("sample.code", { value });
       row.factor.textContent = `× ${figure(scale)}`;
       row.bar.style.width = this.width(turned);
       row.base.style.width = this.width(plain);
@@ -115,8 +115,8 @@ export class Latents {
       row.element.classList.toggle("changed", scale !== 1);
     }
     const list = Object.entries(this.scales).map(([latent, scale]) => `${latent} × ${figure(scale)}`);
-    const none = this.rows.size ? "" : say("play.latents.zero");
-    this.told.textContent = list.length ? say("play.latents.changed", { list: list.join(", ") }) : none;
+    const none = this.rows.size ? "" : t("play.latents.zero");
+    this.told.textContent = list.length ? t("play.latents.changed", { list: list.join(", ") }) : none;
     this.reset.disabled = !list.length;
   }
 
@@ -144,14 +144,14 @@ export class Latents {
     const n = String(latent);
     const slider = h("input", {
       type: "range", min: "0", max: String(MOST_SCALE), step: "0.05", value: "1",
-      "aria-label": say("play.latents.scale", { n }),
+      "aria-label": t("play.latents.scale", { n }),
       on: { input: (event) => this.turn(latent, Number(event.target.value)) },
     });
     const flip = () => this.turn(latent, this.scales[latent] === 0 ? 1 : 0);
     const off = h("button", {
-      type: "button", class: "play-off", "aria-label": say("play.latents.offname", { n }),
+      type: "button", class: "play-off", "aria-label": t("play.latents.offname", { n }),
       on: { click: flip },
-    }, say("play.latents.off"));
+    }, t("play.latents.off"));
     const parts = {
       slider, off, bar: h("span", { class: "play-bar" }), base: h("span", { class: "play-base" }),
       value: h("span", { class: "play-value" }), factor: h("span", { class: "play-factor" }),

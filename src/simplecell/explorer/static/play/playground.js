@@ -8,7 +8,7 @@ import { Errors, Figures } from "./figures.js";
 import { Hints } from "./hints.js";
 import { Inputs } from "./inputs.js";
 import { Latents } from "./latents.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 
 const PAUSE = 150; // milliseconds of quiet before a server is asked
 const ADDRESS_PAUSE = 300;
@@ -22,18 +22,18 @@ const MOST_NUMBERS = 2 ** 20;
  */
 export async function show(context) {
   const { store, run: name, root, atlas } = context;
-  const title = h("h1", { tabindex: "-1" }, say("play.title"));
+  const title = h("h1", { tabindex: "-1" }, t("page.playground"));
   const [play, run] = await Promise.all([store.get(`${name}/playground`), openRun(store, name)]);
   if (!play.here && store.mode !== "server") {
-    const reason = say("play.missing", { reason: play.reason });
-    fill(root, title, h("p", { class: "notice" }, `${reason} ${say("play.missing.serve")}`));
+    const reason = t("play.missing", { reason: play.reason });
+    fill(root, title, h("p", { class: "notice" }, `${reason} ${t("play.missing.serve")}`));
     return () => {};
   }
   const bytes = (file) => store.bytes(`${name}/files/${file}`);
   const [samples, weights] = await Promise.all([bytes("samples.bin"), play.here && bytes("weights.bin")]);
   const answers = play.here ? inBrowser(load(play, weights)) : onServer(store, name, atlas);
   const page = new Playground(context, run, play, new Float32Array(samples), answers);
-  fill(root, title, h("p", {}, say("play.lead")), page.element);
+  fill(root, title, h("p", {}, t("play.lead")), page.element);
   page.start();
   return () => page.leave();
 }
@@ -79,13 +79,13 @@ class Playground {
     this.hints = new Hints(run, (latent) => this.excite(latent));
     this.inputs = new Inputs(context, run, kept, (...input) => this.take(...input));
     const { element, values } = this.inputs;
-    this.code = section(say("play.code"), this.which(), this.latents.element);
+    this.code = section(t("play.code"), this.which(), this.latents.element);
     this.output = this.outputs();
     // nothing is shown until there is an input
     for (const card of [this.output, this.code]) card.hidden = true;
     this.element = h("div", { class: this.picture ? "playground" : "playground rows" },
-      h("div", { class: "play-left" }, section(say("play.input"), element, this.told),
-        values && section(say("play.values"), values)),
+      h("div", { class: "play-left" }, section(t("play.figure.input"), element, this.told),
+        values && section(t("play.values"), values)),
       h("div", { class: "play-right" }, this.output, this.code));
   }
 
@@ -136,14 +136,14 @@ class Playground {
   outputs() {
     if (this.picture) this.figures = new Figures(this.atlas.shape, (patch) => this.pick(patch));
     const shown = this.figures ?? this.inputs.result;
-    return section(say("play.output"), shown.element, this.errors.element, this.hints.element);
+    return section(t("play.output"), shown.element, this.errors.element, this.hints.element);
   }
 
   /** Which patch the code is of. */
   which() {
     const back = () => this.pick(null);
     this.patchTold = h("span");
-    this.patchBack = h("button", { type: "button", on: { click: back } }, say("play.patch.back"));
+    this.patchBack = h("button", { type: "button", on: { click: back } }, t("play.patch.back"));
     this.patchLine = h("p", { class: "play-tools", hidden: true }, this.patchTold, this.patchBack);
     return this.patchLine;
   }
@@ -231,6 +231,6 @@ class Playground {
     this.patchBack.hidden = patch === null;
     const place = { row: Math.floor(patch / input.across) + 1, column: (patch % input.across) + 1 };
     const all = patch === null;
-    this.patchTold.textContent = all ? say("play.patch.all", { n: input.n }) : say("play.patch.one", place);
+    this.patchTold.textContent = all ? t("play.patch.all", { n: input.n }) : t("play.patch.one", place);
   }
 }

@@ -2,7 +2,7 @@
 
 import { fill, h } from "../lib/dom.js";
 import { paintPicture } from "./paint.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 import { PictureError, cut, resized, shrunk, toGrey, toPatches } from "./pictures.js";
 import { whitened } from "./whiten.js";
 
@@ -24,13 +24,13 @@ export class Region {
     this.sizes = SIZES.filter((size) => size * size <= most);
     this.size = Math.min(8, this.sizes[this.sizes.length - 1]);
     this.canvas = h("canvas", {
-      class: "play-photo", tabindex: "0", role: "img", "aria-label": say("play.region"),
+      class: "play-photo", tabindex: "0", role: "img", "aria-label": t("play.region"),
       on: { pointerdown: (event) => this.click(event), keydown: (event) => this.key(event) },
     });
     this.canvas.addEventListener("pointermove", (event) => event.buttons && this.click(event));
     this.whiten = patch.whiten;
     this.element = h("div", { class: "play-region", hidden: true }, this.canvas,
-      h("div", { class: "play-beside" }, h("p", { class: "hint" }, say("play.region")), this.menus()));
+      h("div", { class: "play-beside" }, h("p", { class: "hint" }, t("play.region")), this.menus()));
   }
 
   menus() {
@@ -41,11 +41,11 @@ export class Region {
     const whitening = h("select", { id: "play-whiten", on: { change: (event) => {
       this.whiten = event.target.value;
       if (this.source) this.open(this.source, this.whole);
-    } } }, h("option", { value: "none" }, say("play.region.none")), h("option", { value: "1/f" }, "1/f"));
+    } } }, h("option", { value: "none" }, t("play.region.none")), h("option", { value: "1/f" }, "1/f"));
     whitening.value = this.whiten;
     return h("div", { class: "play-tools" },
-      h("span", {}, h("label", { for: "play-size" }, say("play.region.size")), " ", this.sizeMenu),
-      h("span", {}, h("label", { for: "play-whiten" }, say("play.region.whiten")), " ", whitening));
+      h("span", {}, h("label", { for: "play-size" }, t("play.region.size")), " ", this.sizeMenu),
+      h("span", {}, h("label", { for: "play-whiten" }, t("play.region.whiten")), " ", whitening));
   }
 
   /**

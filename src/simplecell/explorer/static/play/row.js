@@ -1,7 +1,7 @@
 /** A row of numbers to edit: each column a field and a slider. */
 
 import { fill, h } from "../lib/dom.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 
 const WIDE = 32;
 const SHOWN = 16;
@@ -20,10 +20,10 @@ export class Row {
     this.body = h("tbody");
     this.told = h("p", { class: "hint" });
     this.search = h("input", {
-      type: "search", placeholder: say("play.row.search"), "aria-label": say("play.row.search"),
+      type: "search", placeholder: t("play.row.search"), "aria-label": t("play.row.search"),
       on: { input: () => this.list() },
     });
-    const heads = [say("play.row.column"), say("play.row.value")];
+    const heads = [t("play.row.column"), t("play.figure.input")];
     this.element = h("div", { class: "play-rowbox" },
       names.length > WIDE && h("div", { class: "play-tools" }, this.search, this.told),
       h("div", { class: "play-scroll" }, h("table", { class: "play-table play-edits" },
@@ -45,7 +45,7 @@ export class Row {
     const shown = this.names.length > WIDE ? found.slice(0, SHOWN) : found;
     this.rows = new Map(shown.map((at) => [at, this.rows.get(at) ?? this.row(at)]));
     fill(this.body, [...this.rows.values()].map(({ element }) => element));
-    this.told.textContent = say("play.row.shown", { shown: shown.length, n: this.names.length });
+    this.told.textContent = t("play.row.shown", { shown: shown.length, n: this.names.length });
   }
 
   row(at) {
@@ -61,7 +61,7 @@ export class Row {
     const field = h("input", { type: "number", step: "any", "aria-label": name, on: { input: edit } });
     const slider = h("input", {
       type: "range", min: low, max: high, step: (high - low) / 200 || 1, tabindex: "-1",
-      "aria-label": say("play.row.slider", { name }), on: { input: edit },
+      "aria-label": t("play.row.slider", { name }), on: { input: edit },
     });
     const set = (value) => {
       field.value = String(Number(value.toPrecision(5)));

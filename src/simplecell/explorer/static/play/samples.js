@@ -2,7 +2,7 @@
 
 import { fill, h } from "../lib/dom.js";
 import { paintPicture } from "./paint.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 import { bytesOf } from "../lib/store.js";
 
 const AT_FIRST = 24;
@@ -31,7 +31,7 @@ function inOrder(samples) {
 
 function strip(samples, shape, chosen) {
   const box = h("div", { class: "play-strip" });
-  const more = h("button", { type: "button", on: { click: () => grow(samples.length) } }, say("play.more"));
+  const more = h("button", { type: "button", on: { click: () => grow(samples.length) } }, t("play.more"));
   let marked = null;
   const mark = (place) => {
     marked = place;
@@ -45,7 +45,7 @@ function strip(samples, shape, chosen) {
     mark(marked);
   };
   grow(AT_FIRST);
-  return { element: h("div", {}, h("h3", {}, say("play.samples")), box, more), mark };
+  return { element: h("div", {}, h("h3", {}, t("play.samples")), box, more), mark };
 }
 
 function thumbnail({ place, group, sample }, shape, chosen) {
@@ -53,7 +53,7 @@ function thumbnail({ place, group, sample }, shape, chosen) {
   const canvas = h("canvas", { class: "pixels", "aria-hidden": "true" });
   const values = Float32Array.from(bytesOf(sample.pixels));
   paintPicture(canvas, { height, width, channels, values }, { low: 0, high: 255 });
-  const name = nameOf(sample) + (group === "worst" ? `, ${say("play.sample.worst")}` : "");
+  const name = nameOf(sample) + (group === "worst" ? `, ${t("play.sample.worst")}` : "");
   return h("button", {
     type: "button", class: "play-thumbnail", "aria-label": name, title: name,
     "data-sample": place, on: { click: () => chosen(place) },
@@ -64,7 +64,7 @@ function nameOf(sample) {
   const about = Object.entries(sample.about ?? {})
     .filter(([, value]) => ["string", "number"].includes(typeof value))
     .map(([key, value]) => `${key} ${value}`);
-  return [say("play.sample", { row: sample.row }), ...about].join(", ").slice(0, LONGEST);
+  return [t("sample.row", { n: String(sample.row) }), ...about].join(", ").slice(0, LONGEST);
 }
 
 function menu(samples, chosen) {
@@ -72,7 +72,7 @@ function menu(samples, chosen) {
     id: "play-sample", on: { change: (event) => chosen(Number(event.target.value)) },
   });
   const search = h("input", {
-    type: "search", placeholder: say("play.sample.search"), "aria-label": say("play.sample.search"),
+    type: "search", placeholder: t("play.sample.search"), "aria-label": t("play.sample.search"),
     on: { input: () => list(search.value) },
   });
   const texts = samples.map(({ sample }) => textOf(sample));
@@ -87,7 +87,7 @@ function menu(samples, chosen) {
   };
   list("");
   const element = h("div", { class: "play-tools" },
-    h("label", { for: "play-sample" }, say("play.sample.choose")), select, samples.length > 8 && search);
+    h("label", { for: "play-sample" }, t("play.sample.choose")), select, samples.length > 8 && search);
   return { element, mark: (place) => { select.value = place === null ? "" : String(place); } };
 }
 

@@ -2,7 +2,7 @@
 
 import { fill, h } from "../lib/dom.js";
 import { figure } from "../lib/numbers.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 
 const WIDE = 32;
 const SHOWN = 16;
@@ -19,11 +19,11 @@ export class Compared {
   constructor(names, spreads) {
     Object.assign(this, { names, spreads });
     this.wide = names.length > WIDE;
-    const heads = ["play.row.column", "play.row.value", "play.figure.recon", "play.figure.turned"];
-    const last = h("th", { scope: "col" }, say("play.figure.difference"),
-      h("small", {}, say("play.row.deviations")));
-    const [element, body] = table([...heads.map((key) => h("th", { scope: "col" }, say(key))), last]);
-    this.told = h("p", { class: "hint" }, this.wide && say("play.row.largest", { shown: SHOWN, n: names.length }));
+    const heads = ["play.row.column", "play.figure.input", "play.figure.recon", "play.figure.turned"];
+    const last = h("th", { scope: "col" }, t("play.figure.difference"),
+      h("small", {}, t("play.row.deviations")));
+    const [element, body] = table([...heads.map((key) => h("th", { scope: "col" }, t(key))), last]);
+    this.told = h("p", { class: "hint" }, this.wide && t("play.row.largest", { shown: SHOWN, n: names.length }));
     this.element = h("div", { class: "play-compared" }, this.told, element);
     this.body = body;
     this.rows = names.slice(0, this.wide ? SHOWN : WIDE).map(() => this.row());
@@ -70,7 +70,7 @@ export class Compared {
 export class Targets {
   constructor() {
     const heads = ["play.row.column", "play.figure.recon", "play.figure.turned"];
-    const [element, body] = table(heads.map((key) => h("th", { scope: "col" }, say(key))));
+    const [element, body] = table(heads.map((key) => h("th", { scope: "col" }, t(key))));
     this.told = h("p", { class: "hint" });
     this.body = body;
     this.rows = [];
@@ -84,10 +84,10 @@ export class Targets {
    */
   draw(x, plain, turned) {
     const n = plain.recon.length;
-    if (n > MOST_OUTPUTS) this.told.textContent = say("play.row.shown", { shown: MOST_OUTPUTS, n });
+    if (n > MOST_OUTPUTS) this.told.textContent = t("play.row.shown", { shown: MOST_OUTPUTS, n });
     while (this.rows.length < Math.min(n, MOST_OUTPUTS)) {
       const cells = [h("td"), h("td")];
-      const name = say("play.row.output", { n: this.rows.length });
+      const name = t("play.row.output", { n: String(this.rows.length) });
       this.rows.push(cells);
       this.body.append(h("tr", {}, h("th", { scope: "row" }, name), cells));
     }
@@ -98,7 +98,7 @@ export class Targets {
 
 function table(heads) {
   const body = h("tbody");
-  const element = h("div", { class: "play-scroll", tabindex: "0", role: "group", "aria-label": say("play.output") },
+  const element = h("div", { class: "play-scroll", tabindex: "0", role: "group", "aria-label": t("play.output") },
     h("table", { class: "play-table" }, h("thead", {}, h("tr", {}, heads)), body));
   return [element, body];
 }

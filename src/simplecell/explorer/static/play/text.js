@@ -1,7 +1,7 @@
 /** A text that a person types: the function that `explore --embed` named makes it a row. */
 
 import { h } from "../lib/dom.js";
-import { say } from "./say.js";
+import { t } from "../lib/words.js";
 
 const LONGEST = 20000; // characters that the server takes
 
@@ -19,13 +19,13 @@ export class TextInput {
       "aria-keyshortcuts": "Control+Enter Meta+Enter",
       on: { keydown: (event) => this.key(event), input: () => this.edited() },
     });
-    const button = h("button", { type: "button", on: { click: () => this.send() } }, say("play.text.send"));
+    const button = h("button", { type: "button", on: { click: () => this.send() } }, t("play.text.send"));
     this.state = h("span", { class: "hint", role: "status" });
     this.told = h("p", { class: "play-told", role: "alert" });
     this.element = h("div", { class: "play-text" },
-      h("h3", {}, h("label", { for: "play-text" }, say("play.text"))), this.area,
+      h("h3", {}, h("label", { for: "play-text" }, t("play.text"))), this.area,
       h("div", { class: "play-tools" }, button,
-        h("span", { class: "hint", id: "play-text-keys" }, say("play.text.keys")), this.state, this.told));
+        h("span", { class: "hint", id: "play-text-keys" }, t("play.text.keys")), this.state, this.told));
   }
 
   key(event) {
@@ -56,13 +56,13 @@ export class TextInput {
     this.drop();
     const text = this.area.value;
     if (!text.trim()) {
-      this.tell("", say("play.text.empty"));
+      this.tell("", t("play.text.empty"));
       return;
     }
     this.begun();
     this.waiting = text;
     this.awaited = true;
-    this.tell(say("play.text.busy"));
+    this.tell(t("play.text.busy"));
     if (this.busy) return; // the loop below comes to it
     this.busy = true;
     while (this.waiting !== null) await this.ask();
@@ -79,7 +79,7 @@ export class TextInput {
     else {
       this.given(Float32Array.from(answer.x));
       const known = answer.x.some((value) => value !== 0);
-      this.tell(say(known ? "play.text.done" : "play.text.nothing"));
+      this.tell(t(known ? "play.text.done" : "play.text.nothing"));
     }
   }
 }
