@@ -1,45 +1,18 @@
-"""A real browser for tests: Debian's chromium through playwright; skipped where either is missing.
-
-A test module says `pytest_plugins = ["browser"]` and takes `chromium`, or `visit` for pages that
-must log no error and ask no other machine.
-"""
+"""What tests do with a browser: open a page, go about in it, and note what goes wrong there."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 from urllib.parse import urlsplit
 
-import pytest
+from simplecell.explorer.serve.library import Library
+from simplecell.explorer.serve.server import Server
 
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 INSIDE = ("127.0.0.1", "localhost", "[::1]", "")
 """Hosts that a page may ask; a file, data or a blob has none."""
 PATIENCE = 15_000
 """Milliseconds to wait for what must come."""
-
-
-# Of a module, not of the session: while playwright runs, no other test may run an event loop.
-@pytest.fixture(scope="module")
-def chromium():
-    """The browser, from playwright's synchronous interface."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    playwright.expect.set_options(timeout=PATIENCE)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
+WIDE = {"width": 1280, "height": 800}
 
 
 class Watch:
@@ -60,29 +33,41 @@ class Watch:
             self.wrong.append(f"left this machine: {request.url}")
 
 
-@contextlib.contextmanager
-def watched(browser, **options):
-    """A page in a context of its own; what went wrong in it fails the test at the end."""
-    context = browser.new_context(**{"locale": "en-US", **options})
+def new_page(browser, stack, **options):
+    """A page in a context of its own, closed with the stack."""
+    context = browser.new_context(**{"locale": "en-US", "viewport": WIDE, **options})
+    stack.callback(context.close)
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
-    watch = Watch(page)
-    page.watch = watch
+    page.watch = Watch(page)
+    return page
+
+
+TURN = """(address) => {
+  document.activeElement?.blur();
+  document.querySelector("main .page").dataset.old = "";
+  history.pushState({}, "", address);
+  dispatchEvent(new PopStateEvent("popstate"));
+}"""
+DRAWN = "main .page:not([aria-busy]):not([data-old])"
+
+
+def go(page, address):
+    """Open an address; on the server that the page is on, as a link within the page would."""
+    within = page.url.split("/")[:4] == address.split("/")[:4]
+    if within and page.locator("main .page").count():
+        page.evaluate(TURN, address)
+    else:
+        page.goto(address)
+    page.locator(DRAWN).wait_for()
+    return page
+
+
+@contextlib.contextmanager
+def serving(*paths, **options):
+    """The address of the pages about runs; options are those of the server."""
+    server = Server(Library.open(paths), **options)
     try:
-        yield page
-        assert watch.wrong == []
+        yield server.start()
     finally:
-        context.close()
-
-
-@pytest.fixture
-def visit(chromium):
-    """`visit(address, **options)` opens a watched page, closed and judged after the test."""
-    with contextlib.ExitStack() as stack:
-
-        def open_page(address, **options):
-            page = stack.enter_context(watched(chromium, **options))
-            page.goto(address)
-            return page
-
-        yield open_page
+        server.stop()

@@ -1,10 +1,11 @@
-"""Small trained runs with their atlases, for the playground and the export."""
+"""Small trained runs with their atlases, for the pages, the playground and the export."""
 
 from __future__ import annotations
 
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from simplecell.explorer.make.atlas import build_atlas
@@ -12,6 +13,9 @@ from simplecell.run.begin import begin
 from simplecell.run.build import all_data
 from simplecell.run.directory import Run
 from simplecell.run.recipe import Recipe
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+"""A name that would be a script, were it not text."""
 
 
 def train(data, out, recipe, *settings):
@@ -27,7 +31,18 @@ def train(data, out, recipe, *settings):
     return run
 
 
-def digits(folder, name="digits"):
+def explorable(folder):
+    """Runs of every kind of data; of two the same photographs, one too large for a browser."""
+    digits(folder)
+    patches(folder)
+    train(folder / "photos", folder / "again", "edges", *PATCHES, "train.seed=1")
+    rows(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simplecell.explorer.make.playground.MOST_FLOATS", 100)
+        activations(folder)
+
+
+def digits(folder):
     """Strokes on 20×20 pixels: a drawing surface."""
     random = np.random.default_rng(0)
     x = np.zeros((300, 20, 20), dtype=np.float32)
@@ -35,10 +50,12 @@ def digits(folder, name="digits"):
         start = random.integers(3, 12)
         picture[start : start + 6, random.integers(4, 16)] = 1
         picture[random.integers(4, 16), start : start + 7] = 0.8
-    np.save(folder / f"{name}.npy", x)
-    return train(
-        folder / f"{name}.npy", folder / name, "strokes", "train.steps=8", "model.n_latents=20"
-    )
+    np.save(folder / "digits.npy", x)
+    settings = ("train.steps=8", "model.n_latents=20")
+    return train(folder / "digits.npy", folder / "digits", "strokes", *settings)
+
+
+PATCHES = ("train.steps=5", "data.n_patches=800", "model.n_latents=12")
 
 
 def patches(folder):
@@ -49,32 +66,34 @@ def patches(folder):
         rough = random.random((12, 16))
         picture = Image.fromarray((255 * rough).astype(np.uint8)).resize((160, 120), 3)
         picture.save(folder / "photos" / f"{number}.png")
-    settings = ("train.steps=5", "data.n_patches=800", "model.n_latents=12")
-    return train(folder / "photos", folder / "edges", "edges", *settings)
+    return train(folder / "photos", folder / "edges", "edges", *PATCHES)
 
 
-def rows(folder, n_latents=9):
-    """A table with names that would be a script, were they not text."""
+def rows(folder):
+    """A table with names that are no script."""
     random = np.random.default_rng(2)
     x = random.normal(size=(300, 5)) @ random.normal(size=(5, 5)) + 4
-    head = "sugar,acid,<b>salt</b>,color,weight"
+    head = f"sugar,acid,<b>salt</b>,{HOSTILE},weight"
     path = folder / "table.csv"
     np.savetxt(path, x, delimiter=",", header=head, comments="", fmt="%.5f")
-    settings = ("train.steps=10", f"model.n_latents={n_latents}")
+    settings = ("train.steps=10", "model.n_latents=9")
     return train(path, folder / "table", "table", *settings)
 
 
-def activations(folder, n_latents=16):
+def activations(folder):
     """Many numbers with a text each, and TopK codes."""
     random = np.random.default_rng(3)
     np.save(folder / "acts.npy", random.normal(size=(400, 40)).astype(np.float32))
-    records = ({"text": f"sample number {k}", "topic": f"t{k % 3}"} for k in range(400))
+    records = (
+        {"title": f"{HOSTILE} {k}", "text": f"sample number {k}", "topic": f"t{k % 3}"}
+        for k in range(400)
+    )
     meta = folder / "meta.jsonl"
     meta.write_text("".join(json.dumps(record) + "\n" for record in records))
     settings = (
         f'data.meta="{meta}"',
         "train.max_samples=4000",
-        f"model.n_latents={n_latents}",
+        "model.n_latents=16",
         "model.target_l0=4",
     )
     return train(folder / "acts.npy", folder / "acts", "topk", *settings)

@@ -2,102 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from importlib.resources import files
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from simplecell.data.planted import dead_leaves
-from simplecell.explorer.serve.library import open_library
-from simplecell.explorer.serve.server import Server
+from browser import WIDE, go, serving
+from play_runs import HOSTILE
 from simplecell.run.begin import begin
 from simplecell.run.recipe import Recipe
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
-pytest_plugins = ["browser"]
+pytest_plugins = ["browser_fixtures"]
 
-STATIC = files("simplecell.explorer") / "static"
-HOSTILE = "<img src=x onerror=alert(1)>"
-PHONE = {"viewport": {"width": 360, "height": 740}}
-WIDE = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {"width": 360, "height": 740}
 PAGES = [
     "",
-    "leaves/",
-    "leaves/latent/3",
-    "leaves/data",
-    "leaves/training",
-    "leaves/compare/again",
-    "words/",
-    "words/latent/2",
-    "words/data",
-    "rows/",
-    "rows/latent/1",
-    "rows/data",
+    *("edges/", "edges/latent/3", "edges/data", "edges/training", "edges/compare/again"),
+    *("acts/", "acts/latent/2", "acts/data", "table/", "table/latent/1", "table/data"),
+    *("digits/playground", "edges/playground", "acts/playground", "table/playground"),
 ]
 
 
-def train(data, out, recipe, *settings):
-    session = begin(data, out, Recipe.load(recipe), settings=list(settings))
-    for _ in session.records():
-        pass
-    session.finish()
-
-
-def texts(folder):
-    """Numbers with titles, one of which would like to be more than a title."""
-    rng = np.random.default_rng(0)
-    np.save(folder / "x.npy", rng.standard_normal((300, 12)).astype(np.float32))
-    records = [
-        {"title": f"{HOSTILE} {i}", "text": "many words " * 40, "topic": f"t{i % 3}"}
-        for i in range(300)
-    ]
-    lines = "".join(json.dumps(record) + "\n" for record in records)
-    (folder / "meta.jsonl").write_text(lines, encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Patches of pictures twice, texts, and the rows of a table."""
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "pictures").mkdir()
-    for k, picture in enumerate(dead_leaves(2, 96)):
-        Image.fromarray((picture * 255).astype(np.uint8)).save(folder / "pictures" / f"{k}.png")
-    small = ["train.steps=12", "model.n_latents=16", "data.n_patches=400", "data.patch=8"]
-    for name, seed in (("leaves", 0), ("again", 1)):
-        train(folder / "pictures", folder / name, "edges", *small, f"train.seed={seed}")
-    texts(folder)
-    few = ["train.max_samples=6000", "model.n_latents=20", "model.target_l0=3"]
-    meta = f'data.meta="{folder / "meta.jsonl"}"'
-    train(folder / "x.npy", folder / "words", "topk", meta, *few)
-    header = ",".join(["width", "height", HOSTILE])
-    values = np.random.default_rng(1).random((200, 3))
-    np.savetxt(folder / "table.csv", values, delimiter=",", header=header, comments="")
-    train(folder / "table.csv", folder / "rows", "table", "train.steps=10", "model.n_latents=5")
-    return [folder / name for name in ("leaves", "again", "words", "rows")]
-
-
-@contextlib.contextmanager
-def served(paths):
-    """The address of the pages about runs."""
-    server = Server(open_library(paths))
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def site(runs):
-    with served(runs) as address:
-        yield address
-
-
-def gallery(visit, address, **options):
-    page = visit(address, **(options or WIDE))
+def gallery(page, address):
+    go(page, address)
     expect(page.locator(".board[data-sorted]")).to_be_visible()
     return page
 
@@ -119,36 +48,38 @@ def order(page, n):
     return found
 
 
-@pytest.mark.parametrize("options", [WIDE, PHONE], ids=["wide", "phone"])
-def test_every_page_opens_and_fits_its_screen(site, visit, options):
-    page = visit(site, **options)
-    for path in PAGES:
-        page.goto(site + path)
-        expect(page.locator("main .page:not([aria-busy])")).to_be_visible()
-        expect(page.locator("main h1")).to_have_count(1)
-        expect(page.locator(".trouble")).to_have_count(0)
-        width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= options["viewport"]["width"], path
+def test_every_page_opens_and_fits_its_screen(site, page):
+    for screen, colors in ((WIDE, "light"), (PHONE, "dark")):
+        page.set_viewport_size(screen)
+        page.emulate_media(color_scheme=colors)
+        for path in PAGES:
+            go(page, site + path)
+            if path.endswith("playground"):
+                expect(page.locator(".play-latents li").first).to_be_visible()
+            expect(page.locator("main h1")).to_have_count(1)
+            expect(page.locator(".trouble")).to_have_count(0)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= screen["width"], path
 
 
-def test_the_gallery_sorts_by_what_it_says(site, runs, visit):
-    page = gallery(visit, site + "leaves/")
-    atlas = json.loads((runs[0] / "atlas" / "atlas.json").read_text())
-    numbers = np.fromfile(runs[0] / "atlas" / "columns.bin", dtype="<f4")
-    columns = {name: numbers[16 * k : 16 * (k + 1)] for k, name in enumerate(atlas["columns"])}
+def test_the_gallery_sorts_by_what_it_says(site, runs, page):
+    gallery(page, site + "edges/")
+    atlas = json.loads((runs["edges"] / "atlas" / "atlas.json").read_text())
+    numbers = np.fromfile(runs["edges"] / "atlas" / "columns.bin", dtype="<f4")
+    columns = {name: numbers[12 * k : 12 * (k + 1)] for k, name in enumerate(atlas["columns"])}
     for name in ("edge", "norm", "mean"):
         page.select_option("#controls-sort", name)
         expect(page).to_have_url(re.compile(f"sort={name}&down=1"))
-        expected = np.lexsort((np.arange(16), -columns[name]))
+        expected = np.lexsort((np.arange(12), -columns[name]))
         assert order(page, 5) == expected[:5].tolist()
     page.get_by_role("button", name="Largest first").click()
-    assert order(page, 5) == np.lexsort((np.arange(16), columns["mean"]))[:5].tolist()
+    assert order(page, 5) == np.lexsort((np.arange(12), columns["mean"]))[:5].tolist()
     page.select_option("#controls-sort", "number")
     assert order(page, 3) == [0, 1, 2]
 
 
-def test_likeness_to_a_latent_puts_it_first(site, visit):
-    page = gallery(visit, site + "leaves/?sort=similar&down=1&like=7")
+def test_likeness_to_a_latent_puts_it_first(site, page):
+    gallery(page, site + "edges/?sort=similar&down=1&like=7")
     assert order(page, 2)[0] == 7
     page.locator(".like").fill("4")
     page.locator(".like").press("Enter")
@@ -156,43 +87,43 @@ def test_likeness_to_a_latent_puts_it_first(site, visit):
     assert order(page, 2)[0] == 4
 
 
-def test_search_and_filter_are_in_the_address_and_back_undoes_them(site, visit):
-    page = gallery(visit, site + "words/")
+def test_search_and_filter_are_in_the_address_and_back_undoes_them(site, page):
+    gallery(page, site + "acts/")
     shown = page.locator(".shown")
-    expect(shown).to_have_text("20 latents")
+    expect(shown).to_have_text("16 latents")
     page.keyboard.press("/")
-    page.keyboard.type("17")
-    expect(shown).to_contain_text(" of 20 latents")
-    expect(page).to_have_url(re.compile("q=17"))
+    page.keyboard.type("12")
+    expect(shown).to_contain_text(" of 16 latents")
+    expect(page).to_have_url(re.compile("q=12"))
     page.keyboard.press("Enter")
-    assert chosen(page) == 17  # before others whose words hold the number
+    assert chosen(page) == 12  # before others whose words hold the number
     page.locator("input[type=search]").fill("nothing like this")
     expect(shown).to_contain_text("No latent fits")
     page.locator("input[type=search]").fill("")
-    expect(shown).to_have_text("20 latents")
+    expect(shown).to_have_text("16 latents")
     page.locator(".overview .bars button").last.click()
-    expect(shown).to_contain_text(" of 20 latents")
+    expect(shown).to_contain_text(" of 16 latents")
     expect(page).to_have_url(re.compile("from="))
     page.go_back()
-    expect(shown).to_have_text("20 latents")
+    expect(shown).to_have_text("16 latents")
 
 
-def test_a_latent_is_reached_and_left_by_the_keyboard_alone(site, visit):
-    page = gallery(visit, site + "leaves/?sort=number&down=0")
+def test_a_latent_is_reached_and_left_by_the_keyboard_alone(site, page):
+    gallery(page, site + "edges/?sort=number&down=0")
     expect(page.locator(".board")).to_be_focused()
     page.keyboard.press("ArrowDown")
     assert chosen(page) == 0  # the first key shows where one is
     for key in ("Home", "ArrowRight", "ArrowRight", "End", "ArrowLeft"):
         page.keyboard.press(key)
-    assert chosen(page) == 14
+    assert chosen(page) == 10
     page.keyboard.press("Enter")
     title = page.locator("h1")
-    expect(title).to_have_text("Latent 14")
+    expect(title).to_have_text("Latent 10")
     expect(title).to_be_focused()
     page.keyboard.press("j")
-    expect(title).to_have_text("Latent 15")
+    expect(title).to_have_text("Latent 11")
     page.keyboard.press("ArrowLeft")
-    expect(title).to_have_text("Latent 14")
+    expect(title).to_have_text("Latent 10")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
@@ -200,31 +131,34 @@ def test_a_latent_is_reached_and_left_by_the_keyboard_alone(site, visit):
     page.go_back()
     page.go_back()
     expect(page.locator(".board[data-sorted]")).to_be_visible()
-    assert chosen(page) == 14
+    assert chosen(page) == 10
+
+
+NEXT_FRAMES = "new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))"
 
 
 @pytest.mark.parametrize("ratio", [1, 1.5])
 def test_what_was_shifted_equals_what_is_drawn_anew(site, visit, ratio):
     small = {"viewport": {"width": 361, "height": 401}, "device_scale_factor": ratio}
-    page = gallery(visit, site + "leaves/", **small)
+    page = gallery(visit(site, **small), site + "edges/")
     picture = "document.querySelector('.board canvas').toDataURL()"
     for step in (400, 33, -20.5, 7, 55):
         page.evaluate(f"window.scrollBy(0, {step})")
-        page.wait_for_timeout(60)
+        page.evaluate(NEXT_FRAMES)
     shifted = page.evaluate(picture)
     page.evaluate("dispatchEvent(new Event('resize'))")
     assert shifted == page.evaluate(picture)
 
 
-def test_a_click_opens_what_it_hits(site, visit):
-    page = gallery(visit, site + "leaves/?sort=number&down=0")
+def test_a_click_opens_what_it_hits(site, page):
+    gallery(page, site + "edges/?sort=number&down=0")
     page.locator(".board").click(position={"x": 20, "y": 20})
     expect(page.locator("h1")).to_have_text("Latent 0")
 
 
-def test_a_latents_page_shows_its_samples_where_they_come_from(site, runs, visit):
-    page = visit(site + "leaves/latent/3", **WIDE)
-    lines = (runs[0] / "atlas" / "details.jsonl").read_text().splitlines()
+def test_a_latents_page_shows_its_samples_where_they_come_from(site, runs, page):
+    go(page, site + "edges/latent/3")
+    lines = (runs["edges"] / "atlas" / "details.jsonl").read_text().splitlines()
     details = json.loads(lines[3])
     body = page.locator(".body")
     expect(body.locator(".samples").first.locator("figure")).to_have_count(len(details["top"]))
@@ -243,28 +177,28 @@ def test_a_latents_page_shows_its_samples_where_they_come_from(site, runs, visit
     expect(page.locator("h1")).to_have_text(f"Latent {first}")
 
 
-def test_a_note_is_kept_found_and_removed(site, runs, visit):
-    page = visit(site + "leaves/latent/5", **WIDE)
+def test_a_note_is_kept_found_and_removed(site, runs, page):
+    go(page, site + "edges/latent/5")
     note = page.get_by_role("textbox", name="Note")
     note.fill(f"likes corners {HOSTILE}")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".state")).to_contain_text("saved in the run")
-    assert "likes corners" in (runs[0] / "notes.json").read_text()
+    assert "likes corners" in (runs["edges"] / "notes.json").read_text()
     page.reload()
     expect(page.get_by_role("textbox", name="Note")).to_have_value(f"likes corners {HOSTILE}")
-    page.goto(site + "leaves/?q=corners")
-    expect(page.locator(".shown")).to_have_text("1 of 16 latents")
-    page.goto(site + "leaves/latent/5")
+    go(page, site + "edges/?q=corners")
+    expect(page.locator(".shown")).to_have_text("1 of 12 latents")
+    go(page, site + "edges/latent/5")
     page.get_by_role("textbox", name="Note").fill("")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".state")).to_have_text("removed")
     page.get_by_role("button", name="Save").click()  # nothing is left to save, and the word stays
-    page.wait_for_timeout(100)
+    page.evaluate("new Promise((then) => setTimeout(then))")
     expect(page.locator(".state")).to_have_text("removed")
 
 
-def test_a_note_that_cannot_be_saved_says_so(site, visit):
-    page = visit(site + "leaves/latent/6", **WIDE)
+def test_a_note_that_cannot_be_saved_says_so(site, page):
+    go(page, site + "edges/latent/6")
     page.route("**/note", lambda route: route.abort())
     page.get_by_role("textbox", name="Note").fill("lost")
     page.get_by_role("button", name="Save").click()
@@ -273,7 +207,7 @@ def test_a_note_that_cannot_be_saved_says_so(site, visit):
 
 
 def test_language_and_colours_are_changed_and_remembered(site, visit):
-    page = gallery(visit, site + "leaves/")
+    page = visit(site + "edges/")
     page.get_by_role("button", name="Chinese").click()
     expect(page.locator("nav a").first).to_have_text("潜变量")
     expect(page.locator("html")).to_have_attribute("lang", "zh")
@@ -285,16 +219,15 @@ def test_language_and_colours_are_changed_and_remembered(site, visit):
 
 
 def test_the_browsers_language_is_the_first(site, visit):
-    page = gallery(visit, site + "leaves/", locale="zh-CN")
+    page = visit(site + "edges/", locale="zh-CN")
     expect(page.locator("nav a").first).to_have_text("潜变量")
 
 
-def test_what_comes_from_data_is_text(site, visit):
-    page = visit(site, **WIDE)
+def test_what_comes_from_data_is_text(site, page):
     alarms = []
-    page.on("dialog", lambda dialog: (alarms.append(dialog.message), dialog.dismiss()))
-    for path in ("words/latent/2", "rows/latent/1", "rows/data"):
-        page.goto(site + path)
+    page.once("dialog", lambda dialog: (alarms.append(dialog.message), dialog.dismiss()))
+    for path in ("acts/latent/2", "table/latent/1", "table/data"):
+        go(page, site + path)
         expect(page.locator("main")).to_contain_text(HOSTILE)
     assert page.locator("img[src=x]").count() == 0
     assert alarms == []
@@ -306,22 +239,21 @@ def likenesses(page):
     return [abs(float(text.split()[0].replace("−", "-"))) for text in texts]
 
 
-def test_two_runs_are_compared(site, visit):
-    page = visit(site + "leaves/compare/again", **WIDE)
-    expect(page.locator(".match")).to_have_count(16)
+def test_two_runs_are_compared(site, page):
+    go(page, site + "edges/compare/again")
+    expect(page.locator(".match")).to_have_count(12)
     values = likenesses(page)
     assert values == sorted(values, reverse=True)
     expect(page.locator("main")).to_contain_text("The numbers compare atoms")
     page.get_by_role("button", name="most similar first").click()
     expect(page.get_by_role("button", name="least similar first")).to_be_visible()
     assert likenesses(page) == values[::-1]
-    page.get_by_label("Second").select_option("words")
+    page.get_by_label("Second").select_option("acts")
     expect(page.locator(".notice")).to_contain_text("inputs per sample")
     page.watch.wrong.clear()  # the browser itself logs an answer of 400
 
 
-def test_a_training_is_followed_until_it_ends(site, visit):
-    page = visit(site, **WIDE)
+def test_a_training_is_followed_until_it_ends(site, page):
     answers = [3, 4, 5]
 
     def answer(route):
@@ -333,60 +265,53 @@ def test_a_training_is_followed_until_it_ends(site, visit):
         told |= {"n_iter": n, "steps": 9, "seconds": 2.0, "weights": {"kl": 3}, "target": 0.01}
         route.fulfill(json=told | {"records": records})
 
-    page.route("**/leaves/training", answer)
-    page.evaluate("history.pushState({}, '', 'leaves/training')")
-    page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+    page.route("**/edges/training", answer)
+    go(page, site + "edges/training")
     expect(page.locator(".lead")).to_contain_text("Running: step 3 of at most 9")
     expect(page.locator(".lead")).to_contain_text("Finished after 5 steps")
     assert answers == []
 
 
-def test_a_run_without_weights_shows_its_training(runs, tmp_path, visit):
-    session = begin(runs[0].parent / "x.npy", tmp_path / "young", Recipe.load("ufldl"))
+def test_a_run_without_weights_shows_its_training(runs, tmp_path, page):
+    session = begin(runs["acts"].parent / "acts.npy", tmp_path / "young", Recipe.load("ufldl"))
     next(iter(session.records()))
-    with served([tmp_path / "young"]) as address:
-        page = visit(address, **WIDE)
+    with serving(tmp_path / "young") as address:
+        go(page, address)
         expect(page.get_by_role("alert")).to_contain_text("This cannot be shown")
         page.get_by_role("link", name="Training of this run").click()
         expect(page.locator("h1")).to_have_text("Training")
         page.watch.wrong.clear()  # the browser itself logs an answer of 404
 
 
-def test_the_list_of_runs_leads_to_each(site, visit):
-    page = visit(site, **WIDE)
-    expect(page.locator("tbody tr")).to_have_count(4)
-    page.get_by_role("link", name="words").first.click()
-    expect(page.locator(".shown")).to_have_text("20 latents")
-    page.locator("select.run").select_option("rows")
-    expect(page.locator(".shown")).to_have_text("5 latents")
+def test_the_list_of_runs_leads_to_each(site, page):
+    go(page, site)
+    expect(page.locator("tbody tr")).to_have_count(5)
+    page.get_by_role("link", name="acts").first.click()
+    expect(page.locator(".shown")).to_have_text("16 latents")
+    page.locator("select.run").select_option("table")
+    expect(page.locator(".shown")).to_have_text("9 latents")
 
 
-def test_what_does_not_exist_is_told(site, visit):
-    page = visit(site + "leaves/", **WIDE)
+def test_what_does_not_exist_is_told(site, page):
+    go(page, site + "edges/")
     told = {
-        "leaves/latent/99": "There is no latent 99: this run has 16",
+        "edges/latent/99": "There is no latent 99: this run has 12",
         "compare": "There is no run “compare” here",
-        "leaves/compare/nothing": "There is no run “nothing” here",
-        "leaves/nothing": "This cannot be shown",
+        "edges/compare/nothing": "There is no run “nothing” here",
+        "edges/nothing": "This cannot be shown",
     }
     for path, sentence in told.items():
-        turn_to(page, site, path)
+        go(page, site + path)
         expect(page.get_by_role("alert")).to_contain_text(sentence)
         expect(page.locator("nav a")).to_have_count(0 if path == "compare" else 5)
     page.get_by_role("link", name="Back to the beginning").click()
     expect(page.locator("h1")).to_have_text("Runs")
-    turn_to(page, site, "leaves/compare")
-    expect(page.locator(".match")).to_have_count(16)
-
-
-def turn_to(page, site, path):
-    """Another address without asking the server for its page."""
-    page.evaluate("path => history.pushState({}, '', path)", f"/{site.split('/')[3]}/{path}")
-    page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+    go(page, site + "edges/compare")
+    expect(page.locator(".match")).to_have_count(12)
 
 
 def test_tiles_of_a_running_training_are_replaced_when_it_has_ended(site, visit):
-    page = visit(site, **WIDE)
+    page = visit(site)
     page.clock.install()
     asked = []
 
@@ -399,42 +324,38 @@ def test_tiles_of_a_running_training_are_replaced_when_it_has_ended(site, visit)
         first = {"status": "running", "n_iter": 5, "key": "first"} if len(asked) < 3 else {}
         route.fulfill(json=answer.json() | first)
 
-    page.route("**/leaves/", manifest)
-    page.goto(site + "leaves/")
+    page.route("**/edges/", manifest)
+    page.goto(site + "edges/")
     status = page.locator(".figures .status")
     expect(status).to_contain_text("tiles as of step 5")
-    with page.expect_response("**/leaves/"):
-        page.clock.run_for(5000)
-    page.wait_for_timeout(500)
     with page.expect_navigation():
-        page.clock.run_for(5000)
+        while len(asked) < 3:  # what is asked at first, then twice while one looks
+            page.clock.run_for(5000)
     expect(page.locator(".board[data-sorted]")).to_be_visible()
     expect(status).to_have_count(0)
-    assert len(asked) == 4  # at first, twice while one looks, and with the new page
+    assert len(asked) == 4  # and with the new page
 
 
 def test_latents_that_stay_silent_are_told_and_found(site, visit):
-    page = visit(site, **WIDE)
+    page = visit(site)
 
     def columns(route):
         answer = route.fetch()
         numbers = np.frombuffer(answer.body(), dtype="<f4").copy()
-        numbers[:16] = np.where(np.arange(16) < 3, 0, 0.25)
+        numbers[:12] = np.where(np.arange(12) < 3, 0, 0.25)
         route.fulfill(response=answer, body=numbers.tobytes())
 
-    page.route("**/leaves/files/columns.bin", columns)
-    page.goto(site + "leaves/")
+    page.route("**/edges/files/columns.bin", columns)
+    page.goto(site + "edges/")
     expect(page.locator(".figures")).to_contain_text("3 never above the middle")
     page.select_option("#controls-show", "dead")
-    expect(page.locator(".shown")).to_have_text("3 of 16 latents")
+    expect(page.locator(".shown")).to_have_text("3 of 12 latents")
     page.select_option("#controls-show", "all")
     page.get_by_role("button", name="never above the middle: 3 latents").click()
-    expect(page.locator(".shown")).to_have_text("3 of 16 latents")
+    expect(page.locator(".shown")).to_have_text("3 of 12 latents")
 
 
-def test_an_opposite_atom_is_called_so_and_counts_as_alike(site, visit):
-    page = visit(site, **WIDE)
-
+def test_an_opposite_atom_is_called_so_and_counts_as_alike(site, page):
     def details(route):
         if "json" not in route.request.headers["accept"].split(",")[0]:
             route.fallback()
@@ -443,19 +364,18 @@ def test_an_opposite_atom_is_called_so_and_counts_as_alike(site, visit):
         near = [{"latent": 1, "cosine": 0.5}, {"latent": 2, "cosine": -0.8}]
         route.fulfill(json=told | {"nearest": near})
 
-    page.route("**/leaves/latent/3", details)
-    page.goto(site + "leaves/latent/3")
+    page.route("**/edges/latent/3", details)
+    go(page, site + "edges/latent/3")
     remarks = page.locator(".relatives section").first.locator(".remark")
     expect(remarks.first).to_have_text("−0.80 opposite")
     expect(remarks.nth(1)).to_have_text("0.50")
 
 
 @pytest.mark.parametrize(("side", "least"), [(2, 6.0), (48, 0.0)])
-def test_a_mark_is_seen_and_lies_inside_its_photograph(site, visit, side, least):
-    page = visit(site, **WIDE)
-    box = page.evaluate(
+def test_a_mark_is_seen_and_lies_inside_its_photograph(modules, side, least):
+    box = modules.evaluate(
         """async (side) => {
-          const { marker } = await import('./static/lib/marker.js');
+          const { marker } = await import('/lib/marker.js');
           const place = { top: 0, left: 200 - side, side };
           const mark = marker({ width: 200, height: 100 }, place, 0.4).querySelector('rect.ring');
           return ['x', 'y', 'width'].map((name) => Number(mark.getAttribute(name)));
@@ -466,15 +386,15 @@ def test_a_mark_is_seen_and_lies_inside_its_photograph(site, visit, side, least)
     assert box == pytest.approx([200 - width, 0, width])
 
 
-def test_a_sample_of_the_data_page_is_played_with(site, visit):
-    page = visit(site + "rows/data", **WIDE)
+def test_a_sample_of_the_data_page_is_played_with(site, page):
+    go(page, site + "table/data")
     first = page.locator(".judged").first
     heads = ["column", "value", "reconstruction", "difference"]
     expect(first.locator("thead th")).to_have_text(heads)
     page.get_by_role("navigation", name="Parts of this page").get_by_text("Preparation").click()
     expect(page.get_by_role("heading", name="Preparation")).to_be_focused()
     page.locator(".play").first.click()
-    expect(page).to_have_url(re.compile("rows/playground.sample="))
+    expect(page).to_have_url(re.compile("table/playground.sample="))
 
 
 def number(text):
@@ -486,38 +406,26 @@ def number(text):
     return (float(first) if not first.startswith("10") or not power else 1.0) * factor
 
 
-@pytest.mark.parametrize("name", ["rows", "words"])
-def test_the_worst_samples_are_told_with_what_comes_back_of_their_columns(site, runs, visit, name):
-    page = visit(f"{site}{name}/data", **WIDE)
-    (run,) = [run for run in runs if run.name == name]
-    data = json.loads((run / "atlas" / "data.json").read_text())["samples"]
+@pytest.mark.parametrize("name", ["table", "acts"])
+def test_the_worst_samples_are_told_with_what_comes_back_of_their_columns(site, runs, page, name):
+    go(page, f"{site}{name}/data")
+    data = json.loads((runs[name] / "atlas" / "data.json").read_text())["samples"]
     first = page.locator(".judged").first
-    if name == "words":  # of texts they stand behind a word
+    if name == "acts":  # of texts they stand behind a word
         first.locator("summary", has_text="Columns that err most").click()
     lines = first.locator("table.columns").first.locator("tbody tr")
-    expect(lines).to_have_count(min(8, 3 if name == "rows" else 12))
+    expect(lines).to_have_count(min(8, 5 if name == "table" else 40))
     for line, (column, value, recon) in zip(lines.all(), data[0]["columns"], strict=True):
         expect(line.locator("th")).to_have_text(column)
         told = [number(text) for text in line.locator("td").all_inner_texts()]
         assert told == pytest.approx([value, recon, recon - value], rel=1e-3)
 
 
-def test_the_list_of_runs_tells_all_that_its_plane_needs(site, visit):
-    page = visit(site, **WIDE)
+def test_the_list_of_runs_tells_all_that_its_plane_needs(site, page):
+    go(page, site + "edges/")
     asked = []
     page.on("request", lambda request: asked.append(request.url.removeprefix(site)))
-    page.reload()
-    expect(page.locator(".keys")).to_contain_text("of 12 inputs")
-    expect(page.locator(".keys")).to_contain_text("of 3 inputs")
+    page.goto(site)
+    expect(page.locator(".keys")).to_contain_text("of 40 inputs")
+    expect(page.locator(".keys")).to_contain_text("of 5 inputs")
     assert {path for path in asked if not path.startswith("static/")} == {""}
-
-
-def test_every_word_is_there_in_both_languages(site, visit):
-    page = visit(site, **WIDE)
-    words = page.evaluate("import('./static/lib/words.js').then((words) => words.incomplete())")
-    assert words == []
-    known = "".join(path.read_text(encoding="utf-8") for path in STATIC.glob("lib/words*.js"))
-    for path in STATIC.rglob("*.js"):
-        if path.parent.name != "play":
-            for key in re.findall(r'\bt\("([^"]+)"', path.read_text(encoding="utf-8")):
-                assert f'"{key}":' in known, f"{path.name} says {key}"

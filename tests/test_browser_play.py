@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import functools
 import io
 import itertools
 import json
 import re
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from browser import go, serving
 from play_models import (
     ACTIVATIONS,
     CHAINS,
@@ -28,20 +25,18 @@ from play_models import (
     transcoder,
     wide,
 )
-from play_runs import activations, digits, patches, rows, train
+from play_runs import train
 from simplecell.data.images import halve, to_grey, whiten_1_over_f
-from simplecell.explorer.export import STATIC, export
+from simplecell.explorer.export import export
 from simplecell.explorer.export import page as whole_page
 from simplecell.explorer.make.playground import describe
 from simplecell.explorer.serve.embed import Embedder
-from simplecell.explorer.serve.library import Library
-from simplecell.explorer.serve.server import Server
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.codes import Codes
 from simplecell.run.directory import Run
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
-pytest_plugins = ["browser"]
+pytest_plugins = ["browser_fixtures"]
 
 SCALES = {"0": 0.0, "2": 2.5}
 
@@ -61,38 +56,6 @@ ENGINE = f"""async (cases) => {{
       Object.fromEntries(Object.entries(answer).map(([key, value]) => [key, Array.from(value)])));
   }});
 }}"""
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves the page's modules, and an empty page to load them in."""
-
-    def do_GET(self):
-        if self.path == "/":
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(
-                b"<!doctype html><html lang=en><title>.</title><link rel=icon href='data:,'>"
-            )
-        else:
-            super().do_GET()
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture(scope="module")
-def modules(chromium):
-    """A page of the address that serves the static modules."""
-    handler = functools.partial(Quiet, directory=str(STATIC))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    page = chromium.new_page()
-    page.goto(f"http://127.0.0.1:{server.server_port}/")
-    yield page
-    page.close()
-    server.shutdown()
-    server.server_close()
 
 
 def packed(array):
@@ -283,61 +246,6 @@ def encoded(image, kind="PNG", **options):
 # The page
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shown")
-    runs = {"digits": digits(folder), "edges": patches(folder), "table": rows(folder)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simplecell.explorer.make.playground.MOST_FLOATS", 100)
-        runs["acts"] = activations(folder)
-    return {name: run.path for name, run in runs.items()}
-
-
-@pytest.fixture(scope="module")
-def served(shown):
-    with serving(*shown.values()) as address:
-        yield address
-
-
-@contextlib.contextmanager
-def serving(*paths, embed=None):
-    embedder = None if embed is None else Embedder("mine:embed", embed)
-    server = Server(Library.open(paths), embedder=embedder)
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def site(shown, tmp_path_factory):
-    return export(list(shown.values()), tmp_path_factory.mktemp("site") / "out")
-
-
-@pytest.fixture(scope="module")
-def opened(chromium):
-    from browser import watched  # not above: pytest rewrites it when it loads the plugin
-
-    with watched(chromium) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def held(chromium):
-    from browser import watched
-
-    size = {"width": 360, "height": 740}
-    with watched(chromium, viewport=size, color_scheme="dark") as page:
-        yield page
-
-
-@pytest.fixture
-def page(opened):
-    """One page that the tests take turns with; nothing may have gone wrong in it."""
-    yield opened
-    assert opened.watch.wrong == []
-
-
 def code_of(page):
     return page.locator(".play-latents li")
 
@@ -353,13 +261,13 @@ def told(page):
 
 
 def place(page, address):
-    page.goto(address)
+    go(page, address)
     expect(code_of(page).first).to_be_visible()
     return page
 
 
-def test_a_latent_is_switched_off_and_on_again(page, served):
-    place(page, f"{served}digits/playground")
+def test_a_latent_is_switched_off_and_on_again(page, site):
+    place(page, f"{site}digits/playground")
     expect(page.locator(".play-effect")).to_be_hidden()
     first = code_of(page).first
     latent = first.get_attribute("data-latent")
@@ -375,11 +283,11 @@ def test_a_latent_is_switched_off_and_on_again(page, served):
     expect(page.locator(".play-error")).not_to_contain_text("with your changes")
 
 
-def test_what_is_shown_is_what_python_says(page, served, shown):
-    run = Run(shown["digits"])
+def test_what_is_shown_is_what_python_says(page, site, runs):
+    run = Run(runs["digits"])
     trained, data = run.load(), json.loads((run.path / "atlas" / "data.json").read_text())
     samples = np.fromfile(run.path / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 400)
-    place(page, f"{served}digits/playground?sample=5&off=2&turn=7:2.5")
+    place(page, f"{site}digits/playground?sample=5&off=2&turn=7:2.5")
     x = samples[data["samples"][5]["at"]][None]
     both = expected(trained, x, {}), expected(trained, x, {"2": 0, "7": 2.5})
     errors = [float(((one["prepared"] - one["preparedRecon"]) ** 2).sum()) for one in both]
@@ -402,13 +310,13 @@ LOUDEST = """(canvas) => {
 }"""
 
 
-def test_both_differences_have_one_scale(page, served, shown):
-    run = shown["digits"]
+def test_both_differences_have_one_scale(page, site, runs):
+    run = runs["digits"]
     play = json.loads((run / "atlas" / "playground.json").read_text())
     data = json.loads((run / "atlas" / "data.json").read_text())
     samples = np.fromfile(run / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 400)
     x = samples[data["samples"][9]["at"]][None]
-    place(page, f"{served}digits/playground?sample=9&off=3")
+    place(page, f"{site}digits/playground?sample=9&off=3")
     expect(page.locator(".play-error")).to_contain_text("with your changes")
     plain, turned = (expected(Run(run).load(), x, off)["recon"] for off in ({}, {"3": 0}))
     half = (play["high"] - play["low"]) / 2
@@ -418,34 +326,34 @@ def test_both_differences_have_one_scale(page, served, shown):
         assert 137 * share - 3 <= loudest <= 199 * share + 3
 
 
-def test_a_latent_that_is_hardly_active_is_told_so(page, served, shown):
-    samples = np.fromfile(shown["acts"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 40)
-    data = json.loads((shown["acts"] / "atlas" / "data.json").read_text())["samples"]
-    code = expected(Run(shown["acts"]).load(), samples, {})["code"].numpy()
+def test_a_latent_that_is_hardly_active_is_told_so(page, site, runs):
+    samples = np.fromfile(runs["acts"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 40)
+    data = json.loads((runs["acts"] / "atlas" / "data.json").read_text())["samples"]
+    code = expected(Run(runs["acts"]).load(), samples, {})["code"].numpy()
     latent = int(code.max(0).argmax())
     idle = next(k for k, one in enumerate(data) if code[one["at"], latent] == 0)
-    place(page, f"{served}acts/playground?sample={idle}&off={latent}")
+    place(page, f"{site}acts/playground?sample={idle}&off={latent}")
     expect(page.locator(".play-hints")).to_contain_text(f"Latent {latent} is hardly active here")
     page.get_by_role("button", name=f"Show what excites latent {latent}").click()
     expect(page.locator(".play-hints")).to_be_hidden()
     expect(code_of(page).first.locator(".play-value")).not_to_contain_text("code 0 ")
 
 
-def test_the_page_opens_where_the_latent_is_active(page, served, shown):
+def test_the_page_opens_where_the_latent_is_active(page, site, runs):
     for name in ("edges", "acts"):
-        latent = max(details_of(shown[name]), key=lambda one: one["top"][0]["value"])
-        place(page, f"{served}{name}/playground?off={latent['latent']}")
+        latent = max(details_of(runs[name]), key=lambda one: one["top"][0]["value"])
+        place(page, f"{site}{name}/playground?off={latent['latent']}")
         value = code_of(page).first.locator(".play-value").inner_text()
         found = float(re.search(r"code ([\d.]+)", value)[1])
         assert found > 0.4 * latent["top"][0]["value"]
-    place(page, f"{served}digits/playground")
-    data = json.loads((shown["digits"] / "atlas" / "data.json").read_text())
+    place(page, f"{site}digits/playground")
+    data = json.loads((runs["digits"] / "atlas" / "data.json").read_text())
     errors = [one["error"] for one in data["samples"] if one["group"] == "spread"]
     assert numbers(page)[0] == pytest.approx(np.median(errors), rel=0.1)
 
 
-def test_a_person_draws(page, served):
-    place(page, f"{served}digits/playground")
+def test_a_person_draws(page, site):
+    place(page, f"{site}digits/playground")
     before = told(page)
     box = page.locator(".play-draw").bounding_box()
     page.mouse.move(box["x"] + 60, box["y"] + 60)
@@ -460,8 +368,8 @@ def test_a_person_draws(page, served):
     expect(page.locator(".play-thumbnail").nth(3)).to_have_attribute("aria-pressed", "true")
 
 
-def test_pictures_are_taken_with_care(page, served):
-    place(page, f"{served}edges/playground")
+def test_pictures_are_taken_with_care(page, site):
+    place(page, f"{site}edges/playground")
     gigapixel = encoded(Image.new("L", (20, 20)))
     size = (40_000).to_bytes(4, "big") + (30_000).to_bytes(4, "big")
     hostile = {
@@ -481,8 +389,8 @@ def test_pictures_are_taken_with_care(page, served):
     expect(page.locator(".play-photo")).to_have_attribute("width", "150")
 
 
-def test_a_region_is_moved_and_a_patch_chosen(page, served):
-    place(page, f"{served}edges/playground")
+def test_a_region_is_moved_and_a_patch_chosen(page, site):
+    place(page, f"{site}edges/playground")
     expect(page.locator(".play-photo")).to_be_visible()
     before = told(page)
     page.locator(".play-photo").focus()
@@ -500,16 +408,16 @@ def test_a_region_is_moved_and_a_patch_chosen(page, served):
     expect(page.locator(".play-right")).to_contain_text("mean over all 16 patches")
 
 
-def test_a_row_is_edited(page, served, shown):
-    trained = Run(shown["table"]).load()
-    place(page, f"{served}table/playground")
+def test_a_row_is_edited(page, site, runs):
+    trained = Run(runs["table"]).load()
+    place(page, f"{site}table/playground")
     fields = page.locator(".play-edit input[type=number]")
     for at, value in enumerate([1.5, 2, 3, 4, 5]):
         fields.nth(at).fill(str(value))
     wanted = expected(trained, np.float32([[1.5, 2, 3, 4, 5]]), {})["recon"][0]
     rows = page.locator(".play-compared tbody tr")
     expect(rows.nth(4)).to_contain_text("5")
-    samples = np.fromfile(shown["table"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 5)
+    samples = np.fromfile(runs["table"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 5)
     off = (wanted.numpy() - [1.5, 2, 3, 4, 5]) / samples.std(0)
     for at, value in enumerate(wanted.tolist()):
         cells = [text.replace("−", "-") for text in rows.nth(at).locator("td").all_inner_texts()]
@@ -521,17 +429,17 @@ def test_a_row_is_edited(page, served, shown):
     expect(rows.first.locator("td").nth(2)).not_to_have_text("")
 
 
-def test_a_large_model_is_asked_of_the_server(page, served, shown):
-    play = json.loads((shown["acts"] / "atlas" / "playground.json").read_text())
+def test_a_large_model_is_asked_of_the_server(page, site, runs):
+    play = json.loads((runs["acts"] / "atlas" / "playground.json").read_text())
     assert play["here"] is False
-    place(page, f"{served}acts/playground?sample=3")
+    place(page, f"{site}acts/playground?sample=3")
     latent = code_of(page).first.get_attribute("data-latent")
     code_of(page).first.locator(".play-off").click()
     expect(page.locator(".play-error")).to_contain_text("with your changes")
-    samples = np.fromfile(shown["acts"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 40)
-    words = json.loads((shown["acts"] / "atlas" / "data.json").read_text())["samples"][3]
+    samples = np.fromfile(runs["acts"] / "atlas" / "samples.bin", dtype="<f4").reshape(-1, 40)
+    words = json.loads((runs["acts"] / "atlas" / "data.json").read_text())["samples"][3]
     words = words["sample"]["text"]
-    trained = Run(shown["acts"]).load()
+    trained = Run(runs["acts"]).load()
     both = [expected(trained, samples[3:4], scales) for scales in ({}, {latent: 0.0})]
     errors = [float(((one["prepared"] - one["preparedRecon"]) ** 2).sum()) for one in both]
     assert numbers(page) == pytest.approx(errors, rel=0.01)
@@ -543,45 +451,51 @@ def test_a_large_model_is_asked_of_the_server(page, served, shown):
 
 
 def numbers_of(texts):
-    """Numbers that follow from a text; some texts have none."""
-    seeds = [sum(map(ord, text)) for text in texts]
+    """Numbers that follow from a text; of some only zeros, and some have none."""
     if "fail" in texts[0]:
         raise ValueError("this text has no numbers")
-    return np.array([np.random.default_rng(seed).normal(size=40) for seed in seeds])
+    seeds = [sum(map(ord, text)) for text in texts]
+    found = np.array([np.random.default_rng(seed).normal(size=40) for seed in seeds])
+    return found * (texts[0] != "xyzzy")
 
 
-def test_a_text_is_typed(chromium, shown):
-    from browser import watched
+@pytest.fixture(scope="module")
+def embedding(runs):
+    """The address of pages that take texts, too."""
+    paths = (runs[name] for name in ("acts", "edges", "table"))
+    with serving(*paths, embedder=Embedder("mine:embed", numbers_of)) as address:
+        yield address
 
-    trained, text = Run(shown["acts"]).load(), "oil prices rose"
+
+def test_a_text_is_typed(page, embedding, runs):
+    trained, text = Run(runs["acts"]).load(), "oil prices rose"
     x = numbers_of([text]).astype(np.float32)
     both = expected(trained, x, {})
-    with (
-        serving(shown["acts"], shown["edges"], embed=numbers_of) as address,
-        watched(chromium) as page,
-    ):
-        place(page, f"{address}acts/playground?sample=3")
-        area = page.get_by_label("Type a text")
-        area.fill(text)
-        area.press("Control+Enter")
-        expect(page.get_by_text("The values are those of this text.")).to_be_visible()
-        error = float(((both["prepared"] - both["preparedRecon"]) ** 2).sum())
-        expect(page.locator(".play-error")).to_contain_text(f"{error:.3g}")
-        expect(page.locator(".play-error")).to_contain_text(usual_of(shown["acts"]))
-        strongest = str(int(both["code"][0].argmax()))
-        expect(code_of(page).first).to_have_attribute("data-latent", strongest)
-        page.locator("summary").filter(has_text="40 values").click()
-        page.get_by_placeholder("Find a column").fill("x39")
-        field = page.locator(".play-edit input[type=number]")
-        assert float(field.input_value()) == pytest.approx(x[0, 39], rel=1e-4)
-        expect(page.locator(".play-words")).to_have_text("")
-        expect(page).not_to_have_url(re.compile("sample="))
-        page.locator("#play-sample").select_option(index=2)
-        expect(page.get_by_text("The values are those of this text.")).to_have_count(0)
-        expect(page.locator(".play-words")).to_contain_text("sample number")
-        page.goto(f"{address}edges/playground")
-        expect(page.locator(".play-photo")).to_be_visible()
-        expect(area).to_have_count(0)
+    place(page, f"{embedding}acts/playground?sample=3")
+    area = page.get_by_label("Type a text")
+    area.fill(text)
+    area.press("Control+Enter")
+    expect(page.get_by_text("The values are those of this text.")).to_be_visible()
+    error = float(((both["prepared"] - both["preparedRecon"]) ** 2).sum())
+    expect(page.locator(".play-error")).to_contain_text(f"{error:.3g}")
+    expect(page.locator(".play-error")).to_contain_text(usual_of(runs["acts"]))
+    strongest = str(int(both["code"][0].argmax()))
+    expect(code_of(page).first).to_have_attribute("data-latent", strongest)
+    page.locator("summary").filter(has_text="40 values").click()
+    page.get_by_placeholder("Find a column").fill("x39")
+    field = page.locator(".play-edit input[type=number]")
+    assert float(field.input_value()) == pytest.approx(x[0, 39], rel=1e-4)
+    expect(page.locator(".play-words")).to_have_text("")
+    expect(page).not_to_have_url(re.compile("sample="))
+    page.locator("#play-sample").select_option(index=2)
+    expect(page.get_by_text("The values are those of this text.")).to_have_count(0)
+    expect(page.locator(".play-words")).to_contain_text("sample number")
+    area.fill("xyzzy")
+    page.get_by_role("button", name="Play this text").click()
+    expect(page.get_by_text("gives zeros alone: it knows none of the words")).to_be_visible()
+    go(page, f"{embedding}edges/playground")
+    expect(page.locator(".play-photo")).to_be_visible()
+    expect(area).to_have_count(0)
 
 
 def usual_of(path):
@@ -590,45 +504,26 @@ def usual_of(path):
     return "usual for new samples" if figures.get("held_out") else "usual for this run"
 
 
-def test_a_text_of_unknown_words_is_told_so(chromium, shown):
-    from browser import watched
-
-    with (
-        serving(shown["acts"], embed=lambda texts: np.zeros((len(texts), 40))) as address,
-        watched(chromium) as page,
-    ):
-        place(page, f"{address}acts/playground")
-        page.get_by_label("Type a text").fill("xyzzy")
-        page.get_by_role("button", name="Play this text").click()
-        expect(page.get_by_text("gives zeros alone: it knows none of the words")).to_be_visible()
-
-
-def test_a_text_that_cannot_be_embedded_says_why(chromium, shown):
-    from browser import watched
-
-    with (
-        serving(shown["acts"], shown["table"], embed=numbers_of) as address,
-        watched(chromium) as page,
-    ):
-        place(page, f"{address}acts/playground")
-        before, wrong = told(page), page.locator(".play-text .play-told")
-        button = page.get_by_role("button", name="Play this text")
-        button.click()
-        expect(wrong).to_have_text("There is no text yet: type a few words.")
-        page.get_by_label("Type a text").fill("please fail")
-        expect(wrong).to_have_text("")
-        button.click()
-        expect(wrong).to_contain_text("mine:embed failed: ValueError: this text has no numbers")
-        expect(page.locator(".play-text [role=status]")).to_have_text("")
-        assert told(page) == before
-        place(page, f"{address}table/playground")
-        page.get_by_label("Type a text").fill("a text")
-        button.click()
-        expect(wrong).to_contain_text("gives 40 columns, but this run reads 5 columns")
-        refused = [line for line in page.watch.wrong if "status of 500" in line]
-        assert page.watch.wrong == refused
-        assert len(refused) == 2
-        page.watch.wrong.clear()
+def test_a_text_that_cannot_be_embedded_says_why(page, embedding):
+    place(page, f"{embedding}acts/playground")
+    before, wrong = told(page), page.locator(".play-text .play-told")
+    button = page.get_by_role("button", name="Play this text")
+    button.click()
+    expect(wrong).to_have_text("There is no text yet: type a few words.")
+    page.get_by_label("Type a text").fill("please fail")
+    expect(wrong).to_have_text("")
+    button.click()
+    expect(wrong).to_contain_text("mine:embed failed: ValueError: this text has no numbers")
+    expect(page.locator(".play-text [role=status]")).to_have_text("")
+    assert told(page) == before
+    place(page, f"{embedding}table/playground")
+    page.get_by_label("Type a text").fill("a text")
+    button.click()
+    expect(wrong).to_contain_text("gives 40 columns, but this run reads 5 columns")
+    refused = [line for line in page.watch.wrong if "status of 500" in line]
+    assert page.watch.wrong == refused
+    assert len(refused) == 2
+    page.watch.wrong.clear()
 
 
 LAST_TEXT = """async () => {
@@ -667,7 +562,7 @@ def test_of_several_texts_the_last_one_counts(modules):
     assert found["states"] == ["Making numbers of it …", "The values are those of this text.", ""]
 
 
-def test_a_transcoder_shows_what_it_gives(visit, tmp_path):
+def test_a_transcoder_shows_what_it_gives(page, tmp_path):
     random = np.random.default_rng(0)
     x = random.normal(size=(300, 6)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
@@ -675,7 +570,7 @@ def test_a_transcoder_shows_what_it_gives(visit, tmp_path):
     settings = (f'data.targets="{tmp_path / "y.npy"}"', "train.max_samples=3000")
     run = train(tmp_path / "x.npy", tmp_path / "run", "topk", *settings)
     with serving(run.path) as address:
-        page = place(visit(address), f"{address}run/playground")
+        place(page, f"{address}run/playground")
         table = page.locator(".play-targets tbody tr")
         expect(table).to_have_count(4)
         code_of(page).first.locator(".play-off").click()
@@ -683,7 +578,8 @@ def test_a_transcoder_shows_what_it_gives(visit, tmp_path):
         assert len(set(table.first.locator("td").all_inner_texts())) == 2
 
 
-def test_the_exported_site_plays_from_disk(visit, site):
+def test_the_exported_site_plays_from_disk(visit, runs, tmp_path):
+    site = export([runs[name] for name in ("digits", "edges", "acts")], tmp_path / "out")
     asked = []
     page = visit(f"{site.as_uri()}#/digits/")
     page.on("request", lambda request: asked.append(request.url))
@@ -699,28 +595,10 @@ def test_the_exported_site_plays_from_disk(visit, site):
     assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
 
 
-def test_one_file_plays_too(visit, shown, tmp_path):
+def test_one_file_plays_too(visit, runs, tmp_path):
     path = tmp_path / "page.html"
-    path.write_text(whole_page([shown["edges"], shown["table"]]), encoding="utf-8")
+    path.write_text(whole_page([runs["edges"], runs["table"]]), encoding="utf-8")
     page = visit(f"{path.as_uri()}#/edges/playground")
     expect(page.locator(".play-photo")).to_be_visible()
     code_of(page).first.locator(".play-off").click()
     expect(page.locator(".play-error")).to_contain_text("with your changes")
-
-
-@pytest.mark.parametrize("name", ["digits", "edges", "table", "acts"])
-def test_a_phone_shows_it_without_scrolling_sideways(held, served, name):
-    page = place(held, f"{served}{name}/playground")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def test_every_word_is_there_in_both_languages(modules):
-    found = modules.evaluate("""async () => {
-      const { en, zh } = await import("/play/words.js");
-      return [Object.keys(en), Object.keys(zh), Object.values({ ...en, ...zh })];
-    }""")
-    assert found[0] == found[1]
-    assert all(found[2])
-    text = "".join(path.read_text() for path in STATIC.glob("play/*.js"))
-    used = set(re.findall(r'"(play\.[a-z.]+)"', text))
-    assert used == set(found[0])
