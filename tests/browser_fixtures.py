@@ -87,6 +87,7 @@ def page(chromium):
     yield page
     page.unroute_all()
     page.set_viewport_size(WIDE)
+    page.emulate_media(color_scheme="light")
     wrong, page.watch.wrong = page.watch.wrong, []
     assert wrong == []
 

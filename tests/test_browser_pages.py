@@ -281,6 +281,7 @@ def test_a_run_without_weights_shows_its_training(runs, tmp_path, page):
         page.get_by_role("link", name="Training of this run").click()
         expect(page.locator("h1")).to_have_text("Training")
         page.watch.wrong.clear()  # the browser itself logs an answer of 404
+        page.goto("about:blank")  # before its server goes
 
 
 def test_the_list_of_runs_leads_to_each(site, page):
@@ -375,7 +376,7 @@ def test_an_opposite_atom_is_called_so_and_counts_as_alike(site, page):
 def test_a_mark_is_seen_and_lies_inside_its_photograph(modules, side, least):
     box = modules.evaluate(
         """async (side) => {
-          const { marker } = await import('/lib/marker.js');
+          const { marker } = await import('/lib/sample.js');
           const place = { top: 0, left: 200 - side, side };
           const mark = marker({ width: 200, height: 100 }, place, 0.4).querySelector('rect.ring');
           return ['x', 'y', 'width'].map((name) => Number(mark.getAttribute(name)));

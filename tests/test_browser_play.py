@@ -46,9 +46,9 @@ FLOATS = """
 """
 ENGINE = f"""async (cases) => {{
   {FLOATS}
-  const {{ load }} = await import("/play/engine.js");
+  const {{ Engine }} = await import("/play/engine.js");
   return cases.map(({{ play, weights, x, n, scales }}) => {{
-    const engine = load(play, floats(weights).buffer);
+    const engine = new Engine(play, floats(weights).buffer);
     const given = floats(x);
     const plain = engine.run(given, n);
     const turned = engine.run(given, n, scales);
@@ -127,8 +127,8 @@ def test_one_sample_and_codes_of_zero(modules):
 
 SPEED = f"""async ({{ play, weights, x }}) => {{
   {FLOATS}
-  const {{ load }} = await import("/play/engine.js");
-  const engine = load(play, floats(weights).buffer);
+  const {{ Engine }} = await import("/play/engine.js");
+  const engine = new Engine(play, floats(weights).buffer);
   const times = [];
   for (let k = 0; k < 30; k += 1) {{
     const given = floats(x);
@@ -218,14 +218,14 @@ def test_patches_make_their_picture_again(modules):
 def test_ink_is_centred_as_in_mnist(modules):
     ink = np.zeros((280, 280), dtype=np.float32)
     ink[10:110, 200:230] = 1
-    found = ask(modules, "play/digit", "(m, g, p) => m.centred(p(g.x), 28)", x=as_picture(ink))
+    found = ask(modules, "play/drawing", "(m, g, p) => m.centred(p(g.x), 28)", x=as_picture(ink))
     digit = np.array(found).reshape(28, 28)
     inked = np.nonzero(digit > 0.5)[0]
     assert (inked.min(), inked.max()) == (4, 23)
     middle = (digit * np.arange(28)).sum() / digit.sum()
     assert abs(middle - 13.5) <= 0.5
     nothing = as_picture(np.zeros((40, 40), dtype=np.float32))
-    assert ask(modules, "play/digit", "(m, g, p) => m.centred(p(g.x), 28)", x=nothing) is None
+    assert ask(modules, "play/drawing", "(m, g, p) => m.centred(p(g.x), 28)", x=nothing) is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "LOSSLESS"])
@@ -527,7 +527,7 @@ def test_a_text_that_cannot_be_embedded_says_why(page, embedding):
 
 
 LAST_TEXT = """async () => {
-  const { TextInput } = await import("/play/text.js");
+  const { TextInput } = await import("/play/text-input.js");
   const [asked, given, begun] = [[], [], []];
   const embed = (text) => new Promise((done) => asked.push({ text, done }));
   const input = new TextInput(embed, () => begun.push(1), (x) => given.push(x[0]));
@@ -576,6 +576,7 @@ def test_a_transcoder_shows_what_it_gives(page, tmp_path):
         code_of(page).first.locator(".play-off").click()
         expect(code_of(page).first.locator(".play-value")).to_contain_text("→ 0")
         assert len(set(table.first.locator("td").all_inner_texts())) == 2
+        page.goto("about:blank")  # before its server goes
 
 
 def test_the_exported_site_plays_from_disk(visit, runs, tmp_path):

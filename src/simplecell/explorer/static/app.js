@@ -1,8 +1,25 @@
-/** Start: the address to a page, links, keys. */
+/**
+ * Start: the address to a page, links, keys.
+ *
+ * @typedef {object} Context what a page is given
+ * @property {import("./lib/store.js").Store} store
+ * @property {import("./lib/atlas.js").Run} run null for a training that nothing is found of yet
+ * @property {string} name of the run
+ * @property {any[]} runs the rows of the list of runs
+ * @property {string} strange a name in the address that no run has
+ * @property {string[]} args what stands in the address after the page
+ * @property {HTMLElement} root where the page goes
+ * @property {URLSearchParams} query
+ * @property {boolean} restored whether one comes back to where one has scrolled
+ * @property {(path: string) => string} link
+ * @property {(path: string) => void} go
+ * @property {(path: string) => void} push another address, without a new page
+ * @property {(path: string) => void} replace as `push`, with no way back to the one before
+ */
 
 import { showGallery } from "./pages/gallery.js";
 import { showLatent } from "./pages/latent.js";
-import { show } from "./play/playground.js";
+import { showPlayground } from "./play/playground.js";
 import { showData } from "./pages/data.js";
 import { showTraining } from "./pages/training.js";
 import { showCompare } from "./pages/compare.js";
@@ -16,7 +33,7 @@ import { t } from "./lib/words.js";
 const PAGES = {
   "": showGallery,
   latent: showLatent,
-  playground: show,
+  playground: showPlayground,
   data: showData,
   training: showTraining,
   compare: showCompare,
@@ -38,8 +55,12 @@ class App {
 
   /** Remember how far one has scrolled, for when the page comes again. */
   keepScroll() {
+    this.#write("replaceState", { scroll: window.scrollY }, "");
+  }
+
+  #write(how, ...entry) {
     try {
-      history.replaceState({ scroll: window.scrollY }, "");
+      history[how](...entry);
     } catch {
       // a page inside a notebook's cell has no address of its own
     }
@@ -70,11 +91,7 @@ class App {
     const state = how === "pushState" ? {} : history.state;
     if (how === "pushState") this.keepScroll();
     this.shown = path;
-    try {
-      history[how](state, "", this.link(path));
-    } catch {
-      // as above
-    }
+    this.#write(how, state, "", this.link(path));
   }
 
   #moved(event) {
@@ -116,7 +133,9 @@ class App {
       if (turn !== this.turn) return;
       this.shell.update({ runs, run, name, page });
       fill(this.main, root);
-      const context = this.#context({ name, run, args, root, search, scroll, runs, strange });
+      const query = new URLSearchParams(search);
+      const restored = scroll !== undefined;
+      const context = this.#context({ run, name, runs, strange, args, root, query, restored });
       const draw = name === "" ? showRuns : PAGES[page];
       if (!draw) throw new Error(t("error.nopage"));
       const leave = await draw(context);
@@ -167,23 +186,14 @@ class App {
     return this.known;
   }
 
-  #context({ name, run, args, root, search, scroll, runs, strange }) {
+  #context(told) {
     return {
+      ...told,
       store: this.store,
-      run: name || null,
-      runs,
-      strange,
-      args,
-      root,
-      atlas: run?.atlas ?? null,
-      columns: run?.columns ?? null,
-      query: new URLSearchParams(search),
-      restored: scroll !== undefined,
       link: (path) => this.link(path),
       go: (path) => this.go(path),
       push: (path) => this.note("pushState", path),
       replace: (path) => this.note("replaceState", path),
-      t,
     };
   }
 }

@@ -4,25 +4,18 @@ const opened = new Map();
 
 /**
  * Open a run once; asked again, the same.
- * @param {any} store
+ * @param {import("./store.js").Store} store
  * @param {string} name
  * @returns {Promise<Run>}
  */
 export function openRun(store, name) {
   if (!opened.has(name)) {
-    const run = readRun(store, name);
+    const parts = [store.get(`${name}/`), store.bytes(`${name}/files/columns.bin`)];
+    const run = Promise.all(parts).then((read) => new Run(store, name, ...read));
     opened.set(name, run);
     run.catch(() => opened.delete(name));
   }
   return opened.get(name);
-}
-
-async function readRun(store, name) {
-  const [atlas, bytes] = await Promise.all([
-    store.get(`${name}/`),
-    store.bytes(`${name}/files/columns.bin`),
-  ]);
-  return new Run(store, name, atlas, bytes);
 }
 
 /** A run: `atlas` (manifest), `columns` (name to Float32Array), `notes` (number to note). */

@@ -1,7 +1,7 @@
 /** Charts as SVG: histograms, curves, points; bars as rows of a list. */
 
-import { h, responsive, s } from "./dom.js";
-import { count, figure, logTicks, ticks } from "./numbers.js";
+import { h, pointed, responsive, s } from "./dom.js";
+import { clamp, count, extent, figure, logTicks, ticks } from "./numbers.js";
 import { t } from "./words.js";
 
 const LEFT = 56;
@@ -99,7 +99,7 @@ export function histogram({ edges, counts, label, x, log = false, height = 170 }
 /**
  * Lines over steps, with their values at the pointer.
  * @param {{series: {name: string, points: [number, number][], style: string}[], label: string,
- *   x: string, log?: boolean, height?: number, area?: (axes: any) => any, zero?: boolean}} wish
+ *   x: string, log?: boolean, height?: number, area?: (axes: Axes) => any, zero?: boolean}} wish
  */
 export function curves({ series, label, x, log = false, height = 230, area = null, zero = false }) {
   const usable = series.map((one) => ({
@@ -108,7 +108,7 @@ export function curves({ series, label, x, log = false, height = 230, area = nul
   const readout = h("p", { class: "readout" }, legend(usable));
   if (!usable.length) return h("p", { class: "quiet" }, t("chart.nothing"));
   const all = usable.flatMap((one) => one.points);
-  const ends = (k) => [least(all, k), largest(all, k)];
+  const ends = (k) => extent(all.map((point) => point[k]));
   const box = responsive((width) => {
     const axes = new Axes(width, height, { x: ends(0), y: zero ? [0, ends(1)[1]] : ends(1), log });
     const lines = usable.map((one) => s("path", { class: `line ${one.style}`, d: path(one.points, axes) }));
@@ -118,14 +118,6 @@ export function curves({ series, label, x, log = false, height = 230, area = nul
     return picture;
   });
   return h("div", { class: "curves" }, box, readout);
-}
-
-function least(points, k) {
-  return points.reduce((found, point) => Math.min(found, point[k]), Infinity);
-}
-
-function largest(points, k) {
-  return points.reduce((found, point) => Math.max(found, point[k]), -Infinity);
 }
 
 function path(points, axes) {
@@ -147,10 +139,9 @@ function nearest(points, x) {
 
 function follow(picture, axes, cursor, series, readout, name) {
   picture.addEventListener("pointermove", (event) => {
-    const box = picture.getBoundingClientRect();
     const [low, high] = axes.xs;
-    const share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
-    const [x] = nearest(series[0].points, low + Math.max(0, Math.min(1, share)) * (high - low));
+    const share = (pointed(event, picture)[0] * axes.width - LEFT) / (axes.width - LEFT - RIGHT);
+    const [x] = nearest(series[0].points, low + clamp(share, 0, 1) * (high - low));
     for (const side of ["x1", "x2"]) cursor.setAttribute(side, String(axes.x(x)));
     cursor.setAttribute("visibility", "visible");
     readout.replaceChildren(h("span", {}, `${name} ${count(x)}`), ...legend(series, x));
@@ -170,8 +161,7 @@ function follow(picture, axes, cursor, series, readout, name) {
 export function scatter({ points, x, y, label, height = 320 }) {
   return responsive((width) => {
     const span = (key) => {
-      const values = points.map((point) => point[key]);
-      const [low, high] = [Math.min(...values), Math.max(...values)];
+      const [low, high] = extent(points.map((point) => point[key]));
       const extra = (high - low) * 0.08 || Math.abs(low) * 0.1 || 0.5;
       return [low < 0 ? low - extra : Math.max(0, low - extra), high + extra];
     };
@@ -199,7 +189,7 @@ export function scatter({ points, x, y, label, height = 320 }) {
 
 /**
  * Signed bars, one row each: orange to the right of zero, blue to the left.
- * @param {{name: any, value: number, told?: string}[]} items
+ * @param {{name: import("./dom.js").Child, value: number, told?: string}[]} items
  * @param {string} label
  */
 export function bars(items, label) {

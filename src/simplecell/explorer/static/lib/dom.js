@@ -1,4 +1,8 @@
-/** Elements without a library: what comes from data only ever becomes text. */
+/**
+ * Elements without a library: what comes from data only ever becomes text.
+ *
+ * @typedef {Node|string|number|null|undefined|false|Child[]} Child null, undefined, false are left away
+ */
 
 const SVG = "http://www.w3.org/2000/svg";
 const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "open", "readOnly"]);
@@ -8,7 +12,7 @@ const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "open", 
  * false, null and undefined leave an attribute away, true sets it empty.
  * @param {string} tag
  * @param {Record<string, any>} [attributes]
- * @param {...any} children nodes, texts, lists of them; null and false are left away
+ * @param {...Child} children
  * @returns {HTMLElement}
  */
 export function h(tag, attributes = {}, ...children) {
@@ -19,7 +23,7 @@ export function h(tag, attributes = {}, ...children) {
  * An SVG element, as `h`.
  * @param {string} tag
  * @param {Record<string, any>} [attributes]
- * @param {...any} children
+ * @param {...Child} children
  * @returns {SVGElement}
  */
 export function s(tag, attributes = {}, ...children) {
@@ -55,7 +59,7 @@ function append(element, children) {
 /**
  * Replace what is in an element.
  * @param {Element} element
- * @param {...any} children
+ * @param {...Child} children
  */
 export function fill(element, ...children) {
   element.replaceChildren();
@@ -79,16 +83,82 @@ export function term(word, explanation) {
 
 /**
  * A section with a heading of its own.
- * @param {any} title
- * @param {...any} children
+ * @param {Child} title
+ * @param {...Child} children
  */
 export function section(title, ...children) {
   return h("section", { class: "card" }, h("h2", {}, title), ...children);
 }
 
 /**
+ * A button.
+ * @param {Child} face
+ * @param {(event: MouseEvent) => void} click
+ * @param {Record<string, any>} [attributes]
+ */
+export function button(face, click, attributes = {}) {
+  return h("button", { type: "button", on: { click }, ...attributes }, face);
+}
+
+/**
+ * A menu of values.
+ * @param {[string|number, string][]} options values and words
+ * @param {(value: string) => void} choose
+ * @param {Record<string, any>} [attributes]
+ */
+export function menu(options, choose, attributes = {}) {
+  const change = (event) => choose(event.target.value);
+  const lines = options.map(([value, words]) => h("option", { value }, words));
+  return h("select", { on: { change }, ...attributes }, lines);
+}
+
+/**
+ * A table, under a line of column names where there are some; "" is over no column but the names of
+ * the lines, and a false one is left away.
+ * @param {string} look its class
+ * @param {Child[]} names
+ * @param {Child} lines
+ */
+export function table(look, names, lines) {
+  const head = names.map((name) => (name === "" ? h("td") : name && h("th", { scope: "col" }, name)));
+  const top = names.length > 0 && h("thead", {}, h("tr", {}, head));
+  return h("table", { class: look }, top, h("tbody", {}, lines));
+}
+
+/**
+ * A line of a table.
+ * @param {Child} name
+ * @param {Child[]} cells
+ */
+export function tableRow(name, cells) {
+  return h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell)));
+}
+
+/**
+ * Where the pointer is in an element, as shares of its width and height.
+ * @param {PointerEvent} event
+ * @param {Element} element
+ * @returns {[number, number]}
+ */
+export function pointed(event, element) {
+  const { left, top, width, height } = element.getBoundingClientRect();
+  return [(event.clientX - left) / width, (event.clientY - top) / height];
+}
+
+/**
+ * The way of an arrow key, which then does nothing else: [down, right]; null for another key.
+ * @param {KeyboardEvent} event
+ */
+export function arrow(event) {
+  const ways = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  if (!(event.key in ways)) return null;
+  event.preventDefault();
+  return ways[event.key];
+}
+
+/**
  * Draw again whenever the width of a box changes.
- * @param {(width: number) => any} draw gives the content for a width in pixels
+ * @param {(width: number) => Child} draw gives the content for a width in pixels
  * @returns {HTMLElement}
  */
 export function responsive(draw) {

@@ -6,10 +6,42 @@ const APART = "\u00a0"; // a space at which no line ends
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const formats = new Map();
 
-function format(options) {
+function write(value, options) {
   const key = language() + JSON.stringify(options);
   if (!formats.has(key)) formats.set(key, new Intl.NumberFormat(language(), options));
-  return formats.get(key);
+  return formats.get(key).format(value).replace("-", "−");
+}
+
+/**
+ * Whether there is a number.
+ * @param {number|null|undefined} value
+ */
+export function known(value) {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+/**
+ * The value, or the end of a range that it lies beyond.
+ * @param {number} value
+ * @param {number} low
+ * @param {number} high
+ */
+export function clamp(value, low, high) {
+  return Math.max(low, Math.min(value, high));
+}
+
+/**
+ * The least and the largest of some numbers.
+ * @param {Iterable<number>} values
+ * @returns {[number, number]}
+ */
+export function extent(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return [low, high];
 }
 
 /**
@@ -18,11 +50,11 @@ function format(options) {
  * @returns {string} "–" where there is none
  */
 export function figure(value, digits = 3) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  if (!known(value)) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return power(value, digits);
   if (Number.isInteger(value)) return count(value);
-  return format({ maximumSignificantDigits: digits }).format(value).replace("-", "−");
+  return write(value, { maximumSignificantDigits: digits });
 }
 
 function power(value, digits) {
@@ -38,8 +70,8 @@ function power(value, digits) {
  * @param {number|null|undefined} value
  */
 export function count(value) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  return format({ maximumFractionDigits: 0 }).format(value).replace("-", "−");
+  if (!known(value)) return "–";
+  return write(value, { maximumFractionDigits: 0 });
 }
 
 /**
@@ -47,12 +79,12 @@ export function count(value) {
  * @param {number|null|undefined} share
  */
 export function percent(share) {
-  if (share === null || share === undefined || !Number.isFinite(share)) return "–";
+  if (!known(share)) return "–";
   const value = share * 100;
   if (value !== 0 && Math.abs(value) < 0.001) return `${power(value, 2)}${APART}%`;
   const options =
     Math.abs(value) >= 99.95 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 };
-  return `${format(options).format(value).replace("-", "−")}${APART}%`;
+  return `${write(value, options)}${APART}%`;
 }
 
 /**
@@ -60,8 +92,8 @@ export function percent(share) {
  * @param {number|null|undefined} value
  */
 export function cosine(value) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  return format({ minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(value).replace("-", "−");
+  if (!known(value)) return "–";
+  return write(value, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
 /**
@@ -69,7 +101,7 @@ export function cosine(value) {
  * @param {number|null|undefined} seconds
  */
 export function duration(seconds) {
-  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  if (!known(seconds)) return "–";
   if (seconds < 90) return t("unit.seconds", { n: figure(seconds) });
   const minutes = Math.round(seconds / 60);
   if (minutes < 120) return t("unit.minutes", { n: count(minutes) });

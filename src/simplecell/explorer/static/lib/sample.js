@@ -1,12 +1,14 @@
-/** One sample, drawn by what the data are: a picture in its photograph, a row, a text, tokens. */
+/** A sample, drawn by what the data are: a picture in its photograph, a row, a text, tokens. */
 
-import { h } from "./dom.js";
-import { marker } from "./marker.js";
-import { figure, percent } from "./numbers.js";
+import { button, h, tableRow, s, table } from "./dom.js";
+import { clamp, figure, percent } from "./numbers.js";
+import { paintPicture } from "./paint.js";
 import { bytesOf } from "./store.js";
 import { t } from "./words.js";
 
 const SHOWN_COLUMNS = 6;
+const LEAST = 6; // CSS pixels of a mark in a photograph
+const TICK = 4;
 
 /**
  * Pixels as a canvas that is enlarged without smoothing.
@@ -17,27 +19,19 @@ const SHOWN_COLUMNS = 6;
  */
 export function pixels(text, shape, size, label) {
   const [height, width, channels = 1] = shape;
-  const bytes = bytesOf(text);
-  const picture = new ImageData(width, height);
-  for (let i = 0; i < width * height; i += 1) {
-    for (let c = 0; c < 3; c += 1) {
-      picture.data[i * 4 + c] = bytes[i * channels + (channels === 3 ? c : 0)];
-    }
-    picture.data[i * 4 + 3] = 255;
-  }
   const zoom = size / Math.max(height, width);
   const style = { width: `${width * zoom}px`, height: `${height * zoom}px` };
   const canvas = h("canvas", { class: "pixels", width, height, style, role: "img", "aria-label": label });
-  canvas.getContext("2d").putImageData(picture, 0, 0);
+  paintPicture(canvas, { height, width, channels, values: bytesOf(text) }, [0, 255]);
   return canvas;
 }
 
 /**
  * A sample as a figure.
- * @param {any} run
+ * @param {import("./atlas.js").Run} run
  * @param {any} sample
- * @param {{value?: number, quantile?: number, size?: number, most?: number, first?: string[], play?: string,
- *   table?: any}} [told]
+ * @param {{value?: number, quantile?: number, size?: number, most?: number, first?: string[],
+ *   play?: string, columns?: import("./dom.js").Child}} [told]
  *   code value, its quantile among those drawn, size of a picture, largest code, columns to
  *   show first, address of the playground with this sample, another table than a row's usual one
  */
@@ -99,10 +93,8 @@ function photoButton(run, place, size) {
   const wide = Math.min(2, photo.width / photo.height) * size;
   const style = { width: `${wide}px`, height: `${size}px` };
   const scale = Math.min(wide / photo.width, size / photo.height);
-  return h(
-    "button", { type: "button", class: "photo", "aria-label": name, style, on: { click: show } },
-    image(run, photo), marker(photo, place, scale),
-  );
+  const face = [image(run, photo), marker(photo, place, scale)];
+  return button(face, show, { class: "photo", "aria-label": name, style });
 }
 
 function image(run, photo) {
@@ -117,7 +109,7 @@ function enlarge(run, photo, place, name) {
   const dialog = h(
     "dialog", { class: "enlarged", "aria-label": name, on: { click: close, close: () => dialog.remove() } },
     box,
-    h("p", {}, name, " ", h("button", { type: "button", on: { click: close } }, t("shell.close"))),
+    h("p", {}, name, " ", button(t("shell.close"), close)),
   );
   document.body.append(dialog);
   dialog.showModal();
@@ -125,22 +117,52 @@ function enlarge(run, photo, place, name) {
   box.append(marker(photo, place, scale || 1));
 }
 
-function row(run, sample, { first = [], table }) {
-  if (table) return table;
-  const rank = new Map(first.map((name, k) => [name, k]));
-  const place = ([name]) => rank.get(name) ?? Infinity;
-  const values = [...(sample.values ?? [])];
-  if (first.length) values.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)));
-  const lines = (some) => some.map(([name, value]) =>
-    h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, figure(value, 4))));
-  const rest = values.slice(SHOWN_COLUMNS);
-  return [
-    h("table", { class: "columns" }, h("tbody", {}, lines(values.slice(0, SHOWN_COLUMNS)))),
-    rest.length > 0 && h(
-      "details", {}, h("summary", {}, t("sample.more", { n: rest.length })),
-      h("table", { class: "columns" }, h("tbody", {}, lines(rest))),
-    ),
+/**
+ * Where a patch lies in its photograph: a ring of its true size, or of the least that is seen.
+ * @param {{width: number, height: number}} photo in pixels of the file
+ * @param {{top: number, left: number, side: number}} place
+ * @param {number} scale CSS pixels per pixel of the file
+ */
+export function marker(photo, place, scale) {
+  const tiny = place.side * scale < LEAST;
+  const side = tiny ? LEAST / scale : place.side;
+  const more = (place.side - side) / 2;
+  const x = clamp(place.left + more, 0, photo.width - side);
+  const y = clamp(place.top + more, 0, photo.height - side);
+  const shapes = (kind) => [
+    s("rect", { class: kind, x, y, width: side, height: side }),
+    tiny && s("path", { class: kind, d: ticks(x, y, side, TICK / scale) }),
   ];
+  return s(
+    "svg",
+    { viewBox: `0 0 ${photo.width} ${photo.height}`, preserveAspectRatio: "xMidYMid meet", "aria-hidden": "true" },
+    shapes("outline"), shapes("ring"),
+  );
+}
+
+/** Short lines outwards from the corners, which say that the patch is smaller than the ring. */
+function ticks(x, y, side, length) {
+  return [[x, y, -1, -1], [x + side, y, 1, -1], [x, y + side, -1, 1], [x + side, y + side, 1, 1]]
+    .map(([left, top, right, down]) => `M${left} ${top}l${right * length} ${down * length}`).join("");
+}
+
+function row(run, sample, { first = [], columns }) {
+  if (columns) return columns;
+  const rank = new Map(first.map((name, k) => [name, k]));
+  const place = ([name]) => rank.get(name) ?? rank.size;
+  const values = [...(sample.values ?? [])].sort((a, b) => place(a) - place(b));
+  const lines = values.map(([name, value]) => tableRow(name, [figure(value, 4)]));
+  return [table("columns", [], lines.slice(0, SHOWN_COLUMNS)), moreColumns([], lines.slice(SHOWN_COLUMNS))];
+}
+
+/**
+ * The columns of a row that are not shown at first.
+ * @param {string[]} names over the columns of the table
+ * @param {HTMLElement[]} lines
+ */
+export function moreColumns(names, lines) {
+  const told = t("sample.more", { n: lines.length });
+  return lines.length > 0 && h("details", {}, h("summary", {}, told), table("columns", names, lines));
 }
 
 function text(run, sample) {
@@ -153,7 +175,7 @@ function text(run, sample) {
 function tokens(run, sample, { most }) {
   const largest = most || Math.max(1e-9, ...sample.tokens.map(([, value]) => value));
   const parts = sample.tokens.map(([word, value], k) => {
-    const share = Math.max(0, Math.min(1, value / largest));
+    const share = clamp(value / largest, 0, 1);
     const own = k === sample.at;
     const glow = `color-mix(in srgb, var(--glow) ${Math.round(share * 100)}%, transparent)`;
     const look = share > 0 ? { backgroundColor: glow } : {};

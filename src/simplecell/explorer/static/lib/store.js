@@ -1,21 +1,30 @@
-/** Where a page's data come from: a server, script files beside it, or the page itself. */
+/**
+ * Where a page's data come from: a server, script files beside it, or the page itself.
+ *
+ * @typedef {object} Store
+ * @property {"server"|"export"|"page"} mode
+ * @property {string} base of the addresses that a server answers
+ * @property {boolean} writable
+ * @property {(path: string) => Promise<any>} get what an address answers, as JSON
+ * @property {(path: string) => Promise<ArrayBuffer>} bytes
+ * @property {(path: string) => string} imageUrl
+ * @property {(path: string, body: object) => Promise<any>} post
+ */
 
+import { h } from "./dom.js";
 import { t } from "./words.js";
 
 const known = new Map();
-const waiting = new Map();
+const loading = new Map();
 
 /** Take data in: `{path: object, or base64 string of bytes}`. */
 function take(data) {
-  for (const [path, value] of Object.entries(data)) {
-    known.set(path, value);
-    waiting.get(path)?.(value);
-    waiting.delete(path);
-  }
+  for (const [path, value] of Object.entries(data)) known.set(path, value);
 }
 
 /**
  * @param {HTMLElement} root the document's element: data-base, data-mode
+ * @returns {Store}
  */
 export function createStore(root) {
   const mode = root.dataset.mode || "server";
@@ -54,11 +63,11 @@ function served(base) {
 }
 
 function given(mode) {
-  const find = (path) => {
-    if (known.has(path)) return Promise.resolve(known.get(path));
-    const script = mode === "export" ? scriptOf(path) : null;
-    if (!script) return Promise.reject(new Error(t("error.absent", { path })));
-    return load(path, script);
+  const find = async (path) => {
+    const script = mode === "export" && !known.has(path) ? scriptOf(path) : null;
+    if (script) await load(script);
+    if (known.has(path)) return known.get(path);
+    throw new Error(t("error.absent", { path }));
   };
   return {
     mode,
@@ -100,24 +109,14 @@ export function scriptOf(path) {
   return null;
 }
 
-const loading = new Map();
-
-function load(path, file) {
-  return new Promise((resolve, reject) => {
-    waiting.set(path, resolve);
-    const missing = () => {
-      waiting.delete(path);
-      reject(new Error(t("error.absent", { path })));
-    };
-    const done = () => (known.has(path) ? resolve(known.get(path)) : missing());
-    if (!loading.has(file)) {
-      const script = document.createElement("script");
-      script.src = file;
-      document.head.append(script);
-      loading.set(file, new Promise((ready) => {
-        script.onload = script.onerror = ready;
-      }));
-    }
-    loading.get(file).then(done);
-  });
+/** Run a script file once; what it holds is then known. */
+function load(file) {
+  if (!loading.has(file)) {
+    const script = h("script", { src: file });
+    document.head.append(script);
+    loading.set(file, new Promise((ready) => {
+      script.onload = script.onerror = ready;
+    }));
+  }
+  return loading.get(file);
 }

@@ -20,7 +20,7 @@ export function readPaint() {
 
 /**
  * How the tiles of a run are laid out at a size in CSS pixels.
- * @param {any} run
+ * @param {import("./atlas.js").Run} run
  * @param {number} size
  * @param {boolean} [valued] whether a value stands under the number
  */
@@ -60,9 +60,9 @@ export function layoutOf(run, size, valued = false) {
 /**
  * Draw one latent with its upper left corner at (x, y).
  * @param {CanvasRenderingContext2D} pen
- * @param {any} run
+ * @param {import("./atlas.js").Run} run
  * @param {number} latent
- * @param {any} plan
+ * @param {ReturnType<typeof layoutOf>} plan
  */
 export function drawTile(pen, run, latent, x, y, plan) {
   const dead = run.isDead(latent);
@@ -198,7 +198,7 @@ function drawCaption(pen, run, latent, x, y, { width, write }, dead) {
 
 /**
  * A latent's picture alone, as an element of about `size` CSS pixels; words where it has none.
- * @param {any} run
+ * @param {import("./atlas.js").Run} run
  * @param {number} latent
  * @param {number} size
  */
@@ -224,8 +224,8 @@ export function portrait(run, latent, size) {
 
 /**
  * A small link to a latent: its picture, its number, and a word about it.
- * @param {any} context
- * @param {any} run
+ * @param {{link: (path: string) => string}} context
+ * @param {import("./atlas.js").Run} run
  * @param {number} latent
  * @param {string} [remark]
  * @param {number} [size]

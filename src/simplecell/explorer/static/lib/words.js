@@ -28,6 +28,14 @@ export function setLanguage(code) {
 }
 
 /**
+ * Whether there are words for a key.
+ * @param {string} key
+ */
+export function spoken(key) {
+  return key in WORDS;
+}
+
+/**
  * The words for a key; `{name}` in them is replaced by a value. Where `n` is 1, those for
  * `key.one`, if there are any.
  * @param {string} key

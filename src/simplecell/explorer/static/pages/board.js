@@ -5,8 +5,7 @@ import { h } from "../lib/dom.js";
 /**
  * The canvas sticks below the tool bar while a spacer as tall as all rows scrolls natively.
  * `wish`: `label`, `draw(pen, latent, x, y)`, `plan()` gives {cellWidth, cellHeight, gap},
- * `open(latent, event)`, `point(latent|null)` for hover, `move(latent)` when another is chosen,
- * `say(latent)` what a screen reader hears.
+ * `open(latent, event)`, `point(latent|null)` for hover, `say(latent)` what a screen reader hears.
  */
 export class Board {
   constructor(wish) {
@@ -232,7 +231,6 @@ export class Board {
     this.place = place;
     this.#mark();
     if (scroll) this.reveal();
-    this.wish.move(this.order[place]);
     this.wish.point(this.order[place], this.box(place));
   }
 

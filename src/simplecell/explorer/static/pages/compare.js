@@ -1,8 +1,8 @@
 /** Two runs side by side: which latents are the same, and what only one of them has. */
 
 import { openRun } from "../lib/atlas.js";
-import { fill, h, section, term } from "../lib/dom.js";
-import { cosine, figure, percent } from "../lib/numbers.js";
+import { button, fill, h, menu, section, table, tableRow, term } from "../lib/dom.js";
+import { cosine, figure, known, percent } from "../lib/numbers.js";
 import { plane } from "./runs.js";
 import { tileLink } from "../lib/tiles.js";
 import { t } from "../lib/words.js";
@@ -10,11 +10,9 @@ import { t } from "../lib/words.js";
 const PAGE = 24;
 const MOST_ALONE = 200;
 
-/**
- * @param {any} context args: [name of the other run]
- */
+/** @param {import("../app.js").Context} context args: [name of the other run] */
 export async function showCompare(context) {
-  const { runs, run: name, root } = context;
+  const { runs, name, root } = context;
   const named = context.args[0] || undefined;
   const strange = named !== undefined && !runs.some((one) => one.name === named);
   const other = (strange ? undefined : named) ?? runs.find((one) => one.name !== name)?.name ?? name;
@@ -32,16 +30,13 @@ export async function showCompare(context) {
 }
 
 function choices(context, name, other) {
-  const names = context.runs.map((one) => one.name);
-  const menu = (value, key, path) => h(
-    "label", {}, h("span", {}, t(key)),
-    h("select", { value, on: { change: (event) => context.go(path(event.target.value)) } },
-      names.map((one) => h("option", { value: one }, one))),
-  );
+  const names = context.runs.map((one) => [one.name, one.name]);
+  const choice = (value, key, path) => h(
+    "label", {}, h("span", {}, t(key)), menu(names, (chosen) => context.go(path(chosen)), { value }));
   return h(
     "div", { class: "choices" },
-    menu(name, "compare.first", (chosen) => `${chosen}/compare/${chosen === other ? name : other}`),
-    menu(other, "compare.second", (chosen) => `${name}/compare/${chosen}`),
+    choice(name, "compare.first", (chosen) => `${chosen}/compare/${chosen === other ? name : other}`),
+    choice(other, "compare.second", (chosen) => `${name}/compare/${chosen}`),
   );
 }
 
@@ -75,23 +70,21 @@ function meaning(told) {
 
 function figures(told) {
   const [one, two] = told.runs;
-  const row = (key, first, second, about = key) => h(
-    "tr", {}, h("th", { scope: "row" }, term(t(`word.${key}`), t(`about.${about}`))), h("td", {}, first), h("td", {}, second));
-  const known = (value) => value !== null && value !== undefined;
+  const line = (key, first, second, about = key) =>
+    tableRow(term(t(`word.${key}`), t(`about.${about}`)), [first, second]);
   const rows = [
-    row("latents", figure(one.n_latents), figure(two.n_latents)),
-    row("activation", one.activation ?? "–", two.activation ?? "–"),
-    row("fvu", figure(one.fvu), figure(two.fvu)),
-    (known(one.l0) || known(two.l0)) && row("l0", figure(one.l0), figure(two.l0)),
-    row("nearest", cosine(told.mean_max_first), cosine(told.mean_max_second), "nearest.mean"),
-    row("alone", figure(told.only_first.length), figure(told.only_second.length)),
+    line("latents", figure(one.n_latents), figure(two.n_latents)),
+    line("activation", one.activation ?? "–", two.activation ?? "–"),
+    line("fvu", figure(one.fvu), figure(two.fvu)),
+    (known(one.l0) || known(two.l0)) && line("l0", figure(one.l0), figure(two.l0)),
+    line("nearest", cosine(told.mean_max_first), cosine(told.mean_max_second), "nearest.mean"),
+    line("alone", figure(told.only_first.length), figure(told.only_second.length)),
   ];
-  const head = h("tr", {}, h("td", {}), h("th", { scope: "col" }, one.name), h("th", { scope: "col" }, two.name));
   const shares = { share: percent(told.share), cosine: cosine(told.mean_cosine) };
   const share = known(told.share) && t("compare.share", shares);
   return section(
     t("compare.figures"),
-    h("table", { class: "figuretable" }, h("thead", {}, head), h("tbody", {}, rows)),
+    table("figuretable", ["", one.name, two.name], rows),
     share && h("p", {}, share),
   );
 }
@@ -125,15 +118,12 @@ function pairs(context, [one, two], found) {
     page = to;
     draw();
   };
-  const button = (text, click) => h("button", { type: "button", on: { click } }, text);
   const turn = button("", () => {
     down = !down;
     move(0);
   });
-  const before = button("‹", () => move(page - 1));
-  const after = button("›", () => move(page + 1));
-  before.setAttribute("aria-label", t("compare.before"));
-  after.setAttribute("aria-label", t("compare.after"));
+  const before = button("‹", () => move(page - 1), { "aria-label": t("compare.before") });
+  const after = button("›", () => move(page + 1), { "aria-label": t("compare.after") });
   draw();
   if (!all.length) return h("p", {}, t("compare.none"));
   return [h("div", { class: "choices" }, turn, before, told, after), place];

@@ -1,24 +1,19 @@
 /** The data page: what is reconstructed worst, and what the preparation does. */
 
-import { openRun } from "../lib/atlas.js";
-import { columnsOf, errorTable, rowTable } from "./data-rows.js";
 import { curves, histogram } from "../lib/charts.js";
-import { fill, h, section, term } from "../lib/dom.js";
-import { figure } from "../lib/numbers.js";
+import { button, fill, h, menu, section, term } from "../lib/dom.js";
+import { figure, known } from "../lib/numbers.js";
+import { columnsOfRun, errorTable, rowTables } from "./row-tables.js";
 import { pixels, sampleFigure } from "../lib/sample.js";
-import { t } from "../lib/words.js";
+import { spoken, t } from "../lib/words.js";
 
 const PAGE = 24;
-const STEPS = ["remove_dc", "patch_range", "center", "standardize", "scale", "pca", "zca", "unit_norm",
-  "layer_norm", "whiten", "whiten_1_over_f", "range", "affine"];
 
-/**
- * @param {any} context
- */
+/** @param {import("../app.js").Context} context */
 export async function showData(context) {
-  const run = await openRun(context.store, context.run);
+  const { run } = context;
   const rows = run.atlas.look === "row";
-  const [data, columns] = await Promise.all([context.store.get(`${run.name}/data`), rows && columnsOf(run)]);
+  const [data, columns] = await Promise.all([context.store.get(`${run.name}/data`), rows && columnsOfRun(run)]);
   const parts = { errors: errors(data), samples: worst(context, run, data, columns), preparation: preparation(run, data) };
   context.root.append(
     h("h1", { tabindex: "-1" }, t("page.data")),
@@ -38,7 +33,7 @@ function jumps(parts) {
     title.focus({ preventScroll: true });
   };
   return h("nav", { class: "jumps", "aria-label": t("data.parts") }, Object.entries(parts).map(([name, element]) =>
-    h("button", { type: "button", on: { click: () => jump(element) } }, t(`data.jump.${name}`))));
+    button(t(`data.jump.${name}`), () => jump(element))));
 }
 
 function errors({ errors: table }) {
@@ -49,7 +44,7 @@ function errors({ errors: table }) {
 
 function worst(context, run, { samples }, columns) {
   const list = h("div", { class: `samples compared ${run.atlas.look}` });
-  const more = h("button", { type: "button", on: { click: () => grow() } });
+  const more = button("", () => grow());
   let group = "worst";
   let shown = 0;
   const chosen = () => (group === "all" ? samples : samples.filter((one) => one.group === group));
@@ -60,27 +55,27 @@ function worst(context, run, { samples }, columns) {
     more.hidden = shown >= rest.length;
     more.textContent = t("data.more", { n: rest.length - shown });
   };
-  const choose = (event) => {
-    group = event.target.value;
+  const choose = (chosenGroup) => {
+    group = chosenGroup;
     shown = 0;
     fill(list);
     grow();
   };
-  const options = ["worst", "spread", "all"].map((value) => h("option", { value }, t(`data.${value}`)));
-  const menu = h("select", { "aria-label": t("data.which"), on: { change: choose } }, options);
+  const groups = ["worst", "spread", "all"].map((value) => [value, t(`data.${value}`)]);
+  const which = menu(groups, choose, { "aria-label": t("data.which") });
   grow();
   const erring = samples.some((one) => one.columns);
   const farthest = run.atlas.look === "row" && h("p", { class: "quiet" }, t(erring ? "data.erring" : "data.farthest"));
-  return section(t("data.samples"), h("p", { class: "quiet" }, t("data.order"), " ", menu), farthest, list, more);
+  return section(t("data.samples"), h("p", { class: "quiet" }, t("data.order"), " ", which), farthest, list, more);
 }
 
 /** A sample with its reconstruction and error beside it. */
 function judged(context, run, one, columns) {
   const play = context.link(`${run.name}/playground?sample=${one.at}`);
-  const table = run.atlas.look === "row" ? rowTable(run, one, columns) : null;
+  const tables = run.atlas.look === "row" ? rowTables(run, one, columns) : null;
   const size = 84;
   const { shape } = run.atlas;
-  const error = one.error === null || one.error === undefined ? null : h(
+  const error = known(one.error) && h(
     "p", { class: "error", "data-tip": t("data.share", { share: figure(one.share) }) },
     t("data.times", { share: figure(one.share) }), " ", h("span", { class: "quiet" }, `(${figure(one.error)})`),
   );
@@ -88,16 +83,16 @@ function judged(context, run, one, columns) {
     "div", { class: "beside" }, pixels(text, shape, size, t(key)), h("span", {}, t(key)));
   return h(
     "div", { class: "judged" },
-    sampleFigure(run, one.sample, { size, table, play: one.at !== undefined && play }),
+    sampleFigure(run, one.sample, { size, columns: tables, play: one.at !== undefined && play }),
     run.atlas.look === "picture" && one.recon && beside(one.recon, "data.recon"),
     error,
-    !table && one.columns && h("details", {}, h("summary", {}, t("data.columns")), errorTable(one)),
+    !tables && one.columns && h("details", {}, h("summary", {}, t("data.columns")), errorTable(one)),
   );
 }
 
 function preparation(run, data) {
   const steps = data.steps.map(({ kind, ...rest }) => h(
-    "li", {}, h("b", {}, kind === "whiten_1_over_f" ? t("data.whiten") : kind), " ", STEPS.includes(kind) ? t(`step.${kind}`) : "", settings(rest)));
+    "li", {}, h("b", {}, kind === "whiten_1_over_f" ? t("data.whiten") : kind), " ", spoken(`step.${kind}`) ? t(`step.${kind}`) : "", settings(rest)));
   const chain = data.steps.length ? h("ol", { class: "steps" }, steps) : h("p", {}, t("data.nosteps"));
   const pairs = data.samples.filter((one) => one.prepared).slice(-8);
   return section(

@@ -1,7 +1,7 @@
 /** While a run is trained on: says how old its tiles are, and waits for newer ones. */
 
-import { announce, fill, h } from "../lib/dom.js";
-import { count } from "../lib/numbers.js";
+import { announce, button, fill, h } from "../lib/dom.js";
+import { count, known } from "../lib/numbers.js";
 import { t } from "../lib/words.js";
 
 const WAIT = 5000;
@@ -9,7 +9,7 @@ const WAIT = 5000;
 /** Asks now and then for the manifest of a run that was running when its tiles were made. */
 export class Follower {
   /**
-   * @param {any} store
+   * @param {import("../lib/store.js").Store} store
    * @param {() => void} keep called before the page is loaded again
    */
   constructor(store, keep) {
@@ -29,7 +29,7 @@ export class Follower {
   #say(status) {
     const { n_iter: step } = this.run.atlas;
     const since = t(status === "running" || !status ? "follow.running" : "follow.ended");
-    const made = step === undefined || step === null ? t("follow.early") : t("follow.made", { n: count(step) });
+    const made = known(step) ? t("follow.made", { n: count(step) }) : t("follow.early");
     const words = `${made}; ${since}`;
     if (this.element.textContent !== words) fill(this.element, words);
   }
@@ -58,7 +58,7 @@ export class Follower {
       reload();
       return;
     }
-    fill(this.element, t("follow.news"), " ", h("button", { type: "button", on: { click: reload } }, t("follow.show")));
+    fill(this.element, t("follow.news"), " ", button(t("follow.show"), reload));
     announce(t("follow.news"));
   }
 }

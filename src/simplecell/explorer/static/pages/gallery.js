@@ -1,10 +1,9 @@
 /** The gallery: every latent of a run on one canvas. */
 
-import { openRun } from "../lib/atlas.js";
 import { Board } from "./board.js";
 import { announce, h, recall, remember } from "../lib/dom.js";
-import { Controls } from "../lib/controls.js";
-import { cosine, figure, percent } from "../lib/numbers.js";
+import { Controls } from "./controls.js";
+import { clamp, cosine, figure, percent } from "../lib/numbers.js";
 import { overview } from "./overview.js";
 import { SORTS, arrange, classes, memory, searchable, similarTo } from "./order.js";
 import { drawTile, layoutOf } from "../lib/tiles.js";
@@ -18,27 +17,23 @@ function sizeFor({ look, n_latents: n }) {
 
 /**
  * The page of all latents.
- * @param {any} context
+ * @param {import("../app.js").Context} context
  */
 export async function showGallery(context) {
-  const run = await openRun(context.store, context.run);
-  const gallery = new Gallery(context, run);
+  const gallery = new Gallery(context);
   await gallery.start();
   return () => gallery.close();
 }
 
-/** Which figure the histogram over all latents, and the filter of a range, are about. */
-function spreadOf(run) {
-  const name = run.columns.density ? "density" : "mean";
-  return { name, values: run.columns[name] };
-}
-
 class Gallery {
-  constructor(context, run) {
+  constructor(context) {
+    const { run } = context;
     Object.assign(this, { context, run });
-    this.spread = spreadOf(run);
+    // what the histogram over all latents, and the filter of a range, are about
+    const name = run.columns.density ? "density" : "mean";
+    this.spread = { name, values: run.columns[name] };
     this.texts = searchable(run);
-    this.sorts = Object.keys(SORTS).filter((name) => run.columns[SORTS[name]]);
+    this.sorts = SORTS.filter((name) => run.columns[name]);
     this.wish = this.#read(context.query);
     this.size = Number(recall(`size.${run.atlas.look}`, "")) || sizeFor(run.atlas);
     this.classes = classes(this.spread.values);
@@ -112,7 +107,6 @@ class Gallery {
       draw: (pen, latent, x, y, plan) => drawTile(pen, run, latent, x, y, plan),
       open: (latent, event) => this.open(latent, event),
       point: (latent, box) => this.#peek(latent, box),
-      move: () => {},
       say: (latent) => this.#lines(latent).join(", "),
     };
   }
@@ -164,7 +158,7 @@ class Gallery {
   async #keys() {
     const { sort, like } = this.wish;
     const similar = sort === "similar";
-    const shown = similar ? await similarTo(this.run, this.#known(like)) : this.run.columns[SORTS[sort]];
+    const shown = similar ? await similarTo(this.run, this.#known(like)) : this.run.columns[sort];
     this.shownKeys = sort === "number" ? null : shown;
     this.keys = similar ? shown.map(Math.abs) : this.shownKeys;
     const tell = sort === "density" ? percent : similar || sort === "coherence" ? cosine : figure;
@@ -172,7 +166,7 @@ class Gallery {
   }
 
   #known(latent) {
-    return Math.max(0, Math.min(this.run.size - 1, Math.round(latent) || 0));
+    return clamp(Math.round(latent) || 0, 0, this.run.size - 1);
   }
 
   /** Take a change of the wish in; a final one may be gone back from. */

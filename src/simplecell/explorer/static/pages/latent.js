@@ -1,6 +1,5 @@
 /** The page of one latent. */
 
-import { openRun } from "../lib/atlas.js";
 import { bars, histogram } from "../lib/charts.js";
 import { h, section, term } from "../lib/dom.js";
 import { noteField } from "./note.js";
@@ -13,11 +12,9 @@ import { t } from "../lib/words.js";
 const DRAWN = 64;
 const FIGURES = ["mean", "max", "bias", "norm", "coherence", "edge"];
 
-/**
- * @param {any} context args: [number]
- */
+/** @param {import("../app.js").Context} context args: [number] */
 export async function showLatent(context) {
-  const run = await openRun(context.store, context.run);
+  const { run } = context;
   const latent = Number(context.args[0]);
   const known = /^\d+$/.test(context.args[0] ?? "") && latent < run.size;
   if (!known) {
@@ -155,7 +152,7 @@ function samples(context, run, details, latent, kept) {
     distribution(run, latent),
     details.spread.length > 0 && section(
       term(t("latent.spread"), t("about.spread")), drawn(run, latent), grid([...details.spread].reverse())),
-    relatives(run, details),
+    relatives(context, run, details),
     reads(run) && details.inputs.length > 0 && columns(details),
   );
 }
@@ -192,19 +189,14 @@ function labelsOf(run, { labels }) {
   );
 }
 
-function relatives(run, details) {
+function relatives(context, run, details) {
   const { together } = details;
   const nearest = [...details.nearest].sort((a, b) => Math.abs(b.cosine) - Math.abs(a.cosine));
   const group = (items, key, of) => items.length > 0 && section(
     term(t(`latent.${key}`), t(`about.${key}`)),
     h("div", { class: "tiles" }, items.map((one) =>
-      tileLink(latentLinks(run), run, one.latent, (of === "cosine" ? likeness : cosine)(one[of]), 64))),
+      tileLink(context, run, one.latent, (of === "cosine" ? likeness : cosine)(one[of]), 64))),
   );
   return h("div", { class: "relatives" }, group(nearest, "nearest", "cosine"),
     group(together, "together", "correlation"), !reads(run) && labelsOf(run, details));
-}
-
-function latentLinks(run) {
-  const { store } = run;
-  return { link: (path) => (store.mode === "server" ? store.base + path : `#/${path}`) };
 }

@@ -7,8 +7,8 @@ const LONGEST = 10000;
 const WAIT = 1200;
 
 /**
- * @param {any} context
- * @param {any} run
+ * @param {import("../app.js").Context} context
+ * @param {import("../lib/atlas.js").Run} run
  * @param {number} latent
  * @param {{text: string, stale: boolean}|null} note
  */

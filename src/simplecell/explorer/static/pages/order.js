@@ -1,22 +1,17 @@
 /** Which latents are shown, and in which order: plain functions of columns. */
 
-/** Sorts that a run may offer: name in the address to column. */
-export const SORTS = {
-  density: "density",
-  mean: "mean",
-  max: "max",
-  edge: "edge",
-  norm: "norm",
-  bias: "bias",
-  coherence: "coherence",
-};
+import { clamp, extent } from "../lib/numbers.js";
+import { bytesOf } from "../lib/store.js";
+
+/** Columns that a run may offer to sort by. */
+export const SORTS = ["density", "mean", "max", "edge", "norm", "bias", "coherence"];
 
 /** The gallery's last order, which a latent's page follows. */
 export const memory = { run: "", order: null };
 
 /**
  * Numbers of the latents that pass, in order.
- * @param {any} run
+ * @param {import("../lib/atlas.js").Run} run
  * @param {{sort: string, down: boolean, show: string, from: number, to: number, text: string}} wish
  * @param {{keys: Float32Array|null, texts: string[], spread: Float32Array|null}} known
  * @returns {Uint32Array}
@@ -48,13 +43,8 @@ function filter(run, wish, known) {
   return found.slice(0, n);
 }
 
-/**
- * Sort in place by a column; what has no number comes last either way, ties by number.
- * @param {Uint32Array} latents
- * @param {ArrayLike<number>|null} keys null: by number
- * @param {boolean} down
- */
-export function sortBy(latents, keys, down) {
+/** Sort in place by a column; what has no number comes last either way, ties by number. */
+function sortBy(latents, keys, down) {
   const sign = down ? -1 : 1;
   if (!keys) {
     latents.sort((a, b) => sign * (a - b));
@@ -72,7 +62,7 @@ export function sortBy(latents, keys, down) {
 
 /**
  * What a search looks through: number, tag and note of every latent, in small letters.
- * @param {any} run
+ * @param {import("../lib/atlas.js").Run} run
  * @returns {string[]}
  */
 export function searchable(run) {
@@ -87,16 +77,15 @@ export function searchable(run) {
 /**
  * Cosine of every latent's atom with one, from the decoder that the page holds, the server, or
  * the latents that its own page lists; those not known are NaN.
- * @param {any} run
+ * @param {import("../lib/atlas.js").Run} run
  * @param {number} latent
  * @returns {Promise<Float32Array>}
  */
 export async function similarTo(run, latent) {
   const { store, name } = run;
   if (store.mode === "server") {
-    const { cosines } = await store.get(`${name}/similar/${latent}`);
-    const raw = Uint8Array.from(atob(cosines), (c) => c.charCodeAt(0));
-    return new Float32Array(raw.buffer);
+    const { cosines: text } = await store.get(`${name}/similar/${latent}`);
+    return new Float32Array(bytesOf(text).buffer);
   }
   const play = await store.get(`${name}/playground`).catch(() => ({ here: false }));
   if (play.here) return cosines(play, await store.bytes(`${name}/files/weights.bin`), latent);
@@ -129,32 +118,25 @@ function cosines(play, bytes, latent) {
 
 /**
  * Logarithmic classes of a column of positive numbers.
- * @param {ArrayLike<number>} values
+ * @param {Float32Array} values
  * @returns {{edges: number[], counts: number[], none: number}} `none`: values that are 0
  */
 export function classes(values) {
-  let least = Infinity;
-  let largest = 0;
-  let none = 0;
-  for (let i = 0; i < values.length; i += 1) {
-    if (values[i] > 0) {
-      least = Math.min(least, values[i]);
-      largest = Math.max(largest, values[i]);
-    } else if (values[i] === 0) none += 1;
-  }
-  if (!(largest > 0)) return { edges: [], counts: [], none };
+  const positive = values.filter((value) => value > 0);
+  const none = values.filter((value) => value === 0).length;
+  if (!positive.length) return { edges: [], counts: [], none };
+  const [least, largest] = extent(positive);
   const first = Math.floor(Math.log10(least) * 6);
   const last = Math.max(first + 1, Math.floor(Math.log10(largest) * 6 + 1e-6) + 1);
   const step = Math.max(1, Math.ceil((last - first) / 30));
   const edges = [];
   for (let k = first; k < last + step; k += step) edges.push(10 ** (k / 6));
   const counts = new Array(edges.length - 1).fill(0);
-  for (let i = 0; i < values.length; i += 1) {
-    if (!(values[i] > 0)) continue;
-    let k = Math.floor((Math.log10(values[i]) * 6 - first) / step);
-    k = Math.max(0, Math.min(counts.length - 1, k));
-    if (values[i] < edges[k]) k = Math.max(0, k - 1);
-    else if (values[i] >= edges[k + 1]) k = Math.min(counts.length - 1, k + 1);
+  const within = (k) => clamp(k, 0, counts.length - 1);
+  for (const value of positive) {
+    let k = within(Math.floor((Math.log10(value) * 6 - first) / step));
+    if (value < edges[k]) k = within(k - 1);
+    else if (value >= edges[k + 1]) k = within(k + 1);
     counts[k] += 1;
   }
   return { edges, counts, none };

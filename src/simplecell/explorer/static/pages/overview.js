@@ -1,14 +1,16 @@
 /** How often latents are active, over all of them: bars that filter the gallery. */
 
-import { h, term } from "../lib/dom.js";
+import { button, h, term } from "../lib/dom.js";
 import { figure, percent } from "../lib/numbers.js";
 import { t } from "../lib/words.js";
 
+const ALL = { from: -Infinity, to: Infinity };
+
 /**
- * @param {any} run
+ * @param {import("../lib/atlas.js").Run} run
  * @param {string} name of the column: "density" or "mean"
  * @param {{edges: number[], counts: number[], none: number}} classes
- * @param {any} wish
+ * @param {{from: number, to: number}} wish
  * @param {(range: {from: number, to: number}) => void} choose
  */
 export function overview(run, name, classes, wish, choose) {
@@ -20,7 +22,7 @@ export function overview(run, name, classes, wish, choose) {
   const pick = (k, event) => {
     const chosen = bars[k].getAttribute("aria-pressed") === "true" && !event.shiftKey;
     if (chosen && bars.filter((bar) => bar.getAttribute("aria-pressed") === "true").length === 1) {
-      choose({ from: -Infinity, to: Infinity });
+      choose(ALL);
       return;
     }
     const other = event.shiftKey && anchor >= 0 ? anchor : k;
@@ -32,16 +34,10 @@ export function overview(run, name, classes, wish, choose) {
     const ends = { low: write(edges[k]), high: write(edges[k + 1], true), n: many };
     const told = t(never ? `overview.${stillWord(run)}` : "overview.bar", ends);
     const look = { height: `${many ? Math.max(4, (many / largest) * 100) : 0}%` };
-    const names = { type: "button", "aria-label": told, "data-tip": told, "aria-pressed": "false" };
-    if (never) names.class = "never";
-    const fill = h("span", { style: look });
-    return h("button", { ...names, on: { click: (event) => pick(k, event) } }, fill);
+    const names = { "aria-label": told, "data-tip": told, "aria-pressed": "false", class: never && "never" };
+    return button(h("span", { style: look }), (event) => pick(k, event), names);
   });
-  const clear = h(
-    "button",
-    { type: "button", class: "quiet", on: { click: () => choose({ from: -Infinity, to: Infinity }) } },
-    t("overview.clear"),
-  );
+  const clear = button(t("overview.clear"), () => choose(ALL), { class: "quiet" });
   const title = term(t(`overview.${name}`), `${t(about)} ${t("overview.how")}`);
   const scale = h("div", { class: "scale", "aria-hidden": "true" }, ends(edges, write, counts.length));
   const element = h(

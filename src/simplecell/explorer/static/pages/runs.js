@@ -1,34 +1,27 @@
 /** All runs that are open: a table, and the plane of reconstruction against sparsity. */
 
 import { scatter } from "../lib/charts.js";
-import { fill, h, s, section, term } from "../lib/dom.js";
-import { count, figure } from "../lib/numbers.js";
-import { t } from "../lib/words.js";
+import { fill, h, s, section, table, tableRow, term } from "../lib/dom.js";
+import { count, figure, known } from "../lib/numbers.js";
+import { spoken, t } from "../lib/words.js";
 
-/**
- * @param {any} context
- */
+/** @param {import("../app.js").Context} context */
 export async function showRuns(context) {
   const { runs, strange } = context;
   const head = ["run", "latents", "activation", "fvu", "l0", "samples", "status"];
-  const columns = head.map((key) => h("th", { scope: "col" }, ["run", "status"].includes(key)
-    ? t(`word.${key}`) : term(t(`word.${key}`), t(`about.${key}`))));
-  const rows = runs.map((run) => h(
-    "tr", {},
-    h("th", { scope: "row" }, h("a", { href: context.link(`${run.name}/`) }, run.name)),
-    h("td", {}, count(run.n_latents)), h("td", {}, run.activation ?? "–"),
-    h("td", {}, figure(run.fvu)), h("td", {}, figure(run.l0)),
-    h("td", {}, run.samples ? t(run.samples === "training" ? "word.training" : "word.held") : "–"),
-    h("td", {}, statusOf(run.status)),
-  ));
-  const top = h("thead", {}, h("tr", {}, columns));
-  const table = h("table", { class: "figuretable" }, top, h("tbody", {}, rows));
+  const names = head.map((key) =>
+    spoken(`about.${key}`) ? term(t(`word.${key}`), t(`about.${key}`)) : t(`word.${key}`));
+  const rows = runs.map((run) => tableRow(h("a", { href: context.link(`${run.name}/`) }, run.name), [
+    count(run.n_latents), run.activation ?? "–", figure(run.fvu), figure(run.l0),
+    run.samples ? t(run.samples === "training" ? "word.training" : "word.held") : "–", statusOf(run.status),
+  ]));
   fill(
     context.root,
     h("h1", { tabindex: "-1" }, t("runs.title")),
     strange && h("p", { class: "notice", role: "alert" }, t("error.norun", { name: strange })),
     h("p", { class: "lead" }, t("runs.lead")),
-    h("div", { class: "card" }, h("div", { class: "scroll" }, table), h("p", { class: "quiet" }, t("runs.samples"))),
+    h("div", { class: "card" }, h("div", { class: "scroll" }, table("figuretable", names, rows)),
+      h("p", { class: "quiet" }, t("runs.samples"))),
     section(t("compare.plane"), plane(context, runs, [])),
   );
 }
@@ -46,23 +39,21 @@ export function isSparse(activation) {
  * @param {string} status
  */
 export function statusOf(status) {
-  const words = t(`status.${status}`);
-  return words.startsWith("status.") ? status : words;
+  return spoken(`status.${status}`) ? t(`status.${status}`) : status;
 }
 
 /**
  * Runs as points: the lower and the farther left, the better and the sparser.
- * @param {any} context
+ * @param {import("../app.js").Context} context
  * @param {any[]} runs
  * @param {string[]} chosen names
  */
 export function plane(context, runs, chosen) {
-  const known = (value) => typeof value === "number";
-  const across = runs.filter((run) => known(run.l0) && known(run.fvu)).length
-    >= runs.filter((run) => known(run.mean_activation) && known(run.fvu)).length ? "l0" : "mean_activation";
-  const usable = runs.filter((run) => known(run[across]) && known(run.fvu));
+  const having = (key) => runs.filter((run) => known(run[key]) && known(run.fvu));
+  const across = having("l0").length >= having("mean_activation").length ? "l0" : "mean_activation";
+  const usable = having(across);
   if (!usable.length) return h("p", { class: "quiet" }, t("runs.noplane"));
-  const groups = groupsOf(usable);
+  const groups = [...new Set(usable.map(overOf))];
   const points = usable.map((run) => ({
     x: run[across], y: run.fvu, name: run.name, href: context.link(`${run.name}/`), chosen: chosen.includes(run.name),
     hollow: across === "l0" && !isSparse(run.activation), group: groups.indexOf(overOf(run)), over: overOf(run),
@@ -83,10 +74,6 @@ function overOf(run) {
   if (!run.look) return t("runs.unknown");
   const look = t(`look.${run.look}`);
   return typeof run.n_inputs === "number" ? t("runs.inputs", { look, n: run.n_inputs }) : look;
-}
-
-function groupsOf(runs) {
-  return [...new Set(runs.map(overOf))];
 }
 
 /** What colour and filling of the points mean. */

@@ -1,8 +1,8 @@
 /** What surrounds every page: run, pages, figures, findings, language, theme, keys. */
 
-import { fill, h, recall, remember, term } from "../lib/dom.js";
+import { button, fill, h, menu, recall, remember, term } from "../lib/dom.js";
 import { Follower } from "./follow.js";
-import { count, figure } from "../lib/numbers.js";
+import { clamp, count, figure, known } from "../lib/numbers.js";
 import { isSparse, statusOf } from "./runs.js";
 import { readPaint } from "../lib/tiles.js";
 import { language, setLanguage, t } from "../lib/words.js";
@@ -15,10 +15,18 @@ const KEYS = [
   ["/", "keys.search"], ["j k", "keys.next"], ["?", "keys.help"],
 ];
 
+const DARK = window.matchMedia("(prefers-color-scheme: dark)");
+
 /** Take up the theme that was chosen last. */
 export function startTheme() {
-  document.documentElement.dataset.theme = recall("theme", "auto");
   document.documentElement.lang = language();
+  paintAs(recall("theme", "auto"));
+}
+
+/** Style sheets and canvases in the colours of a theme. */
+function paintAs(theme) {
+  const system = DARK.matches ? "dark" : "light";
+  Object.assign(document.documentElement.dataset, { theme, colors: theme === "auto" ? system : theme });
   readPaint();
 }
 
@@ -34,9 +42,9 @@ export function startTips() {
     tip.textContent = owner.dataset.tip;
     tip.hidden = false;
     const box = owner.getBoundingClientRect();
-    const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
+    const room = document.documentElement.clientWidth - tip.offsetWidth - 8;
     const below = box.bottom + 6 + tip.offsetHeight < window.innerHeight;
-    tip.style.left = `${Math.max(8, left)}px`;
+    tip.style.left = `${clamp(box.left, 8, room)}px`;
     tip.style.top = `${below ? box.bottom + 6 : box.top - tip.offsetHeight - 6}px`;
   };
   const enter = (event) => (at(event) ? show(at(event)) : hide());
@@ -59,8 +67,8 @@ export class Shell {
       const typing = event.target.closest?.("input, textarea, select");
       if (event.key === "?" && !typing) this.#showHelp();
     });
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      readPaint();
+    DARK.addEventListener("change", () => {
+      paintAs(document.documentElement.dataset.theme);
       again();
     });
   }
@@ -83,10 +91,9 @@ export class Shell {
     const home = h("a", { class: "brand", href: this.app.link("") }, mark(), "simplecell");
     if (!now) return h("div", { class: "who" }, home);
     if (runs.length < 2) return h("div", { class: "who" }, home, h("span", { class: "run" }, now));
-    const options = runs.map(({ name }) => h("option", { value: name }, name));
-    const change = (event) => this.app.go(`${event.target.value}/`);
-    const menu = { class: "run", "aria-label": t("shell.run"), value: now, on: { change } };
-    return h("div", { class: "who" }, home, h("select", menu, options));
+    const names = runs.map(({ name }) => [name, name]);
+    const look = { class: "run", "aria-label": t("shell.run"), value: now };
+    return h("div", { class: "who" }, home, menu(names, (name) => this.app.go(`${name}/`), look));
   }
 
   #pages() {
@@ -107,13 +114,13 @@ export class Shell {
     const other = language() === "en" ? "zh" : "en";
     const theme = document.documentElement.dataset.theme;
     const told = `${t("shell.theme")}: ${t(`theme.${theme}`)}`;
-    const button = (text, label, click, more = {}) =>
-      h("button", { type: "button", "aria-label": label, "data-tip": label, on: { click }, ...more }, text);
+    const turn = (face, label, click, more = {}) =>
+      button(face, click, { "aria-label": label, "data-tip": label, ...more });
     return h(
       "div", { class: "switches" },
-      button(other === "zh" ? "中文" : "English", t("shell.language"), () => this.#speak(other), { lang: other }),
-      button([SIGNS[theme], h("span", { class: "theme" }, ` ${t(`theme.${theme}`)}`)], told, () => this.#theme(theme)),
-      button("?", t("shell.keys"), () => this.#showHelp()),
+      turn(other === "zh" ? "中文" : "English", t("shell.language"), () => this.#speak(other), { lang: other }),
+      turn([SIGNS[theme], h("span", { class: "theme" }, ` ${t(`theme.${theme}`)}`)], told, () => this.#theme(theme)),
+      turn("?", t("shell.keys"), () => this.#showHelp()),
     );
   }
 
@@ -125,16 +132,14 @@ export class Shell {
 
   #theme(now) {
     const next = THEMES[(THEMES.indexOf(now) + 1) % THEMES.length];
-    document.documentElement.dataset.theme = next;
     remember("theme", next);
-    readPaint();
+    paintAs(next);
     this.again();
   }
 
   #figures(run) {
     const { atlas } = run;
     const { figures = {} } = atlas;
-    const known = (value) => value !== null && value !== undefined;
     const part = (value, key, about = key) =>
       h("li", {}, h("b", {}, value), " ", term(t(`word.${key}`, { n: value }), t(`about.${about}`)));
     const still = run.still || Math.round((figures.silent ?? 0) * run.size);
@@ -156,8 +161,8 @@ export class Shell {
   /** The figures that the list of runs has, where they are of other samples than these. */
   #heldOut() {
     const row = this.state.runs.find(({ name }) => name === this.name);
-    if (row?.samples !== "held out" || typeof row.fvu !== "number") return null;
-    const l0 = isSparse(row.activation) && typeof row.l0 === "number" ? `, l0 ${figure(row.l0)}` : "";
+    if (row?.samples !== "held out" || !known(row.fvu)) return null;
+    const l0 = isSparse(row.activation) && known(row.l0) ? `, l0 ${figure(row.l0)}` : "";
     return h("li", {}, term(t("shell.held", { fvu: figure(row.fvu) + l0 }), t("about.samples")));
   }
 
@@ -175,7 +180,7 @@ export class Shell {
   #showHelp() {
     const rows = KEYS.map(([keys, key]) =>
       h("tr", {}, h("td", {}, keys.split(" ").map((one) => h("kbd", {}, one))), h("td", {}, t(key))));
-    const close = h("button", { type: "button", on: { click: () => this.help.close() } }, t("shell.close"));
+    const close = button(t("shell.close"), () => this.help.close());
     fill(this.help, h("h2", {}, t("shell.keys")), h("table", {}, h("tbody", {}, rows)), close);
     if (!this.help.open) this.help.showModal();
   }

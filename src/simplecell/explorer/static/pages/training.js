@@ -2,7 +2,7 @@
 
 import { curves } from "../lib/charts.js";
 import { fill, h, s, section, term } from "../lib/dom.js";
-import { count, duration, figure } from "../lib/numbers.js";
+import { count, duration, extent, figure, known } from "../lib/numbers.js";
 import { statusOf } from "./runs.js";
 import { t } from "../lib/words.js";
 
@@ -10,15 +10,13 @@ const POLL = 2000;
 const STYLES = ["first", "dotted", "third", "broken"];
 const FALL = 0.95;
 
-/**
- * @param {any} context
- */
+/** @param {import("../app.js").Context} context */
 export async function showTraining(context) {
   const place = h("div", {});
   const state = { log: true, skip: true, told: null };
   const line = h("p", { class: "lead", role: "status" });
-  const box = h("input", { type: "checkbox", id: "log", checked: true, on: { change: () => flip() } });
-  const skip = h("input", { type: "checkbox", id: "skip", checked: true, on: { change: () => flip() } });
+  const check = (id) => h("input", { type: "checkbox", id, checked: true, on: { change: () => flip() } });
+  const [box, skip] = [check("log"), check("skip")];
   const from = h("span", { class: "quiet" });
   const choice = h(
     "p", { class: "choices" }, box, h("label", { for: "log" }, t("training.log")),
@@ -42,7 +40,7 @@ export async function showTraining(context) {
   let timer = 0;
   let left = false;
   const look = async () => {
-    const told = await context.store.get(`${context.run}/training`);
+    const told = await context.store.get(`${context.name}/training`);
     if (left) return;
     const news = !state.told || told.records.length !== state.told.records.length || told.running !== state.told.running
       || told.n_iter !== state.told.n_iter;
@@ -68,12 +66,12 @@ function progress({ running, status, n_iter: done, steps, seconds }) {
 
 /** The step from which the cost has done nearly all of its fall; null where that is late, or none. */
 function settled(records) {
-  const known = records.filter((record) => Number.isFinite(record.cost));
-  if (known.length < 8) return null;
-  const least = Math.min(...known.map(({ cost }) => cost));
-  const low = known[0].cost - FALL * (known[0].cost - least);
-  const place = known.findIndex(({ cost }) => cost <= low);
-  return place > 0 && place <= known.length / 2 ? known[place].step : null;
+  const usable = records.filter(({ cost }) => known(cost));
+  if (usable.length < 8) return null;
+  const [least] = extent(usable.map(({ cost }) => cost));
+  const low = usable[0].cost - FALL * (usable[0].cost - least);
+  const place = usable.findIndex(({ cost }) => cost <= low);
+  return place > 0 && place <= usable.length / 2 ? usable[place].step : null;
 }
 
 function charts(whole, log, first) {
@@ -82,19 +80,22 @@ function charts(whole, log, first) {
   if (!records.length) return h("p", { class: "notice" }, t("training.none"));
   const line = (pick) => records.map((record) => [record.step, pick(record) ?? NaN]);
   const x = t("training.step");
-  const cost = [
-    { name: t("training.cost"), points: line((r) => r.cost), style: "first" },
-    { name: t("training.held"), points: line((r) => r.held_out_cost), style: "second" },
-  ];
+  const l0 = (r) => r.l0;
   return [
-    section(term(t("training.cost"), t("about.cost")), curves({ series: cost, label: t("training.cost"), x, log })),
+    section(term(t("training.cost"), t("about.cost")), curves({ series: [
+      { name: t("training.cost"), points: line((r) => r.cost), style: "first" },
+      { name: t("training.held"), points: line((r) => r.held_out_cost), style: "second" },
+    ], label: t("training.cost"), x, log })),
     terms(told, line, x, log),
     activity(records, line, target, x),
-    records.some((r) => Number.isFinite(r.l0)) && section(
-      term(t("word.l0"), t("about.l0")),
-      curves({ series: [{ name: t("word.l0"), points: line((r) => r.l0), style: "first" }], label: t("word.l0"), x })),
+    records.some((r) => known(l0(r))) && section(term(t("word.l0"), t("about.l0")), single(t("word.l0"), line(l0), { x })),
     rate(records, x),
   ];
+}
+
+/** A chart of one line, which has its name. */
+function single(name, points, more) {
+  return curves({ series: [{ name, points, style: "first" }], label: name, ...more });
 }
 
 /** Every term by itself: their units differ. */
@@ -121,8 +122,7 @@ function activity(records, line, target, x) {
     { name: t("training.mean"), points: get("mean"), style: "first" },
     { name: t("training.least"), points: get("min"), style: "thin" },
   ];
-  const goal = target !== null && target !== undefined;
-  if (goal) series.push({ name: t("training.target"), points: line(() => target), style: "dashed" });
+  if (known(target)) series.push({ name: t("training.target"), points: line(() => target), style: "dashed" });
   const all = series.flatMap((one) => one.points.map(([, y]) => y));
   const log = all.every((y) => y > 0 || Number.isNaN(y));
   const chart = curves({ series, label: t("training.activity"), x, log, area: (axes) => band(records, axes) });
@@ -146,6 +146,5 @@ function rate(records, x) {
     if (took > 0) points.push([b.step, (b.step - a.step) / took]);
   }
   if (points.length < 2) return null;
-  const series = [{ name: t("training.rate"), points, style: "first" }];
-  return section(t("training.rate"), curves({ series, label: t("training.rate"), x, height: 170, zero: true }));
+  return section(t("training.rate"), single(t("training.rate"), points, { x, height: 170, zero: true }));
 }

@@ -6,36 +6,26 @@ const relu = (value) => (value > 0 ? value : 0);
 /** Each turns one sample's sums before the activation into its code, in place. */
 export const ACTIVATIONS = {
   identity: () => {},
-  sigmoid: (pre) => each(pre, sigmoid),
-  tanh: (pre) => each(pre, Math.tanh),
-  relu: (pre) => each(pre, relu),
+  sigmoid: (pre) => mapped(pre, sigmoid, pre),
+  tanh: (pre) => mapped(pre, Math.tanh, pre),
+  relu: (pre) => mapped(pre, relu, pre),
   topk: (pre, { k }) => keepLargest(pre, k),
-  batchtopk: (pre, { threshold }) => each(pre, (value) => (value > threshold ? relu(value) : 0)),
-  jumprelu: (pre, { threshold }) => each(pre, (value, at) => (value > threshold[at] ? value : 0)),
+  batchtopk: (pre, { threshold }) => mapped(pre, (value) => (value > threshold ? relu(value) : 0), pre),
+  jumprelu: (pre, { threshold }) => mapped(pre, (value, at) => (value > threshold[at] ? value : 0), pre),
   gated: (pre, { gate, magnitude, scale }) =>
-    each(pre, (z, at) => (z + gate[at] > 0 ? relu(scale[at] * z + magnitude[at]) : 0)),
+    mapped(pre, (z, at) => (z + gate[at] > 0 ? relu(scale[at] * z + magnitude[at]) : 0), pre),
 };
 
 /** What turns a layer's sums into what it gives back. */
 export const OUTPUTS = { linear: (value) => value, sigmoid, tanh: Math.tanh, relu };
 
 /**
- * Replace every value, in place.
+ * What the rule gives; the language's own `from` and `map` are slower.
  * @param {Float32Array|Float64Array} values
  * @param {function(number, number): number} rule of a value and its place
+ * @param {Float32Array|Float64Array} [out] where it goes, which may be the values themselves
  */
-export function each(values, rule) {
-  for (let at = 0; at < values.length; at += 1) values[at] = rule(values[at], at);
-}
-
-/**
- * What the rule gives, as a new array; the language's own `from` and `map` are slower.
- * @param {Float32Array|Float64Array} values
- * @param {function(number, number): number} rule of a value and its place
- * @returns {Float32Array}
- */
-export function mapped(values, rule) {
-  const out = new Float32Array(values.length);
+export function mapped(values, rule, out = new Float32Array(values.length)) {
   for (let at = 0; at < values.length; at += 1) out[at] = rule(values[at], at);
   return out;
 }

@@ -1,4 +1,4 @@
-import { ACTIVATIONS, OUTPUTS, each, mapped } from "./activations.js";
+import { ACTIVATIONS, OUTPUTS, mapped } from "./activations.js";
 
 /**
  * The mathematics of a run in the browser: prepare, encode, decode, invert.
@@ -12,7 +12,7 @@ import { ACTIVATIONS, OUTPUTS, each, mapped } from "./activations.js";
  */
 
 /** A model that answers; all arrays are rows after rows, `n` of them. */
-class Engine {
+export class Engine {
   /**
    * @param {object} play what playground.json holds
    * @param {ArrayBuffer} weights what weights.bin holds
@@ -22,73 +22,30 @@ class Engine {
     this.steps = play.steps.map((step) => stepOf(step, tensor));
     this.targets = play.target_steps ? play.target_steps.map((step) => stepOf(step, tensor)) : null;
     this.layers = play.layers.map((layer) => layerOf(layer, tensor));
-    const first = this.layers[0];
-    this.nInputs = inputsOf(this.steps, first.encoder.columns);
-    this.nLatents = this.layers[this.layers.length - 1].encoder.rows;
-    this.nOutputs = inputsOf(this.targets ?? this.steps, first.decoder.columns);
+    this.inner = this.layers.at(-1);
+    this.nInputs = inputsOf(this.steps, this.layers[0].encoder.columns);
     this.last = null;
   }
 
-  /**
-   * Raw rows as the model sees them, and each row's own mean for every `remove_dc`.
-   * @param {Float32Array} x
-   * @param {number} n
-   * @returns {Prepared}
-   */
+  /** Raw rows as the model sees them, and each row's own mean for every `remove_dc`. */
   prepare(x, n) {
-    let prepared = { x, width: this.nInputs, means: [] };
-    for (const step of this.steps) {
-      prepared = step.kind === "affine" ? affine(step, prepared, n) : removeMean(prepared, n);
-    }
-    return prepared;
+    const apply = (rows, step) => (step.kind === "affine" ? affine(step, rows, n) : removeMean(rows, n));
+    return this.steps.reduce(apply, { x, width: this.nInputs, means: [] });
   }
 
-  /**
-   * Rows that the model gave, in input units (a transcoder's: in those of its targets).
-   * @param {Float32Array} x
-   * @param {number} n
-   * @param {Float64Array[]} means as `prepare` gave them; without them every mean is 0
-   * @returns {Float32Array}
-   */
-  invert(x, n, means = []) {
+  /** Rows that the model gave, in input units (a transcoder's: in those of its targets). */
+  invert(x, n, means) {
     const left = this.targets ? [] : [...means];
-    let rows = x;
-    for (const step of [...(this.targets ?? this.steps)].reverse()) {
-      if (step.kind === "affine") rows = affineBack(step, rows, n);
-      else if (left.length) rows = addMean(rows, n, left.pop());
-    }
-    return rows;
-  }
-
-  /**
-   * Codes of prepared rows.
-   * @param {Float32Array} prepared
-   * @param {number} n
-   * @returns {Float32Array}
-   */
-  encode(prepared, n) {
-    let code = prepared;
-    for (const layer of this.layers) code = encodeLayer(layer, code, n);
-    return code;
-  }
-
-  /**
-   * Prepared rows that codes stand for.
-   * @param {Float32Array} code
-   * @param {number} n
-   * @returns {Float32Array}
-   */
-  decode(code, n) {
-    return this.outward(sumsOf(this.layers[this.layers.length - 1], code, n), n);
+    return (this.targets ?? this.steps).reduceRight((rows, step) => {
+      if (step.kind === "affine") return affineBack(step, rows, n);
+      return left.length ? addMean(rows, n, left.pop()) : rows;
+    }, x);
   }
 
   /** From the innermost layer's sums to prepared rows. */
   outward(sums, n) {
-    let rows = finish(this.layers[this.layers.length - 1], sums);
-    for (let at = this.layers.length - 2; at >= 0; at -= 1) {
-      rows = finish(this.layers[at], sumsOf(this.layers[at], rows, n));
-    }
-    return rows;
+    const outer = this.layers.slice(0, -1);
+    return outer.reduceRight((rows, layer) => finish(layer, sumsOf(layer, rows, n)), finish(this.inner, sums));
   }
 
   /**
@@ -104,27 +61,18 @@ class Engine {
     }
     const known = this.last && this.last.x === x ? this.last : this.remember(x, n);
     const { code, prepared, sums } = known;
-    const preparedRecon = this.outward(scaled(this.layers[this.layers.length - 1], sums, code, n, scales), n);
+    const preparedRecon = this.outward(scaled(this.inner, sums, code, n, scales), n);
     const recon = this.invert(preparedRecon, n, prepared.means);
     return { code, recon, prepared: prepared.x, preparedRecon };
   }
 
   remember(x, n) {
     const prepared = this.prepare(x, n);
-    const code = this.encode(prepared.x, n);
-    const sums = sumsOf(this.layers[this.layers.length - 1], code, n);
+    const code = this.layers.reduce((rows, layer) => encodeLayer(layer, rows, n), prepared.x);
+    const sums = sumsOf(this.inner, code, n);
     this.last = { x, prepared, code, sums };
     return this.last;
   }
-}
-
-/**
- * @param {object} play what playground.json holds
- * @param {ArrayBuffer} weights what weights.bin holds
- * @returns {Engine}
- */
-export function load(play, weights) {
-  return new Engine(play, weights);
 }
 
 /** @returns {Matrix|null} a matrix; vectors are one row, numbers one by one */
@@ -189,18 +137,15 @@ function addMean(x, n, mean) {
 
 function affine(step, { x, width, means }, n) {
   const { mean, matrix, low, clip } = step;
-  const shifted = new Float64Array(x.length);
-  for (let at = 0; at < x.length; at += 1) {
-    shifted[at] = x[at] - mean.values[mean.axes ? at % width : 0];
-  }
+  const less = (value, at) => value - mean.values[mean.axes ? at % width : 0];
+  const shifted = mapped(x, less, new Float64Array(x.length));
   const within = clip ? (value) => Math.min(Math.max(value, clip[0]), clip[1]) : (value) => value;
   const out = mapped(times(matrix, shifted, n), (value) => within(value + low));
   return { x: out, width: out.length / n, means };
 }
 
 function affineBack({ mean, inverse, low }, x, n) {
-  const shifted = Float64Array.from(x);
-  each(shifted, (value) => value - low);
+  const shifted = mapped(x, (value) => value - low, new Float64Array(x.length));
   const out = times(inverse, shifted, n);
   const width = out.length / n;
   return mapped(out, (value, at) => value + mean.values[mean.axes ? at % width : 0]);
@@ -210,8 +155,7 @@ function affineBack({ mean, inverse, low }, x, n) {
 function times(matrix, rows, n) {
   const width = rows.length / n;
   if (matrix.axes < 2) {
-    each(rows, (value, at) => value * matrix.values[matrix.axes ? at % width : 0]);
-    return rows;
+    return mapped(rows, (value, at) => value * matrix.values[matrix.axes ? at % width : 0], rows);
   }
   const out = new Float64Array(n * matrix.rows);
   for (let row = 0; row < n; row += 1) {

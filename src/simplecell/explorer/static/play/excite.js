@@ -13,8 +13,8 @@ const IDLE = 0.01; // of the latent's largest code: less is no example of it
 /** Finds inputs that excite a latent. */
 export class Exciting {
   /**
-   * @param {any} context of the page
-   * @param {any} run
+   * @param {import("../app.js").Context} context
+   * @param {import("../lib/atlas.js").Run} run
    * @param {{play: any, samples: Float32Array}} kept samples in input units
    * @param {{ask: Function, most: number}} answers
    */

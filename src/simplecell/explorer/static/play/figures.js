@@ -1,12 +1,13 @@
 /** Input, reconstruction, reconstruction with changes, difference: side by side. */
 
-import { fill, h } from "../lib/dom.js";
-import { figure, percent } from "../lib/numbers.js";
-import { paintPicture, paintSigned, rangeOf } from "./paint.js";
+import { arrow, fill, h, pointed } from "../lib/dom.js";
+import { clamp, extent, figure, percent } from "../lib/numbers.js";
+import { paintFrame, paintPicture, paintSigned } from "../lib/paint.js";
 import { t } from "../lib/words.js";
 import { fromPatches } from "./pictures.js";
 
 const KINDS = ["input", "recon", "difference", "turned", "effect"];
+const LEGENDS = { difference: "play.figure.legend", effect: "play.figure.effect.legend" };
 const OF_CHANGES = ["turned", "effect"];
 
 /** Pictures of answers; a patch of a grid can be chosen in them. */
@@ -41,21 +42,23 @@ export class Figures {
 
   /**
    * @param {{x: Float32Array, n: number, across: number}} input across: patches side by side, or 0
-   * @param {any} plain the answer without changes
-   * @param {any} turned the answer with them
-   * @param {{low: number, high: number}|null} range of black and white; null is the input's own
+   * @param {import("./engine.js").Answer} plain without changes
+   * @param {import("./engine.js").Answer} turned with them
+   * @param {[number, number]|null} range of black and white; null is the input's own
    */
   draw(input, plain, turned, range) {
     this.input = input;
-    const ends = range ?? rangeOf(input.x);
-    paintPicture(this.canvases.input, this.picture(input.x, input), ends);
-    paintPicture(this.canvases.recon, this.picture(plain.recon, input), ends);
-    paintPicture(this.canvases.turned, this.picture(turned.recon, input), ends);
-    const difference = turned.recon.map((value, at) => value - input.x[at]);
-    const limit = (ends.high - ends.low) / 2;
-    paintSigned(this.canvases.difference, this.picture(difference, input), limit);
-    const effect = turned.recon.map((value, at) => value - plain.recon[at]);
-    paintSigned(this.canvases.effect, this.picture(effect, input), limit);
+    const ends = range ?? extent(input.x);
+    const limit = (ends[1] - ends[0]) / 2;
+    const less = (from) => turned.recon.map((value, at) => value - from[at]);
+    const shown = { input: input.x, recon: plain.recon, turned: turned.recon };
+    const signed = { difference: less(input.x), effect: less(plain.recon) };
+    for (const [kind, rows] of Object.entries(shown)) {
+      paintPicture(this.canvases[kind], this.picture(rows, input), ends);
+    }
+    for (const [kind, rows] of Object.entries(signed)) {
+      paintSigned(this.canvases[kind], this.picture(rows, input), limit);
+    }
     this.name(plain !== turned, limit);
     for (const canvas of Object.values(this.canvases)) this.mark(canvas);
   }
@@ -63,16 +66,10 @@ export class Figures {
   /** Names below the pictures; those of changes keep their place empty until there are any. */
   name(changed, limit) {
     const full = t("play.figure.full", { value: figure(limit) });
-    const remarks = { difference: t("play.figure.legend"), effect: t("play.figure.effect.legend") };
-    const names = {
-      input: t("play.figure.input"), recon: t("play.figure.recon"),
-      difference: t("play.figure.difference"), turned: t("play.figure.turned"),
-      effect: t("play.figure.effect"),
-    };
     const grid = this.input.across > 0;
     for (const kind of KINDS) {
-      const name = names[kind];
-      const lines = remarks[kind] ? [remarks[kind], full] : [];
+      const name = t(`play.figure.${kind}`);
+      const lines = LEGENDS[kind] ? [t(LEGENDS[kind]), full] : [];
       fill(this.captions[kind], h("b", {}, name), lines.map((line) => h("span", {}, line)));
       this.canvases[kind].setAttribute("aria-label", grid ? `${name}. ${t("play.patch.pick")}` : name);
       this.canvases[kind].tabIndex = grid ? 0 : -1;
@@ -85,10 +82,8 @@ export class Figures {
   mark(canvas) {
     if (this.patch === null || !this.input.across) return;
     const [row, column] = this.place(this.patch);
-    const pen = canvas.getContext("2d");
-    pen.strokeStyle = "#ff9a2e";
-    pen.lineWidth = 1;
-    pen.strokeRect(column * this.width + 0.5, row * this.height + 0.5, this.width - 1, this.height - 1);
+    const { width, height } = this;
+    paintFrame(canvas, [column * width, row * height, width, height], 1);
   }
 
   place(patch) {
@@ -97,25 +92,21 @@ export class Figures {
 
   click(event) {
     if (!this.input?.across) return;
-    const box = event.target.getBoundingClientRect();
-    const down = this.input.n / this.input.across;
-    const row = Math.floor(((event.clientY - box.top) / box.height) * down);
-    const column = Math.floor(((event.clientX - box.left) / box.width) * this.input.across);
-    const patch = row * this.input.across + column;
+    const { across, n } = this.input;
+    const [right, down] = pointed(event, event.target);
+    const patch = Math.floor(down * (n / across)) * across + Math.floor(right * across);
     this.chosen(patch === this.patch ? null : patch);
   }
 
   key(event) {
     if (!this.input?.across) return;
     if (event.key === "Escape") this.chosen(null);
-    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    const move = arrow(event);
     if (!move) return;
-    event.preventDefault();
     const { across, n } = this.input;
     const [row, column] = this.place(this.patch ?? 0);
     const [down, right] = this.patch === null ? [0, 0] : move;
-    const within = (value, most) => Math.min(Math.max(value, 0), most - 1);
-    this.chosen(within(row + down, n / across) * across + within(column + right, across));
+    this.chosen(clamp(row + down, 0, n / across - 1) * across + clamp(column + right, 0, across - 1));
   }
 }
 
@@ -134,8 +125,8 @@ export class Errors {
   }
 
   /**
-   * @param {any} plain
-   * @param {any} turned
+   * @param {import("./engine.js").Answer} plain
+   * @param {import("./engine.js").Answer} turned
    * @param {number} n
    * @param {number|null} patch the one that is meant; null: the mean over all
    */

@@ -1,6 +1,6 @@
 /** Says so when a latent that is switched off was hardly active, and offers an input where it is. */
 
-import { fill, h } from "../lib/dom.js";
+import { button, fill, h } from "../lib/dom.js";
 import { t } from "../lib/words.js";
 
 const IDLE = 0.01; // of the strongest code
@@ -10,7 +10,7 @@ const MOST = 3;
 /** A line a latent; `element` is empty where every change can be seen. */
 export class Hints {
   /**
-   * @param {any} run
+   * @param {import("../lib/atlas.js").Run} run
    * @param {function(number): Promise<boolean>} show an input that excites a latent; false: none is known
    */
   constructor(run, show) {
@@ -39,10 +39,9 @@ export class Hints {
   line(latent) {
     const n = String(latent);
     const none = this.unknown.has(latent);
-    const button = h("button", { type: "button", on: { click: () => this.wanted(latent) } },
-      t("play.idle.show", { n }));
+    const show = button(t("play.idle.show", { n }), () => this.wanted(latent));
     const words = `${t("play.idle", { n })} ${none ? t("play.idle.none") : ""}`;
-    return h("p", {}, h("span", {}, words), " ", !none && button);
+    return h("p", {}, h("span", {}, words), " ", !none && show);
   }
 
   async wanted(latent) {

@@ -1,26 +1,26 @@
 /** What a person gives: a drawing, a picture, a region of a photograph, a sample, a row. */
 
-import { fill, h } from "../lib/dom.js";
-import { DrawingSurface, centred } from "./digit.js";
+import { columnsOf } from "../lib/columns.js";
+import { button, fill, h } from "../lib/dom.js";
+import { DrawingSurface, centred } from "./drawing.js";
 import { typicalSample } from "./excite.js";
-import { FileInput } from "./file.js";
+import { FileInput } from "./file-input.js";
 import { Region } from "./region.js";
-import { Row } from "./row.js";
-import { samplePicker } from "./samples.js";
+import { samplePicker } from "./sample-picker.js";
 import { t } from "../lib/words.js";
-import { Compared, Targets } from "./table.js";
-import { TextInput } from "./text.js";
+import { Compared, EditedRow, Targets } from "./values.js";
+import { TextInput } from "./text-input.js";
 import { sampleFigure } from "../lib/sample.js";
 import { bytesOf } from "../lib/store.js";
-import { readPicture, resized, toGrey } from "./pictures.js";
+import { inRange, readPicture, resized, toGrey } from "./pictures.js";
 
 const PHOTO_HEIGHT = 52;
 
 /** The parts of a page that make inputs; each new input is given away. */
 export class Inputs {
   /**
-   * @param {any} context of the page
-   * @param {any} run
+   * @param {import("../app.js").Context} context
+   * @param {import("../lib/atlas.js").Run} run
    * @param {{play: any, samples: Float32Array, most: number}} kept samples in input units; patches
    *   that may be asked for at once
    * @param {function({x: Float32Array, n: number, across: number}, number|null, number|null): void}
@@ -28,7 +28,7 @@ export class Inputs {
    *   choose
    */
   constructor(context, run, { play, samples, most }, given) {
-    Object.assign(this, { context, run, play, samples, most, atlas: context.atlas, turn: 0 });
+    Object.assign(this, { context, run, play, samples, most, atlas: run.atlas, turn: 0 });
     this.width = this.atlas.n_inputs;
     this.given = (input, sample = null, patch = null) => {
       this.turn += 1;
@@ -112,8 +112,8 @@ export class Inputs {
 
   /** Texts, which the server makes rows. */
   texts() {
-    const { store, run } = this.context;
-    const embed = async (text) => (await store.post(`${run}/embed`, { text })).x;
+    const { store, name } = this.context;
+    const embed = async (text) => (await store.post(`${name}/embed`, { text })).x;
     const begun = () => {
       this.turn += 1; // a person was faster than the first input
     };
@@ -156,7 +156,7 @@ export class Inputs {
 
   drawn(ink) {
     const side = this.atlas.shape[0];
-    const x = this.inUnits(centred(ink, side) ?? new Float32Array(side * side));
+    const x = inRange(centred(ink, side) ?? new Float32Array(side * side), this.play);
     this.given({ x, n: 1, across: 0 });
   }
 
@@ -164,12 +164,6 @@ export class Inputs {
   halves({ height, width }) {
     const { patch } = this.play;
     return patch?.whiten === "1/f" && Math.floor(Math.min(height, width) / 2) >= 4 * patch.side;
-  }
-
-  /** 0…1 as the range of the data. */
-  inUnits(values) {
-    const { low, high } = this.play;
-    return values.map((value) => low + value * (high - low));
   }
 
   /**
@@ -188,28 +182,24 @@ export class Inputs {
       }
     }
     const [height, width, channels] = this.atlas.shape;
-    this.one(this.inUnits(resized(channels ? picture : toGrey(picture), height, width).values));
+    this.one(inRange(resized(channels ? picture : toGrey(picture), height, width).values, this.play));
     return true;
   }
 
   photographs() {
-    const { low, high } = this.play;
-    const mean = this.samples.reduce((sum, value) => sum + value, 0) / this.samples.length;
-    const power = this.samples.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-    const spread = Math.sqrt(power / this.samples.length);
-    this.region = new Region(this.play.patch, { low, high, spread }, this.most, (input, patch) =>
+    const [{ deviation: spread }] = columnsOf(this.samples, 1);
+    this.region = new Region(this.play, spread, this.most, (input, patch) =>
       this.given(input, null, patch));
     const photos = this.atlas.photos ?? [];
-    const buttons = photos.map((photo) => h("button", {
-      type: "button", class: "play-thumbnail", title: photo.name,
-      "aria-label": t("play.photo", { name: photo.name }), on: { click: () => this.photograph(photo) },
-    }, this.thumbnail(photo)));
+    const buttons = photos.map((photo) => button(this.thumbnail(photo), () => this.photograph(photo), {
+      class: "play-thumbnail", title: photo.name, "aria-label": t("play.photo", { name: photo.name }),
+    }));
     return h("div", {}, photos.length > 0 && h("h3", {}, t("play.photos")),
       photos.length > 0 && h("div", { class: "play-strip across" }, buttons), this.region.element);
   }
 
   thumbnail({ file, width, height }) {
-    const src = this.context.store.imageUrl(`${this.context.run}/files/${file}`);
+    const src = this.context.store.imageUrl(`${this.run.name}/files/${file}`);
     const size = { width: Math.round((PHOTO_HEIGHT * width) / height), height: PHOTO_HEIGHT };
     return h("img", { src, alt: "", loading: "lazy", ...size });
   }
@@ -232,10 +222,10 @@ export class Inputs {
 
   /** A photograph's bytes: what came from a file may be shown, but not read back from a canvas. */
   async bytesOf(file) {
-    const { store, run } = this.context;
-    const path = `${run}/files/${file}`;
+    const { store, name } = this.context;
+    const path = `${name}/files/${file}`;
     if (store.mode === "page") return bytesOf(store.imageUrl(path).split(",")[1]);
-    const copy = `${run}/files/${file.replace("/", "-")}.bin`;
+    const copy = `${name}/files/${file.replace("/", "-")}.bin`;
     return new Uint8Array(await store.bytes(store.mode === "server" ? path : copy));
   }
 
@@ -244,28 +234,9 @@ export class Inputs {
     const { atlas } = this;
     const names = atlas.input_names ?? Array.from({ length: this.width }, (_, at) => `x${at}`);
     const columns = columnsOf(this.samples, this.width);
-    this.row = new Row(names, columns, (x) => this.typed(x));
+    this.row = new EditedRow(names, columns, (x) => this.typed(x));
     this.result = atlas.transcoder ? new Targets() : new Compared(names, columns);
     if (atlas.look === "row") return this.row.element;
     return h("details", {}, h("summary", {}, t("play.row.open", { n: names.length })), this.row.element);
   }
-}
-
-/** Of each column the least, the greatest, and the standard deviation. */
-function columnsOf(values, width) {
-  const columns = Array.from({ length: width }, () =>
-    ({ low: Infinity, high: -Infinity, sum: 0, squares: 0, deviation: 0 }));
-  const count = values.length / width;
-  values.forEach((value, at) => {
-    const column = columns[at % width];
-    column.low = Math.min(column.low, value);
-    column.high = Math.max(column.high, value);
-    column.sum += value;
-  });
-  values.forEach((value, at) => {
-    const column = columns[at % width];
-    column.squares += (value - column.sum / count) ** 2;
-  });
-  for (const column of columns) column.deviation = Math.sqrt(column.squares / count);
-  return columns;
 }

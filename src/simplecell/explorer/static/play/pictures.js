@@ -135,6 +135,15 @@ export function toGrey(picture) {
 }
 
 /**
+ * Values 0…1 as the range of the data.
+ * @param {Float32Array} values
+ * @param {{low: number, high: number}} range
+ */
+export function inRange(values, { low, high }) {
+  return values.map((value) => low + value * (high - low));
+}
+
+/**
  * Another size: the mean over the area that each new pixel covers.
  * @param {Picture} picture
  * @param {number} height

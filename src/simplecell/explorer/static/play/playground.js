@@ -1,13 +1,12 @@
 /** The playground: an input, its code, its reconstruction, and latents to turn. */
 
-import { openRun } from "../lib/atlas.js";
-import { fill, h, section } from "../lib/dom.js";
-import { load } from "./engine.js";
+import { button, fill, h, section } from "../lib/dom.js";
+import { Engine } from "./engine.js";
 import { Exciting } from "./excite.js";
 import { Errors, Figures } from "./figures.js";
 import { Hints } from "./hints.js";
 import { Inputs } from "./inputs.js";
-import { Latents } from "./latents.js";
+import { Sliders } from "./sliders.js";
 import { t } from "../lib/words.js";
 
 const PAUSE = 150; // milliseconds of quiet before a server is asked
@@ -17,13 +16,13 @@ const MOST_NUMBERS = 2 ** 20;
 
 /**
  * Fill the page.
- * @param {any} context
+ * @param {import("../app.js").Context} context
  * @returns {Promise<function(): void>} to call when the page is left
  */
-export async function show(context) {
-  const { store, run: name, root, atlas } = context;
+export async function showPlayground(context) {
+  const { store, run, name, root } = context;
   const title = h("h1", { tabindex: "-1" }, t("page.playground"));
-  const [play, run] = await Promise.all([store.get(`${name}/playground`), openRun(store, name)]);
+  const play = await store.get(`${name}/playground`);
   if (!play.here && store.mode !== "server") {
     const reason = t("play.missing", { reason: play.reason });
     fill(root, title, h("p", { class: "notice" }, `${reason} ${t("play.missing.serve")}`));
@@ -31,8 +30,8 @@ export async function show(context) {
   }
   const bytes = (file) => store.bytes(`${name}/files/${file}`);
   const [samples, weights] = await Promise.all([bytes("samples.bin"), play.here && bytes("weights.bin")]);
-  const answers = play.here ? inBrowser(load(play, weights)) : onServer(store, name, atlas);
-  const page = new Playground(context, run, play, new Float32Array(samples), answers);
+  const answers = play.here ? inBrowser(new Engine(play, weights)) : onServer(store, name, run.atlas);
+  const page = new Playground(context, play, new Float32Array(samples), answers);
   fill(root, title, h("p", {}, t("play.lead")), page.element);
   page.start();
   return () => page.leave();
@@ -61,9 +60,9 @@ function onServer(store, name, atlas) {
 }
 
 class Playground {
-  constructor(context, run, play, samples, answers) {
-    Object.assign(this, { context, run, play, answers });
-    this.atlas = context.atlas;
+  constructor(context, play, samples, answers) {
+    const { run } = context;
+    Object.assign(this, { context, run, play, answers, atlas: run.atlas });
     // what a transcoder gives is no picture of its input
     this.picture = this.atlas.look === "picture" && !this.atlas.transcoder;
     this.turn = 0;
@@ -71,7 +70,7 @@ class Playground {
     this.input = null;
     this.plain = null;
     this.read();
-    this.latents = new Latents(context, run, this.scales, () => this.changed());
+    this.latents = new Sliders(context, run, this.scales, () => this.changed());
     this.errors = new Errors(play, this.atlas.figures);
     this.told = h("p", { class: "play-told", role: "alert" });
     const kept = { play, samples, most: answers.most };
@@ -108,7 +107,7 @@ class Playground {
 
   /** What the address asks for: latents switched off, and a sample. */
   read() {
-    const query = this.context.query ?? new URLSearchParams(location.search);
+    const { query } = this.context;
     const within = (latent) => /^\d+$/.test(latent) && Number(latent) < this.run.size;
     this.scales = {};
     for (const latent of (query.get("off") ?? "").split(",").filter(within)) this.scales[Number(latent)] = 0;
@@ -124,13 +123,10 @@ class Playground {
     const all = Object.entries(this.latents.scales);
     const off = all.filter(([, scale]) => scale === 0).map(([latent]) => latent);
     const turned = all.filter(([, scale]) => scale !== 0).map(([latent, scale]) => `${latent}:${scale}`);
-    const parts = [
-      off.length && `off=${off.join(",")}`,
-      turned.length && `turn=${turned.join(",")}`,
-      this.sample !== null && `sample=${this.sample}`,
-    ].filter(Boolean);
+    const parts = Object.entries({ off: off.join(","), turn: turned.join(","), sample: this.sample ?? "" })
+      .filter(([, value]) => value !== "").map(([name, value]) => `${name}=${value}`);
     const query = parts.length ? `?${parts.join("&")}` : "";
-    this.context.replace?.(`${this.run.name}/playground${query}`);
+    this.context.replace(`${this.run.name}/playground${query}`);
   }
 
   outputs() {
@@ -141,9 +137,8 @@ class Playground {
 
   /** Which patch the code is of. */
   which() {
-    const back = () => this.pick(null);
     this.patchTold = h("span");
-    this.patchBack = h("button", { type: "button", on: { click: back } }, t("play.patch.back"));
+    this.patchBack = button(t("play.patch.back"), () => this.pick(null));
     this.patchLine = h("p", { class: "play-tools", hidden: true }, this.patchTold, this.patchBack);
     return this.patchLine;
   }
@@ -206,7 +201,7 @@ class Playground {
     if (this.figures) {
       this.figures.patch = patch;
       const { low, high } = this.play;
-      this.figures.draw(input, plain, turned, this.play.input === "patches" ? null : { low, high });
+      this.figures.draw(input, plain, turned, this.play.input === "patches" ? null : [low, high]);
     }
     this.inputs.result?.draw(input.x, plain, turned);
     this.hints.tell(plain.code, this.latents.scales, patch);

@@ -1,9 +1,10 @@
 /** A region of a photograph, whitened where the run's were, as a grid of patches. */
 
-import { fill, h } from "../lib/dom.js";
-import { paintPicture } from "./paint.js";
+import { arrow, fill, h, menu, pointed } from "../lib/dom.js";
+import { clamp } from "../lib/numbers.js";
+import { paintFrame, paintPicture } from "../lib/paint.js";
 import { t } from "../lib/words.js";
-import { PictureError, cut, resized, shrunk, toGrey, toPatches } from "./pictures.js";
+import { PictureError, cut, inRange, resized, shrunk, toGrey, toPatches } from "./pictures.js";
 import { whitened } from "./whiten.js";
 
 const LARGEST = 640;
@@ -13,14 +14,15 @@ const SIZES = [1, 2, 4, 6, 8, 10, 12];
 /** A photograph with a frame that moves; `given` gets patches whenever it did. */
 export class Region {
   /**
-   * @param {any} patch of playground.json: side, color, whiten, cutoff
-   * @param {{low: number, high: number, spread: number}} data range and standard deviation
+   * @param {any} play what playground.json holds: patch, low, high
+   * @param {number} spread standard deviation of the data
    * @param {number} most patches at once
    * @param {function({x: Float32Array, n: number, across: number}, number|null): void} given also
    *   the patch to choose, if there is one
    */
-  constructor(patch, data, most, given) {
-    Object.assign(this, { patch, data, given, source: null, picture: null, top: 0, left: 0 });
+  constructor(play, spread, most, given) {
+    const { patch } = play;
+    Object.assign(this, { play, patch, spread, given, source: null, picture: null, top: 0, left: 0 });
     this.sizes = SIZES.filter((size) => size * size <= most);
     this.size = Math.min(8, this.sizes[this.sizes.length - 1]);
     this.canvas = h("canvas", {
@@ -34,15 +36,14 @@ export class Region {
   }
 
   menus() {
-    this.sizeMenu = h("select", { id: "play-size", on: { change: (event) => {
-      this.size = Number(event.target.value);
+    this.sizeMenu = menu([], (size) => {
+      this.size = Number(size);
       this.moved();
-    } } });
-    const whitening = h("select", { id: "play-whiten", on: { change: (event) => {
-      this.whiten = event.target.value;
+    }, { id: "play-size" });
+    const whitening = menu([["none", t("play.region.none")], ["1/f", "1/f"]], (whiten) => {
+      this.whiten = whiten;
       if (this.source) this.open(this.source, this.whole);
-    } } }, h("option", { value: "none" }, t("play.region.none")), h("option", { value: "1/f" }, "1/f"));
-    whitening.value = this.whiten;
+    }, { id: "play-whiten", value: this.whiten });
     return h("div", { class: "play-tools" },
       h("span", {}, h("label", { for: "play-size" }, t("play.region.size")), " ", this.sizeMenu),
       h("span", {}, h("label", { for: "play-whiten" }, t("play.region.whiten")), " ", whitening));
@@ -84,7 +85,7 @@ export class Region {
   around({ down, across, chosen }) {
     const { side } = this.patch;
     const start = (share, length) => {
-      const first = Math.min(Math.max(Math.round(share * length - side / 2), 0), length - side);
+      const first = clamp(Math.round(share * length - side / 2), 0, length - side);
       const room = Math.floor((length - first) / side);
       const before = Math.min(Math.floor(this.size / 2), Math.floor(first / side));
       const patch = Math.max(before, this.size - room);
@@ -97,29 +98,24 @@ export class Region {
 
   /** The picture in the data's units. */
   prepare() {
-    const { low, high, spread } = this.data;
     if (this.whiten === "1/f") {
       const flat = whitened(this.picture, this.patch.cutoff);
       // data that came whitened already have a deviation of their own
-      const factor = this.patch.whiten === "1/f" ? 1 : spread;
+      const factor = this.patch.whiten === "1/f" ? 1 : this.spread;
       this.values = { ...flat, values: flat.values.map((value) => value * factor) };
-    } else if (low < 0 || high > 1) {
-      const values = this.picture.values.map((value) => low + value * (high - low));
-      this.values = { ...this.picture, values };
+    } else if (this.play.low < 0 || this.play.high > 1) {
+      this.values = { ...this.picture, values: inRange(this.picture.values, this.play) };
     } else this.values = this.picture;
   }
 
   moved(patch = null) {
     const length = this.size * this.patch.side;
-    const within = (value, most) => Math.min(Math.max(Math.round(value), 0), most - length);
+    const within = (value, most) => clamp(Math.round(value), 0, most - length);
     this.top = within(this.top, this.picture.height);
     this.left = within(this.left, this.picture.width);
     this.sizeMenu.value = String(this.size);
-    paintPicture(this.canvas, this.picture, { low: 0, high: 1 });
-    const pen = this.canvas.getContext("2d");
-    pen.lineWidth = 1.5;
-    pen.strokeStyle = "#ff9a2e";
-    pen.strokeRect(this.left + 0.75, this.top + 0.75, length - 1.5, length - 1.5);
+    paintPicture(this.canvas, this.picture, [0, 1]);
+    paintFrame(this.canvas, [this.left, this.top, length, length], 1.5);
     const region = cut(this.values, this.top, this.left, length, length);
     const x = toPatches(region, this.patch.side);
     this.given({ x, n: this.size * this.size, across: this.size }, patch);
@@ -129,22 +125,18 @@ export class Region {
     if (!this.picture) return;
     event.preventDefault();
     this.canvas.focus({ preventScroll: true });
-    const box = this.canvas.getBoundingClientRect();
+    const [across, down] = pointed(event, this.canvas);
     const half = (this.size * this.patch.side) / 2;
-    this.top = ((event.clientY - box.top) / box.height) * this.picture.height - half;
-    this.left = ((event.clientX - box.left) / box.width) * this.picture.width - half;
+    this.top = down * this.picture.height - half;
+    this.left = across * this.picture.width - half;
     this.moved();
   }
 
   key(event) {
-    const { side } = this.patch;
-    const move = {
-      ArrowUp: [-side, 0], ArrowDown: [side, 0], ArrowLeft: [0, -side], ArrowRight: [0, side],
-    }[event.key];
-    if (!move || !this.picture) return;
-    event.preventDefault();
-    this.top += move[0];
-    this.left += move[1];
+    const move = this.picture && arrow(event);
+    if (!move) return;
+    this.top += move[0] * this.patch.side;
+    this.left += move[1] * this.patch.side;
     this.moved();
   }
 }

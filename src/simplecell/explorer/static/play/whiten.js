@@ -1,5 +1,6 @@
 /** 1/f whitening in the browser, as `simplecell.data.images.whiten_1_over_f` has it. */
 
+import { columnsOf } from "../lib/columns.js";
 import { fourier } from "./fourier.js";
 
 /**
@@ -64,9 +65,7 @@ function along(re, im, height, width, sign) {
 }
 
 function standardise(plane, spread) {
-  const mean = plane.reduce((sum, value) => sum + value, 0) / plane.length;
-  for (let at = 0; at < plane.length; at += 1) plane[at] -= mean;
-  if (!spread) return;
-  const std = Math.sqrt(plane.reduce((sum, value) => sum + value * value, 0) / plane.length);
-  for (let at = 0; at < plane.length; at += 1) plane[at] /= std || 1;
+  const [{ mean, deviation }] = columnsOf(plane, 1);
+  const scale = spread && deviation ? deviation : 1;
+  for (let at = 0; at < plane.length; at += 1) plane[at] = (plane[at] - mean) / scale;
 }

@@ -1,6 +1,6 @@
 /** A text that a person types: the function that `explore --embed` named makes it a row. */
 
-import { h } from "../lib/dom.js";
+import { button, h } from "../lib/dom.js";
 import { t } from "../lib/words.js";
 
 const LONGEST = 20000; // characters that the server takes
@@ -19,12 +19,11 @@ export class TextInput {
       "aria-keyshortcuts": "Control+Enter Meta+Enter",
       on: { keydown: (event) => this.key(event), input: () => this.edited() },
     });
-    const button = h("button", { type: "button", on: { click: () => this.send() } }, t("play.text.send"));
     this.state = h("span", { class: "hint", role: "status" });
     this.told = h("p", { class: "play-told", role: "alert" });
     this.element = h("div", { class: "play-text" },
       h("h3", {}, h("label", { for: "play-text" }, t("play.text"))), this.area,
-      h("div", { class: "play-tools" }, button,
+      h("div", { class: "play-tools" }, button(t("play.text.send"), () => this.send()),
         h("span", { class: "hint", id: "play-text-keys" }, t("play.text.keys")), this.state, this.told));
   }
 

@@ -1,6 +1,6 @@
 /** The code: its strongest latents, each with a slider and a switch. */
 
-import { fill, h } from "../lib/dom.js";
+import { button, fill, h } from "../lib/dom.js";
 import { figure } from "../lib/numbers.js";
 import { t } from "../lib/words.js";
 import { tileLink } from "../lib/tiles.js";
@@ -10,10 +10,10 @@ const MORE = 24;
 const MOST_SCALE = 3;
 
 /** Shows codes, and holds what they are multiplied by: `scales`, {latent: factor}. */
-export class Latents {
+export class Sliders {
   /**
-   * @param {any} context of the page
-   * @param {any} run as tiles are drawn from
+   * @param {import("../app.js").Context} context
+   * @param {import("../lib/atlas.js").Run} run
    * @param {Record<string, number>} scales
    * @param {function(): void} changed
    */
@@ -24,9 +24,8 @@ export class Latents {
     this.code = new Float32Array(run.size);
     this.list = h("ol", { class: run.atlas.sprites ? "play-latents" : "play-latents worded" });
     this.told = h("p", { class: "play-changed" });
-    this.more = h("button", { type: "button", on: { click: () => this.showMore() } }, t("play.more"));
-    this.reset = h("button", { type: "button", on: { click: () => this.undo() } },
-      t("play.latents.reset"));
+    this.more = button(t("play.more"), () => this.showMore());
+    this.reset = button(t("play.latents.reset"), () => this.undo());
     this.element = h("div", {}, h("p", { class: "hint" }, t("play.latents.hint")),
       h("div", { class: "play-tools" }, this.adding(), this.reset), this.told, this.list, this.more);
   }
@@ -74,7 +73,7 @@ export class Latents {
     this.build();
   }
 
-  /** Latents with a changed strength first, then by how much they are excited. */
+  /** Sliders with a changed strength first, then by how much they are excited. */
   order() {
     const rest = this.run.atlas.bounds ? this.run.atlas.bounds[0] : null;
     const excited = (latent) => (rest === null ? Math.abs(this.code[latent]) : this.code[latent] - rest);
@@ -148,10 +147,8 @@ export class Latents {
       on: { input: (event) => this.turn(latent, Number(event.target.value)) },
     });
     const flip = () => this.turn(latent, this.scales[latent] === 0 ? 1 : 0);
-    const off = h("button", {
-      type: "button", class: "play-off", "aria-label": t("play.latents.offname", { n }),
-      on: { click: flip },
-    }, t("play.latents.off"));
+    const named = { class: "play-off", "aria-label": t("play.latents.offname", { n }) };
+    const off = button(t("play.latents.off"), flip, named);
     const parts = {
       slider, off, bar: h("span", { class: "play-bar" }), base: h("span", { class: "play-base" }),
       value: h("span", { class: "play-value" }), factor: h("span", { class: "play-factor" }),

@@ -1,7 +1,7 @@
 /** The gallery's tool bar: sort, filter, search, size. */
 
-import { h } from "./dom.js";
-import { t } from "./words.js";
+import { button, h, menu } from "../lib/dom.js";
+import { t } from "../lib/words.js";
 
 const WAIT = 120;
 const SMALLEST = 10;
@@ -18,10 +18,7 @@ export class Controls {
       "aria-label": t("controls.like"),
       on: { change: (event) => change({ like: Number(event.target.value) }, true) },
     });
-    this.turn = h("button", {
-      type: "button", class: "turn",
-      on: { click: () => change({ down: !gallery.wish.down }, true) },
-    });
+    this.turn = button("", () => change({ down: !gallery.wish.down }, true), { class: "turn" });
     const kind = gallery.run.knowsDead ? "" : ".dense";
     this.show = this.#menu("show", ["all", "alive", "dead"], (name) => t(`show.${name}${kind}`));
     this.search = this.#searchField();
@@ -42,9 +39,8 @@ export class Controls {
   }
 
   #menu(name, values, say) {
-    const options = values.map((value) => h("option", { value }, say(value)));
-    const choose = (event) => {
-      const part = { [name]: event.target.value };
+    const choose = (value) => {
+      const part = { [name]: value };
       if (name === "sort") {
         part.down = part.sort !== "number";
         const { board, wish } = this.gallery;
@@ -52,7 +48,7 @@ export class Controls {
       }
       this.change(part, true);
     };
-    return h("select", { on: { change: choose } }, options);
+    return menu(values.map((value) => [value, say(value)]), choose);
   }
 
   #searchField() {

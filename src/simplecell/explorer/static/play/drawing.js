@@ -1,8 +1,9 @@
 /** A drawing surface, and its ink brought to where the data have theirs. */
 
-import { h } from "../lib/dom.js";
+import { button, h, pointed } from "../lib/dom.js";
+import { clamp } from "../lib/numbers.js";
+import { paintPicture } from "../lib/paint.js";
 import { t } from "../lib/words.js";
-import { paintPicture } from "./paint.js";
 import { cut, resized } from "./pictures.js";
 
 const SURFACE = 280;
@@ -25,8 +26,7 @@ export function centred(ink, side) {
   const size = [height, width].map((length) => Math.max(1, Math.round(length * scale)));
   const small = resized(cut(ink, box.top, box.left, height, width), ...size);
   const [row, column] = middleOf(small);
-  const place = (middle, length) =>
-    Math.min(Math.max(Math.round((side - 1) / 2 - middle), 0), side - length);
+  const place = (middle, length) => clamp(Math.round((side - 1) / 2 - middle), 0, side - length);
   const [top, left] = [place(row, size[0]), place(column, size[1])];
   const out = new Float32Array(side * side);
   for (let at = 0; at < small.values.length; at += 1) {
@@ -76,10 +76,9 @@ export class DrawingSurface {
       this.clear();
       drawn(inkOf(this.pen));
     };
-    const button = h("button", { type: "button", on: { click: empty } }, t("play.draw.clear"));
     this.element = h("div", { class: "play-drawing" },
       h("div", { class: "play-pad" }, this.canvas, this.replace),
-      h("div", { class: "play-beside" }, h("p", { class: "hint" }, t("play.draw.hint")), button));
+      h("div", { class: "play-beside" }, h("p", { class: "hint" }, t("play.draw.hint")), button(t("play.draw.clear"), empty)));
   }
 
   clear() {
@@ -95,10 +94,10 @@ export class DrawingSurface {
    * @param {import("./pictures.js").Picture} picture
    * @param {{low: number, high: number}} range of black and white
    */
-  show(picture, range) {
+  show(picture, { low, high }) {
     this.clear();
     const small = h("canvas");
-    paintPicture(small, picture, range);
+    paintPicture(small, picture, [low, high]);
     this.pen.imageSmoothingEnabled = false;
     this.pen.globalAlpha = DIMMED;
     this.pen.drawImage(small, 0, 0, SURFACE, SURFACE);
@@ -118,11 +117,7 @@ function listen(canvas, pen, begin, changed) {
       changed();
     });
   };
-  const place = (event) => {
-    const box = canvas.getBoundingClientRect();
-    const scale = SURFACE / box.width;
-    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-  };
+  const place = (event) => pointed(event, canvas).map((share) => share * SURFACE);
   const stroke = (event) => {
     const next = place(event);
     pen.beginPath();

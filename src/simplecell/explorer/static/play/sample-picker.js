@@ -1,7 +1,7 @@
 /** Samples of the run to start from: small pictures, or a list of words. */
 
-import { fill, h } from "../lib/dom.js";
-import { paintPicture } from "./paint.js";
+import { button, fill, h } from "../lib/dom.js";
+import { paintPicture } from "../lib/paint.js";
 import { t } from "../lib/words.js";
 import { bytesOf } from "../lib/store.js";
 
@@ -31,7 +31,7 @@ function inOrder(samples) {
 
 function strip(samples, shape, chosen) {
   const box = h("div", { class: "play-strip" });
-  const more = h("button", { type: "button", on: { click: () => grow(samples.length) } }, t("play.more"));
+  const more = button(t("play.more"), () => grow(samples.length));
   let marked = null;
   const mark = (place) => {
     marked = place;
@@ -52,12 +52,10 @@ function thumbnail({ place, group, sample }, shape, chosen) {
   const [height, width, channels = 1] = shape;
   const canvas = h("canvas", { class: "pixels", "aria-hidden": "true" });
   const values = Float32Array.from(bytesOf(sample.pixels));
-  paintPicture(canvas, { height, width, channels, values }, { low: 0, high: 255 });
+  paintPicture(canvas, { height, width, channels, values }, [0, 255]);
   const name = nameOf(sample) + (group === "worst" ? `, ${t("play.sample.worst")}` : "");
-  return h("button", {
-    type: "button", class: "play-thumbnail", "aria-label": name, title: name,
-    "data-sample": place, on: { click: () => chosen(place) },
-  }, canvas);
+  const named = { class: "play-thumbnail", "aria-label": name, title: name, "data-sample": place };
+  return button(canvas, () => chosen(place), named);
 }
 
 function nameOf(sample) {

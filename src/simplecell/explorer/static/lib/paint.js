@@ -3,14 +3,15 @@
 const BLUE = [31, 95, 168];
 const ORANGE = [199, 92, 0];
 const MIDDLE = [247, 247, 247];
+const FRAME = "#ff9a2e";
 
 /**
  * Paint a picture with whole squares for its pixels.
  * @param {HTMLCanvasElement} canvas
- * @param {import("./pictures.js").Picture} picture
- * @param {{low: number, high: number}} range what is black, what is white
+ * @param {import("../play/pictures.js").Picture} picture
+ * @param {[number, number]} range what is black, what is white
  */
-export function paintPicture(canvas, picture, { low, high }) {
+export function paintPicture(canvas, picture, [low, high]) {
   const scale = 255 / (high - low || 1);
   const { channels, values } = picture;
   paint(canvas, picture, (data, at, to) => {
@@ -24,7 +25,7 @@ export function paintPicture(canvas, picture, { low, high }) {
 /**
  * Paint differences: orange above 0, blue below, full at ±limit; colours by their mean.
  * @param {HTMLCanvasElement} canvas
- * @param {import("./pictures.js").Picture} picture
+ * @param {import("../play/pictures.js").Picture} picture
  * @param {number} limit
  */
 export function paintSigned(canvas, picture, limit) {
@@ -52,15 +53,13 @@ function paint(canvas, { height, width }, color) {
 }
 
 /**
- * The least and the greatest of values.
- * @param {Float32Array} values
- * @returns {{low: number, high: number}}
+ * A frame around a part of what is painted.
+ * @param {HTMLCanvasElement} canvas
+ * @param {[number, number, number, number]} box left, top, width, height in its pixels
+ * @param {number} thick
  */
-export function rangeOf(values) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of values) {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  return { low, high };
+export function paintFrame(canvas, [left, top, width, height], thick) {
+  const pen = canvas.getContext("2d");
+  Object.assign(pen, { strokeStyle: FRAME, lineWidth: thick });
+  pen.strokeRect(left + thick / 2, top + thick / 2, width - thick, height - thick);
 }
