@@ -46,6 +46,13 @@ class App {
     this.served = this.store.mode === "server";
     this.turn = 0;
     this.leave = null;
+    this.actions = {
+      store: this.store,
+      link: (path) => this.link(path),
+      go: (path) => this.go(path),
+      push: (path) => this.note("pushState", path),
+      replace: (path) => this.note("replaceState", path),
+    };
     this.shell = new Shell(this, document.getElementById("shell"), () => this.render());
     history.scrollRestoration = "manual";
     window.addEventListener("popstate", (event) => this.#moved(event));
@@ -135,10 +142,10 @@ class App {
       fill(this.main, root);
       const query = new URLSearchParams(search);
       const restored = scroll !== undefined;
-      const context = this.#context({ run, name, runs, strange, args, root, query, restored });
       const draw = name === "" ? showRuns : PAGES[page];
       if (!draw) throw new Error(t("error.nopage"));
-      const leave = await draw(context);
+      const told = { run, name, runs, strange, args, root, query, restored };
+      const leave = await draw({ ...this.actions, ...told });
       if (turn !== this.turn) {
         leave?.();
         return;
@@ -184,17 +191,6 @@ class App {
   async #runs() {
     this.known ??= await this.store.get("").then((answer) => answer.runs);
     return this.known;
-  }
-
-  #context(told) {
-    return {
-      ...told,
-      store: this.store,
-      link: (path) => this.link(path),
-      go: (path) => this.go(path),
-      push: (path) => this.note("pushState", path),
-      replace: (path) => this.note("replaceState", path),
-    };
   }
 }
 

@@ -88,10 +88,8 @@ export class Inputs {
       const own = this.region && this.atlas.photos?.[photo.photo];
       return Boolean(own) && this.photograph(own, { ...photo, chosen });
     }
-    if (x) {
-      this.row?.set(x);
-      this.one(x);
-    } else this.choose(sample);
+    if (x) this.whole(x);
+    else this.choose(sample);
     return true;
   }
 
@@ -118,12 +116,17 @@ export class Inputs {
       this.turn += 1; // a person was faster than the first input
     };
     const given = (x) => {
-      this.row.set(x);
       this.edited = null;
       fill(this.words);
-      this.one(x);
+      this.whole(x);
     };
     return new TextInput(embed, begun, given);
+  }
+
+  /** A row that is nobody's edit of the fields, which therefore follow it. */
+  whole(x, sample = null) {
+    this.row?.set(x);
+    this.one(x, sample);
   }
 
   one(x, sample = null) {
@@ -137,9 +140,8 @@ export class Inputs {
     const kept = this.play.samples[place];
     if (!kept) return;
     const x = this.samples.slice(kept.at * this.width, (kept.at + 1) * this.width);
-    this.row?.set(x);
     this.word(kept.sample);
-    this.one(x, place);
+    this.whole(x, place);
   }
 
   /** The sample as a person reads it. */

@@ -63,8 +63,6 @@ class Playground {
   constructor(context, play, samples, answers) {
     const { run } = context;
     Object.assign(this, { context, run, play, answers, atlas: run.atlas });
-    // what a transcoder gives is no picture of its input
-    this.picture = this.atlas.look === "picture" && !this.atlas.transcoder;
     this.turn = 0;
     this.patch = null;
     this.input = null;
@@ -82,7 +80,7 @@ class Playground {
     this.output = this.outputs();
     // nothing is shown until there is an input
     for (const card of [this.output, this.code]) card.hidden = true;
-    this.element = h("div", { class: this.picture ? "playground" : "playground rows" },
+    this.element = h("div", { class: values ? "playground rows" : "playground" },
       h("div", { class: "play-left" }, section(t("play.figure.input"), element, this.told),
         values && section(t("play.values"), values)),
       h("div", { class: "play-right" }, this.output, this.code));
@@ -130,7 +128,7 @@ class Playground {
   }
 
   outputs() {
-    if (this.picture) this.figures = new Figures(this.atlas.shape, (patch) => this.pick(patch));
+    if (!this.inputs.result) this.figures = new Figures(this.atlas.shape, (patch) => this.pick(patch));
     const shown = this.figures ?? this.inputs.result;
     return section(t("play.output"), shown.element, this.errors.element, this.hints.element);
   }

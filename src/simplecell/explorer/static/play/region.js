@@ -7,8 +7,7 @@ import { t } from "../lib/words.js";
 import { PictureError, cut, inRange, resized, shrunk, toGrey, toPatches } from "./pictures.js";
 import { whitened } from "./whiten.js";
 
-const LARGEST = 640;
-const LARGEST_WHITENED = 640; // of a side: what an atlas keeps of photographs; half a second
+const LARGEST = 640; // of a side: what an atlas keeps of photographs; whitening takes half a second
 const SIZES = [1, 2, 4, 6, 8, 10, 12];
 
 /** A photograph with a frame that moves; `given` gets patches whenever it did. */
@@ -63,7 +62,7 @@ export class Region {
     const flat = this.whiten === "1/f";
     this.whole = whole;
     const toSize = flat && whole.width < picture.width ? resized(picture, whole.height, whole.width) : picture;
-    const small = shrunk(color === "grey" ? toGrey(toSize) : toSize, flat ? LARGEST_WHITENED : LARGEST);
+    const small = shrunk(color === "grey" ? toGrey(toSize) : toSize, LARGEST);
     if (Math.min(small.height, small.width) < side) throw new PictureError("play.file.small", { side });
     this.source = picture;
     this.picture = small;
