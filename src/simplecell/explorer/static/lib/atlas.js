@@ -26,7 +26,7 @@ export class Run {
     this.atlas = atlas;
     this.size = atlas.n_latents;
     this.notes = atlas.notes ?? {};
-    this.columns = columnsOf(atlas, bytes);
+    this.columns = namedColumns(atlas, bytes);
     this.sheets = [];
     this.ready = null;
   }
@@ -100,7 +100,7 @@ export class Run {
   }
 }
 
-function columnsOf(atlas, bytes) {
+function namedColumns(atlas, bytes) {
   const all = new Float32Array(bytes);
   const m = atlas.n_latents;
   const columns = {};
