@@ -65,7 +65,7 @@ def with_simplecell(x, dtype: str) -> tuple[float, object]:
     gradient, whole = Gradient(model, objective), Whole(x)
     lbfgs = LBFGS(flat, grad, lambda: gradient(whole), tolerance=0)
     for _ in range(STEPS):
-        lbfgs.step()
+        lbfgs.advance()
     seconds = time.perf_counter() - started
     tensors = model.tensors()
     names = ("encoder", "decoder", "bias", "offset")

@@ -13,8 +13,8 @@ from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.measures import LogMean, average_activation
 from simplecell.training.gradient_check import check_gradient, cost_function
-from simplecell.training.gradients import Gradient, Moment, Whole
-from simplecell.training.objective import Objective
+from simplecell.training.gradients import Gradient, Whole
+from simplecell.training.objective import Moment, Objective
 from simplecell.training.weights import flatten, initialise
 
 COMBINATIONS = [
@@ -158,9 +158,9 @@ def test_a_running_average_replaces_the_batch_mean():
         torch.full((9,), 0.2, dtype=torch.float64).log(),
         torch.full((9,), 0.8, dtype=torch.float64).log(),
     )
-    Gradient(model, objective)(Whole(x), Moment(running))
+    Gradient(model, objective)(Whole(x), Moment(average=running))
     by_kernel = gradients(model)
-    evaluation = Gradient(model, objective, fast=False)(Whole(x), Moment(running))
+    evaluation = Gradient(model, objective, fast=False)(Whole(x), Moment(average=running))
     for name, grad in gradients(model).items():
         np.testing.assert_allclose(by_kernel[name], grad, rtol=1e-10, atol=1e-13)
     by_hand = 9 * (0.1 * np.log(0.1 / 0.2) + 0.9 * np.log(0.9 / 0.8))

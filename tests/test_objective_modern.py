@@ -12,13 +12,14 @@ from simplecell.model.activations import ACTIVATIONS
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.deep import DeepAutoencoder
 from simplecell.training.gradient_check import check_gradient, cost_function
-from simplecell.training.gradients import Gradient, Moment, Whole
+from simplecell.training.gradients import Gradient, Whole
 from simplecell.training.objective import (
     L0,
     L1,
     AuxK,
     Gate,
     Look,
+    Moment,
     Nested,
     Objective,
     PreAct,

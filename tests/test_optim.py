@@ -41,7 +41,7 @@ class Problem:
     def run(self, steps):
         costs = []
         for _ in range(steps):
-            costs.append(float(self.solver.step().cost))
+            costs.append(float(self.solver.advance().cost))
             if self.solver.converged:
                 break
         return costs
@@ -152,7 +152,7 @@ def test_converged_says_so_and_then_stays():
     problem.run(50)
     assert problem.solver.converged
     place, count = problem.flat.clone(), problem.solver.n_evaluations
-    cost = float(problem.solver.step().cost)
+    cost = float(problem.solver.advance().cost)
     assert cost == pytest.approx(0, abs=1e-12)
     assert torch.equal(problem.flat, place)
     assert problem.solver.n_evaluations == count
@@ -200,7 +200,7 @@ def test_the_first_adam_steps_by_hand():
     for t in range(1, 5):
         g = np.array([3.0, -4.0]) * t
         grad.copy_(torch.from_numpy(g))
-        adam.step(0.0)
+        adam.advance(0.0)
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         x = x - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         np.testing.assert_allclose(flat.numpy(), x, rtol=1e-5)
@@ -210,7 +210,7 @@ def test_adams_state_goes_on_with_the_same_bits():
     def walk(adam, flat, grad, steps):
         for _ in range(steps):
             grad.copy_(2 * flat)
-            adam.step(0.0)
+            adam.advance(0.0)
 
     flat, grad = torch.linspace(-1, 1, 7), torch.zeros(7)
     adam = Adam(flat, grad, learning_rate=0.1)
@@ -232,9 +232,9 @@ def test_the_linear_schedule_falls_over_the_last_fifth():
     assert linear(1) == 0
     flat, grad = torch.zeros(1), torch.ones(1)
     adam = Adam(flat, grad, learning_rate=1.0, schedule="linear")
-    adam.step(0.9)
+    adam.advance(0.9)
     assert float(flat) == pytest.approx(-0.5)
-    adam.step(1.0)
+    adam.advance(1.0)
     assert float(flat) == pytest.approx(-0.5)
 
 

@@ -111,11 +111,11 @@ def test_schedules(schedule, points):
 def test_the_schedule_reaches_the_rate():
     flat, grad = torch.zeros(2), torch.ones(2)
     adam = Adam(flat, grad, learning_rate=0.1, schedule="trapezoid")
-    adam.step(0.0)  # Adam's first step is the rate itself
+    adam.advance(0.0)  # Adam's first step is the rate itself
     torch.testing.assert_close(flat, torch.full((2,), -0.001))
-    adam.step(0.9)
+    adam.advance(0.9)
     torch.testing.assert_close(flat, torch.full((2,), -0.051))
-    adam.step(1.0)
+    adam.advance(1.0)
     torch.testing.assert_close(flat, torch.full((2,), -0.051))
 
 
@@ -209,7 +209,7 @@ def with_moments(model, steps=3):
     adam = Adam(flat, grad, learning_rate=1e-3)
     for seed in range(steps):
         grad.copy_(random(len(flat), seed=seed))
-        adam.step(0.5)
+        adam.advance(0.5)
     return adam
 
 

@@ -130,7 +130,7 @@ def _coefficient(case: FinishedTraining) -> tuple[str, str]:
     if controller is None:
         return "", ""
     if "l1" not in controller.factors:
-        return f" (the push of the l0 term stands at {float(controller.push):.3g})", ""
+        return f" (the push of the l0 term stands at {float(controller.moment(1.0).push):.3g})", ""
     factor, weight = float(controller.factors["l1"]), float(case.terms["l1"]["weight"])
     words = f"{factor:.3g} times its weight"
     if 1 / RAN_AWAY <= factor <= RAN_AWAY:
@@ -309,7 +309,7 @@ FEWEST = 100
 def overfit(session: Session, figures: Figures) -> list[Finding]:
     """A held-out cost that has long been rising, while the training's own falls."""
     trainer, held = session.trainer, session.held_out
-    if held is None or held.n_samples < FEWEST or trainer.patience:
+    if held is None or held.n_samples < FEWEST or trainer.best.patience:
         return []
     costs = [
         (line["held_out_cost"], line["step"])

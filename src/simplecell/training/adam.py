@@ -11,11 +11,24 @@ from simplecell.errors import UsageError, unknown
 from simplecell.training.steering import SCHEDULES
 
 
+def check_pace(learning_rate: float, schedule: str, beta2: float) -> None:
+    """Raise UsageError unless Adam can move at this pace."""
+    if schedule not in SCHEDULES:
+        raise unknown("schedule", schedule, SCHEDULES)
+    if not 0 < learning_rate < float("inf"):
+        raise UsageError(f"learning_rate is {learning_rate}; it must be above 0")
+    if not 0 <= beta2 < 1:
+        raise UsageError(f"beta2 is {beta2}; it must be at least 0 and less than 1")
+
+
 class Adam:
-    """torch's Adam over the flat vector, with a schedule; one `step` is one update.
+    """torch's Adam over the flat vector, with a schedule; one `advance` is one update.
 
     Source: Kingma & Ba 2015. Exact (torch).
     """
+
+    converged = False
+    """It never says so itself."""
 
     def __init__(
         self,
@@ -26,12 +39,7 @@ class Adam:
         schedule: str = "constant",
         beta2: float = 0.999,
     ) -> None:
-        if schedule not in SCHEDULES:
-            raise unknown("schedule", schedule, SCHEDULES)
-        if not 0 < learning_rate < float("inf"):
-            raise UsageError(f"learning_rate is {learning_rate}; it must be above 0")
-        if not 0 <= beta2 < 1:
-            raise UsageError(f"beta2 is {beta2}; it must be at least 0 and less than 1")
+        check_pace(learning_rate, schedule, beta2)
         self.beta2 = beta2
         self.learning_rate, self.schedule = learning_rate, SCHEDULES[schedule]
         self.parameter = nn.Parameter(flat)
@@ -43,7 +51,12 @@ class Adam:
         betas = (0.9, self.beta2)
         return torch.optim.Adam([self.parameter], lr=self.learning_rate, betas=betas, fused=True)
 
-    def step(self, progress: float) -> None:
+    @property
+    def n_evaluations(self) -> int:
+        """Gradients that it has moved along: torch's own count."""
+        return int(self.torch.state.get(self.parameter, {}).get("step", 0))
+
+    def advance(self, progress: float) -> None:
         """Move the parameters along the gradient; `progress` is 0 at the start and 1 at the end."""
         for group in self.torch.param_groups:
             group["lr"] = self.learning_rate * self.schedule(progress)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import torch
@@ -21,7 +20,7 @@ from simplecell.model.measures import (
     merge_means,
     squared_weights,
 )
-from simplecell.training.objective import KL, Look, Objective
+from simplecell.training.objective import KL, Look, Moment, Objective
 
 
 class Chunks(Protocol):
@@ -48,22 +47,6 @@ class Evaluation(NamedTuple):
     """Those of the last chunk, without history; None from a kernel, which keeps none."""
     l0: Tensor | None = None
     """Active latents a sample, *count*: what a trainer made of the codes."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What a trainer knows at one step, beside the samples; `Look` says what terms see of it."""
-
-    average: LogMean | None = None
-    """Replaces the samples' own ρ̂: a running one."""
-    generator: torch.Generator | None = None
-    """For activations that draw noise."""
-    dead: Tensor | None = None
-    push: float = 0.0
-    ease: float = 1.0
-    factors: Mapping[str, float | Tensor] = field(default_factory=dict)
-    """On the weights of single terms."""
-    l0: Tensor | None = None
 
 
 NOTHING = Moment()
@@ -214,19 +197,8 @@ class Gradient:
         for x, target in chunks:
             output = self.model(x, training=backward, generator=moment.generator)
             share = len(x) / chunks.n_samples
-            look = Look(
-                x,
-                target,
-                output,
-                self.model,
-                moment.average,
-                share,
-                moment.dead,
-                moment.l0,
-                moment.push,
-                moment.ease,
-            )
-            loss = self._add(look, totals, moment.factors)
+            look = Look(x, target, output, self.model, share=share, **vars(moment))
+            loss = self._add(look, totals)
             if backward and loss.requires_grad:  # auxk and preact alone are 0 while none is dead
                 loss.backward()
             code = output.code.detach()
@@ -236,16 +208,14 @@ class Gradient:
         cost = self.objective.cost(totals, moment.factors)
         return Evaluation(cost, totals, mean, code)
 
-    def _add(
-        self, look: Look, totals: dict[str, Tensor], factors: Mapping[str, float | Tensor]
-    ) -> Tensor:
+    def _add(self, look: Look, totals: dict[str, Tensor]) -> Tensor:
         """The loss of one chunk, and its terms added to the totals."""
         loss: Tensor | float = 0.0
         for term in self.objective.active:
             if term.of_weights and term.kind in totals:
                 continue
             value = term(look)
-            loss = loss + term.weight * factors.get(term.kind, 1.0) * value
+            loss = loss + term.weight * look.factors.get(term.kind, 1.0) * value
             once = term.of_weights or term.of_mean
             before = 0.0 if once else totals.get(term.kind, 0.0)
             totals[term.kind] = before + value.detach().double()

@@ -43,7 +43,7 @@ class Trial(Generic[Evaluated]):
 
 
 class LBFGS(Generic[Evaluated]):
-    """Limited-memory BFGS with a strong-Wolfe line search; one `step` is one accepted iteration.
+    """Limited-memory BFGS with a strong-Wolfe line search; one `advance` is one accepted iteration.
 
     Args:
         flat: the parameters, [n], changed in place.
@@ -78,7 +78,7 @@ class LBFGS(Generic[Evaluated]):
         self.converged = False
         self.point: Trial[Evaluated] | None = None
 
-    def step(self) -> Evaluated:
+    def advance(self) -> Evaluated:
         """One accepted iteration; the evaluation at the new parameters."""
         if self.point is None:  # the first step, or the first after `load_state_dict`
             self.point = self._evaluate(0.0, None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, ClassVar
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,9 +30,29 @@ from simplecell.model.measures import (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """What a trainer knows at one step, beside the samples: a new need is a new field, here."""
+
+    average: LogMean | None = None
+    """The average activation over all samples when B are only some of them; None: B are all."""
+    dead: Tensor | None = None
+    """Latents that have been silent for long, bool [M]; None outside training."""
+    l0: Tensor | None = None
+    """Active latents a sample, mean over all samples when B are only some of them."""
+    push: float | Tensor = 0.0
+    """What the controller of l0 adds to its relative excess, to leave none in the end."""
+    ease: float = 1.0
+    """What the controller multiplies the wanted l0 by: more than 1 at the beginning."""
+    factors: Mapping[str, float | Tensor] = field(default_factory=dict)
+    """On the weights of single terms."""
+    generator: torch.Generator | None = None
+    """For activations that draw noise."""
+
+
 @dataclass(frozen=True)
-class Look:
-    """Everything a term may look at; a new need is a new field."""
+class Look(Moment):
+    """Everything a term may look at: B samples, what the model made of them, and the moment."""
 
     x: Tensor
     """[B, D], as the model sees it."""
@@ -39,18 +60,8 @@ class Look:
     """[B, D]: what the reconstruction is compared with; of a classifier [B, K], one-hot."""
     output: Output
     model: Model
-    average: LogMean | None = None
-    """The average activation over all samples when B are only some of them; None: B are all."""
     share: float = 1.0
     """B over the number of samples that the cost is a mean over."""
-    dead: Tensor | None = None
-    """Latents that have been silent for long, bool [M]; None outside training."""
-    l0: Tensor | None = None
-    """Active latents a sample, mean over all samples when B are only some of them."""
-    push: float = 0.0
-    """What the controller of l0 adds to its relative excess, to leave none in the end."""
-    ease: float = 1.0
-    """What the controller multiplies the wanted l0 by: more than 1 at the beginning."""
 
 
 @dataclass(frozen=True)
@@ -451,7 +462,15 @@ TERMS: dict[str, type[Term]] = {
 }
 
 
-NO_FACTORS: Mapping[str, float | Tensor] = MappingProxyType({})
+def _term(kind: str, values: Mapping[str, object]) -> Term:
+    if kind not in TERMS:
+        raise unknown("term", kind, TERMS)
+    made: Callable[..., Term] = TERMS[kind]
+    fields = {field.name for field in dataclasses.fields(TERMS[kind])}
+    for name in values:
+        if name not in fields:
+            raise unknown(f"key of term '{kind}'", name, fields)
+    return made(**values)
 
 
 class Objective:
@@ -461,15 +480,8 @@ class Objective:
     {'weight': 3.0, 'target': 0.01}
     """
 
-    def __init__(self, terms: Mapping[str, Mapping[str, Any]]) -> None:
-        for kind, values in terms.items():
-            if kind not in TERMS:
-                raise unknown("term", kind, TERMS)
-            fields = {field.name for field in dataclasses.fields(TERMS[kind])}
-            for name in values:
-                if name not in fields:
-                    raise unknown(f"key of term '{kind}'", name, fields)
-        self.terms = tuple(TERMS[kind](**values) for kind, values in terms.items())
+    def __init__(self, terms: Mapping[str, Mapping[str, object]]) -> None:
+        self.terms = tuple(_term(kind, values) for kind, values in terms.items())
         self.active = tuple(term for term in self.terms if term.weight)
         if not self.active:
             raise UsageError("an objective needs at least one term with a weight above 0")
@@ -483,7 +495,7 @@ class Objective:
         terms["decay"] = {"weight": weight_decay / 2}
         return cls(terms)
 
-    def table(self) -> dict[str, dict[str, Any]]:
+    def table(self) -> dict[str, dict[str, object]]:
         """The terms as a recipe writes them."""
         return {term.kind: dataclasses.asdict(term) for term in self.terms}
 
@@ -503,11 +515,13 @@ class Objective:
             term.check(model)
 
     def cost(
-        self, terms: Mapping[str, Any], factors: Mapping[str, float | Tensor] = NO_FACTORS
-    ) -> Any:
+        self, terms: Mapping[str, Tensor], factors: Mapping[str, float | Tensor] | None = None
+    ) -> Tensor:
         """The weighted sum of unweighted values; `factors` are on the weights of single terms."""
-        return sum(
-            term.weight * factors.get(term.kind, 1.0) * terms[term.kind] for term in self.active
+        factors = factors or {}
+        return functools.reduce(
+            operator.add,
+            (term.weight * factors.get(term.kind, 1.0) * terms[term.kind] for term in self.active),
         )
 
     def __call__(self, look: Look) -> dict[str, Tensor]:
@@ -519,4 +533,4 @@ def value(objective: Objective, model: Model, x: Tensor, target: Tensor) -> Tens
     """The cost over the samples x [B, D], all at once; differentiable. The tests' oracle."""
     objective.check(model)
     look = Look(x, target, model(x, training=True), model)
-    return torch.as_tensor(objective.cost(objective(look)))
+    return objective.cost(objective(look))

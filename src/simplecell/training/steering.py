@@ -16,6 +16,7 @@ from torch import Tensor
 
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Model
+from simplecell.training.objective import Moment
 from simplecell.training.prepared import Prepared
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -96,10 +97,16 @@ class Controller:
             return {}
         return {"l1": (self.state[1] + self.proportional * self.state[0]).exp()}
 
-    @property
-    def push(self) -> Tensor:
-        """For the l0 term."""
-        return self.state[1]
+    def moment(self, progress: float) -> Moment:
+        """What terms are told of it at this fraction of the training."""
+        if self.moves == "l1":
+            return Moment(factors=self.factors)
+        return Moment(push=self.state[1], ease=self.ease(progress))
+
+
+def warm_up(progress: float) -> Moment:
+    """Where nothing is steered: the L1 term grows to its weight over the first twentieth."""
+    return Moment(factors={"l1": min(1.0, (progress + 0.001) / WARM_UP)})
 
 
 NUMBERS = 2**24

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +18,13 @@ from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import LogMean, average_activation, merge_means
 from simplecell.preprocess.chain import Preprocess
-from simplecell.training.adam import Adam, UnitNorm
-from simplecell.training.gradients import Chunks, Evaluation, Gradient, Moment, Whole
+from simplecell.training.adam import Adam, UnitNorm, check_pace
+from simplecell.training.best import Best
+from simplecell.training.gradients import Chunks, Evaluation, Gradient, Whole
 from simplecell.training.lbfgs import LBFGS
-from simplecell.training.objective import Objective
+from simplecell.training.objective import Moment, Objective
 from simplecell.training.prepared import Corruption, Prepared, identity, to_model
-from simplecell.training.steering import WARM_UP, Controller, calibrate, l0_of
+from simplecell.training.steering import Controller, l0_of, warm_up
 from simplecell.training.weights import draw_anew, flatten
 
 SOLVERS = ("lbfgs", "adam")
@@ -42,17 +43,6 @@ class Record(NamedTuple):
     seconds: float
     l0: Tensor | None = None
     """Active latents a sample of the batch, *count*; None for codes that are never 0."""
-
-
-@dataclass
-class Best:
-    """The parameters with the lowest held-out cost so far."""
-
-    cost: float = math.inf
-    flat: Tensor | None = None
-    stalled: int = 0
-    own: dict[str, Tensor] = field(default_factory=dict)
-    """The activation's state then."""
 
 
 def _unit_norm(model: Model) -> UnitNorm:
@@ -136,38 +126,39 @@ class Trainer:
         fast: bool = True,
     ) -> None:
         _check(model, objective, solver, bool(corruption), unit_norm, target_l0)
+        check_pace(learning_rate, schedule, beta2)
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
-        self.model, self.objective, self.solver = model, objective, solver
+        self.model, self.objective = model, objective
         self.preprocess = preprocess or identity(model.n_inputs)
-        self.batch_size, self.seed, self.patience = batch_size, seed, patience
+        self.batch_size, self.seed = batch_size, seed
         self.corruption = corruption
         self.flat, self.grad = flatten(model)
         self.gradient = Gradient(model, objective, fast=fast)
         self.chunks: Chunks | None = None
         self.targets: Tensor | None = None
         self.running: LogMean | None = None
-        self.best = Best()
+        self.best = Best(model, self.flat, patience)
         self.n_steps = 0
         self.stopped: str | None = None
-        self.lbfgs = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
-        self.adam = Adam(
-            self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
-        )
-        self.optimiser = self.lbfgs if solver == "lbfgs" else self.adam
+        self.solver: LBFGS[Evaluation] | Adam
+        if solver == "lbfgs":
+            self.solver = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
+        else:
+            self.solver = Adam(
+                self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
+            )
         self.unit_norm = _unit_norm(model) if unit_norm else None
         self.dead_after, self.resample = dead_after, resample
         self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
         self.controller = Controller(target_l0, moves, self.flat) if target_l0 else None
-        self.uncalibrated: dict[str, Tensor] = {}
-        """The activation's state as training left it, before the held-out samples' last word."""
 
     @property
     def n_evaluations(self) -> int:
         """Costs and gradients computed so far."""
-        return self.lbfgs.n_evaluations if self.solver == "lbfgs" else self.n_steps
+        return self.solver.n_evaluations
 
     def run(
         self,
@@ -194,37 +185,40 @@ class Trainer:
             self._check_targets(held_out, held_out_targets)
         held = None if held_out is None else self._prepare(held_out, held_out_targets)
         self.targets = None if targets is None else targets.to(self.flat)
-        advance = (
-            self._full_batches(source) if self.solver == "lbfgs" else self._mini(source, steps)
-        )
+        evaluations = self._evaluations(source, steps)
         every = self._check_every(source)
         while self.n_steps < steps and self.stopped is None:
             started = time.perf_counter()
-            evaluation = next(advance)
+            evaluation = next(evaluations)
             self.n_steps += 1
             if self.n_steps % 20 == 0 or self.n_steps == 1:
                 self.check_finite(evaluation)
             held_out_cost = None
             if held is not None and (self.n_steps % every == 0 or self.n_steps == steps):
-                held_out_cost = self._hold(held)
-                self._observe_new(held, self.n_steps / steps)
-            if self.solver == "lbfgs" and self.lbfgs.converged:
-                self.stopped = "converged"
+                held_out_cost = self._hold(held, self.n_steps / steps)
+            self._judge()
             seconds = time.perf_counter() - started
             cost, terms, mean = evaluation[:3]
             yield Record(self.n_steps, cost, terms, mean, held_out_cost, seconds, evaluation.l0)
-        self._undo_calibration()  # said twice, the last word is still about what training left
-        if self.patience and self.best.flat is not None:
-            self.flat.copy_(self.best.flat)
-            for name, buffer in self._own():
-                buffer.copy_(self.best.own[name])
+        self.best.undo_calibration()  # a second one starts from what training left as well
+        self.best.bring_back()
         if held is not None and self.model.activation.sparse:
-            self.uncalibrated = {name: value.clone() for name, value in self._calibrated()}
-            calibrate(self.model, held, self.controller.target if self.controller else None)
+            self.best.calibrate(held, self.controller.target if self.controller else None)
 
-    def _observe_new(self, held: Prepared, progress: float) -> None:
+    def _hold(self, held: Prepared, progress: float) -> float:
+        """The cost of the held-out samples, and what is learned from them."""
+        cost = float(self.value(held).cost)
+        self.best.look(cost)
         if self.controller is not None:
             self.controller.observe_new(l0_of(self.model, held)[0], progress)
+        return cost
+
+    def _judge(self) -> None:
+        """Whether there is a reason to stop."""
+        if self.solver.converged:
+            self.stopped = "converged"
+        elif self.best.exhausted:
+            self.stopped = "early"
 
     def check_finite(self, evaluation: Evaluation | None = None) -> None:
         """Raise DivergedError if the parameters, or the cost, are not finite."""
@@ -253,19 +247,20 @@ class Trainer:
 
     def _check_every(self, source: Source) -> int:
         """Steps between looks at the held-out samples: 10 full batches, or one pass."""
-        return 10 if self.solver == "lbfgs" else max(1, source.n_samples // self.batch_size)
+        whole = isinstance(self.solver, LBFGS)
+        return 10 if whole else max(1, source.n_samples // self.batch_size)
 
     def _evaluate(self) -> Evaluation:
         assert self.chunks is not None
         return self.gradient(self.chunks)
 
-    def _full_batches(self, source: Source) -> Iterator[Evaluation]:
-        self.chunks = Prepared(source, self.preprocess, self.model, self.targets)
-        self.lbfgs.point = None
-        while True:
-            yield self.lbfgs.step()
-
-    def _mini(self, source: Source, steps: int) -> Iterator[Evaluation]:
+    def _evaluations(self, source: Source, steps: int) -> Iterator[Evaluation]:
+        """One a step, without end."""
+        if isinstance(self.solver, LBFGS):
+            self.chunks = Prepared(source, self.preprocess, self.model, self.targets)
+            self.solver.point = None
+            while True:
+                yield self.solver.advance()
         batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
         for x, rows in batches:
             prepared = to_model(x, self.preprocess, self.flat)
@@ -280,8 +275,10 @@ class Trainer:
 
         Noise is a pure function of the seed and the number of the step.
         """
+        if not isinstance(self.solver, Adam):
+            raise UsageError("L-BFGS needs all samples at once; use solver 'adam' for single steps")
         generator = self._generator()
-        self._undo_calibration()
+        self.best.undo_calibration()
         target = x if target is None else target
         x = self.corruption(x, generator) if self.corruption else x
         self.observe(x)
@@ -289,25 +286,17 @@ class Trainer:
         evaluation = self.gradient(Whole(x, target), self._moment(generator, progress))
         if self.unit_norm is not None:
             self.unit_norm.project()
-        self.adam.step(progress)
+        self.solver.advance(progress)
         if self.unit_norm is not None:
             self.unit_norm.renormalise()
         l0 = self._learn_from(evaluation.codes, len(x), steps)
-        self._resample(x, steps, generator)
+        self._resample(self.solver, x, steps, generator)
         return evaluation._replace(codes=None, l0=l0)
 
     def _moment(self, generator: torch.Generator, progress: float) -> Moment:
-        factors: dict[str, Any] = {}
-        push: Any = 0.0
-        ease = 1.0
-        if self.controller is not None and self.controller.moves == "l0":
-            push, ease = self.controller.push, self.controller.ease(progress)
-        elif self.controller is not None:
-            factors |= self.controller.factors
-        elif self.objective.find("l1"):
-            factors["l1"] = min(1.0, (progress + 0.001) / WARM_UP)
+        steered = self.controller.moment(progress) if self.controller else warm_up(progress)
         dead = self.silent >= self.dead_after
-        return Moment(self.running, generator, dead, push, ease, factors)
+        return dataclasses.replace(steered, average=self.running, generator=generator, dead=dead)
 
     def _learn_from(self, codes: Codes | None, n_samples: int, steps: int) -> Tensor | None:
         """Take in the codes of a step: thresholds, dead latents, the controller; their l0."""
@@ -320,7 +309,7 @@ class Trainer:
             self.controller.observe(l0, self.n_steps / steps if steps else MIDST)
         return l0
 
-    def _resample(self, x: Tensor, steps: int, generator: torch.Generator) -> None:
+    def _resample(self, adam: Adam, x: Tensor, steps: int, generator: torch.Generator) -> None:
         """Draw dead latents anew where it is time to."""
         every = steps // (2 * self.resample) if self.resample else 0
         now = self.n_steps + 1
@@ -328,7 +317,7 @@ class Trainer:
             return
         dead = self.silent >= self.dead_after
         if isinstance(self.model, Autoencoder):
-            draw_anew(self.model, self.adam, dead, x, generator)
+            draw_anew(self.model, adam, dead, x, generator)
         self.silent = torch.where(dead, 0, self.silent)
 
     def _generator(self) -> torch.Generator:
@@ -350,53 +339,20 @@ class Trainer:
         factors = {} if self.controller is None else self.controller.factors
         return self.gradient.value(chunks, Moment(factors=factors))
 
-    def _own(self) -> list[tuple[str, Tensor]]:
-        """What an activation learned beside its parameters."""
-        return list(self.model.activation.named_buffers())
-
-    def _calibrated(self) -> list[tuple[str, Tensor]]:
-        """What the held-out samples' last word may change."""
-        return [*self._own(), *self.model.activation.named_parameters()]
-
-    @torch.no_grad()
-    def _undo_calibration(self) -> None:
-        """Training goes on from where it left, not from the last word."""
-        for name, value in self._calibrated() if self.uncalibrated else ():
-            value.copy_(self.uncalibrated[name])
-        self.uncalibrated = {}
-
-    def _hold(self, held: Prepared) -> float:
-        cost = float(self.value(held).cost)
-        if cost < self.best.cost:
-            self.best.cost, self.best.stalled = cost, 0
-            if self.patience:
-                self.best.flat = self.flat.clone()
-                self.best.own = {n: b.clone() for n, b in self._own()}
-        else:
-            self.best.stalled += 1
-            if self.patience and self.best.stalled >= self.patience:
-                self.stopped = "early"
-        return cost
-
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the rest of the training depends on, as tensors."""
-        state = {f"optimiser.{name}": value for name, value in self.optimiser.state_dict().items()}
-        state["flat"] = self.flat.clone()
-        state["n_steps"] = torch.tensor(self.n_steps)
-        state["best"] = torch.tensor([self.best.cost, self.best.stalled], dtype=torch.float64)
-        if self.best.flat is not None:
-            state["best_flat"] = self.best.flat.clone()
+        activation = self.model.activation
+        state = {f"optimiser.{name}": value for name, value in self.solver.state_dict().items()}
+        state |= {"flat": self.flat.clone(), "n_steps": torch.tensor(self.n_steps)}
+        state |= self.best.state_dict()
         for k, layer in enumerate(self.model.layers):
             if layer.centred:
                 state[f"center.{k}"] = layer.center.clone()
+        for name, buffer in activation.named_buffers():
+            state[f"activation.{name}"] = buffer.clone()
         if self.running is not None:
             state["running"] = torch.stack(list(self.running))
-        for name, buffer in self._own():
-            state[f"activation.{name}"] = buffer.clone()
-            if name in self.best.own:
-                state[f"best.{name}"] = self.best.own[name].clone()
-        state |= {f"unsettled.{name}": value.clone() for name, value in self.uncalibrated.items()}
-        if self.model.activation.sparse:
+        if activation.sparse:
             state["silent"] = self.silent.clone()
         if self.controller is not None:
             state["controller"] = self.controller.state.clone()
@@ -414,29 +370,20 @@ class Trainer:
                 f"{len(self.flat)}; it belongs to another recipe"
             )
         self.flat.copy_(state["flat"])
+        self.n_steps = int(state["n_steps"])
+        self.best.load_state_dict(state)
         for k, layer in enumerate(self.model.layers):
             if f"center.{k}" in state:
                 layer.set_center(state[f"center.{k}"])
-        self.n_steps = int(state["n_steps"])
-        self.best.cost, self.best.stalled = float(state["best"][0]), int(state["best"][1])
-        self.best.flat = state["best_flat"].to(self.flat) if "best_flat" in state else None
+        for name, buffer in self.model.activation.named_buffers():
+            buffer.copy_(state[f"activation.{name}"])
         if "running" in state:
             self.running = LogMean(*state["running"].to(self.flat))
-        for name, buffer in self._own():
-            buffer.copy_(state[f"activation.{name}"])
-            if f"best.{name}" in state:
-                self.best.own[name] = state[f"best.{name}"].to(buffer)
-        for name, value in self._calibrated():
-            if f"unsettled.{name}" in state:
-                self.uncalibrated[name] = state[f"unsettled.{name}"].to(value)
         if "silent" in state:
             self.silent = state["silent"].to(self.silent)
         if self.controller is not None:
             self.controller.state = state["controller"].to(self.controller.state)
         prefix = "optimiser."
-        optimiser = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        self.optimiser.load_state_dict(optimiser)
-        if self.optimiser is self.lbfgs and self.lbfgs.converged:
-            self.stopped = "converged"
-        elif self.patience and self.best.stalled >= self.patience:
-            self.stopped = "early"
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        self.solver.load_state_dict(own)
+        self._judge()
