@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from simplecell.model import activations
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.deep import DeepAutoencoder
 from simplecell.preprocess.chain import Preprocess
@@ -13,18 +14,7 @@ from simplecell.run.trained import Trained
 from simplecell.training.prepared import identity
 
 D, M = 12, 9
-SETTINGS = {"topk": {"k": 3}, "batchtopk": {"k": 3}}
-ACTIVATIONS = [
-    "identity",
-    "sigmoid",
-    "tanh",
-    "relu",
-    "gaussian",
-    "topk",
-    "batchtopk",
-    "jumprelu",
-    "gated",
-]
+ACTIVATIONS = [kind for kind, made in activations.ACTIVATIONS.items() if made.page]
 OUTPUTS = ["linear", "sigmoid", "tanh", "relu"]
 CHAINS = {
     "none": [],
@@ -55,7 +45,7 @@ def trained_of(kind, output="linear", chain="none", tied=False, pre_bias=False, 
         output=output,
         tied=tied,
         pre_bias=pre_bias,
-        **SETTINGS.get(kind, {}),
+        **({counts: 3} if (counts := activations.ACTIVATIONS[kind].counts) else {}),
     )
     shake(model, seed)
     return wrapped(model, preprocess)

@@ -1,10 +1,15 @@
-"""pre → code. A new activation is one class and one row of `ACTIVATIONS`."""
+"""pre → code. A new activation is one class and one row of `ACTIVATIONS`.
+
+Its settings are the keywords of its constructor: names, types and defaults are read there, and each
+is a key of a recipe's [model]. The explorer's page computes it if it says how (`page`).
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable
+from types import UnionType
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +40,13 @@ class Activation(nn.Module):
     """Whether the code has a gradient everywhere that matters: L-BFGS needs it."""
     owns_bias: ClassVar[bool] = False
     """Whether biases are the activation's own, and the layer has none."""
+    counts: ClassVar[str | None] = None
+    """The setting that says how many latents are active of a sample: `target_l0` of a recipe."""
+    stated: ClassVar[tuple[str, ...]] = ()
+    """Settings that every recipe states, whatever its codes; others are stated where told."""
+    page: ClassVar[tuple[str, ...] | None] = None
+    """Its function in the explorer's page, and the attributes that this is given; None: it has
+    none."""
 
     def __init__(self, n_latents: int = 1, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -43,6 +55,10 @@ class Activation(nn.Module):
         self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> Codes:
         """The code of `pre`; `training` and `generator` matter where training and use differ."""
+        return Codes(self.code(pre))
+
+    def code(self, pre: Tensor) -> Tensor:
+        """The code of `pre` where training and use are the same, [B, M]."""
         raise NotImplementedError
 
     def observe(self, codes: Codes) -> None:
@@ -81,45 +97,39 @@ class Activation(nn.Module):
 class Identity(Activation):
     """`f(z) = z`: linear codes, whose optimum spans PCA's subspace."""
 
-    kind, output = "identity", "linear"
+    kind, output, page = "identity", "linear", ("identity",)
 
-    def forward(
-        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> Codes:
-        return Codes(pre)
+    def code(self, pre: Tensor) -> Tensor:
+        return pre
 
 
 class Sigmoid(Activation):
     """`f(z) = 1/(1 + e^−z)`. Source: UFLDL, Neural networks. Exact."""
 
-    kind, output, gain, bounds = "sigmoid", "sigmoid", 1.0, (0.0, 1.0)
+    kind, output, page = "sigmoid", "sigmoid", ("sigmoid",)
+    gain, bounds = 1.0, (0.0, 1.0)
 
-    def forward(
-        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> Codes:
-        return Codes(torch.sigmoid(pre))
+    def code(self, pre: Tensor) -> Tensor:
+        return torch.sigmoid(pre)
 
 
 class Tanh(Activation):
     """`f(z) = tanh z`, inactive at −1. Source: UFLDL, Neural networks. Exact."""
 
-    kind, output, gain, bounds = "tanh", "tanh", 2.0, (-1.0, 1.0)
+    kind, output, page = "tanh", "tanh", ("tanh",)
+    gain, bounds = 2.0, (-1.0, 1.0)
 
-    def forward(
-        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> Codes:
-        return Codes(torch.tanh(pre))
+    def code(self, pre: Tensor) -> Tensor:
+        return torch.tanh(pre)
 
 
 class ReLU(Activation):
     """`f(z) = max(0, z)`: unbounded, so no KL sparsity."""
 
-    kind, output, sparse = "relu", "relu", True
+    kind, output, sparse, page = "relu", "relu", True, ("relu",)
 
-    def forward(
-        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> Codes:
-        return Codes(torch.relu(pre))
+    def code(self, pre: Tensor) -> Tensor:
+        return torch.relu(pre)
 
 
 class Gaussian(Activation):
@@ -130,6 +140,7 @@ class Gaussian(Activation):
     """
 
     kind, output, pre_per_latent = "gaussian", "linear", 2
+    page = ("identity",)  # of the mean, which is what is used
 
     def forward(
         self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
@@ -154,6 +165,7 @@ class TopK(Activation):
     """
 
     kind, output, sparse, smooth = "topk", "relu", True, False
+    counts, page = "k", ("topk", "k")
 
     def __init__(
         self, n_latents: int = 1, *, k: float = 0, dtype: torch.dtype = torch.float32
@@ -201,6 +213,7 @@ class BatchTopK(Activation):
     """
 
     kind, output, sparse, smooth = "batchtopk", "relu", True, False
+    counts, page = "k", ("batchtopk", "threshold")
     rate = 0.02
     """Share of the newest batch in the running threshold."""
     threshold: Tensor
@@ -263,6 +276,7 @@ class JumpReLU(Activation):
     """
 
     kind, output, sparse, smooth = "jumprelu", "relu", True, False
+    stated, page = ("bandwidth",), ("jumprelu", "threshold")
     stretch = 1.25
     scale: Tensor
 
@@ -289,10 +303,9 @@ class JumpReLU(Activation):
         """ε in the units of pre."""
         return self.relative_bandwidth * self.scale
 
-    def forward(
-        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> Codes:
-        return Codes(_Jump.apply(pre, self.threshold, self.bandwidth))
+    def code(self, pre: Tensor) -> Tensor:
+        code: Tensor = _Jump.apply(pre, self.threshold, self.bandwidth)
+        return code
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
@@ -368,6 +381,7 @@ class Gated(Activation):
     """
 
     kind, output, sparse, smooth, owns_bias = "gated", "relu", True, False, True
+    page = ("gated", "gate_bias", "magnitude_bias", "log_scale")
     shift = 0.25
 
     def __init__(self, n_latents: int = 1, *, dtype: torch.dtype = torch.float32) -> None:
@@ -379,10 +393,8 @@ class Gated(Activation):
     magnitude_bias: nn.Parameter
     log_scale: nn.Parameter
 
-    def forward(
-        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> Codes:
-        return Codes(self._magnitude(pre) * (pre + self.gate_bias > 0))
+    def code(self, pre: Tensor) -> Tensor:
+        return self._magnitude(pre) * (pre + self.gate_bias > 0)
 
     def _magnitude(self, pre: Tensor) -> Tensor:
         return (self.log_scale.exp() * pre + self.magnitude_bias).relu()
@@ -435,20 +447,43 @@ OUTPUT_BOUNDS: dict[str, tuple[float, float] | None] = {
 }
 
 
+def _declared(kind: str) -> dict[str, inspect.Parameter]:
+    if kind not in ACTIVATIONS:
+        raise unknown("activation", kind, ACTIVATIONS)
+    given = inspect.signature(ACTIVATIONS[kind], eval_str=True).parameters
+    return {name: given[name] for name in given if name not in ("n_latents", "dtype")}
+
+
 def settings_of(kind: str) -> tuple[str, ...]:
     """The names of an activation's own settings, such as ("k",).
 
     Raises:
         UsageError: for an unknown activation.
     """
-    if kind not in ACTIVATIONS:
-        raise unknown("activation", kind, ACTIVATIONS)
-    given = inspect.signature(ACTIVATIONS[kind]).parameters
-    return tuple(name for name in given if name not in ("n_latents", "dtype"))
+    return tuple(_declared(kind))
+
+
+def recipe_settings() -> dict[str, type | UnionType]:
+    """The keys of [model] that are settings of some activation, and their types."""
+    types: dict[str, type | UnionType] = {}
+    for kind, made in ACTIVATIONS.items():
+        for name, given in _declared(kind).items():
+            if name != made.counts:
+                types[name] = types.get(name, given.annotation) | given.annotation
+    return types
+
+
+def stated_settings() -> dict[str, object]:
+    """The settings that every recipe states, with their defaults."""
+    return {
+        name: _declared(kind)[name].default
+        for kind, made in ACTIVATIONS.items()
+        for name in made.stated
+    }
 
 
 def activation(
-    kind: str, n_latents: int = 1, *, dtype: torch.dtype = torch.float32, **settings: Any
+    kind: str, n_latents: int = 1, *, dtype: torch.dtype = torch.float32, **settings: object
 ) -> Activation:
     """The activation of that name for M latents.
 
@@ -459,4 +494,5 @@ def activation(
     for name in settings:
         if name not in known:
             raise unknown(f"setting of '{kind}' codes", name, known)
-    return ACTIVATIONS[kind](n_latents, dtype=dtype, **settings)
+    made: Callable[..., Activation] = ACTIVATIONS[kind]
+    return made(n_latents, dtype=dtype, **settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -178,7 +178,7 @@ class Layer(Model):
         *,
         activation: str = "sigmoid",
         dtype: torch.dtype = torch.float32,
-        **settings: Any,
+        **settings: object,
     ) -> None:
         super().__init__()
         if n_inputs < 1 or n_latents < 1:
@@ -287,7 +287,7 @@ class Autoencoder(Layer):
         pre_bias: bool = False,
         n_outputs: int | None = None,
         dtype: torch.dtype = torch.float32,
-        **settings: Any,
+        **settings: object,
     ) -> None:
         if output not in OUTPUTS:
             raise unknown("output", output, OUTPUTS)

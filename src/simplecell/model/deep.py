@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from simplecell.errors import UsageError, unknown
-from simplecell.model.activations import OUTPUTS, Activation, activation
+from simplecell.model.activations import OUTPUTS, Activation, activation, settings_of
 from simplecell.model.autoencoder import Autoencoder, Layer, Model
 from simplecell.model.codes import Codes
 
@@ -110,11 +110,13 @@ class DeepAutoencoder(Network):
         output: str = "sigmoid",
         tied: bool = False,
         dtype: torch.dtype = torch.float32,
+        **settings: object,
     ) -> DeepAutoencoder:
         """A network with layers of `sizes` latents, weights zero until `optim.initialise`.
 
         `activation` is one name for all layers, or one for each. The output of each layer is what
-        reconstructs the codes below it; `output` is that of the whole.
+        reconstructs the codes below it; `output` is that of the whole. `settings` are of those
+        activations that have them.
         """
         kinds = [activation] * len(sizes) if isinstance(activation, str) else list(activation)
         if len(kinds) != len(sizes):
@@ -131,7 +133,10 @@ class DeepAutoencoder(Network):
                 activation=kind,
                 output=output if below is None else below.activation.output or "linear",
                 tied=tied,
+                pre_bias=False,
+                n_outputs=None,
                 dtype=dtype,
+                **{name: settings[name] for name in settings_of(kind) if name in settings},
             )
             layers.append(layer)
         return cls(layers)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from simplecell.data import Source, as_source
 from simplecell.errors import UsageError, unknown
-from simplecell.model.activations import settings_of
+from simplecell.model.activations import ACTIVATIONS, settings_of
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.deep import DeepAutoencoder
 from simplecell.preprocess.chain import Preprocess
@@ -71,8 +71,7 @@ class Recipe:
             if not isinstance(values, Mapping):
                 raise UsageError(f"recipe: '{name}' must be a table; got {values!r}")
             table = TABLES[name]
-            build = build_terms if table is dict else build_table
-            built[name] = build(name, table, values)
+            built[name] = build_terms(values) if table is dict else build_table(name, table, values)
         recipe = cls(**built)
         if recipe.train.dtype not in DTYPES:
             raise unknown("train.dtype", recipe.train.dtype, DTYPES)
@@ -108,7 +107,7 @@ class Recipe:
 
     def table(self) -> dict[str, dict[str, Any]]:
         """The six tables; keys without a value are left out, as TOML has none."""
-        tables = dataclasses.asdict(self)
+        tables = {**dataclasses.asdict(self), "model": self.model.keys()}
         return {
             name: {key: value for key, value in table.items() if value is not None}
             for name, table in tables.items()
@@ -176,7 +175,6 @@ class Recipe:
             model.layers[0].set_center(center)
         if not isinstance(optim.learning_rate, float):
             raise UsageError(f"optim.learning_rate is {optim.learning_rate!r}; a number is needed")
-        hard = model.activation.kind in ("topk", "batchtopk")
         return Trainer(
             model.to(resolve_device(train.device)),
             Objective(self.objective),
@@ -191,7 +189,7 @@ class Recipe:
             patience=train.patience,
             corruption=Corruption(train.corruption, train.corruption_level),
             unit_norm=optim.unit_norm,
-            target_l0=None if hard else self.target_l0 or None,
+            target_l0=None if model.activation.counts else self.target_l0 or None,
             dead_after=LONG
             if optim.dead_after == "auto"
             else whole(optim.dead_after, "dead_after"),
@@ -237,17 +235,18 @@ class Recipe:
                 output=asked.output,
                 tied=asked.tied,
                 dtype=dtype,
+                **asked.settings,
             )
             model = model.layers[0] if alone else model
         model.layers[0].centred = asked.center
         return model
 
-    def _settings(self, kind: str) -> dict[str, Any]:
+    def _settings(self, kind: str) -> dict[str, object]:
         """What the activation is told."""
-        known = settings_of(kind)
-        if "k" in known:
-            return {"k": self.target_l0}
-        return {"bandwidth": self.model.bandwidth} if "bandwidth" in known else {}
+        told, known = self.model.settings, settings_of(kind)
+        counts = ACTIVATIONS[kind].counts
+        wanted: dict[str, object] = {counts: self.target_l0} if counts else {}
+        return wanted | {name: told[name] for name in known if name in told}
 
 
 def whole(value: int | str, name: str) -> int:

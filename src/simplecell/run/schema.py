@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from simplecell.errors import UsageError, unknown
+from simplecell.model.activations import recipe_settings, settings_of, stated_settings
 from simplecell.training.objective import TERMS
+
+Auto = Literal["auto"]
+"""What is left to the data."""
+Table = TypeVar("Table")
 
 
 @dataclass(frozen=True)
@@ -51,20 +58,35 @@ class Model:
     list with one for each. `center` subtracts the mean of the data before the encoder; what is
     reconstructed keeps it; with `pre_bias` it is the offset that is subtracted. `target_l0` is how
     many latents may be active a sample ("auto": a quarter of the inputs, at most 32; 0: whatever
-    the weights of the terms lead to): the k of topk and batchtopk codes. `bandwidth` is that of
-    jumprelu codes. `init` is how weights start: "uniform", or "transpose" (unit atoms in random
-    directions, the encoder their copy).
+    the weights of the terms lead to): the k of topk and batchtopk codes. `settings` are what the
+    activation's class declares, each a key of [model]. `init` is how weights start: "uniform", or
+    "transpose" (unit atoms in random directions, the encoder their copy).
     """
 
-    n_latents: int | str | list[int] = 25
+    n_latents: int | Auto | list[int] = 25
     activation: str | list[str] = "sigmoid"
     output: str = "sigmoid"
     tied: bool = False
     center: bool = False
     pre_bias: bool = False
-    target_l0: float | str = 0.0
-    bandwidth: float = 0.5
+    target_l0: float | Auto = 0.0
+    settings: dict[str, object] = field(default_factory=stated_settings)
     init: str = "uniform"
+
+    def __post_init__(self) -> None:
+        kinds = [self.activation] if isinstance(self.activation, str) else self.activation
+        for name in self.settings.keys() - stated_settings().keys():
+            if not any(name in settings_of(kind) for kind in kinds):
+                raise UsageError(
+                    f"model.{name} is no setting of '{', '.join(kinds)}' codes; leave it out"
+                )
+
+    def keys(self) -> dict[str, object]:
+        """What a recipe writes: the settings among the others."""
+        keys: dict[str, object] = {}
+        for name, value in vars(self).items():
+            keys |= self.settings if name == "settings" else {name: value}
+        return keys
 
 
 @dataclass(frozen=True)
@@ -80,12 +102,12 @@ class Optim:
 
     kind: str = "lbfgs"
     tolerance: float = 1e-9
-    learning_rate: float | str = 1e-3
+    learning_rate: float | Auto = 1e-3
     schedule: str = "constant"
     beta2: float = 0.999
     batch_size: int = 1000
     unit_norm: bool = False
-    dead_after: int | str = "auto"
+    dead_after: int | Auto = "auto"
     resample: int = 0
 
 
@@ -98,8 +120,8 @@ class Train:
     on the inputs alone.
     """
 
-    steps: int | str = 400
-    max_samples: int | str = "auto"
+    steps: int | Auto = 400
+    max_samples: int | Auto = "auto"
     seed: int = 0
     patience: int = 0
     corruption: str = "none"
@@ -118,99 +140,6 @@ TABLES: dict[str, type] = {
 }
 
 
-def build_table(name: str, table: type, values: Mapping[str, Any]) -> Any:
-    """A table from its keys. Raises UsageError for a key or a value that does not fit."""
-    types = get_type_hints(table)
-    built = dict(values)
-    for key, value in values.items():
-        if key not in types:
-            raise unknown(f"key of [{name}]", key, types)
-        allowed = get_args(types[key]) or (types[key],)
-        plain = tuple(getattr(kind, "__origin__", kind) for kind in allowed)
-        wide = (*plain, int) if float in plain else plain
-        wrong_bool = isinstance(value, bool) and bool not in plain
-        items = [kind for outer in allowed for kind in get_args(outer) if kind is not Any]
-        wrong_item = isinstance(value, list) and any(type(v) not in items for v in value if items)
-        automatic = f"{name}.{key}" in AUTOMATIC
-        wrong_word = automatic and isinstance(value, str) and value != "auto"
-        if not isinstance(value, wide) or wrong_bool or wrong_item or wrong_word:
-            wanted = " or ".join(
-                '"auto"' if automatic and kind is str else _word(kind)
-                for kind in allowed
-                if kind is not type(None)
-            )
-            raise UsageError(f"recipe: {name}.{key} must be {wanted}; got {reprlib.repr(value)}")
-        if value == "":
-            raise UsageError(f"recipe: {name}.{key} is empty; give a value, or leave the key out")
-        if isinstance(value, list) and items:
-            _check_items(f"{name}.{key}", value)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            _check_range(f"{name}.{key}", value)
-            real = float in plain and int not in plain
-            built[key] = float(value) if real else value  # 3 and 3.0 are no change
-    return table(**built)
-
-
-def _check_items(name: str, values: list[Any]) -> None:
-    if len(values) > MOST_ITEMS:
-        raise UsageError(
-            f"recipe: {name} has {len(values)} entries; at most {MOST_ITEMS} are taken"
-        )
-    for value in values:
-        if isinstance(value, int):
-            _check_range(name, value)
-
-
-def _word(kind: Any) -> str:
-    """A type as a sentence names it: "int", "list of int"."""
-    items = [item.__name__ for item in get_args(kind) if item is not Any]
-    return f"list of {items[0]}" if items else getattr(kind, "__origin__", kind).__name__
-
-
-def build_terms(name: str, table: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The [objective] table: one table a term. Raises UsageError for what does not fit."""
-    for kind, term in values.items():
-        if kind not in TERMS:
-            raise unknown("term", kind, TERMS)
-        if not isinstance(term, Mapping):
-            raise UsageError(
-                f"recipe: {name}.{kind} must be a table such as {{ weight = 1.0 }}; "
-                f"got {reprlib.repr(term)}"
-            )
-        for key, value in term.items():
-            if key == "widths":
-                _check_widths(f"{name}.{kind}.widths", value)
-                continue
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                raise UsageError(
-                    f"recipe: {name}.{kind}.{key} must be a number; got {reprlib.repr(value)}"
-                )
-            _check_range(f"{name}.{kind}.{key}", value)
-    return {
-        kind: {key: value if key == "widths" else float(value) for key, value in term.items()}
-        for kind, term in values.items()
-    }
-
-
-def _check_widths(name: str, value: Any) -> None:
-    if value == "auto":
-        return
-    if not isinstance(value, list) or any(type(width) is not int for width in value):
-        raise UsageError(
-            f'recipe: {name} must be "auto" or a list of int; got {reprlib.repr(value)}'
-        )
-    _check_items(name, value)
-
-
-AUTOMATIC = (
-    "model.n_latents",
-    "model.target_l0",
-    "optim.learning_rate",
-    "optim.dead_after",
-    "train.steps",
-    "train.max_samples",
-)
-"""Numbers that may be left to the data by the one word "auto"."""
 LEAST = {
     "train.steps": 1,
     "train.max_samples": 1,
@@ -224,6 +153,94 @@ LEAST = {
 MOST_ITEMS = 100
 MOST = {"train.seed": 2**63 - 1}
 """Limits of numbers that nothing else checks; whole numbers end at 2³¹ − 1."""
+
+
+def build_table(name: str, table: type[Table], values: Mapping[str, object]) -> Table:
+    """A table from its keys. Raises UsageError for a key or a value that does not fit."""
+    types = _types(table)
+    for key in values:
+        if key not in types:
+            raise unknown(f"key of [{name}]", key, types)
+    built = {key: _taken(f"{name}.{key}", types[key], value) for key, value in values.items()}
+    if table is Model:
+        told = {key: built.pop(key) for key in recipe_settings() if key in built}
+        built["settings"] = stated_settings() | told
+    return table(**built)
+
+
+def build_terms(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """The [objective] table: one table a term. Raises UsageError for what does not fit."""
+    terms: dict[str, dict[str, object]] = {}
+    for kind, term in values.items():
+        if kind not in TERMS:
+            raise unknown("term", kind, TERMS)
+        if not isinstance(term, Mapping):
+            raise UsageError(
+                f"recipe: objective.{kind} must be a table such as {{ weight = 1.0 }}; "
+                f"got {reprlib.repr(term)}"
+            )
+        types = _types(TERMS[kind])
+        for key in term:
+            if key not in types:
+                raise unknown(f"key of term '{kind}'", key, types)
+        terms[kind] = {
+            key: _taken(f"objective.{kind}.{key}", types[key], value, IN_TERMS)
+            for key, value in term.items()
+        }
+    return terms
+
+
+def _types(table: type) -> dict[str, Any]:
+    """The types of a table's keys; those of [model] are the activations' settings as well."""
+    hints = get_type_hints(table)
+    types = {key.name: hints[key.name] for key in dataclasses.fields(table)}
+    if table is Model:
+        del types["settings"]
+        types |= recipe_settings()
+    return types
+
+
+IN_TERMS = {"float": "a number", "list of int": "a list of int"}
+
+
+def _taken(name: str, kind: Any, value: object, words: Mapping[str, str] | None = None) -> Any:
+    """The value as its key's type takes it. Raises UsageError where it does not fit."""
+    kinds = [one for one in get_args(kind) or (kind,) if one is not NoneType]
+    if not any(_fits(value, one) for one in kinds):
+        known = words or {}
+        wanted = " or ".join(known.get(_word(one), _word(one)) for one in kinds)
+        raise UsageError(f"recipe: {name} must be {wanted}; got {reprlib.repr(value)}")
+    if value == "":
+        raise UsageError(f"recipe: {name} is empty; give a value, or leave the key out")
+    items = value if isinstance(value, list) else [value]
+    if len(items) > MOST_ITEMS:
+        raise UsageError(f"recipe: {name} has {len(items)} entries; at most {MOST_ITEMS} are taken")
+    for item in items:
+        if isinstance(item, int | float) and not isinstance(item, bool):
+            _check_range(name, item)
+    # 3 and 3.0 are no change of a setting that takes fractions.
+    return float(value) if float in kinds and type(value) is int else value
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value is of one of a key's types: true and 1 are not the same, 1 and 1.0 are."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(
+            Any in get_args(kind) or type(item) in get_args(kind) for item in value
+        )
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (float, int) if kind is float else kind)
+
+
+def _word(kind: Any) -> str:
+    """A type as a sentence names it: "int", "list of int", the one word that is taken."""
+    if get_origin(kind) is Literal:
+        return f'"{get_args(kind)[0]}"'
+    items = [item.__name__ for item in get_args(kind) if item is not Any]
+    return f"list of {items[0]}" if items else (get_origin(kind) or kind).__name__
 
 
 def _check_range(name: str, value: float) -> None:

@@ -6,9 +6,9 @@ import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -402,7 +402,7 @@ class Nested(Term):
     """
 
     weight: float = 1.0
-    widths: Sequence[int] | str = ()
+    widths: Literal["auto"] | list[int] = field(default_factory=list)
     kind = "nested"
 
     def __call__(self, look: Look) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simplecell.model.activations import Activation, BatchTopK, Gated, JumpReLU, TopK
+from simplecell.model.activations import Activation
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.deep import DeepAutoencoder
 from simplecell.preprocess.chain import Preprocess
@@ -24,7 +24,6 @@ MOST_FLOATS = 2**21
 
 AFFINE = ("mean", "matrix", "inverse")
 NOTHING: dict[str, Any] = {"steps": [], "target_steps": None, "layers": []}
-GATED = ("gate_bias", "magnitude_bias", "log_scale")
 DRAWN = range(16, 65)  # pixels a side that a drawing surface has
 
 
@@ -102,11 +101,12 @@ class _Store:
 
 
 def _why_not(model: Model) -> str | None:
-    if isinstance(model, Autoencoder | DeepAutoencoder):
-        return None
     if model.output == "softmax":
         return "this model tells classes apart; it reconstructs nothing"
-    return "this model is made of modules of its own, which only Python can compute"
+    if not isinstance(model, Autoencoder | DeepAutoencoder):
+        return "this model is made of modules of its own, which only Python can compute"
+    strange = [layer.activation for layer in model.layers if layer.activation.page is None]
+    return f"the browser has no '{strange[0].kind}' codes; only Python does" if strange else None
 
 
 def _layers(model: Model) -> list[Autoencoder]:
@@ -148,21 +148,14 @@ def _layer(name: str, layer: Autoencoder, store: _Store) -> dict[str, Any]:
 
 
 def _activation(name: str, activation: Activation, store: _Store) -> dict[str, Any]:
-    match activation:
-        case TopK():
-            return {"kind": "topk", "k": activation.k}
-        case BatchTopK():
-            return {"kind": "batchtopk", "threshold": float(activation.threshold)}
-        case JumpReLU():
-            return {
-                "kind": "jumprelu",
-                "threshold": store.keep(f"{name}.threshold", activation.threshold),
-            }
-        case Gated():
-            own = {key: getattr(activation, key) for key in GATED}
-            return {"kind": "gated", **_keep_all(name, store, own)}
-        case _:
-            return {"kind": "identity" if activation.kind == "gaussian" else activation.kind}
+    function, *given = activation.page or (activation.kind,)
+    numbers: dict[str, Any] = {"kind": function}
+    for key in given:
+        value = getattr(activation, key)
+        if isinstance(value, Tensor):
+            value = store.keep(f"{name}.{key}", value) if value.ndim else value.item()
+        numbers[key] = value
+    return numbers
 
 
 def _keep_all(

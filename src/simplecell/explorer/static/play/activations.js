@@ -3,7 +3,10 @@
 const sigmoid = (value) => 1 / (1 + Math.exp(-value));
 const relu = (value) => (value > 0 ? value : 0);
 
-/** Each turns one sample's sums before the activation into its code, in place. */
+/**
+ * Each turns one sample's sums before the activation into its code, in place. Beside them comes what
+ * the activation's class in Python names as `page`: numbers, and arrays with one for each latent.
+ */
 export const ACTIVATIONS = {
   identity: () => {},
   sigmoid: (pre) => mapped(pre, sigmoid, pre),
@@ -12,8 +15,9 @@ export const ACTIVATIONS = {
   topk: (pre, { k }) => keepLargest(pre, k),
   batchtopk: (pre, { threshold }) => mapped(pre, (value) => (value > threshold ? relu(value) : 0), pre),
   jumprelu: (pre, { threshold }) => mapped(pre, (value, at) => (value > threshold[at] ? value : 0), pre),
-  gated: (pre, { gate, magnitude, scale }) =>
-    mapped(pre, (z, at) => (z + gate[at] > 0 ? relu(scale[at] * z + magnitude[at]) : 0), pre),
+  gated: (pre, { gate_bias, magnitude_bias, log_scale }) =>
+    mapped(pre, (z, at) =>
+      z + gate_bias[at] > 0 ? relu(Math.exp(log_scale[at]) * z + magnitude_bias[at]) : 0, pre),
 };
 
 /** What turns a layer's sums into what it gives back. */

@@ -92,8 +92,10 @@ function stepOf(step, tensor) {
 }
 
 function layerOf(layer, tensor) {
-  const own = layer.activation;
-  const perLatent = (value) => (typeof value === "string" ? tensor(value).values : value);
+  const { kind, ...numbers } = layer.activation;
+  for (const [name, value] of Object.entries(numbers)) {
+    if (typeof value === "string") numbers[name] = tensor(value).values;
+  }
   return {
     encoder: tensor(layer.encoder),
     bias: tensor(layer.bias)?.values,
@@ -101,13 +103,7 @@ function layerOf(layer, tensor) {
     decoder: tensor(layer.decoder),
     offset: tensor(layer.offset)?.values,
     output: layer.output,
-    activation: {
-      ...own,
-      threshold: perLatent(own.threshold),
-      gate: tensor(own.gate_bias)?.values,
-      magnitude: tensor(own.magnitude_bias)?.values,
-      scale: tensor(own.log_scale)?.values.map(Math.exp),
-    },
+    activation: { kind, ...numbers },
   };
 }
 
