@@ -23,8 +23,8 @@ from simplecell.data import correlated_field, dead_leaves
 from simplecell.model.measures import edge_coherence, edge_orientation, kl_bernoulli
 from simplecell.run.begin import begin
 from simplecell.run.directory import Run
-from simplecell.training.objective import value
 from simplecell.training.weights import initialise
+from whole_objective import value
 
 LINEAR = {"activation": "identity", "output": "linear", "weight_decay": 0, "dtype": "float64"}
 

@@ -24,9 +24,9 @@ from simplecell.training.objective import (
     Objective,
     PreAct,
     Reconstruction,
-    value,
 )
 from simplecell.training.weights import flatten, initialise
+from whole_objective import value
 
 D, M, B = 5, 8, 13
 SETTINGS = {"topk": {"k": 3}, "batchtopk": {"k": 2.5}, "jumprelu": {"bandwidth": 0.6}}

@@ -14,10 +14,11 @@ from simplecell.errors import DataError, DivergedError, UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.measures import average_activation
 from simplecell.training import prepared as module
-from simplecell.training.objective import Objective, value
+from simplecell.training.objective import Objective
 from simplecell.training.prepared import identity, resolve_device
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import initialise
+from whole_objective import value
 
 
 def source_of(n=120, d=6, seed=0):

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.measures import LogMean, average_activation
 
 _aten = torch.ops.aten
@@ -29,16 +30,12 @@ _DEAD, _SATURATED = 1e-20, 1e-3
 _PIECE = 2**20  # numbers added in float32 before the sum goes on in float64
 
 
-def _relu_(pre: Tensor) -> Tensor:
-    return pre.relu_()
-
-
 FORWARD: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda pre: pre,
     "linear": lambda pre: pre,
     "sigmoid": torch.sigmoid_,
     "tanh": torch.tanh_,
-    "relu": _relu_,
+    "relu": torch.relu_,
 }
 """In place: pre → code."""
 
@@ -56,30 +53,32 @@ BACKWARD: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class Classic:
     """Value and gradient of the classic objective, added up chunk by chunk into `.grad`.
 
-    The tensors are parameters with `.grad` buffers; `decoder` may be the encoder itself (tied).
-    `gain` and `low`, `width` say how the code maps to [0, 1]: `(code − low)/width`.
+    The model's parameters have `.grad` buffers; it may be tied. The others are the weights of the
+    three terms, and the target ρ.
     """
 
-    encoder: Tensor
-    decoder: Tensor
-    bias: Tensor
-    offset: Tensor
-    activation: str
-    output: str
-    reconstruction: float
+    model: Autoencoder
+    reconstruction: float = 0.0
     kl: float = 0.0
+    decay: float = 0.0
     target: float = 0.5
-    gain: float = 1.0
-    low: float = 0.0
-    width: float = 1.0
-    _buffers: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _buffers: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        model, activation = self.model, self.model.activation
+        self.encoder, self.decoder = model.encoder, model.decoder
+        self.bias, self.offset = model.bias, model.offset
+        self.activation, self.output = activation.kind, model.output
+        self.gain = activation.gain or 1.0
+        self.low, high = activation.bounds or (0.0, 1.0)
+        self.width = high - self.low
 
     @torch.no_grad()
-    def begin(self, decay: float) -> None:
+    def begin(self) -> None:
         """Start a sum: the gradient of weight decay (`decay · Σ w²`), biases 0."""
-        torch.mul(self.encoder, 2 * decay, out=_grad(self.encoder))
+        torch.mul(self.encoder, 2 * self.decay, out=_grad(self.encoder))
         if self.decoder is not self.encoder:
-            torch.mul(self.decoder, 2 * decay, out=_grad(self.decoder))
+            torch.mul(self.decoder, 2 * self.decay, out=_grad(self.decoder))
         _grad(self.bias).zero_()
         _grad(self.offset).zero_()
 

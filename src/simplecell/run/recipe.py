@@ -6,11 +6,11 @@ import dataclasses
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 import torch
@@ -24,6 +24,7 @@ from simplecell.model.deep import DeepAutoencoder
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.schema import (
     TABLES,
+    Auto,
     Data,
     Model,
     Optim,
@@ -40,6 +41,7 @@ from simplecell.training.weights import initialise
 SHORT = 0.1
 """Length of atoms at the start where it is free. Source: Anthropic, April 2024."""
 LONG = 10_000_000
+Number = TypeVar("Number", int, float)
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -173,14 +175,12 @@ class Recipe:
         initialise(model, train.seed, self.model.init, 1.0 if optim.unit_norm else SHORT)
         if center is not None:
             model.layers[0].set_center(center)
-        if not isinstance(optim.learning_rate, float):
-            raise UsageError(f"optim.learning_rate is {optim.learning_rate!r}; a number is needed")
         return Trainer(
             model.to(resolve_device(train.device)),
             Objective(self.objective),
             preprocess,
             solver=optim.kind,
-            learning_rate=optim.learning_rate,
+            learning_rate=whole(optim.learning_rate, "optim.learning_rate"),
             schedule=optim.schedule,
             beta2=optim.beta2,
             batch_size=optim.batch_size,
@@ -190,19 +190,14 @@ class Recipe:
             corruption=Corruption(train.corruption, train.corruption_level),
             unit_norm=optim.unit_norm,
             target_l0=None if model.activation.counts else self.target_l0 or None,
-            dead_after=LONG
-            if optim.dead_after == "auto"
-            else whole(optim.dead_after, "dead_after"),
+            dead_after=LONG if optim.dead_after == "auto" else optim.dead_after,
             resample=optim.resample,
         )
 
     @property
     def target_l0(self) -> float:
         """Active latents wanted of a sample; 0: nothing is."""
-        wanted = self.model.target_l0
-        if isinstance(wanted, str):
-            raise UsageError(f"model.target_l0 is {wanted!r}; a number is needed")
-        return wanted
+        return whole(self.model.target_l0, "model.target_l0")
 
     def build_model(
         self, n_inputs: int, n_outputs: int | None = None
@@ -210,15 +205,15 @@ class Recipe:
         """The model, its weights still zero; with n_outputs a transcoder."""
         asked, dtype = self.model, DTYPES[self.train.dtype]
         sizes = asked.n_latents
-        if isinstance(sizes, str):
-            raise UsageError(f'model.n_latents is {sizes!r}; a whole number or "auto" is needed')
-        alone = isinstance(sizes, int)
-        if asked.tied and not alone:
+        deep = isinstance(sizes, list)
+        if asked.tied and deep:
             raise UsageError("model.tied is for one layer; leave it out with a list of n_latents")
-        if isinstance(sizes, int) and isinstance(asked.activation, str):
+        if not isinstance(sizes, list):
+            sizes = [whole(sizes, "model.n_latents")]
+        if isinstance(asked.activation, str) and not deep:
             model: Autoencoder | DeepAutoencoder = Autoencoder(
                 n_inputs,
-                sizes,
+                sizes[0],
                 activation=asked.activation,
                 output=asked.output,
                 tied=asked.tied,
@@ -230,14 +225,14 @@ class Recipe:
         else:
             model = DeepAutoencoder.of_sizes(
                 n_inputs,
-                [sizes] if isinstance(sizes, int) else whole_numbers(sizes),
+                whole_numbers(sizes) if deep else sizes,
                 activation=asked.activation,
                 output=asked.output,
                 tied=asked.tied,
                 dtype=dtype,
                 **asked.settings,
             )
-            model = model.layers[0] if alone else model
+            model = model if deep else model.layers[0]
         model.layers[0].centred = asked.center
         return model
 
@@ -249,14 +244,14 @@ class Recipe:
         return wanted | {name: told[name] for name in known if name in told}
 
 
-def whole(value: int | str, name: str) -> int:
-    """A whole number of a resolved recipe. Raises UsageError for "auto" and other words."""
+def whole(value: Number | Auto, name: str) -> Number:
+    """A number of a resolved recipe. Raises UsageError for "auto"."""
     if isinstance(value, str):
-        raise UsageError(f'{name} is {value!r}; a whole number or "auto" is needed')
+        raise UsageError(f"{name} is {value!r}; a number is needed")
     return value
 
 
-def whole_numbers(sizes: Sequence[Any]) -> list[int]:
+def whole_numbers(sizes: list[int]) -> list[int]:
     """The sizes of a deep network's layers. Raises UsageError for anything else in the list."""
     if not sizes or any(type(size) is not int or size < 1 for size in sizes):
         raise UsageError(

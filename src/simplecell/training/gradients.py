@@ -82,32 +82,16 @@ def fused(model: Model, objective: Objective) -> kernels.Classic | None:
     """The kernel for this model and objective, or None: autograd must do."""
     if not isinstance(model, Autoencoder):
         return None
-    kinds = {term.kind for term in objective.active}
-    output, activation = model.output, model.activation
+    weights = {term.kind: term.weight for term in objective.active}
     if (
-        not kinds <= {"reconstruction", "kl", "decay"}
-        or activation.kind not in kernels.FORWARD
-        or output not in kernels.FORWARD
+        not weights.keys() <= {"reconstruction", "kl", "decay"}
+        or model.activation.kind not in kernels.FORWARD
+        or model.output not in kernels.FORWARD
         or model.pre_bias
         or model.centred
     ):
         return None
-    low, high = activation.bounds or (0.0, 1.0)
-    reconstruction, kl = objective.find("reconstruction"), objective.find("kl")
-    return kernels.Classic(
-        encoder=model.encoder,
-        decoder=model.decoder,
-        bias=model.bias,
-        offset=model.offset,
-        activation=activation.kind,
-        output=output,
-        reconstruction=reconstruction.weight if reconstruction else 0.0,
-        kl=kl.weight if kl else 0.0,
-        target=kl.target if isinstance(kl, KL) else 0.5,
-        gain=activation.gain or 1.0,
-        low=low,
-        width=high - low,
-    )
+    return kernels.Classic(model, **weights, target=objective.target or 0.5)
 
 
 class Gradient:
@@ -150,34 +134,27 @@ class Gradient:
             moment = dataclasses.replace(moment, l0=l0_over(self.model, chunks))
         return moment
 
+    @torch.no_grad()
     def _by_kernel(
         self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None
     ) -> Evaluation:
-        decay = self.objective.find("decay")
-        kernel.begin(decay.weight if decay else 0.0)
+        kernel.begin()
         squared: Tensor | float = 0.0
         code_sum: Tensor | float = 0.0
         for x, target in chunks:
             error, codes, average = kernel.add(x, target, chunks.n_samples, average)
             squared, code_sum = squared + error, code_sum + codes
-        terms = {
-            term.kind: torch.as_tensor(squared) / chunks.n_samples
-            if term.kind == "reconstruction"
-            else self._of_parameters(term.kind, average)
-            for term in self.objective.active
-        }
+        terms: dict[str, Tensor] = {}
+        for term in self.objective.active:
+            if isinstance(term, KL):
+                assert average is not None, "the kernel makes it where none was given"
+                terms[term.kind] = kl_sparsity(term.target, average).sum().double()
+            elif term.of_weights:
+                terms[term.kind] = squared_weights(*self.model.matrices()).double()
+            else:
+                terms[term.kind] = torch.as_tensor(squared) / chunks.n_samples
         mean = (torch.as_tensor(code_sum) / chunks.n_samples - kernel.low) / kernel.width
         return Evaluation(self.objective.cost(terms), terms, mean)
-
-    @torch.no_grad()
-    def _of_parameters(self, kind: str, average: LogMean | None) -> Tensor:
-        """Terms that need no samples: decay, and KL once ρ̂ is known."""
-        if kind == "decay":
-            return squared_weights(*self.model.matrices()).double()
-        kl = self.objective.find("kl")
-        assert isinstance(kl, KL)
-        assert average is not None
-        return kl_sparsity(kl.target, average).sum().double()
 
     @torch.no_grad()
     def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:

@@ -8,13 +8,14 @@ import itertools
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from simplecell.errors import UsageError, unknown
+from simplecell.model.activations import ACTIVATIONS, Activation
 from simplecell.model.autoencoder import Autoencoder, Model, Output
 from simplecell.model.codes import Codes
 from simplecell.model.measures import (
@@ -64,6 +65,16 @@ class Look(Moment):
     """B over the number of samples that the cost is a mean over."""
 
 
+class Need(NamedTuple):
+    """Codes that a term has a meaning for, in words and as a question."""
+
+    words: str
+    has: Callable[[Activation | type[Activation]], bool]
+
+
+SPARSE = Need("that are 0 where a latent is not active", lambda one: one.sparse)
+
+
 @dataclass(frozen=True)
 class Term:
     """A part of the objective: `weight` times the unweighted value that the call returns."""
@@ -74,6 +85,12 @@ class Term:
     """Depends on the parameters alone: counted once, not once a chunk."""
     of_mean: ClassVar[bool] = False
     """Depends on the mean code over *all* samples, so chunks need it beforehand."""
+    alone: ClassVar[bool] = False
+    """Is for one layer."""
+    output: ClassVar[str | None] = None
+    """The output that it is for, where it is for one only."""
+    codes: ClassVar[Need | None] = None
+    """The codes that it is for; None: any."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < float("inf"):
@@ -84,6 +101,20 @@ class Term:
 
     def check(self, model: Model) -> None:
         """Raise UsageError where the term has no meaning for that model."""
+        if self.alone:
+            _single(self, model)
+        if self.output not in (None, model.output):
+            raise UsageError(
+                f"{self.kind} needs the output '{self.output}', but this model's is "
+                f"'{model.output}'"
+            )
+        if self.codes is not None and not self.codes.has(model.activation):
+            *others, last = [repr(kind) for kind, one in ACTIVATIONS.items() if self.codes.has(one)]
+            use = f"{', '.join(others)} or {last}" if others else last
+            raise UsageError(
+                f"{self.kind} needs codes {self.codes.words}, but these are "
+                f"'{model.activation.kind}' codes; use activation={use}, or leave the term out"
+            )
 
 
 @dataclass(frozen=True)
@@ -130,6 +161,7 @@ class KL(Term):
     target: float = 0.01
     kind = "kl"
     of_mean = True
+    codes = Need("of a bounded range", lambda one: one.gain is not None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,13 +182,6 @@ class KL(Term):
         surrogate = -look.share * (self.target * on + (1 - self.target) * off).sum()
         return kl_sparsity(self.target, average).sum() + (surrogate - surrogate.detach())
 
-    def check(self, model: Model) -> None:
-        if model.activation.gain is None:
-            raise UsageError(
-                f"KL sparsity needs codes of a bounded range, but '{model.activation.kind}' codes "
-                "are unbounded; use activation='sigmoid' or 'tanh', or leave the kl term out"
-            )
-
 
 @dataclass(frozen=True)
 class CrossEntropy(Term):
@@ -167,12 +192,10 @@ class CrossEntropy(Term):
 
     weight: float = 1.0
     kind = "cross_entropy"
+    output = "sigmoid"
 
     def __call__(self, look: Look) -> Tensor:
         return look.share * cross_entropy(look.output.raw, look.target)
-
-    def check(self, model: Model) -> None:
-        _needs_output(self, model, "sigmoid")
 
 
 @dataclass(frozen=True)
@@ -184,12 +207,10 @@ class Softmax(Term):
 
     weight: float = 1.0
     kind = "softmax"
+    output = "softmax"
 
     def __call__(self, look: Look) -> Tensor:
         return look.share * softmax_entropy(look.output.raw, look.target)
-
-    def check(self, model: Model) -> None:
-        _needs_output(self, model, "softmax")
 
 
 @dataclass(frozen=True)
@@ -202,24 +223,11 @@ class GaussianKL(Term):
 
     weight: float = 1.0
     kind = "gaussian_kl"
+    codes = Need("that are drawn from a Gaussian", lambda one: one.kind == "gaussian")
 
     def __call__(self, look: Look) -> Tensor:
         mean, log_variance = look.output.pre.chunk(2, dim=1)
         return look.share * kl_gaussian(mean, log_variance)
-
-    def check(self, model: Model) -> None:
-        if model.activation.kind != "gaussian":
-            raise UsageError(
-                f"gaussian_kl needs codes that are drawn from a Gaussian, but these are "
-                f"'{model.activation.kind}' codes; use activation 'gaussian', or leave the term out"
-            )
-
-
-def _needs_output(term: Term, model: Model, output: str) -> None:
-    if model.output != output:
-        raise UsageError(
-            f"{term.kind} needs the output '{output}', but this model's is '{model.output}'"
-        )
 
 
 @dataclass(frozen=True)
@@ -236,15 +244,12 @@ class L1(Term):
 
     weight: float = 1.0
     kind = "l1"
+    alone, codes = True, SPARSE
 
     def __call__(self, look: Look) -> Tensor:
         model = _single(self, look.model)
         soft = model.activation.soft(look.output.pre, look.output.code)
         return look.share * soft.abs_sum(model.decoder.norm(dim=1)).mean()
-
-    def check(self, model: Model) -> None:
-        _single(self, model)
-        _needs_sparse(self, model)
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,10 @@ class L0(Term):
     weight: float = 1.0
     target: float = 32.0
     kind = "l0"
+    codes = Need(
+        "with thresholds that it can move (model.target_l0 says how many of others are active)",
+        lambda one: one.kind == "jumprelu",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -279,13 +288,6 @@ class L0(Term):
             count = look.model.activation.count(look.output.pre, look.output.code).mean()
         excess = count / (self.target * look.ease) - 1 + look.push
         return look.share * _variance(look.target) * excess.square()
-
-    def check(self, model: Model) -> None:
-        if model.activation.kind != "jumprelu":
-            raise UsageError(
-                "an l0 term moves thresholds, and only 'jumprelu' codes have them; for other "
-                "codes say how many latents may be active by model.target_l0"
-            )
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,7 @@ class AuxK(Term):
     weight: float = 1 / 32
     k: float = 0
     kind = "auxk"
+    alone, codes = True, SPARSE
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -325,10 +328,6 @@ class AuxK(Term):
         share = residual_share(code.decode(model.decoder[look.dead]), error)
         return share * _variance(look.target)
 
-    def check(self, model: Model) -> None:
-        _single(self, model)
-        _needs_sparse(self, model)
-
 
 @dataclass(frozen=True)
 class PreAct(Term):
@@ -349,6 +348,7 @@ class PreAct(Term):
 
     weight: float = 1.0
     kind = "preact"
+    alone, codes = True, SPARSE
 
     def __call__(self, look: Look) -> Tensor:
         if look.dead is None or not bool(look.dead.any()):
@@ -357,10 +357,6 @@ class PreAct(Term):
         nearest = model.activation.lack(look.output.pre)[:, look.dead].amin(0)
         size = nearest @ model.decoder.detach()[look.dead].norm(dim=1)
         return look.share * _variance(look.target).sqrt() * size / model.n_latents
-
-    def check(self, model: Model) -> None:
-        _single(self, model)
-        _needs_sparse(self, model)
 
 
 @dataclass(frozen=True)
@@ -374,19 +370,13 @@ class Gate(Term):
 
     weight: float = 1.0
     kind = "gate"
+    codes = Need("with a gate", lambda one: one.kind == "gated")
 
     def __call__(self, look: Look) -> Tensor:
         model = _single(self, look.model)
         soft = model.activation.soft(look.output.pre, look.output.code)
         recon = model.finish(soft.decode(model.decoder.detach()) + model.offset.detach())
         return look.share * squared_error(recon, look.target)
-
-    def check(self, model: Model) -> None:
-        if model.activation.kind != "gated":
-            raise UsageError(
-                f"a gate term needs 'gated' codes, but these are '{model.activation.kind}'; "
-                "leave it out"
-            )
 
 
 @dataclass(frozen=True)
@@ -435,15 +425,6 @@ def _single(term: Term, model: Model) -> Autoencoder:
     if not isinstance(model, Autoencoder):
         raise UsageError(f"{term.kind} is for an autoencoder of one layer, not for a deep network")
     return model
-
-
-def _needs_sparse(term: Term, model: Model) -> None:
-    if not model.activation.sparse:
-        raise UsageError(
-            f"{term.kind} needs codes that are 0 where a latent is not active, but these are "
-            f"'{model.activation.kind}' codes; use 'relu', 'topk', 'batchtopk', 'jumprelu' or "
-            "'gated'"
-        )
 
 
 TERMS: dict[str, type[Term]] = {
@@ -527,10 +508,3 @@ class Objective:
     def __call__(self, look: Look) -> dict[str, Tensor]:
         """The unweighted value of every active term."""
         return {term.kind: term(look) for term in self.active}
-
-
-def value(objective: Objective, model: Model, x: Tensor, target: Tensor) -> Tensor:
-    """The cost over the samples x [B, D], all at once; differentiable. The tests' oracle."""
-    objective.check(model)
-    look = Look(x, target, model(x, training=True), model)
-    return objective.cost(objective(look))
