@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from play_models import ACTIVATIONS, CHAINS, OUTPUTS, trained_of, wide
+from simplecell.explorer.export import STATIC
 from simplecell.explorer.make.playground import MOST_FLOATS, write_play
+from simplecell.model import activations
 from simplecell.model.autoencoder import Autoencoder, Layer
 from simplecell.model.deep import Classifier
+
+SCRIPT = STATIC / "play" / "activations.js"
 
 
 def written(trained, folder):
@@ -77,6 +82,19 @@ def test_every_model_is_described(kind, chain, tmp_path):
     assert all(step["kind"] in ("remove_dc", "affine") for step in play["steps"])
     for place in play["tensors"].values():
         assert place["at"] + int(np.prod(place["shape"])) <= len(numbers)
+
+
+@pytest.mark.parametrize("kind", activations.ACTIVATIONS)
+def test_an_activation_is_in_the_page_or_said_not_to_be_here(kind, monkeypatch, tmp_path):
+    made = activations.ACTIVATIONS[kind]
+    table = re.search(r"ACTIVATIONS = \{(.*?)\n\};", SCRIPT.read_text(encoding="utf-8"), re.S)
+    functions = re.findall(r"^  (\w+): \(", table.group(1), re.M)
+    assert made.page is None or made.page[0] in functions
+    monkeypatch.setattr(made, "page", None)
+    play, numbers = written(trained_of(kind), tmp_path)
+    assert play["here"] is False
+    assert f"'{kind}'" in play["reason"]
+    assert len(numbers) == 0
 
 
 def test_a_model_too_large_says_how_large(tmp_path):

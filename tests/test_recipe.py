@@ -9,6 +9,7 @@ import pytest
 
 from simplecell.data import as_source
 from simplecell.errors import UsageError
+from simplecell.model import activations
 from simplecell.run import recipe as recipes
 from simplecell.run.build import build
 from simplecell.run.recipe import Recipe
@@ -237,3 +238,52 @@ def test_the_data_choose_the_recipe():
 def test_recipes_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe.load("edges").train = recipes.Train(steps=1)
+
+
+class Threshold(activations.Activation):
+    """Declares a setting that a table has already, and one of its own."""
+
+    kind = "soft"
+
+    def __init__(self, n_latents=1, *, threshold: float = 0.1, turns: int = 2, dtype=None):
+        super().__init__()
+        self.threshold, self.turns = threshold, turns
+
+
+def test_a_setting_of_an_activation_is_a_key_because_its_class_declares_it(monkeypatch):
+    written = {name: Recipe.load(name).text() for name in recipes.names()}
+    monkeypatch.setitem(activations.ACTIVATIONS, "soft", Threshold)
+    assert {name: Recipe.load(name).text() for name in recipes.names()} == written
+    soft = Recipe.load("table").changed(
+        ["model.activation=soft", "model.threshold=1", "model.n_latents=4"]
+    )
+    assert soft.table()["model"]["threshold"] == 1.0
+    assert Recipe.from_text(soft.text(), "soft") == soft
+    assert soft.build_model(3).activation.threshold == 1.0
+    assert soft.changed(["model.turns=5"]).build_model(3).activation.turns == 5
+    deep = soft.changed(["model.n_latents=[3, 2]", 'model.activation=["tanh", "soft"]'])
+    assert deep.build_model(4).layers[1].activation.threshold == 1.0
+    for setting, sentence in {
+        "model.turns=0.5": "model.turns must be int; got 0.5",
+        "model.threshold=true": "model.threshold must be float; got True",
+        "model.treshold=1": "did you mean 'threshold'?",
+        "model.settings=3": "unknown key of [model] 'settings'",
+        "model.activation=tanh": "model.threshold is no setting of 'tanh' codes",
+    }.items():
+        with pytest.raises(UsageError) as error:
+            soft.changed([setting])
+        assert sentence in str(error.value)
+
+
+def test_a_setting_of_one_activation_leaves_another_its_own_default():
+    jump = Recipe.load("jumprelu").changed(["model.n_latents=4"])
+    assert "threshold" not in jump.table()["model"]
+    assert jump.build_model(3).activation.threshold.tolist() == [0.5] * 4
+    told = jump.changed(["model.threshold=0.25", "model.bandwidth=1"])
+    assert told.build_model(3).activation.threshold.tolist() == [0.25] * 4
+    assert told.build_model(3).activation.relative_bandwidth == 1.0
+
+
+def test_keys_are_written_where_they_always_were():
+    keys = "n_latents activation output tied center pre_bias target_l0 bandwidth init"
+    assert " ".join(Recipe().table()["model"]) == keys

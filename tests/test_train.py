@@ -13,6 +13,8 @@ from simplecell.data import ArraySource
 from simplecell.errors import DataError, DivergedError, UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.measures import average_activation
+from simplecell.run.build import build
+from simplecell.run.recipe import Recipe
 from simplecell.training import prepared as module
 from simplecell.training.objective import Objective
 from simplecell.training.prepared import identity, resolve_device
@@ -76,6 +78,46 @@ def test_state_goes_on_with_the_same_bits(solver, stop):
     list(again.run(source, 20, held_out=held))
     assert torch.equal(whole.flat, again.flat)
     assert whole.best.cost == again.best.cost
+
+
+ADAM = "flat n_steps best optimiser.step optimiser.exp_avg optimiser.exp_avg_sq"
+JUMP = f"{ADAM} silent controller activation.scale unsettled.scale unsettled.threshold"
+BATCH = f"{ADAM} silent activation.threshold unsettled.threshold"
+LBFGS = "flat n_steps best optimiser.counts optimiser.curvatures optimiser.steps optimiser.changes"
+NAMES = {
+    "lbfgs": ("table", [], LBFGS),
+    "lbfgs early": ("table", ["train.patience=9"], f"{LBFGS} best_flat"),
+    "running": ("table", ["optim.kind=adam"], f"{ADAM} running"),
+    "center": ("table", ["objective.kl.weight=0", "model.center=true"], f"{LBFGS} center.0"),
+    "topk": ("topk", [], f"{ADAM} silent"),
+    "batchtopk": ("batchtopk", [], BATCH),
+    "batchtopk early": ("batchtopk", ["train.patience=9"], f"{BATCH} best_flat best.threshold"),
+    "jumprelu": ("jumprelu", [], JUMP),
+    "jumprelu early": ("jumprelu", ["train.patience=9"], f"{JUMP} best_flat best.scale"),
+    "gated": (
+        "gated",
+        [],
+        f"{ADAM} silent controller "
+        "unsettled.gate_bias unsettled.magnitude_bias unsettled.log_scale",
+    ),
+}
+"""As version 0.1 wrote them: its checkpoints are read by every later one."""
+
+
+@pytest.mark.parametrize("row", NAMES)
+def test_a_state_has_the_names_that_checkpoints_always_had(row):
+    name, settings, names = NAMES[row]
+    small = ["model.n_latents=8", "train.steps=12", "optim.batch_size=30"]
+    recipe = Recipe.load(name).changed([*small, *settings])
+    source, held = source_of(), source_of(40, seed=1)
+    whole, again = (build(recipe, source).trainer for _ in range(2))
+    list(whole.run(source, 12, held_out=held))
+    state = whole.state_dict()
+    assert sorted(state) == sorted(names.split())
+    again.load_state_dict(state)
+    written = again.state_dict()
+    assert sorted(written) == sorted(state)
+    assert all(torch.equal(written[key], tensor) for key, tensor in state.items())
 
 
 def test_breaking_out_leaves_the_model_of_the_last_record():
