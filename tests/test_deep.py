@@ -20,7 +20,7 @@ from simplecell.training.objective import Look, Objective
 from simplecell.training.prepared import Corruption
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import flatten, initialise
-from whole_objective import value
+from whole_objective import cost_of, value
 
 DOUBLE = torch.float64
 
@@ -110,7 +110,7 @@ def test_gradient_of_the_variational_objective(x):
         flat.copy_(torch.from_numpy(theta))
         grad.zero_()
         output = network(x, training=True, generator=torch.Generator().manual_seed(3))
-        cost = objective.cost(objective(Look(x, x, output, network)))
+        cost = cost_of(objective, Look(x, x, output, network))
         cost.backward()
         return cost.item(), grad.numpy().copy()
 

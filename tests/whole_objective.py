@@ -8,4 +8,9 @@ from simplecell.training.objective import Look
 def value(objective, model, x, target):
     """The cost over the samples x [B, D]; differentiable."""
     objective.check(model)
-    return objective.cost(objective(Look(x, target, model(x, training=True), model)))
+    return cost_of(objective, Look(x, target, model(x, training=True), model))
+
+
+def cost_of(objective, look):
+    """The cost of what is seen."""
+    return objective.cost({term.kind: term(look) for term in objective.active})

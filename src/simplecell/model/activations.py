@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from simplecell.errors import UsageError, unknown
 from simplecell.model.codes import Codes, Rows, SparseCodes
@@ -339,7 +340,7 @@ class _Jump(torch.autograd.Function):
     """z · 1[z > θ] with the pseudo-derivative of θ."""
 
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
         ctx.save_for_backward(pre, threshold, bandwidth)
         return pre * (pre > threshold)
 
@@ -355,7 +356,7 @@ class _Step(torch.autograd.Function):
     """1[z > θ] with the pseudo-derivative of θ; none of z."""
 
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
         ctx.save_for_backward(pre, threshold, bandwidth)
         return (pre > threshold).to(pre.dtype)
 
@@ -386,12 +387,9 @@ class Gated(Activation):
 
     def __init__(self, n_latents: int = 1, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        for name in ("gate_bias", "magnitude_bias", "log_scale"):
-            setattr(self, name, nn.Parameter(torch.zeros(n_latents, dtype=dtype)))
-
-    gate_bias: nn.Parameter
-    magnitude_bias: nn.Parameter
-    log_scale: nn.Parameter
+        self.gate_bias, self.magnitude_bias, self.log_scale = (
+            nn.Parameter(torch.zeros(n_latents, dtype=dtype)) for _ in range(3)
+        )
 
     def code(self, pre: Tensor) -> Tensor:
         return self._magnitude(pre) * (pre + self.gate_bias > 0)

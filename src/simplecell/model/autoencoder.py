@@ -219,12 +219,15 @@ class Layer(Model):
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
         self._check(x)
-        x = x - self.center if self.centred else x
+        x = self._centered(x)
         if self.activation.owns_bias:
             pre = x @ self.encoder.T
         else:
             pre = torch.addmm(self.bias, x, self.encoder.T)
         return pre, self.activation(pre, training=training, generator=generator)
+
+    def _centered(self, x: Tensor) -> Tensor:
+        return x - self.center if self.centred else x
 
     def directions(self) -> Tensor:
         """Encoder rows: they need only be brought to unit length.
@@ -318,13 +321,8 @@ class Autoencoder(Layer):
         """What is subtracted before the encoder, [D]."""
         return self.offset if self.pre_bias else super().center
 
-    def encode(
-        self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Codes]:
-        self._check(x)
-        return super().encode(
-            x - self.offset if self.pre_bias else x, training=training, generator=generator
-        )
+    def _centered(self, x: Tensor) -> Tensor:
+        return super()._centered(x - self.offset if self.pre_bias else x)
 
     def decode_raw(self, code: Codes) -> Tensor:
         return code.decode(self.decoder) + self.offset

@@ -59,7 +59,7 @@ class Recipe:
     train: Train = field(default_factory=Train)
 
     @classmethod
-    def from_table(cls, tables: Mapping[str, Any]) -> Recipe:
+    def from_table(cls, tables: Mapping[str, object]) -> Recipe:
         """A recipe from nested tables.
 
         Raises:
@@ -153,7 +153,7 @@ class Recipe:
             if mine.get(key) != theirs.get(key)
         ]
 
-    def source(self, data: Any, **more: Any) -> Source:
+    def source(self, data: object, **more: object) -> Source:
         """The source that the [data] table makes of `data` (a path or an array)."""
         told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
         return as_source(data, **{key: told[key] for key in told.keys() - {"targets"}})
@@ -273,7 +273,7 @@ def headline(name: str) -> str:
     return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     try:
         table = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -281,7 +281,7 @@ def _value(text: str) -> Any:
     return table["value"] if len(table) == 1 else text
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(table: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):

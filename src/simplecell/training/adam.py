@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from simplecell.errors import UsageError, unknown
+from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.training.steering import SCHEDULES
 
 
@@ -85,6 +86,16 @@ class UnitNorm:
     They are brought there at once. Order: `project`, the optimiser's step, `renormalise`.
     Source: Bricken et al. 2023, appendix (Adam under a constraint). Exact.
     """
+
+    @classmethod
+    def of(cls, model: Model) -> UnitNorm:
+        """For the atoms of a model. Raises UsageError where encoder and decoder share them."""
+        if not isinstance(model, Autoencoder) or model.tied:
+            raise UsageError(
+                "unit_norm is for an autoencoder of one layer with a decoder of its own, not for "
+                "tied or deep ones"
+            )
+        return cls(model.decoder)
 
     def __init__(self, atoms: nn.Parameter) -> None:
         self.atoms = atoms

@@ -504,7 +504,3 @@ class Objective:
             operator.add,
             (term.weight * factors.get(term.kind, 1.0) * terms[term.kind] for term in self.active),
         )
-
-    def __call__(self, look: Look) -> dict[str, Tensor]:
-        """The unweighted value of every active term."""
-        return {term.kind: term(look) for term in self.active}

@@ -45,15 +45,6 @@ class Record(NamedTuple):
     """Active latents a sample of the batch, *count*; None for codes that are never 0."""
 
 
-def _unit_norm(model: Model) -> UnitNorm:
-    if not isinstance(model, Autoencoder) or model.tied:
-        raise UsageError(
-            "unit_norm is for an autoencoder of one layer with a decoder of its own, not for "
-            "tied or deep ones"
-        )
-    return UnitNorm(model.decoder)
-
-
 def _check(
     model: Model,
     objective: Objective,
@@ -148,7 +139,7 @@ class Trainer:
             self.solver = Adam(
                 self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
             )
-        self.unit_norm = _unit_norm(model) if unit_norm else None
+        self.unit_norm = UnitNorm.of(model) if unit_norm else None
         self.dead_after, self.resample = dead_after, resample
         self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
         """Samples since each latent was active."""
@@ -180,13 +171,15 @@ class Trainer:
             DivergedError: when the cost or the parameters leave the finite numbers.
             DataError: when there is not one target a sample.
         """
-        self._check_targets(source, targets)
+        self.targets = self._checked(source, targets)
+        held = None
         if held_out is not None:
-            self._check_targets(held_out, held_out_targets)
-        held = None if held_out is None else self._prepare(held_out, held_out_targets)
-        self.targets = None if targets is None else targets.to(self.flat)
+            held_out_targets = self._checked(held_out, held_out_targets)
+            held = Prepared(held_out, self.preprocess, self.model, held_out_targets)
         evaluations = self._evaluations(source, steps)
-        every = self._check_every(source)
+        # Between looks at the held-out samples: 10 full batches, or one pass.
+        whole = isinstance(self.solver, LBFGS)
+        every = 10 if whole else max(1, source.n_samples // self.batch_size)
         while self.n_steps < steps and self.stopped is None:
             started = time.perf_counter()
             evaluation = next(evaluations)
@@ -229,7 +222,8 @@ class Trainer:
                 "lower the learning rate, or scale the data (preprocess)"
             )
 
-    def _check_targets(self, source: Source, targets: Tensor | None) -> None:
+    def _checked(self, source: Source, targets: Tensor | None) -> Tensor | None:
+        """The targets in the model's precision, if they are one a sample."""
         if targets is None and self.model.n_outputs is not None:
             raise DataError(
                 "a transcoder reconstructs something else than its inputs; give the targets of "
@@ -240,15 +234,7 @@ class Trainer:
                 f"there are {len(targets)} targets for {source.n_samples} samples; one row a "
                 "sample is needed, in their order"
             )
-
-    def _prepare(self, source: Source, targets: Tensor | None) -> Prepared:
-        targets = None if targets is None else targets.to(self.flat)
-        return Prepared(source, self.preprocess, self.model, targets)
-
-    def _check_every(self, source: Source) -> int:
-        """Steps between looks at the held-out samples: 10 full batches, or one pass."""
-        whole = isinstance(self.solver, LBFGS)
-        return 10 if whole else max(1, source.n_samples // self.batch_size)
+        return None if targets is None else targets.to(self.flat)
 
     def _evaluate(self) -> Evaluation:
         assert self.chunks is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ MOST_FLOATS = 2**21
 """Weights and preparation of a model that the browser computes itself, *count*: 8 megabytes."""
 
 AFFINE = ("mean", "matrix", "inverse")
-NOTHING: dict[str, Any] = {"steps": [], "target_steps": None, "layers": []}
+NOTHING: dict[str, object] = {"steps": [], "target_steps": None, "layers": []}
 DRAWN = range(16, 65)  # pixels a side that a drawing surface has
 
 
@@ -41,7 +40,7 @@ def write_play(trained: Trained, folder: Path, low: float, high: float) -> None:
     write_whole(folder / "weights.bin", weights.tobytes())
 
 
-def describe(trained: Trained) -> tuple[dict[str, Any], NDArray[np.float32]]:
+def describe(trained: Trained) -> tuple[dict[str, object], NDArray[np.float32]]:
     """playground.json without the range of the data, and the numbers its tensors point at."""
     store, reason = _Store(), _why_not(trained.model)
     mathematics = _mathematics(trained, store) if reason is None else NOTHING
@@ -62,14 +61,15 @@ def describe(trained: Trained) -> tuple[dict[str, Any], NDArray[np.float32]]:
     return play, store.numbers()
 
 
-def _mathematics(trained: Trained, store: _Store) -> dict[str, Any]:
+def _mathematics(trained: Trained, store: _Store) -> dict[str, object]:
     targets = trained.target_preprocess
     return {
         "steps": _steps("inputs", trained.preprocess, store),
         "target_steps": None if targets is None else _steps("targets", targets, store),
         "layers": [
             _layer(f"layers.{number}", layer, store)
-            for number, layer in enumerate(_layers(trained.model))
+            for number, layer in enumerate(trained.model.layers)
+            if isinstance(layer, Autoencoder)
         ],
     }
 
@@ -78,7 +78,7 @@ class _Store:
     """Tensors one after another, each under a name and kept once."""
 
     def __init__(self) -> None:
-        self.places: dict[str, dict[str, Any]] = {}
+        self.places: dict[str, dict[str, object]] = {}
         self.size = 0
         self._parts: list[NDArray[np.float32]] = []
         self._names: dict[int, str] = {}
@@ -109,11 +109,7 @@ def _why_not(model: Model) -> str | None:
     return f"the browser has no '{strange[0].kind}' codes; only Python does" if strange else None
 
 
-def _layers(model: Model) -> list[Autoencoder]:
-    return [layer for layer in model.layers if isinstance(layer, Autoencoder)]
-
-
-def _steps(name: str, chain: Preprocess, store: _Store) -> list[dict[str, Any]]:
+def _steps(name: str, chain: Preprocess, store: _Store) -> list[dict[str, object]]:
     state = chain.state()
     return [
         _step(f"{name}.{index}", step, store, {key: state.get(f"{index}.{key}") for key in AFFINE})
@@ -122,8 +118,8 @@ def _steps(name: str, chain: Preprocess, store: _Store) -> list[dict[str, Any]]:
 
 
 def _step(
-    name: str, step: dict[str, Any], store: _Store, tensors: dict[str, Tensor | None]
-) -> dict[str, Any]:
+    name: str, step: dict[str, object], store: _Store, tensors: dict[str, Tensor | None]
+) -> dict[str, object]:
     if step["kind"] == "remove_dc":
         return {"kind": "remove_dc"}
     kept = _keep_all(name, store, tensors)
@@ -132,7 +128,7 @@ def _step(
     return {"kind": "affine", **kept, "low": low, "clip": clip}
 
 
-def _layer(name: str, layer: Autoencoder, store: _Store) -> dict[str, Any]:
+def _layer(name: str, layer: Autoencoder, store: _Store) -> dict[str, object]:
     m = layer.n_latents
     tensors = {
         # Of a Gaussian code the mean is what is used: the first half of the rows.
@@ -147,9 +143,9 @@ def _layer(name: str, layer: Autoencoder, store: _Store) -> dict[str, Any]:
     return {**kept, "output": layer.output, "activation": activation}
 
 
-def _activation(name: str, activation: Activation, store: _Store) -> dict[str, Any]:
+def _activation(name: str, activation: Activation, store: _Store) -> dict[str, object]:
     function, *given = activation.page or (activation.kind,)
-    numbers: dict[str, Any] = {"kind": function}
+    numbers: dict[str, object] = {"kind": function}
     for key in given:
         value = getattr(activation, key)
         if isinstance(value, Tensor):
@@ -182,6 +178,6 @@ def _input(trained: Trained) -> str:
     return "digit" if square else "picture"
 
 
-def _patch(data: Data, shape: tuple[int, ...]) -> dict[str, Any]:
+def _patch(data: Data, shape: tuple[int, ...]) -> dict[str, object]:
     color = "color" if len(shape) == 3 else "grey"
     return {"side": shape[0], "color": color, "whiten": data.whiten, "cutoff": data.cutoff}
