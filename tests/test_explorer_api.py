@@ -9,6 +9,7 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from urllib.parse import quote
 
 import numpy as np
@@ -17,13 +18,15 @@ import torch
 
 from simplecell.errors import RunError
 from simplecell.explorer.make.curves import thinned
-from simplecell.explorer.serve import compared
+from simplecell.explorer.serve import compared, view
 from simplecell.explorer.serve import library as libraries
 from simplecell.explorer.serve.api import Api, shell
 from simplecell.explorer.serve.compared import compare
 from simplecell.explorer.serve.library import Library, slug, unique
 from simplecell.explorer.serve.messages import MOST_BODY, SECURITY, Request
+from simplecell.model import matching
 from simplecell.model.codes import Codes
+from simplecell.model.matching import comparison
 from simplecell.run.begin import begin
 from simplecell.run.directory import Run
 from simplecell.run.recipe import Recipe
@@ -277,6 +280,51 @@ def test_an_atlas_made_again_is_read_again(own):
     assert get(api, "my-run--1-/files/columns.bin").headers["etag"] != before
 
 
+@pytest.fixture
+def looks(monkeypatch):
+    """How often an atlas was looked for, its manifest asked of the disk, and checked."""
+    counts = Counter()
+
+    def counted(name):
+        work = getattr(view, name)
+
+        def wrapped(path):
+            if name != "stamp_of" or path.name == "atlas.json":
+                counts[name] += 1
+            return work(path)
+
+        monkeypatch.setattr(view, name, wrapped)
+
+    for name in ("folder_of", "stamp_of", "_checked_manifest"):
+        counted(name)
+    return counts
+
+
+PAGES = ("", "latent/3", "data", "playground", "training", "files/columns.bin", "similar/1")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_request_looks_for_the_atlas_once(made, static, looks, page):
+    api = Api(Library.open([made / "first"]), TOKEN, static=static)
+    asked, checked = page not in ("training",), page not in ("training", "data", "playground")
+    for again in (False, True):
+        looks.clear()
+        assert get(api, f"first/{page}").status == 200
+        assert looks["folder_of"] == asked
+        assert looks["stamp_of"] == checked
+        assert looks["_checked_manifest"] == (checked and not again)
+
+
+def test_the_list_of_runs_looks_for_each_atlas_once(made, static, looks):
+    library = Library.open([made / "first", made / "second"])
+    each = {"folder_of": 2, "stamp_of": 2, "_checked_manifest": 2}
+    told(get(Api(library, TOKEN, static=static), ""))
+    assert looks == each
+    looks.clear()
+    told(get(Api(library, TOKEN, static=static), ""))
+    assert looks == {"folder_of": 2, "stamp_of": 2}
+
+
 def test_static_files_and_the_icon(api):
     script = get(api, "static/app.js")
     assert script.headers["content-type"] == "text/javascript; charset=utf-8"
@@ -406,11 +454,9 @@ def test_long_logs_are_thinned_evenly(own):
 
 
 def test_two_runs_are_compared_as_the_command_line_does(api, made):
-    from simplecell.model.matching import comparison
-
     found = told(get(api, "first/compare/second"))
     atoms = [Run(made / name).load().atoms() for name in ("first", "second")]
-    expected = comparison(*atoms, signed=False)
+    expected = comparison(*atoms, signed=False).figures()
     assert found["mean_cosine"] == pytest.approx(expected["mean_cosine"])
     assert found["share"] == expected["share"]
     assert found["mean_max_first"] == pytest.approx(expected["mean_max"]["first"])
@@ -443,7 +489,8 @@ def test_a_comparison_is_made_once_for_the_same_weights(own, made, static, monke
     run, _ = own
     api = Api(Library.open([run.path, made / "first"]), TOKEN, static=static)
     calls = []
-    monkeypatch.setattr(compared, "compare", lambda *a, **k: calls.append(1) or compare(*a, **k))
+    counted = lambda *a, **k: calls.append(1) or compare(*a, **k)  # noqa: E731
+    monkeypatch.setattr(libraries, "compare", counted)
     for _ in range(3):
         told(get(api, "first/compare/my-run--1-"))
     assert len(calls) == 1
@@ -464,7 +511,7 @@ def test_large_dictionaries_pair_each_others_nearest(monkeypatch, signed):
     second = torch.cat([first[:30].flip(0), torch.randn(6, 16, generator=random).double()])
     small = compare(first, second, signed=signed)
     monkeypatch.setattr(compared, "MATCHED", 0)
-    monkeypatch.setattr(compared, "BLOCK", 7)
+    monkeypatch.setattr(matching, "SIDE", 7)
     large = compare(first, second, signed=signed)
     assert large["mean_cosine"] is None
     assert large["share"] is None
@@ -488,10 +535,10 @@ def test_cosines_with_one_latent(api, made):
     assert get(api, "bare/similar/5").status == 404
 
 
-def test_few_weights_are_kept_in_memory_and_none_before_they_are_needed(api, monkeypatch):
-    monkeypatch.setattr(libraries, "MOST_LOADED", 2)
+def test_few_weights_are_kept_in_memory_and_none_before_they_are_needed(api):
+    api.library._loaded.most = 2
     get(api, ""), get(api, "first/"), get(api, "first/training"), get(api, "first/latent/1")
-    assert not api.library._loaded
+    assert not list(api.library._loaded)
     for name in ("first", "second", "deep", "first"):
         get(api, f"{name}/similar/0")
     assert list(api.library._loaded) == ["deep", "first"]

@@ -22,6 +22,7 @@ from simplecell.explorer import export as exporting
 from simplecell.explorer import replace_folder
 from simplecell.explorer.export import STATIC, bundle, export, page
 from simplecell.explorer.replace_folder import MARK
+from simplecell.explorer.serve import view
 from simplecell.explorer.serve.api import Api
 from simplecell.explorer.serve.library import Library
 from simplecell.explorer.serve.messages import Request
@@ -187,6 +188,15 @@ def test_the_site_says_what_the_server_says(site, runs):
                 assert value.pop("writable") is False
                 del wanted["writable"]
             assert value == wanted, path
+
+
+def test_an_export_looks_for_each_atlas_once(runs, tmp_path, monkeypatch):
+    looked, checked = [], []
+    look, check = view.folder_of, view._checked_manifest
+    monkeypatch.setattr(view, "folder_of", lambda run: looked.append(run.path) or look(run))
+    monkeypatch.setattr(view, "_checked_manifest", lambda path: checked.append(1) or check(path))
+    export(runs, tmp_path / "out")
+    assert (sorted(looked), len(checked)) == (sorted(runs), 2)
 
 
 def test_every_latent_and_every_picture_is_there(site, runs):

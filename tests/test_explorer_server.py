@@ -444,8 +444,8 @@ def test_a_failing_callback_closes_the_door(made):
 
 def test_a_stopped_process_ends_cleanly(made):
     code = (
-        "import sys; from simplecell.explorer.library import Library;"
-        "from simplecell.explorer.server import serve;"
+        "import sys; from simplecell.explorer.serve.library import Library;"
+        "from simplecell.explorer.serve.server import serve;"
         "sys.exit(128 + serve(Library.open(sys.argv[1:]), ready=lambda u: print(u, flush=True)))"
     )
     child = subprocess.Popen(

@@ -38,7 +38,7 @@ def test_the_same_atoms_in_another_order_and_length():
     assert found.mean_max_first == pytest.approx(1)
     assert found.mean_max_second == pytest.approx(1)
     assert found.share() == 1
-    assert found.only() == (0, 0)
+    assert found.alone() == ([], [])
 
 
 def test_an_atom_and_its_opposite_are_the_same_only_without_signs():
@@ -47,8 +47,8 @@ def test_an_atom_and_its_opposite_are_the_same_only_without_signs():
     assert match(atoms, flipped).mean_cosine == pytest.approx(1 / 3)
     assert match(atoms, flipped).mean_max_first == pytest.approx(2 / 3)
     assert match(atoms, flipped, signed=False).mean_cosine == pytest.approx(1)
-    assert nearest(atoms, flipped, signed=False).only() == (0, 0)
-    assert nearest(atoms, flipped).only() == (1, 1)
+    assert nearest(atoms, flipped, signed=False).alone() == ([], [])
+    assert nearest(atoms, flipped).alone() == ([2], [2])
 
 
 @pytest.mark.parametrize("sizes", [(4, 6), (6, 4), (5, 5)])
@@ -84,11 +84,11 @@ def test_blocks_change_nothing(monkeypatch, pairs):
 
 def test_too_many_pairs_are_refused_and_compared_by_their_nearest(monkeypatch):
     first, second = dictionary(6), dictionary(5, seed=1)
-    full = comparison(first, second)
+    full = comparison(first, second).figures()
     monkeypatch.setattr(matching, "LARGEST", 29)
     with pytest.raises(UsageError, match="6 with 5 atoms"):
         match(first, second)
-    near = comparison(first, second)
+    near = comparison(first, second).figures()
     assert near == {**full, "mean_cosine": None, "share": None}
     assert full["mean_cosine"] is not None
     runs = [{"run": "a", "n_latents": 6, "samples": None, "fvu": None, "l0": None}] * 2

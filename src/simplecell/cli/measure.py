@@ -69,7 +69,8 @@ def compare(
         {"run": str(path), "n_latents": run.model.n_latents, **reported_figures(run.info)}
         for path, run in zip((first, second), runs, strict=True)
     ]
-    result = {"runs": told, **comparison(runs[0].atoms(), runs[1].atoms(), signed=signed)}
+    found = comparison(runs[0].atoms(), runs[1].atoms(), signed=signed)
+    result = {"runs": told, **found.figures()}
     result["seconds"] = round(time.perf_counter() - started, 3)
     print_result("compare", result, as_json, comparison_table(result))
 

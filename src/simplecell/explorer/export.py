@@ -183,10 +183,11 @@ def page(runs: Runs) -> str:
         RunError: when no run has an atlas, or one is damaged.
     """
     library = _library(runs)
+    drawn = _drawn(library)
     data: dict[str, Any] = {}
-    for _, values in _data(library, copies=False):
+    for _, values in _data(library, drawn, copies=False):
         data |= values
-    for shown in _drawn(library):
+    for shown in drawn:
         data |= {f"{shown.name}/files/{name}": _url(shown, name) for name in _pictures(shown)}
     style = "".join((STATIC / name).read_text(encoding="utf-8") for name in _styles())
     given = f"globalThis.simplecellGiven = [{_script_json(data)}];"
@@ -212,15 +213,15 @@ def _drawn(library: Library) -> list[RunView]:
     Raises:
         RunError: when there is none.
     """
-    shown = [one for one in library if (one.atlas / "atlas.json").is_file()]
-    if not shown:
+    drawn = [shown for shown in library if shown.has_atlas]
+    if not drawn:
         raise RunError("none of these runs has an atlas yet; open it once: simplecell explore RUN")
-    return shown
+    return drawn
 
 
 def _site(library: Library) -> Iterator[tuple[str, bytes]]:
     """Every file of the site: its name and its bytes."""
-    sources = {"script": FILES, "style": FILES, "images": FILES}
+    drawn, sources = _drawn(library), {"script": FILES, "style": FILES, "images": FILES}
     text = _ICON.sub(r'href="\1"', _shell("export", sources))
     links = "".join(f'<link rel="stylesheet" href="{name}">\n' for name in _styles())
     script = '<script defer src="app.js"></script>\n'
@@ -228,19 +229,20 @@ def _site(library: Library) -> Iterator[tuple[str, bytes]]:
     yield "app.js", bundle(STATIC, "app.js").encode()
     for name in (*_styles(), "icon.svg"):
         yield name, (STATIC / name).read_bytes()
-    for name, values in _data(library):
+    for name, values in _data(library, drawn, copies=True):
         yield f"data/{name}", f"simplecellData({_script_json(values)});\n".encode("ascii")
-    for shown in _drawn(library):
+    for shown in drawn:
         for name in _pictures(shown):
             yield f"data/{shown.name}/files/{name}", shown.file(name)
 
 
-def _data(library: Library, copies: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+def _data(
+    library: Library, drawn: list[RunView], copies: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Script files below data/ and what each holds: {path: value}, as a server would answer.
 
     `copies` are photographs once more, as bytes: a page may not read back a picture of a file.
     """
-    drawn = _drawn(library)
     yield "runs.js", {"": {"runs": [shown.row() for shown in drawn]}}
     for shown in drawn:
         for name, values in _data_of(shown, copies):

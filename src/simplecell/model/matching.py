@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from simplecell.errors import DataError, UsageError
 from simplecell.model.codes import Codes
 from simplecell.model.measures import cosines
 
-Atoms = Tensor | NDArray[Any]
+Atoms = Tensor | NDArray[np.generic]
 
 SIDE = 2048
 """Cosines are made in blocks of that many atoms squared."""
@@ -27,14 +27,33 @@ PAIRS_AT_ONCE = 2**22
 SAME, FOREIGN = 0.9, 0.5
 
 
+class Figures(TypedDict):
+    """What two dictionaries share, in numbers."""
+
+    signed: bool
+    mean_cosine: float | None
+    share: float | None
+    mean_max: dict[str, float]
+    only: dict[str, int]
+
+
 @dataclass(frozen=True)
 class Nearest:
-    """The largest cosine of each atom with any atom of the other dictionary."""
+    """The largest cosine of each atom with any atom of the other dictionary.
+
+    Its P pairs are atoms that are each other's nearest.
+    """
 
     first: NDArray[np.float64]
     """[M], of each atom of the first."""
     second: NDArray[np.float64]
     """[N], of each atom of the second."""
+    rows: NDArray[np.intp]
+    """[P], atoms of the first."""
+    columns: NDArray[np.intp]
+    """[P], their partners in the second."""
+    cosines: NDArray[np.float64]
+    """[P], of each pair."""
 
     @property
     def mean_max_first(self) -> float:
@@ -49,24 +68,21 @@ class Nearest:
         """The same from the other side: `(1/N) Σ_j max_i cos(first_i, second_j)`."""
         return float(self.second.mean())
 
-    def only(self, threshold: float = FOREIGN) -> tuple[int, int]:
-        """Atoms of the first, and of the second, with no cosine of `threshold` or more: *counts*.
+    def alone(self, threshold: float = FOREIGN) -> tuple[list[int], list[int]]:
+        """Atoms of the first, and of the second, with no cosine of `threshold` or more.
 
         Source: ours.
         """
-        return int((self.first < threshold).sum()), int((self.second < threshold).sum())
+        first, second = (np.flatnonzero(side < threshold) for side in (self.first, self.second))
+        return first.tolist(), second.tolist()
 
 
 @dataclass(frozen=True)
 class Match(Nearest):
-    """One atom of the first for one of the second, so that the sum of cosines is the largest."""
+    """Its pairs: one atom of the first for one of the second, the sum of cosines the largest.
 
-    rows: NDArray[np.intp]
-    """[P], atoms of the first; P is the size of the smaller dictionary."""
-    columns: NDArray[np.intp]
-    """[P], their partners in the second."""
-    cosines: NDArray[np.float64]
-    """[P], of each pair."""
+    P is the size of the smaller dictionary.
+    """
 
     @property
     def mean_cosine(self) -> float:
@@ -89,11 +105,24 @@ def nearest(first: Atoms, second: Atoms, *, signed: bool = True) -> Nearest:
         DataError: for other inputs, no atoms, or numbers that are not finite.
     """
     first, second = _ready(first, second)
-    best = first.new_full((len(first),), -1), first.new_full((len(second),), -1)
-    for rows, columns, block in _blocks(first, second, signed):
-        best[0][rows] = torch.maximum(best[0][rows], block.amax(1))
-        best[1][columns] = torch.maximum(best[1][columns], block.amax(0))
-    return Nearest(*(side.double().numpy() for side in best))
+    best = [side.new_full((len(side),), -torch.inf) for side in (first, second)]
+    partners = [torch.zeros(len(side), dtype=torch.int64) for side in (first, second)]
+    for *place, block in _blocks(first, second, signed):
+        for side, part in enumerate(place):
+            values, found = block.max(1 - side)
+            better = values > best[side][part]
+            best[side][part][better] = values[better]
+            partners[side][part][better] = found[better] + place[1 - side].start
+    ahead, back = partners
+    mutual = (back[ahead] == torch.arange(len(first))).nonzero()[:, 0]
+    one, other = (side.clamp_min(-1).double().numpy() for side in best)
+    return Nearest(
+        first=one,
+        second=other,
+        rows=mutual.numpy(),
+        columns=ahead[mutual].numpy(),
+        cosines=one[mutual.numpy()],
+    )
 
 
 def match(first: Atoms, second: Atoms, *, signed: bool = True) -> Match:
@@ -144,29 +173,41 @@ def nearest_within(atoms: Atoms, most: int) -> list[list[tuple[int, float]]]:
     return found
 
 
-def comparison(first: Atoms, second: Atoms, *, signed: bool = True) -> dict[str, Any]:
-    """What two dictionaries share, as `simplecell compare --json` prints it.
+@dataclass(frozen=True)
+class Comparison:
+    """What two dictionaries share."""
 
-    `mean_cosine` and `share` are of an optimal matching; None where that would need too much
-    memory. Everything else is of each atom's nearest.
+    signed: bool
+    near: Nearest
+    """A `Match` unless that would have needed too much memory or time."""
+
+    def figures(self) -> Figures:
+        """The figures, ready for JSON, as `simplecell compare --json` prints them.
+
+        `mean_cosine` and `share` are of an optimal matching, None without one. Everything else is
+        of each atom's nearest.
+        """
+        near = self.near
+        first, second = near.alone()
+        return {
+            "signed": self.signed,
+            "mean_cosine": near.mean_cosine if isinstance(near, Match) else None,
+            "share": near.share() if isinstance(near, Match) else None,
+            "mean_max": {"first": near.mean_max_first, "second": near.mean_max_second},
+            "only": {"first": len(first), "second": len(second)},
+        }
+
+
+def comparison(
+    first: Atoms, second: Atoms, *, signed: bool = True, most_pairs: int = LARGEST
+) -> Comparison:
+    """What two dictionaries share; of more than `most_pairs` pairs of atoms without a matching.
 
     Raises:
         DataError: as `nearest` does.
     """
-    pairs: Match | None = None
-    near: Nearest
-    if len(first) * len(second) > LARGEST:
-        near = nearest(first, second, signed=signed)
-    else:
-        near = pairs = match(first, second, signed=signed)
-    only = near.only()
-    return {
-        "signed": signed,
-        "mean_cosine": None if pairs is None else pairs.mean_cosine,
-        "share": None if pairs is None else pairs.share(),
-        "mean_max": {"first": near.mean_max_first, "second": near.mean_max_second},
-        "only": {"first": only[0], "second": only[1]},
-    }
+    pair = match if len(first) * len(second) <= min(most_pairs, LARGEST) else nearest
+    return Comparison(signed, pair(first, second, signed=signed))
 
 
 class Contingency:
@@ -252,12 +293,7 @@ class Recovery:
 
     def table(self) -> dict[str, float | None]:
         """The figures, ready for JSON."""
-        return {
-            "share": self.share,
-            "mcc": self.mcc,
-            "f1": self.f1,
-            "f1_latents": self.f1_latents,
-        }
+        return asdict(self)
 
 
 def recovery(atoms: Atoms, truth: Atoms, activity: Contingency | None = None) -> Recovery:

@@ -219,7 +219,7 @@ def shell(text: str, base: str) -> str:
 
 
 def _file_of_run(shown: RunView, name: str, request: Request) -> Answer:
-    key = "".join(letter for letter in shown.key()[:32] if letter.isascii() and letter.isalnum())
+    key = "".join(letter for letter in shown.key[:32] if letter.isascii() and letter.isalnum())
     content, tag = shown.file(name), f"{key}-{name}"
     return as_file(request, content, f".{name.rpartition('.')[2]}", tag)
 
@@ -228,7 +228,7 @@ def _note(shown: RunView, latent: int, request: Request) -> Answer:
     text = _body(request).get("text")
     if not isinstance(text, str):
         raise Refused(400, 'the body must be such as {"text": "likes vertical edges"}')
-    return as_json({"note": shown.notes.write(latent, text, shown.key())})
+    return as_json({"note": shown.write_note(latent, text)})
 
 
 def _body(request: Request) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import contextlib
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +18,11 @@ from torch import Tensor
 
 from simplecell.errors import RunError, SimplecellError, UsageError
 from simplecell.explorer.make.atlas import build_atlas, folder_of
-from simplecell.explorer.serve.compared import Compared, Side
+from simplecell.explorer.serve.compared import compare
 from simplecell.explorer.serve.messages import Refused
+from simplecell.explorer.serve.remembered import Remembered, Stamp, stamp_of
 from simplecell.explorer.serve.replay import replay
-from simplecell.explorer.serve.view import RunView, Stamp, stamp_of
+from simplecell.explorer.serve.view import KnownRun, RunView
 from simplecell.model.autoencoder import Model
 from simplecell.model.measures import cosines
 from simplecell.run.build import all_data
@@ -34,6 +34,10 @@ TAKEN = ("static", "favicon.ico")
 """Names that stand for something else in an address."""
 MOST_LOADED = 4
 """Runs whose weights are kept in memory."""
+MOST_COMPARED = 32
+"""Pairs of runs whose comparison is."""
+SECONDS = 3.0
+"""Between looks at a training that goes on."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,17 @@ class Loaded:
 
     trained: Trained
     stamp: Stamp
+    """Changes with the weights."""
+
+    @property
+    def width(self) -> int:
+        """Inputs of an atom, *count*."""
+        return self.trained.recon_preprocess.n_inputs
+
+    @property
+    def signed(self) -> bool:
+        """Whether an atom and its opposite say different things."""
+        return self.trained.model.activation.sparse
 
     @cached_property
     def atoms(self) -> Tensor:
@@ -53,24 +68,17 @@ class Loaded:
         """The model in float32."""
         return self.trained.model_in(torch.float32)
 
-    def side(self, name: str) -> Side:
-        """The run in a comparison."""
-        trained = self.trained
-        width, signed = trained.recon_preprocess.n_inputs, trained.model.activation.sparse
-        return Side(name, self.stamp, width, signed, lambda: self.atoms)
-
 
 class Library:
     """Every run that is shown; made by `open`."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
-        self._shown: dict[str, RunView] = {}
+        self._known: dict[str, KnownRun] = {}
         for run in runs:
-            name = unique(slug(run.path.name), [*self._shown, *TAKEN])
-            self._shown[name] = RunView(name, run)
-        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
-        self._alone = threading.Lock()
-        self._compared = Compared()
+            name = unique(slug(run.path.name), [*self._known, *TAKEN])
+            self._known[name] = KnownRun(name, run)
+        self._loaded = Remembered(MOST_LOADED)
+        self._compared = Remembered(MOST_COMPARED)
 
     @classmethod
     def open(cls, paths: Iterable[str | Path]) -> Library:
@@ -88,29 +96,45 @@ class Library:
         return cls(found.values())
 
     def __iter__(self) -> Iterator[RunView]:
-        return iter(self._shown.values())
+        return map(RunView, self._known.values())
 
     def __len__(self) -> int:
-        return len(self._shown)
+        return len(self._known)
 
     def find(self, name: str) -> RunView:
-        """The run of that name.
+        """The run of that name, as it stands now.
 
         Raises:
             Refused: 404, when there is none.
         """
-        if name not in self._shown:
+        if name not in self._known:
             raise Refused(404, "no such run is shown here; see the list of runs")
-        return self._shown[name]
+        return RunView(self._known[name])
 
     def rows(self) -> dict[str, Any]:
         """Every run, for the list."""
         return {"runs": [shown.row() for shown in self]}
 
-    def compare(self, first: RunView, second: RunView) -> dict[str, Any]:
-        """What the atoms of two runs share; found once for the same weights."""
-        sides = [self._load(shown).side(shown.name) for shown in (first, second)]
-        return {"runs": [first.row(), second.row()], **self._compared.of(*sides)}
+    def compare(self, first: RunView, second: RunView) -> dict[str, object]:
+        """What the atoms of two runs share; found once for the same weights.
+
+        Raises:
+            Refused: 400, for runs over other inputs.
+        """
+        one, other = self._load(first), self._load(second)
+        if one.width != other.width:
+            raise Refused(
+                400,
+                f"'{first.name}' has {one.width} inputs per sample and '{second.name}' "
+                f"{other.width}; atoms are compared input by input, so choose two runs over the "
+                "same inputs",
+            )
+        found = self._compared.get(
+            (first.name, second.name),
+            (one.stamp, other.stamp),
+            lambda: compare(one.atoms, other.atoms, signed=one.signed and other.signed),
+        )
+        return {"runs": [first.row(), second.row()], **found}
 
     def similar(self, shown: RunView, latent: int) -> dict[str, Any]:
         """The cosine of one atom with every atom of its run, float32."""
@@ -133,14 +157,7 @@ class Library:
         stamp = stamp_of(shown.run.path / "model.safetensors")
         if stamp is None:
             raise Refused(404, f"'{shown.name}' has no weights yet; train it further")
-        with self._alone:
-            known = self._loaded.pop(shown.name, None)
-            if known is None or known.stamp != stamp:
-                known = Loaded(shown.run.load(), stamp)
-            self._loaded[shown.name] = known
-            while len(self._loaded) > MOST_LOADED:
-                self._loaded.popitem(last=False)
-        return known
+        return self._loaded.get(shown.name, stamp, lambda: Loaded(shown.run.load(), stamp))
 
 
 def slug(name: str) -> str:
@@ -166,10 +183,6 @@ def _runs_at(path: Path) -> list[Run]:
             return runs
     Run(path).info()
     return [Run(path.resolve())]
-
-
-SECONDS = 3.0
-"""Between looks at a training that goes on."""
 
 
 def open_library(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from simplecell.errors import RunError, UsageError
 from simplecell.run.storage import misfit, read_json, write_json
@@ -14,6 +14,13 @@ FORMAT = 1
 LONGEST = 10_000
 """Characters of a note."""
 _FORM = {"format": int, "notes": {str: {"text": str, "key": str}}}
+
+
+class Note(TypedDict):
+    """As pages show it."""
+
+    text: str
+    stale: bool
 
 
 class Notes:
@@ -26,7 +33,7 @@ class Notes:
         self.path = path
         self._alone = threading.Lock()
 
-    def read(self, key: str) -> dict[str, dict[str, Any]]:
+    def read(self, key: str) -> dict[str, Note]:
         """Every note by the number of its latent: its text, and whether it is stale.
 
         Raises:
@@ -37,7 +44,7 @@ class Notes:
             for latent, note in self._kept().items()
         }
 
-    def write(self, latent: int, text: str, key: str) -> dict[str, Any] | None:
+    def write(self, latent: int, text: str, key: str) -> Note | None:
         """Put a note in the place of an earlier one, "" for none; the note as `read` gives it.
 
         Raises:

@@ -1,4 +1,4 @@
-"""One run as the pages see it: its files, read when they are asked for."""
+"""One run as the pages see it for one request: its atlas is looked for once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,8 @@ from simplecell.errors import RunError
 from simplecell.explorer.make.atlas import damaged, folder_of
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
-from simplecell.explorer.serve.notes import Notes
+from simplecell.explorer.serve.notes import Note, Notes
+from simplecell.explorer.serve.remembered import Remembered, stamp_of
 from simplecell.run.directory import Run, reported_figures
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import misfit, parse_json, read_json
@@ -40,23 +42,40 @@ FIGURES = (
 """Of a run in the list of runs."""
 PLAIN_FILES = ("columns.bin", "samples.bin", "weights.bin")
 _PICTURE = re.compile(r"sprites-[0-9]{1,6}\.png|photos/[0-9]{1,6}\.jpg", re.ASCII)
+MOST_FILES = 16
+"""Of a run that are remembered: all there are."""
 _Value = TypeVar("_Value")
-Stamp = tuple[int, int, int]
 
 
-class RunView:
-    """One run under the `name` it has in addresses; its files are read when they changed."""
+class KnownRun:
+    """A run under the `name` it has in addresses, and what requests before learned of its files."""
 
     def __init__(self, name: str, run: Run) -> None:
         self.name, self.run = name, run
         self.notes = Notes(run.path / "notes.json")
-        self._read: dict[str, tuple[Stamp, Any]] = {}
+        self.files = Remembered(MOST_FILES)
 
-    @property
+
+class RunView:
+    """A run as it stands when it is asked for; of its files those are read that have changed.
+
+    Where its atlas lies, and what that holds, is asked once: make another view to look again.
+    """
+
+    def __init__(self, known: KnownRun) -> None:
+        self.name, self.run, self._known = known.name, known.run, known
+
+    @cached_property
     def atlas(self) -> Path:
         """The folder of its atlas, which may be made while one looks."""
         return folder_of(self.run)
 
+    @cached_property
+    def has_atlas(self) -> bool:
+        """Whether the atlas is made."""
+        return (self.atlas / "atlas.json").is_file()
+
+    @cached_property
     def manifest(self) -> dict[str, Any]:
         """atlas.json.
 
@@ -66,9 +85,10 @@ class RunView:
         """
         return self._file("atlas.json", _checked_manifest)
 
+    @property
     def key(self) -> str:
         """Of the atlas, which changes with the weights and the samples."""
-        key: str = self.manifest()["key"]
+        key: str = self.manifest["key"]
         return key
 
     def row(self) -> dict[str, Any]:
@@ -77,7 +97,7 @@ class RunView:
         unknown = dict.fromkeys(FIGURES)
         try:
             info, model = self.info(), self._recipe().model
-            atlas = self._manifest_or_nothing()
+            atlas = self.manifest if self.has_atlas else {}
         except RunError:
             return {**row, **unknown, "status": "damaged"}
         sizes, kinds = model.n_latents, model.activation
@@ -93,17 +113,26 @@ class RunView:
 
     def info(self) -> dict[str, Any]:
         """run.json."""
-        return self._remembered("run.json", self.run.path / "run.json", self.run.info)
+        return self._remembered(self.run.path / "run.json", self.run.info)
 
     def overview(self) -> dict[str, Any]:
         """atlas.json with the notes; `notes_error` says why there are none to be had."""
-        manifest = {**self.manifest(), "name": self.name, "title": self.run.path.name}
-        try:
-            notes, wrong = self.notes.read(manifest["key"]), None
-        except RunError as error:
-            notes, wrong = {}, self.plain(str(error))
+        manifest = {**self.manifest, "name": self.name, "title": self.run.path.name}
+        notes, wrong = self._notes
         writable = wrong is None and os.access(self.run.path, os.W_OK)
         return {**manifest, "notes": notes, "writable": writable, "notes_error": wrong}
+
+    @cached_property
+    def _notes(self) -> tuple[dict[str, Note], str | None]:
+        """The notes by latent, and what is wrong with their file."""
+        try:
+            return self._known.notes.read(self.key), None
+        except RunError as error:
+            return {}, self.plain(str(error))
+
+    def write_note(self, latent: int, text: str) -> Note | None:
+        """See `Notes.write`."""
+        return self._known.notes.write(latent, text, self.key)
 
     def number(self, text: str) -> int:
         """The latent that an address names.
@@ -113,7 +142,7 @@ class RunView:
         """
         if not re.fullmatch("0|[1-9][0-9]{0,8}", text, re.ASCII):
             raise Refused(404, "this is no number of a latent")
-        n_latents = self._manifest_or_nothing().get("n_latents", 10**9)
+        n_latents = self.manifest["n_latents"] if self.has_atlas else 10**9
         if int(text) >= n_latents:
             raise Refused(
                 404, f"latent {text} does not exist: this run has {n_latents}, counted from 0"
@@ -122,10 +151,7 @@ class RunView:
 
     def latent(self, latent: int) -> dict[str, Any]:
         """The line of details.jsonl that is about one latent, and its note."""
-        try:
-            note = self.notes.read(self.key()).get(str(latent))
-        except RunError:  # which the overview tells
-            note = None
+        note = self._notes[0].get(str(latent))
         return {**self._line(latent), "note": note}
 
     def playground(self) -> dict[str, Any]:
@@ -139,13 +165,12 @@ class RunView:
 
     def training(self) -> dict[str, Any]:
         """The training, which may go on."""
-        log = self.run.path / "log.jsonl"
-        records = self._remembered("log.jsonl", log, self.run.records)
+        records = self._remembered(self.run.path / "log.jsonl", self.run.records)
         return training(self.run, self.info(), self._recipe(), records)
 
     def files(self) -> set[str]:
         """Names of the atlas's files that may be asked for: a fixed list, no pattern of paths."""
-        manifest = self.manifest()
+        manifest = self.manifest
         pictures = [*((manifest.get("sprites") or {}).get("sheets", []))]
         pictures += [photo["file"] for photo in manifest.get("photos") or []]
         return {*PLAIN_FILES, *filter(_PICTURE.fullmatch, pictures)}
@@ -171,36 +196,24 @@ class RunView:
         return sentence
 
     def _recipe(self) -> Recipe:
-        return self._remembered("recipe.toml", self.run.path / "recipe.toml", self.run.recipe)
-
-    def _manifest_or_nothing(self) -> dict[str, Any]:
-        try:
-            return self.manifest()
-        except Refused:  # no atlas yet
-            return {}
+        return self._remembered(self.run.path / "recipe.toml", self.run.recipe)
 
     def _file(self, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-        path = self.atlas / name
-        if not (self.atlas / "atlas.json").is_file():
+        if not self.has_atlas:
             raise Refused(
                 404,
                 f"'{self.name}' has no atlas yet, so that only its training can be shown; "
                 "start explore again when it is trained",
             )
-        return self._remembered(name, path, lambda: read(path))
+        path = self.atlas / name
+        return self._remembered(path, lambda: read(path))
 
-    def _remembered(self, name: str, path: Path, read: Callable[[], _Value]) -> _Value:
-        stamp = stamp_of(path)
-        known = self._read.get(name)
-        if known is None or stamp is None or known[0] != stamp:
-            known = (stamp or (0, 0, 0), read())
-            self._read[name] = known
-        value: _Value = known[1]
-        return value
+    def _remembered(self, path: Path, read: Callable[[], _Value]) -> _Value:
+        return self._known.files.get(path.name, stamp_of(path), read)
 
     def _line(self, latent: int) -> dict[str, Any]:
         path = self.atlas / "details.jsonl"
-        starts = self._remembered(path.name, path, lambda: _line_starts(path))
+        starts = self._remembered(path, lambda: _line_starts(path))
         try:
             with open(path, "rb") as file:
                 file.seek(int(starts[latent]))
@@ -210,15 +223,6 @@ class RunView:
         except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise damaged(path, error) from error
         return {**line}
-
-
-def stamp_of(path: Path) -> Stamp | None:
-    """What changes when a file does; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _checked_manifest(path: Path) -> dict[str, Any]:
