@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from simplecell.data import Source
 from simplecell.errors import RunError
@@ -156,6 +155,8 @@ _STYLE = re.compile(r'[ \t]*<link rel="stylesheet" href="static/([\w./-]+)">\n?'
 _ICON = re.compile(r'href="static/([\w.-]+\.svg)"')
 
 Runs = Library | Iterable[str | Path]
+Script = tuple[str, dict[str, object]]
+"""The name of a script file, and what it holds: {path: value}, as a server would answer."""
 
 
 def export(runs: Runs, folder: str | Path) -> Path:
@@ -184,7 +185,7 @@ def page(runs: Runs) -> str:
     """
     library = _library(runs)
     drawn = _drawn(library)
-    data: dict[str, Any] = {}
+    data: dict[str, object] = {}
     for _, values in _data(library, drawn, copies=False):
         data |= values
     for shown in drawn:
@@ -236,10 +237,8 @@ def _site(library: Library) -> Iterator[tuple[str, bytes]]:
             yield f"data/{shown.name}/files/{name}", shown.file(name)
 
 
-def _data(
-    library: Library, drawn: list[RunView], copies: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Script files below data/ and what each holds: {path: value}, as a server would answer.
+def _data(library: Library, drawn: list[RunView], copies: bool) -> Iterator[Script]:
+    """Script files below data/.
 
     `copies` are photographs once more, as bytes: a page may not read back a picture of a file.
     """
@@ -251,17 +250,18 @@ def _data(
         yield from _comparisons(library, drawn)
 
 
-def _data_of(shown: RunView, copies: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    run, atlas = shown.name, {**shown.overview(), "writable": False}
-    play = shown.playground()
-    yield "atlas.js", {f"{run}/": atlas}
+def _data_of(shown: RunView, copies: bool) -> Iterator[Script]:
+    run, n_latents, play = shown.name, shown.manifest["n_latents"], shown.playground()
+    yield "atlas.js", {f"{run}/": {**shown.overview(), "writable": False}}
     yield "data.js", {f"{run}/data": shown.data()}
     yield "training.js", {f"{run}/training": shown.training()}
     yield "playground.js", {f"{run}/playground": play}
-    for start in range(0, atlas["n_latents"], CHUNK):
-        latents = range(start, min(start + CHUNK, atlas["n_latents"]))
-        lines = {f"{run}/latent/{latent}": shown.latent(latent) for latent in latents}
-        yield f"latents-{start // CHUNK}.js", lines
+    for start in range(0, n_latents, CHUNK):
+        latents = range(start, min(start + CHUNK, n_latents))
+        yield (
+            f"latents-{start // CHUNK}.js",
+            {f"{run}/latent/{latent}": shown.latent(latent) for latent in latents},
+        )
     binary = ["columns.bin", "samples.bin", *(["weights.bin"] if play["here"] else [])]
     named = {name: name for name in binary}
     if copies and play["input"] == "patches":
@@ -271,7 +271,7 @@ def _data_of(shown: RunView, copies: bool) -> Iterator[tuple[str, dict[str, Any]
         yield f"{name}.js", {f"{run}/files/{name}": base64.b64encode(shown.file(file)).decode()}
 
 
-def _comparisons(library: Library, drawn: list[RunView]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _comparisons(library: Library, drawn: list[RunView]) -> Iterator[Script]:
     """Of every two runs over the same inputs."""
     for first, second in itertools.permutations(drawn, 2):
         with contextlib.suppress(Refused):
@@ -289,7 +289,7 @@ def _url(shown: RunView, name: str) -> str:
     return f"data:{media};base64,{base64.b64encode(shown.file(name)).decode()}"
 
 
-def _script_json(value: Any) -> str:
+def _script_json(value: object) -> str:
     """JSON that is also a script, inside or outside of HTML: ASCII, and no "<"."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")

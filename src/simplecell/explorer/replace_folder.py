@@ -14,7 +14,6 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from simplecell.errors import UsageError, WriteError
 from simplecell.run.storage import Lock, writing
@@ -80,7 +79,7 @@ def _write_mark(folder: Path, names: list[str]) -> None:
     (folder / MARK).write_text(text, encoding="utf-8")
 
 
-def _read_mark(folder: Path) -> dict[str, Any]:
+def _read_mark(folder: Path) -> dict[str, object]:
     """What the mark says; nothing where there is none, or something else by its name."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         handle = os.open(folder / MARK, os.O_RDONLY | _CAREFUL)

@@ -7,18 +7,22 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
 from PIL import Image
 
-from simplecell.explorer.make.atlas import damaged, folder_of
+from simplecell.explorer.make.contents import DataPage, Example, Judged, Manifest, Sample
+from simplecell.explorer.serve.view import KnownRun, RunView
 from simplecell.run.directory import Run, reported_figures
-from simplecell.run.storage import parse_json, read_json
 from simplecell.viz.plots import spectrum
 from simplecell.viz.portrait import latents as picture_of_latents
 from simplecell.viz.portrait import training_curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_LATENTS, MOST_EXAMPLES, MOST_WORST = 60, 8, 24
 THUMBNAIL = 48
@@ -30,8 +34,9 @@ def report(run: Run) -> str:
     Raises:
         RunError: for a damaged run or atlas.
     """
-    folder, trained = folder_of(run), run.load()
-    atlas, data = read_json(folder / "atlas.json"), read_json(folder / "data.json")
+    view, trained = RunView(KnownRun(run.path.name, run)), run.load()
+    atlas, data = view.manifest, view.data()
+    worst = [one for one in data["samples"] if one["group"] == "worst"][:MOST_WORST]
     environment = Environment(
         loader=PackageLoader("simplecell.explorer", "templates"),
         autoescape=True,
@@ -41,7 +46,6 @@ def report(run: Run) -> str:
     )
     template = environment.get_template("report.html")
     style = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
-    shown = list(_latents(folder, atlas))
     return template.render(
         name=run.path.resolve().name,
         atlas=atlas,
@@ -49,35 +53,32 @@ def report(run: Run) -> str:
         judged=reported_figures(trained.info),
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        latents=shown,
+        latents=list(_latents(view)),
         gallery=_png(picture_of_latents(trained)) if _is_seen(atlas) else None,
         curve=_figure(training_curve(run)),
         spectrum=_spectrum(data),
         steps=data["steps"],
         notes=data["notes"],
-        worst=[_worst(one, atlas) for one in data["samples"] if one["group"] == "worst"][
-            :MOST_WORST
-        ],
+        worst=[_worst(one, atlas) for one in worst],
     )
 
 
-def _is_seen(atlas: dict[str, Any]) -> bool:
+def _is_seen(atlas: Manifest) -> bool:
     """Whether all latents in one picture say something: pictures, or bars of few named columns."""
     if atlas["look"] == "picture":
         return True
     return atlas["look"] == "row" and atlas["n_latents"] <= 64 and atlas["n_inputs"] <= 24
 
 
-def _latents(folder: Path, atlas: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _latents(view: RunView) -> Iterator[dict[str, object]]:
     """The liveliest latents: the largest mean code first; none that is never active."""
+    atlas, folder = view.manifest, view.atlas
     columns = _columns(folder, atlas)
     order = np.argsort(-columns["mean"], kind="stable")[:MOST_LATENTS].tolist()
     if atlas["sparse"]:
         order = [latent for latent in order if columns["density"][latent] > 0]
-    chosen = set(order)
-    lines = _lines(folder / "details.jsonl", chosen)
     for latent in order:
-        details = lines[latent]
+        details = view.details(latent)
         yield {
             "latent": latent,
             "tag": atlas["tags"][latent],
@@ -88,39 +89,23 @@ def _latents(folder: Path, atlas: dict[str, Any]) -> Iterator[dict[str, Any]]:
             },
             "tile": _tile(folder, atlas, latent) if atlas["look"] == "picture" else None,
             "strip": _strip(details["top"][:MOST_EXAMPLES], atlas),
-            "words": _words(details["top"][:4], atlas),
+            "words": [
+                _words(one["sample"], one["value"], atlas["look"])
+                for one in (details["top"][:4] if atlas["look"] != "picture" else [])
+            ],
             "labels": [one for one in details["labels"] if abs(one["correlation"]) > 0.1][:4],
             "inputs": details["inputs"][:6],
             "nearest": details["nearest"][:3],
         }
 
 
-def _lines(path: Path, chosen: set[int]) -> dict[int, dict[str, Any]]:
-    """The lines of some latents.
-
-    Raises:
-        RunError: when they are damaged.
-    """
-    found = {}
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file):
-                if number in chosen:
-                    found[number] = parse_json(line)
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path, error) from error
-    if len(found) < len(chosen):
-        raise damaged(path, "lines are missing")
-    return found
-
-
-def _columns(folder: Path, atlas: dict[str, Any]) -> dict[str, Any]:
+def _columns(folder: Path, atlas: Manifest) -> dict[str, NDArray[np.floating]]:
     m = atlas["n_latents"]
     numbers = np.fromfile(folder / "columns.bin", dtype="<f4")
     return {name: numbers[k * m : (k + 1) * m] for k, name in enumerate(atlas["columns"])}
 
 
-def _tile(folder: Path, atlas: dict[str, Any], latent: int) -> str | None:
+def _tile(folder: Path, atlas: Manifest, latent: int) -> str | None:
     sprites = atlas["sprites"]
     if sprites is None:
         return None
@@ -133,7 +118,7 @@ def _tile(folder: Path, atlas: dict[str, Any], latent: int) -> str | None:
     return _png(_enlarged(tile, 2 * THUMBNAIL))
 
 
-def _strip(examples: list[dict[str, Any]], atlas: dict[str, Any]) -> str | None:
+def _strip(examples: list[Example], atlas: Manifest) -> str | None:
     """Examples side by side, where they are pictures."""
     if atlas["look"] != "picture" or not examples:
         return None
@@ -145,41 +130,33 @@ def _strip(examples: list[dict[str, Any]], atlas: dict[str, Any]) -> str | None:
     return _png(strip)
 
 
-def _words(examples: list[dict[str, Any]], atlas: dict[str, Any]) -> list[dict[str, Any]]:
-    """Examples as text, where they are none of pictures."""
-    told = []
-    for one in examples if atlas["look"] != "picture" else []:
-        sample, entry = one["sample"], {"value": one["value"]}
-        if atlas["look"] == "tokens":
-            at, texts = sample["at"], [text for text, _ in sample["tokens"]]
-            entry |= {
-                "before": "".join(texts[:at]),
-                "own": texts[at],
-                "after": "".join(texts[at + 1 :]),
-            }
-        elif atlas["look"] == "text":
-            entry |= {"own": sample.get("title", ""), "before": "", "after": sample["text"][:160]}
-        else:
-            values = ", ".join(f"{name} {value:.4g}" for name, value in sample["values"][:8])
-            entry |= {"own": f"row {sample['row']}", "before": "", "after": values}
-        told.append(entry)
-    return told
+def _words(sample: Sample, value: float | None, look: str) -> dict[str, str | float | None]:
+    """A sample as text."""
+    if look == "tokens":
+        at, texts = sample["at"], [text for text, _ in sample["tokens"]]
+        before, own, after = "".join(texts[:at]), texts[at], "".join(texts[at + 1 :])
+    elif look == "text":
+        before, own, after = "", sample.get("title", ""), sample["text"][:160]
+    else:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in sample["values"][:8])
+        before, own, after = "", f"row {sample['row']}", values
+    return {"value": value, "before": before, "own": own, "after": after}
 
 
-def _worst(one: dict[str, Any], atlas: dict[str, Any]) -> dict[str, Any]:
+def _worst(one: Judged, atlas: Manifest) -> dict[str, object]:
     sample = one["sample"]
-    told = {"row": sample["row"], "share": one["share"], "pictures": None, "words": None}
-    told["columns"] = [column for column in one.get("columns", []) if None not in column][:4]
+    columns = [column for column in one.get("columns", []) if None not in column][:4]
+    told = {"row": sample["row"], "share": one["share"], "columns": columns}
     if atlas["look"] == "picture":
         pair = [_picture(text, atlas) for text in (sample["pixels"], one.get("recon")) if text]
         whole = Image.new("RGB", (len(pair) * (2 * THUMBNAIL + 2), 2 * THUMBNAIL), "white")
         for k, picture in enumerate(pair):
             whole.paste(_enlarged(picture, 2 * THUMBNAIL), (k * (2 * THUMBNAIL + 2), 0))
-        return told | {"pictures": _png(whole)}
-    return told | {"words": _words([{"value": None, "sample": sample}], atlas)[0]}
+        return {**told, "pictures": _png(whole), "words": None}
+    return {**told, "pictures": None, "words": _words(sample, None, atlas["look"])}
 
 
-def _picture(text: str, atlas: dict[str, Any]) -> Image.Image:
+def _picture(text: str, atlas: Manifest) -> Image.Image:
     pixels = np.frombuffer(base64.b64decode(text), dtype=np.uint8).reshape(atlas["shape"])
     return Image.fromarray(pixels).convert("RGB")
 
@@ -190,14 +167,14 @@ def _enlarged(image: Image.Image, side: int) -> Image.Image:
     return image.resize((size[0], size[1]), Image.Resampling.NEAREST)
 
 
-def _spectrum(data: dict[str, Any]) -> str | None:
+def _spectrum(data: DataPage) -> str | None:
     values = data["spectrum"]
     if values is None or not any(values["raw"]):
         return None
     return _figure(spectrum(np.array(values["raw"])))
 
 
-def _figure(figure: Any) -> str:
+def _figure(figure: Figure) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return _data_url(file.getvalue())

@@ -20,14 +20,14 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.data import Source
 from simplecell.errors import RunError, WriteError
-from simplecell.explorer.make.columns import Words, columns_of, tags_of
+from simplecell.explorer.make.columns import Words, columns_of
+from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.playground import write_play
 from simplecell.explorer.make.samples import Labels, Samples, find_labels
@@ -42,6 +42,13 @@ from simplecell.run.trained import Trained
 FOLDER = "atlas"
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What a system says where writing is not allowed; a full disk is another matter."""
+FORMAT = 1
+EDITION = 2
+"""Of what stands in the files, where their format stays: an atlas of another is made again."""
+MOST_HASHED = 200_000
+"""Records about samples that the key is made of."""
+Chosen = tuple[float, int, float | None]
+"""Of an example: its code, its row, and its quantile where it is one of many."""
 
 
 def folder_of(run: Run) -> Path:
@@ -107,11 +114,6 @@ def _cache() -> Path:
     return Path(given) if os.path.isabs(given) else Path.home() / ".cache"
 
 
-FORMAT = 1
-EDITION = 2
-"""Of what stands in the files, where their format stays: an atlas of another is made again."""
-
-
 class AtlasWriter:
     """Writes one atlas into a folder."""
 
@@ -160,7 +162,7 @@ class AtlasWriter:
         chosen = [self._examples(latent) for latent in range(m)]
         wanted = {row for top, spread in chosen for _, row, _ in itertools.chain(top, spread)}
         records = self.samples.records(wanted)
-        contexts: dict[tuple[int, int], dict[str, Any]] = {}
+        contexts: dict[tuple[int, int], Context] = {}
         if self.samples.drawn_as == "tokens":
             pairs = (
                 (i, row) for i, both in enumerate(chosen) for part in both for _, row, _ in part
@@ -176,7 +178,7 @@ class AtlasWriter:
                 top, spread = (
                     [_example(records, contexts, i, *one) for one in part] for part in chosen[i]
                 )
-                line = {
+                line: Details = {
                     "latent": i,
                     "top": top,
                     "spread": spread,
@@ -192,17 +194,19 @@ class AtlasWriter:
         yield 0.95
         return words
 
-    def _examples(self, latent: int) -> tuple[list[Any], list[Any]]:
-        """(strongest, spread over quantiles) of a latent, each (code, row, quantile or None)."""
+    def _examples(self, latent: int) -> tuple[list[Chosen], list[Chosen]]:
+        """The strongest examples of a latent, and others spread over quantiles."""
         values, rows = self.survey.top.of(latent)
-        top = [(float(v), int(row), None) for v, row in zip(values, rows, strict=True)]
+        top: list[Chosen] = [
+            (float(v), int(row), None) for v, row in zip(values, rows, strict=True)
+        ]
         values, rows = self.survey.drawn.of(latent)
         order = np.argsort(values, kind="stable")
         if not len(order):
             return top, []
         places = np.unique(np.linspace(0, len(order) - 1, SPREAD).astype(int))
         share = places / max(1, len(order) - 1)
-        spread = [
+        spread: list[Chosen] = [
             (float(values[order[p]]), int(rows[order[p]]), round(float(q), 3))
             for p, q in zip(places, share, strict=True)
         ]
@@ -215,7 +219,7 @@ class AtlasWriter:
         kept.astype("<f4").tofile(self.folder / "samples.bin")
         return float(kept.min()), float(kept.max())
 
-    def _manifest(self, words: Words, photos: list[dict[str, Any]]) -> None:
+    def _manifest(self, words: Words, photos: list[Photo]) -> None:
         survey, trained = self.survey, self.trained
         columns = columns_of(trained, survey, self.directions, self.shape)
         with open(self.folder / "columns.bin", "wb") as file:
@@ -224,7 +228,7 @@ class AtlasWriter:
             file.write(survey.histograms.counts.numpy().astype("<f4").tobytes())
         info, activation = trained.info, trained.model.activation
         density = columns.get("density")
-        figures = {name: value for name, value in (info.get("figures") or {}).items()}
+        figures = dict(info.get("figures") or {})
         _, _, l0, _ = survey.activity.means()
         figures |= {"fvu": survey.fvu, "l0": l0, "n_samples": self.source.n_samples}
         figures["dead"] = None  # a sigmoid is never quite silent
@@ -232,7 +236,7 @@ class AtlasWriter:
             figures["dead"] = float((density == 0).mean())
         elif density is not None:
             figures["silent"] = float((density == 0).mean())
-        manifest = {
+        manifest: Manifest = {
             "format": FORMAT,
             "edition": EDITION,
             "key": self.key,
@@ -247,13 +251,13 @@ class AtlasWriter:
             "bounds": activation.bounds,
             "transcoder": trained.target_preprocess is not None,
             "recipe": _without_folders(trained.recipe).text(),
-            "figures": _finite(figures),
+            "figures": {name: _finite(value) for name, value in figures.items()},
             "findings": (info.get("figures") or {}).get("findings") or [],
             "status": info["status"],
             "n_iter": info["n_iter"],
             "columns": list(columns),
             "histogram": {"bins": BINS},
-            "tags": tags_of(words, trained.model.n_latents),
+            "tags": [words.tags[latent] for latent in range(trained.model.n_latents)],
             "sprites": None if self.sheets is None else self.sheets.table(),
             "labels": self.labels.table(),
             "photos": photos,
@@ -267,15 +271,16 @@ class AtlasWriter:
 
 
 def _example(
-    records: dict[int, dict[str, Any]],
-    contexts: dict[tuple[int, int], dict[str, Any]],
+    records: dict[int, Sample],
+    contexts: dict[tuple[int, int], Context],
     latent: int,
     value: float,
     row: int,
     quantile: float | None,
-) -> dict[str, Any]:
-    sample = records[row] | contexts.get((latent, row), {})
-    example: dict[str, Any] = {"value": float(f"{value:.5g}"), "sample": sample}
+) -> Example:
+    context = contexts.get((latent, row))
+    sample = records[row] if context is None else {**records[row], **context}
+    example: Example = {"value": float(f"{value:.5g}"), "sample": sample}
     return example if quantile is None else {**example, "quantile": quantile}
 
 
@@ -286,21 +291,15 @@ def _without_folders(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, data=dataclasses.replace(data, meta=meta, targets=targets))
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """JSON has no NaN."""
-    if isinstance(value, float):
-        return finite(value)
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
-    return value
+    return finite(value) if isinstance(value, float) else value
 
 
-def _write_json(path: Path, table: Any) -> None:
+def _write_json(path: Path, table: object) -> None:
     path.write_text(json.dumps(table, allow_nan=False), encoding="utf-8")
-
-
-MOST_HASHED = 200_000
-"""Records about samples that the key is made of."""
 
 
 def key_of(run: Run, source: Source) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from simplecell.explorer.make.contents import Details, Example, InputWeight, LabelFigures
 from simplecell.explorer.make.samples import Labels, Samples
 from simplecell.explorer.make.survey import Survey
 from simplecell.model.measures import coherence, edge_coherence, edge_orientation
@@ -67,7 +66,7 @@ class Words:
         shape = samples.source.shape
         self.edges = words_of_edges(directions, shape) if self.drawn_as == "picture" else None
 
-    def labels(self, latent: int) -> list[dict[str, Any]]:
+    def labels(self, latent: int) -> list[LabelFigures]:
         """The labels that go with a latent's code most, and those that go against it."""
         if not self.values:
             return []
@@ -83,7 +82,7 @@ class Words:
             for k in order
         ]
 
-    def inputs(self, latent: int) -> list[dict[str, Any]]:
+    def inputs(self, latent: int) -> list[InputWeight]:
         """The input columns that excite a latent most; the largest weight is ±1."""
         if self.drawn_as == "picture":
             return []
@@ -94,7 +93,7 @@ class Words:
             {"input": self.names[j], "weight": round(float(row[j]) / largest, 4)} for j in order
         ]
 
-    def note(self, latent: int, details: dict[str, Any]) -> None:
+    def note(self, latent: int, details: Details) -> None:
         """Remember what stands for a latent, from its line of details."""
         parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
         if self.drawn_as == "tokens":
@@ -123,12 +122,7 @@ def words_of_edges(directions: NDArray[np.float64], shape: tuple[int, ...]) -> l
     return [str(name) for name in names]
 
 
-def tags_of(words: Words, n_latents: int) -> list[str]:
-    """The words for each latent, "" where nothing is telling."""
-    return [words.tags.get(latent, "") for latent in range(n_latents)]
-
-
-def _own_tokens(top: list[dict[str, Any]]) -> list[str]:
+def _own_tokens(top: list[Example]) -> list[str]:
     found: list[str] = []
     for example in top:
         sample = example["sample"]
@@ -138,5 +132,5 @@ def _own_tokens(top: list[dict[str, Any]]) -> list[str]:
     return found[:3]
 
 
-def _titles(top: list[dict[str, Any]]) -> list[str]:
+def _titles(top: list[Example]) -> list[str]:
     return [one["sample"].get("title") or one["sample"]["text"] for one in top[:2]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,17 +18,15 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 MOST_RECORDS = 2000
+_Record = TypeVar("_Record")
 
 
 def training(
-    run: Run,
-    info: Mapping[str, Any],
-    recipe: Recipe,
-    records: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
+    run: Run, info: Mapping[str, Any], recipe: Recipe, records: Sequence[Mapping[str, Any]]
+) -> dict[str, object]:
     """The training of a run so far; `info`, `recipe` and `records` are what its files say now."""
     objective, running = Objective(recipe.objective), is_running(run, info)
-    reached: Mapping[str, Any] = records[-1] if records else {"step": 0, "seconds": 0.0}
+    reached = records[-1] if records else {"step": 0, "seconds": 0.0}
     return {
         "status": info["status"],
         "running": running,
@@ -42,7 +40,7 @@ def training(
     }
 
 
-def thinned(records: Sequence[Any], most: int = MOST_RECORDS) -> list[Any]:
+def thinned(records: Sequence[_Record], most: int = MOST_RECORDS) -> list[_Record]:
     """At most so many of them, evenly, the first and the last kept."""
     if len(records) <= most:
         return list(records)

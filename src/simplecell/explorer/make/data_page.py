@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.errors import DataError
-from simplecell.explorer.make.samples import Samples, as_text
+from simplecell.explorer.make.contents import Columns, DataPage, Judged, Told
+from simplecell.explorer.make.samples import Samples, Values, as_text
 from simplecell.explorer.make.sprites import sample_as_tile
 from simplecell.explorer.make.survey import NUMBERS, Survey
 from simplecell.run.directory import finite
@@ -32,27 +34,33 @@ WIDEST_SPECTRUM, SPECTRUM_ROWS = 1024, 5000
 
 def data_page(
     trained: Trained, source: Source, samples: Samples, survey: Survey
-) -> tuple[dict[str, Any], NDArray[Any]]:
+) -> tuple[DataPage, Values]:
     """data.json, and the raw values [n, D] of its samples."""
     rows, groups = _chosen(source, survey)
     values = source.read(rows)
     records = samples.records(rows)
-    drawn = _drawn(trained, samples, values)
+    draw = _drawn(trained, samples, values)
     measured = trained.target_preprocess is None
     mean = float(survey.errors.mean(dtype=np.float64)) or 1.0
-    listed: list[dict[str, Any]] = []
+    listed: list[Judged] = []
     for i, row in enumerate(rows.tolist()):
         error = float(survey.errors[row])
-        one: dict[str, Any] = {"at": i, "group": groups[i], "sample": records[row]}
-        one["error"] = float(f"{error:.5g}") if measured else None
-        one["share"] = float(f"{error / mean:.5g}") if measured else None
-        listed.append(one | {name: told[i] for name, told in drawn.items()})
+        one: Judged = {
+            "at": i,
+            "group": groups[i],
+            "sample": records[row],
+            "error": float(f"{error:.5g}") if measured else None,
+            "share": float(f"{error / mean:.5g}") if measured else None,
+        }
+        draw(i, one)
+        listed.append(one)
     if samples.drawn_as == "tokens":
         for one in listed:
             row = one["sample"]["row"]
             found = samples.contexts([(0, row)])[0, row]
-            one["sample"] |= found | {"tokens": [[text, 0] for text, _ in found["tokens"]]}
-    table = {
+            tokens: list[tuple[str, float]] = [(text, 0) for text, _ in found["tokens"]]
+            one["sample"] |= {"tokens": tokens, "at": found["at"]}
+    table: DataPage = {
         "samples": listed,
         "errors": _histogram(survey.errors) if measured else None,
         "steps": [*_of_whole_pictures(trained), *trained.preprocess.steps],
@@ -63,7 +71,7 @@ def data_page(
     return table, values
 
 
-def _of_whole_pictures(trained: Trained) -> list[dict[str, Any]]:
+def _of_whole_pictures(trained: Trained) -> list[Told]:
     """What was done to pictures before they were cut."""
     data = trained.recipe.data
     if data.whiten == "none":
@@ -94,23 +102,26 @@ def _histogram(errors: NDArray[np.float32]) -> dict[str, list[float]]:
     return {"edges": [float(f"{edge:.5g}") for edge in edges], "counts": counts.tolist()}
 
 
-def _drawn(trained: Trained, samples: Samples, values: NDArray[Any]) -> dict[str, list[Any]]:
-    """What stands beside each sample: pictures of what became of it, or its worst columns."""
+def _drawn(trained: Trained, samples: Samples, values: Values) -> Callable[[int, Judged], None]:
+    """Puts beside sample i what became of it: pictures, or the columns that err most."""
     prepared, back = _through(trained, values)
-    if samples.drawn_as != "picture":
-        if back is None:
-            return {}
+    shape = samples.source.shape
+    picture = samples.drawn_as == "picture"
+    columns: list[Columns] = []
+    if back is not None and not picture:
         mixed = MIXING & {step["kind"] for step in trained.preprocess.steps}
         off = back.recon - values if mixed else back.prepared - prepared
-        return {"columns": _columns(samples.names, values, back.recon, np.abs(off))}
-    shape = samples.source.shape
-    found = {}
-    if back is not None:
-        pairs = zip(values, back.recon, strict=True)
-        found["recon"] = [as_text(_in_range_of(x, one, shape)) for x, one in pairs]
-    if prepared.shape[1] == samples.source.n_inputs:
-        found["prepared"] = [as_text(sample_as_tile(one, shape)) for one in prepared]
-    return found
+        columns = _columns(samples.names, values, back.recon, np.abs(off))
+
+    def draw(i: int, one: Judged) -> None:
+        if columns:
+            one["columns"] = columns[i]
+        if picture and back is not None:
+            one["recon"] = as_text(_in_range_of(values[i], back.recon[i], shape))
+        if picture and prepared.shape[1] == samples.source.n_inputs:
+            one["prepared"] = as_text(sample_as_tile(prepared[i], shape))
+
+    return draw
 
 
 class _Back(NamedTuple):
@@ -121,7 +132,7 @@ class _Back(NamedTuple):
 
 
 @torch.no_grad()
-def _through(trained: Trained, values: NDArray[Any]) -> tuple[NDArray[np.float64], _Back | None]:
+def _through(trained: Trained, values: Values) -> tuple[NDArray[np.float64], _Back | None]:
     """Prepared samples, and what comes back of them: nothing of a transcoder."""
     model = trained.model
     parts: list[list[NDArray[np.float64]]] = []
@@ -138,13 +149,11 @@ def _through(trained: Trained, values: NDArray[Any]) -> tuple[NDArray[np.float64
     return whole[0], _Back(*whole[1:]) if len(whole) > 1 else None
 
 
-def _columns(
-    names: list[str], values: NDArray[Any], recon: NDArray[Any], errors: NDArray[Any]
-) -> list[list[list[Any]]]:
+def _columns(names: list[str], values: Values, recon: Values, errors: Values) -> list[Columns]:
     """Of each sample the columns of the largest errors: name, value and reconstruction."""
     order = np.argsort(-errors, axis=1, kind="stable")[:, :MOST_COLUMNS].tolist()
     return [
-        [[names[j], _short(x[j]), _short(back[j])] for j in places]
+        [(names[j], _short(x[j]), _short(back[j])) for j in places]
         for x, back, places in zip(values, recon, order, strict=True)
     ]
 
@@ -154,7 +163,7 @@ def _short(value: float) -> float | None:
 
 
 def _in_range_of(
-    x: NDArray[Any], recon: NDArray[np.float64], shape: tuple[int, ...]
+    x: Values, recon: NDArray[np.float64], shape: tuple[int, ...]
 ) -> NDArray[np.uint8]:
     low, high = float(x.min()), float(x.max())
     grey = (recon - low) / (high - low) if high > low else np.full_like(recon, 0.5)

@@ -8,7 +8,6 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simplecell.data import PatchSource, Source
+from simplecell.data.rows import Record
+from simplecell.explorer.make.contents import Context, Photo, Sample, Told
 from simplecell.explorer.make.sprites import sample_as_tile
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import to_model
@@ -28,7 +29,7 @@ CONTEXT = 10
 MOST_PHOTOS, PHOTO_SIDE = 400, 640
 AT_ONCE = 8192
 
-Rows = NDArray[np.int64]
+Values = NDArray[np.floating]
 
 
 def drawn_as(source: Source) -> str:
@@ -44,7 +45,7 @@ def drawn_as(source: Source) -> str:
     )
 
 
-def probe(source: Source) -> list[dict[str, Any]]:
+def probe(source: Source) -> list[Record]:
     """Records of some samples, evenly spread."""
     n = source.n_samples
     return source.about(np.unique(np.linspace(0, n - 1, min(n, 100)).astype(np.int64)))
@@ -68,12 +69,12 @@ class Samples:
         self.photo_scale: dict[str, int] = {}
         self._middle = self._spread_of_columns() if self.drawn_as == "row" else None
 
-    def _spread_of_columns(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _spread_of_columns(self) -> tuple[Values, Values]:
         n = self.source.n_samples
         x = self.source.read(np.unique(np.linspace(0, n - 1, min(n, 1000)).astype(np.int64)))
         return x.mean(0), x.std(0)
 
-    def records(self, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
+    def records(self, rows: Iterable[int]) -> dict[int, Sample]:
         """Row number → record, for every row asked for."""
         wanted = np.unique(np.fromiter(rows, dtype=np.int64))
         found = {}
@@ -84,8 +85,8 @@ class Samples:
                 found[row] = self._record(row, x, record)
         return found
 
-    def _record(self, row: int, x: NDArray[Any], about: dict[str, Any]) -> dict[str, Any]:
-        record: dict[str, Any] = {"row": row}
+    def _record(self, row: int, x: Values, about: Record) -> Sample:
+        record: Sample = {"row": row}
         if self.drawn_as == "picture":
             record["pixels"] = as_text(sample_as_tile(x.astype(np.float64), self.source.shape))
             self._place(record, about)
@@ -101,7 +102,7 @@ class Samples:
         }
         return record
 
-    def _place(self, record: dict[str, Any], about: dict[str, Any]) -> None:
+    def _place(self, record: Sample, about: Record) -> None:
         """The photograph that a patch was cut from."""
         if not isinstance(self.source, PatchSource):
             return
@@ -113,24 +114,25 @@ class Samples:
             place = {"top": about["top"], "left": about["left"], "side": side}
             record["photo"] = {"photo": self.photos[name], **place}
 
-    def _values(self, x: NDArray[Any]) -> list[list[Any]]:
+    def _values(self, x: Values) -> list[tuple[str, float]]:
         """Columns and values; of wide rows those farthest from the usual, in deviations."""
         order = np.arange(len(x))
         if len(x) > WIDE and self._middle is not None:
             mean, deviation = self._middle
             far = np.abs(x - mean) / np.maximum(deviation, 1e-12)
             order = np.argsort(-far, kind="stable")[:SHOWN_COLUMNS]
-        return [[self.names[i], float(f"{x[i]:.6g}")] for i in order]
+        return [(self.names[i], float(f"{x[i]:.6g}")) for i in order]
 
-    def _text(self, record: dict[str, Any], about: dict[str, Any]) -> None:
+    def _text(self, record: Sample, about: Record) -> None:
         body = plain_text(about.get(self.texts[0]))
         if "title" in self.texts[1:]:
             record["title"] = plain_text(about.get("title"))[:LONGEST_VALUE]
         record["text"] = body[:LONGEST_TEXT] + ("…" if len(body) > LONGEST_TEXT else "")
 
-    def save_photos(self) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    def save_photos(self) -> tuple[list[Photo], dict[str, bytes]]:
         """The photographs met so far, as the manifest holds them, and their files."""
-        told, files = [], {}
+        told: list[Photo] = []
+        files = {}
         for name, number in self.photos.items():
             assert isinstance(self.source, PatchSource)
             picture = self.source.photograph(name)
@@ -138,18 +140,15 @@ class Samples:
             picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
             file = io.BytesIO()
             picture.save(file, "JPEG", quality=80)
-            files[f"photos/{number}.jpg"] = file.getvalue()
-            place = {
-                "name": name,
-                "width": width,
-                "height": height,
-                "scale": self.photo_scale[name],
-            }
-            told.append({**place, "file": f"photos/{number}.jpg"})
+            files[path := f"photos/{number}.jpg"] = file.getvalue()
+            scale = self.photo_scale[name]
+            told.append(
+                {"name": name, "width": width, "height": height, "scale": scale, "file": path}
+            )
         return told, files
 
     @torch.no_grad()
-    def contexts(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], dict[str, Any]]:
+    def contexts(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Context]:
         """(latent, row) → the tokens around that row, each with the latent's code there."""
         pairs = list(pairs)
         around = {row: self._around(row) for row in {row for _, row in pairs}}
@@ -171,7 +170,7 @@ class Samples:
         values = iter(codes.tolist())
         return {
             (latent, row): {
-                "tokens": [[texts[place[r]], float(f"{next(values):.4g}")] for r in around[row]],
+                "tokens": [(texts[place[r]], float(f"{next(values):.4g}")) for r in around[row]],
                 "at": around[row].index(row),
             }
             for latent, row in pairs
@@ -192,11 +191,11 @@ class Samples:
         return [rows[i] for i in sorted(keep)]
 
 
-def _document(record: dict[str, Any]) -> Any:
+def _document(record: Record) -> object:
     return record.get("document", record.get("file"))
 
 
-def _follows(about: list[dict[str, Any]], i: int, step: int) -> bool:
+def _follows(about: list[Record], i: int, step: int) -> bool:
     """Whether token i stands right beside the one before, where records have row or position."""
     mine, other = about[i], about[i - step]
     return all(
@@ -211,14 +210,14 @@ def as_text(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
 
 
-def plain_text(value: Any) -> str:
+def plain_text(value: object) -> str:
     """A record's value as text; nothing where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return str(value).encode("utf-8", "replace").decode()
 
 
-def cleaned(value: Any, depth: int = 3) -> Any:
+def cleaned(value: object, depth: int = 3) -> object:
     """What JSON can hold of any value that a record may have, cut to a length one reads."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -263,7 +262,7 @@ class Labels:
         self.counts += found.sum(0).astype(np.int64)
         return torch.from_numpy(found)
 
-    def table(self) -> dict[str, Any] | None:
+    def table(self) -> Told | None:
         """As the manifest holds it; None without labels."""
         return {"name": self.name, "values": self.values} if self.values else None
 
@@ -294,7 +293,7 @@ def _preference(name: str, order: list[str]) -> tuple[int, int]:
     return rank, order.index(name)
 
 
-def words_of(value: Any) -> list[str]:
+def words_of(value: object) -> list[str]:
     """The labels in a record's value: a list's entries, else the value itself; no fractions."""
     found = []
     for entry in value if isinstance(value, list | tuple | set) else [value]:

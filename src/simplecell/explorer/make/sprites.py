@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from simplecell.explorer.make.contents import Sprites
 from simplecell.viz.grid import LARGEST, signed_grey, unsigned_grey
 
 Pixels = NDArray[np.uint8]
@@ -28,7 +28,7 @@ class Sheets:
     per_sheet: int
     files: list[bytes]
 
-    def table(self) -> dict[str, Any]:
+    def table(self) -> Sprites:
         """As the manifest holds it."""
         return {
             "tile": list(self.tile),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ KEPT_SAMPLES, KEPT_NUMBERS = 20_000, 2**24
 PARTNERS = 8
 STILL = 1e-6
 """Deviation below this share of the mean is rounding of float32 codes."""
+Kept: TypeAlias = "NDArray[np.floating] | sparse.sparray"
+"""Codes of some samples."""
 
 
 class Extremes:
@@ -112,7 +114,7 @@ class Survey:
         n = source.n_samples
         kept = min(n, KEPT_SAMPLES, max(1000, KEPT_NUMBERS // m))
         self._keep = np.unique(np.linspace(0, n - 1, kept).astype(np.int64))
-        self._kept: list[Any] = []
+        self._kept: list[Kept] = []
         self._generator = torch.Generator().manual_seed(0)
 
     @torch.no_grad()
@@ -184,7 +186,7 @@ class Survey:
         for first in range(0, m, 256):
             block = slice(first, min(m, first + 256))
             joint = codes[:, block].T @ codes
-            joint = joint.toarray() if sparse.issparse(joint) else joint
+            joint = joint if isinstance(joint, np.ndarray) else joint.toarray()
             joint = joint / n - np.outer(mean[block], mean)
             scale = np.outer(deviation[block], deviation)
             r = np.divide(joint, scale, out=np.zeros_like(joint), where=scale > 0)
@@ -193,7 +195,7 @@ class Survey:
                 best = np.argsort(-row, kind="stable")[:PARTNERS].tolist()
                 yield first + i, [(j, float(row[j])) for j in best if row[j] > 0]
 
-    def _kept_codes(self) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
+    def _kept_codes(self) -> tuple[Kept, NDArray[np.float64], NDArray[np.float64]]:
         """(codes [n, M], mean and deviation of each); dense codes are centred, their mean is 0."""
         if not self.histograms.sparse:
             # Centred first: where codes hardly move, a difference of products is all rounding.

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NoReturn, TypeVar
 
 from simplecell.errors import DataError, RunError, SimplecellError, UsageError, WriteError
+from simplecell.explorer.make.contents import Told
 from simplecell.explorer.serve.embed import Embedder
 from simplecell.explorer.serve.library import Library
 from simplecell.explorer.serve.messages import (
@@ -36,6 +37,7 @@ from simplecell.explorer.serve.view import RunView
 STATIC = Path(__file__).parents[1] / "static"
 SHELL = "index.html"
 _log = logging.getLogger(__name__)
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,14 @@ class Api:
 
     def refuse(self, request: Request) -> Answer | None:
         """What can be said before a body is read: an answer that is no, or None."""
-        return self._careful(request, lambda: self._route(request) and None)
+        found = self._careful(request, lambda: self._route(request))
+        return found if isinstance(found, Answer) else None
 
     def answer(self, request: Request) -> Answer:
         """The answer; of a request that is refused, why."""
         return self._careful(request, lambda: self._route(request).act(request))
 
-    def _careful(self, request: Request, work: Callable[[], Any]) -> Any:
+    def _careful(self, request: Request, work: Callable[[], _Found]) -> _Found | Answer:
         """Whatever goes wrong becomes a sentence that says nothing of this machine."""
         try:
             return work()
@@ -168,7 +171,7 @@ class Api:
                 return Route(partial(_file_of_run, shown, "/".join(parts)))
         raise _nothing()
 
-    def _page(self, data: Callable[[], Any], find: Callable[[], Any] | None = None) -> Route:
+    def _page(self, data: Callable[[], object], find: Callable[[], object] | None = None) -> Route:
         """What `data` gives, or the page around it; where `find` is refused the page says so."""
 
         def act(request: Request) -> Answer:
@@ -192,7 +195,7 @@ class Api:
             ) from None
         return answer(status, MEDIA[".html"], shell(text, f"/{self.token}/").encode())
 
-    def _playground(self, shown: RunView) -> dict[str, Any]:
+    def _playground(self, shown: RunView) -> Told:
         play = shown.playground()
         return {**play, "embeds": True} if self.embedder else play
 
@@ -231,7 +234,7 @@ def _note(shown: RunView, latent: int, request: Request) -> Answer:
     return as_json({"note": shown.write_note(latent, text)})
 
 
-def _body(request: Request) -> dict[str, Any]:
+def _body(request: Request) -> dict[str, object]:
     """The JSON object in the body."""
     try:
         value = json.loads(request.body, parse_constant=_refuse_constant)
@@ -246,11 +249,11 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(word)
 
 
-def _latent(shown: RunView, number: str) -> dict[str, Any]:
+def _latent(shown: RunView, number: str) -> dict[str, object]:
     return shown.latent(shown.number(number))
 
 
-def _no_other() -> Any:
+def _no_other() -> NoReturn:
     raise Refused(404, "two runs are compared; name the other one: compare/NAME")
 
 

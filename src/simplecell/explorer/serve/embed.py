@@ -19,18 +19,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from pathlib import Path
 from queue import Full, Queue
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import issparse
+from scipy.sparse import sparray, spmatrix
 
 from simplecell.errors import UsageError
 from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.replay import LARGEST
 
-Function = Callable[[list[str]], Any]
+Function = Callable[[list[str]], object]
 """From n texts to numbers [n, D]: an array, a tensor, a sparse matrix, lists."""
 
 MOST_LETTERS = 20_000
@@ -55,7 +54,7 @@ class Embedder:
         self.name = name
         self._function = function
         self._asked: Queue[tuple[str, int, Future[list[float]]]] = Queue(MOST_WAITING)
-        self._ended: Future[Any] = Future()
+        self._ended: Future[list[float]] = Future()
         threading.Thread(target=self._work, daemon=True).start()
 
     @property
@@ -63,7 +62,7 @@ class Embedder:
         """Whether the function has not answered yet."""
         return self._asked.unfinished_tasks > 0
 
-    def row(self, text: Any, width: int) -> list[float]:
+    def row(self, text: object, width: int) -> list[float]:
         """The numbers of a text, for a run that reads `width` columns.
 
         Raises:
@@ -85,7 +84,7 @@ class Embedder:
     def close(self) -> None:
         """Keep nobody waiting any longer; harmless when said twice."""
         with contextlib.suppress(InvalidStateError):
-            self._ended.set_result(None)
+            self._ended.set_result([])
 
     def _work(self) -> None:
         while not self._ended.done():
@@ -129,7 +128,7 @@ class Embedder:
         with contextlib.suppress(BaseException):  # not every exception lets itself be printed
             _log.exception("%s %s", self.name, what)
 
-    def _checked(self, array: NDArray[Any], width: int) -> list[float]:
+    def _checked(self, array: NDArray[np.generic], width: int) -> list[float]:
         if array.ndim != 2 or len(array) != 1:
             raise Refused(
                 500,
@@ -169,7 +168,7 @@ def load_embedder(name: str) -> Embedder:
             "of this folder say --embed my_embedder:embed"
         )
     module, path = spelling.groups()
-    found: Any = _module(module)
+    found: object = _module(module)
     for number, attribute in enumerate(path.split(".")):
         found = _attribute(found, attribute, ".".join([module, *path.split(".")[:number]]))
     if inspect.isclass(found) or inspect.iscoroutinefunction(found) or not callable(found):
@@ -229,7 +228,7 @@ def _look_for_namesake(name: str) -> None:
         )
 
 
-def _attribute(found: Any, name: str, of: str) -> Any:
+def _attribute(found: object, name: str, of: str) -> object:
     try:
         return getattr(found, name)
     except KeyboardInterrupt:
@@ -244,7 +243,7 @@ def _attribute(found: Any, name: str, of: str) -> Any:
         raise UsageError(f"--embed: '{of}' has no '{name}'; {guess}") from error
 
 
-def _text(text: Any) -> str:
+def _text(text: object) -> str:
     if not isinstance(text, str):
         raise Refused(400, 'the body must be such as {"text": "a few words"}')
     if not text.strip():
@@ -258,15 +257,15 @@ def _text(text: Any) -> str:
     return text
 
 
-def _as_array(found: Any) -> NDArray[Any]:
+def _as_array(found: object) -> NDArray[np.generic]:
     if isinstance(found, torch.Tensor):
         found = found.detach().cpu()
         found = found if found.layout == torch.strided else found.to_dense()
         return (found.float() if found.is_floating_point() else found).numpy()
-    return np.asarray(found.toarray() if issparse(found) else found)
+    return np.asarray(found.toarray() if isinstance(found, sparray | spmatrix) else found)
 
 
-def _kind(found: Any) -> str:
+def _kind(found: object) -> str:
     """What something is, in a sentence."""
     if inspect.iscoroutine(found) or inspect.iscoroutinefunction(found):
         return "async"
@@ -275,7 +274,7 @@ def _kind(found: Any) -> str:
     return "None" if found is None else f"a {_type(found)}"
 
 
-def _type(found: Any) -> str:
+def _type(found: object) -> str:
     """The name of its class, whatever the class itself says."""
     return str(type.__dict__["__name__"].__get__(type(found)))
 

@@ -7,11 +7,10 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,7 +110,7 @@ class Library:
             raise Refused(404, "no such run is shown here; see the list of runs")
         return RunView(self._known[name])
 
-    def rows(self) -> dict[str, Any]:
+    def rows(self) -> dict[str, object]:
         """Every run, for the list."""
         return {"runs": [shown.row() for shown in self]}
 
@@ -136,7 +135,7 @@ class Library:
         )
         return {"runs": [first.row(), second.row()], **found}
 
-    def similar(self, shown: RunView, latent: int) -> dict[str, Any]:
+    def similar(self, shown: RunView, latent: int) -> dict[str, object]:
         """The cosine of one atom with every atom of its run, float32."""
         atoms = self._load(shown).atoms
         if latent >= len(atoms):
@@ -144,7 +143,7 @@ class Library:
         found = cosines(atoms[latent : latent + 1], atoms)[0].numpy().astype("<f4")
         return {"cosines": base64.b64encode(found.tobytes()).decode("ascii")}
 
-    def play(self, shown: RunView, question: dict[str, Any]) -> dict[str, Any]:
+    def play(self, shown: RunView, question: Mapping[str, object]) -> dict[str, object]:
         """Samples through the run; see `replay`."""
         loaded = self._load(shown)
         return replay(loaded.trained, loaded.single, question)
@@ -186,7 +185,7 @@ def _runs_at(path: Path) -> list[Run]:
 
 
 def open_library(
-    paths: Sequence[Path], data: Any = None, meta: str | Path | None = None
+    paths: Sequence[Path], data: object = None, meta: str | Path | None = None
 ) -> Library:
     """The runs at `paths` (run directories, or folders of them), each with its atlas.
 
@@ -209,7 +208,7 @@ def open_library(
     return library
 
 
-def keep_fresh(library: Library, data: Any = None, meta: str | Path | None = None) -> None:
+def keep_fresh(library: Library, data: object = None, meta: str | Path | None = None) -> None:
     """Watch runs that are still trained, from a thread, and make their atlas anew at the end."""
     waiting = [shown.run for shown in library if shown.info()["status"] == "running"]
 
@@ -225,7 +224,7 @@ def keep_fresh(library: Library, data: Any = None, meta: str | Path | None = Non
     threading.Thread(target=watch, daemon=True).start()
 
 
-def make_atlas(run: Run, data: Any = None, meta: str | Path | None = None) -> None:
+def make_atlas(run: Run, data: object = None, meta: str | Path | None = None) -> None:
     """Build a run's atlas with progress, unless it is there already."""
     if not (run.path / "model.safetensors").exists():
         say(f"{run.path.name} has no weights yet: only its training is shown")

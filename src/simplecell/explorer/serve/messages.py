@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import unquote
 
 POLICY = (
@@ -107,7 +106,7 @@ def answer(status: int, media: str, body: bytes, **headers: str) -> Answer:
     return Answer(status, {**SECURITY, **kept, **more}, body)
 
 
-def as_json(value: Any, status: int = 200, **headers: str) -> Answer:
+def as_json(value: object, status: int = 200, **headers: str) -> Answer:
     """A value as JSON; nothing but ASCII, so that names that are no Unicode pass as well."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return answer(status, MEDIA[".json"], text.encode("ascii"), **headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeGuard, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ MOST_NUMBERS = 2**20
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def replay(trained: Trained, model: Model, question: Mapping[str, Any]) -> dict[str, Any]:
+def replay(trained: Trained, model: Model, question: Mapping[str, object]) -> dict[str, object]:
     """Codes, reconstructions and prepared rows of the raw rows question["x"] [B, D].
 
     question["scale"] multiplies the codes of some latents before they are decoded; "code" is what
@@ -56,7 +56,7 @@ def _through(trained: Trained, model: Model, x: Tensor, scale: Tensor) -> dict[s
     }
 
 
-def _rows(trained: Trained, rows: Any) -> Tensor:
+def _rows(trained: Trained, rows: object) -> Tensor:
     width = trained.preprocess.n_inputs
     if not isinstance(rows, list) or not rows or not all(type(row) is list for row in rows):
         raise Refused(400, "x must be a list of samples, each a list of numbers")
@@ -82,7 +82,7 @@ def _numbers(trained: Trained) -> int:
     return trained.model.n_latents + sides[0].n_outputs + sides[1].n_inputs + sides[1].n_outputs
 
 
-def _scale(n_latents: int, table: Any) -> Tensor:
+def _scale(n_latents: int, table: object) -> Tensor:
     scale = torch.ones(n_latents)
     if not isinstance(table, dict):
         raise Refused(400, 'scale must be a table such as {"17": 0}: latents and their factors')
@@ -100,11 +100,12 @@ def _scale(n_latents: int, table: Any) -> Tensor:
     return scale
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= LARGEST  # NaN is not
+def _is_number(value: object) -> TypeGuard[float]:
+    # True and False are ints of a class of their own; NaN is not below anything.
+    return type(value) in (int, float) and abs(cast(float, value)) <= LARGEST
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     """A value in a sentence, cut short."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 40 else f"{text[:40]}…"

@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.errors import RunError
 from simplecell.explorer.make.atlas import damaged, folder_of
+from simplecell.explorer.make.contents import DataPage, Details, Manifest, PlaygroundPage
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.notes import Note, Notes
@@ -76,7 +77,7 @@ class RunView:
         return (self.atlas / "atlas.json").is_file()
 
     @cached_property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """atlas.json.
 
         Raises:
@@ -88,39 +89,44 @@ class RunView:
     @property
     def key(self) -> str:
         """Of the atlas, which changes with the weights and the samples."""
-        key: str = self.manifest["key"]
-        return key
+        return self.manifest["key"]
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """The run in the list of runs; figures are None where they are not known."""
-        row: dict[str, Any] = {"name": self.name, "title": self.run.path.name}
-        unknown = dict.fromkeys(FIGURES)
+        row = {"name": self.name, "title": self.run.path.name, **dict.fromkeys(FIGURES)}
         try:
             info, model = self.info(), self._recipe().model
-            atlas = self.manifest if self.has_atlas else {}
+            atlas = self.manifest if self.has_atlas else None
         except RunError:
-            return {**row, **unknown, "status": "damaged"}
+            return {**row, "status": "damaged"}
         sizes, kinds = model.n_latents, model.activation
-        told: dict[str, Any] = {
+        told = {
             "n_inputs": math.prod(info["data"]["shape"]),
             "n_latents": sizes[-1] if isinstance(sizes, list) else sizes,
             "activation": kinds[-1] if isinstance(kinds, list) else kinds,
-            **{key: atlas[key] for key in ("n_latents", "activation", "look") if key in atlas},
         }
+        if atlas is not None:
+            told |= {key: atlas[key] for key in ("n_latents", "activation", "look")}
         spread = (info.get("figures") or {}).get("mean_activation") or {}
         told |= {"mean_activation": spread.get("mean"), **reported_figures(info)}
-        return {**row, **unknown, **told, "status": info["status"]}
+        return {**row, **told, "status": info["status"]}
 
     def info(self) -> dict[str, Any]:
         """run.json."""
         return self._remembered(self.run.path / "run.json", self.run.info)
 
-    def overview(self) -> dict[str, Any]:
+    def overview(self) -> dict[str, object]:
         """atlas.json with the notes; `notes_error` says why there are none to be had."""
-        manifest = {**self.manifest, "name": self.name, "title": self.run.path.name}
+        manifest = self.manifest
         notes, wrong = self._notes
-        writable = wrong is None and os.access(self.run.path, os.W_OK)
-        return {**manifest, "notes": notes, "writable": writable, "notes_error": wrong}
+        return {
+            **manifest,
+            "name": self.name,
+            "title": self.run.path.name,
+            "notes": notes,
+            "writable": wrong is None and os.access(self.run.path, os.W_OK),
+            "notes_error": wrong,
+        }
 
     @cached_property
     def _notes(self) -> tuple[dict[str, Note], str | None]:
@@ -149,21 +155,40 @@ class RunView:
             )
         return int(text)
 
-    def latent(self, latent: int) -> dict[str, Any]:
-        """The line of details.jsonl that is about one latent, and its note."""
+    def latent(self, latent: int) -> dict[str, object]:
+        """What is known of one latent, and its note."""
         note = self._notes[0].get(str(latent))
-        return {**self._line(latent), "note": note}
+        return {**self.details(latent), "note": note}
 
-    def playground(self) -> dict[str, Any]:
+    def details(self, latent: int) -> Details:
+        """The line of details.jsonl that is about one latent.
+
+        Raises:
+            RunError: when it is damaged.
+        """
+        path = self.atlas / "details.jsonl"
+        starts = self._remembered(path, lambda: _line_starts(path))
+        try:
+            with open(path, "rb") as file:
+                file.seek(int(starts[latent]))
+                line: Details = parse_json(file.readline())
+            if line["latent"] != latent:
+                raise ValueError(f"line {latent} is about another latent")
+        except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+            raise damaged(path, error) from error
+        return line
+
+    def playground(self) -> PlaygroundPage:
         """playground.json, with samples to play with."""
         samples = self.data().get("samples", [])
-        return {**self._file("playground.json", read_json), "samples": samples}
+        table = {**self._file("playground.json", read_json), "samples": samples}
+        return cast(PlaygroundPage, table)
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> DataPage:
         """data.json."""
-        return self._file("data.json", read_json)
+        return cast(DataPage, self._file("data.json", read_json))
 
-    def training(self) -> dict[str, Any]:
+    def training(self) -> dict[str, object]:
         """The training, which may go on."""
         records = self._remembered(self.run.path / "log.jsonl", self.run.records)
         return training(self.run, self.info(), self._recipe(), records)
@@ -171,8 +196,9 @@ class RunView:
     def files(self) -> set[str]:
         """Names of the atlas's files that may be asked for: a fixed list, no pattern of paths."""
         manifest = self.manifest
-        pictures = [*((manifest.get("sprites") or {}).get("sheets", []))]
-        pictures += [photo["file"] for photo in manifest.get("photos") or []]
+        sprites = manifest["sprites"]
+        pictures = [*sprites["sheets"]] if sprites else []
+        pictures += [photo["file"] for photo in manifest["photos"] or []]
         return {*PLAIN_FILES, *filter(_PICTURE.fullmatch, pictures)}
 
     def file(self, name: str) -> bytes:
@@ -198,7 +224,7 @@ class RunView:
     def _recipe(self) -> Recipe:
         return self._remembered(self.run.path / "recipe.toml", self.run.recipe)
 
-    def _file(self, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    def _file(self, name: str, read: Callable[[Path], _Value]) -> _Value:
         if not self.has_atlas:
             raise Refused(
                 404,
@@ -211,21 +237,8 @@ class RunView:
     def _remembered(self, path: Path, read: Callable[[], _Value]) -> _Value:
         return self._known.files.get(path.name, stamp_of(path), read)
 
-    def _line(self, latent: int) -> dict[str, Any]:
-        path = self.atlas / "details.jsonl"
-        starts = self._remembered(path, lambda: _line_starts(path))
-        try:
-            with open(path, "rb") as file:
-                file.seek(int(starts[latent]))
-                line = parse_json(file.readline())
-            if line["latent"] != latent:
-                raise ValueError(f"line {latent} is about another latent")
-        except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-            raise damaged(path, error) from error
-        return {**line}
 
-
-def _checked_manifest(path: Path) -> dict[str, Any]:
+def _checked_manifest(path: Path) -> Manifest:
     manifest = read_json(path)
     if type(manifest.get("format")) is int and manifest["format"] > FORMAT:
         raise RunError(
@@ -235,7 +248,7 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
     wrong = misfit(manifest, MANIFEST, "it")
     if wrong:
         raise damaged(path, wrong)
-    return manifest
+    return cast(Manifest, manifest)
 
 
 def _line_starts(path: Path) -> NDArray[np.int64]:

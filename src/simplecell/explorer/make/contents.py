@@ -1,0 +1,163 @@
+"""What the JSON files of an atlas hold, as types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+Told = Mapping[str, object]
+"""A JSON object that nobody here looks into."""
+Columns = list[tuple[str, float | None, float | None]]
+"""Names, values and reconstructions."""
+
+
+class Sample(TypedDict):
+    """A sample as a person sees it: by its pixels, values or text, or by tokens around it."""
+
+    row: int
+    about: NotRequired[dict[str, object]]
+    pixels: NotRequired[str]
+    photo: NotRequired[dict[str, int]]
+    values: NotRequired[list[tuple[str, float]]]
+    title: NotRequired[str]
+    text: NotRequired[str]
+    tokens: NotRequired[list[tuple[str, float]]]
+    at: NotRequired[int]
+    """Which of the tokens it is itself."""
+
+
+class Context(TypedDict):
+    """The part of a sample that is another one for each latent."""
+
+    tokens: list[tuple[str, float]]
+    at: int
+
+
+class Example(TypedDict):
+    """A sample that excites a latent, with the code that it gives."""
+
+    value: float
+    sample: Sample
+    quantile: NotRequired[float]
+
+
+class LabelFigures(TypedDict):
+    """How a label goes with a latent."""
+
+    label: str
+    mean: float
+    correlation: float
+    count: int
+
+
+class InputWeight(TypedDict):
+    """An input column of a latent; the largest weight is ±1."""
+
+    input: str
+    weight: float
+
+
+class Details(TypedDict):
+    """A line of details.jsonl."""
+
+    latent: int
+    top: list[Example]
+    spread: list[Example]
+    nearest: list[dict[str, float]]
+    together: list[dict[str, float]]
+    labels: list[LabelFigures]
+    inputs: list[InputWeight]
+
+
+class Judged(TypedDict):
+    """A sample on the data page, with its error."""
+
+    at: int
+    group: str
+    sample: Sample
+    error: float | None
+    share: float | None
+    recon: NotRequired[str]
+    prepared: NotRequired[str]
+    columns: NotRequired[Columns]
+
+
+class DataPage(TypedDict):
+    """data.json."""
+
+    samples: list[Judged]
+    errors: dict[str, list[float]] | None
+    steps: list[Told]
+    spectrum: dict[str, list[float]] | None
+    notes: list[str]
+    skipped: list[dict[str, str]]
+
+
+class Sprites(TypedDict):
+    """Where the tile of each latent lies."""
+
+    tile: list[int]
+    per_row: int
+    per_sheet: int
+    sheets: list[str]
+
+
+class Photo(TypedDict):
+    """A photograph that patches were cut from."""
+
+    name: str
+    width: int
+    height: int
+    scale: int
+    file: str
+
+
+class Manifest(TypedDict):
+    """atlas.json."""
+
+    format: int
+    edition: int
+    key: str
+    look: str
+    shape: list[int]
+    n_inputs: int
+    n_latents: int
+    n_samples: int
+    input_names: list[str] | None
+    activation: str
+    sparse: bool
+    bounds: tuple[float, float] | None
+    transcoder: bool
+    recipe: str
+    figures: Told
+    findings: Sequence[object]
+    status: str
+    n_iter: int
+    columns: list[str]
+    histogram: dict[str, int]
+    tags: list[str]
+    sprites: Sprites | None
+    labels: Told | None
+    photos: list[Photo]
+    sizes: dict[str, int]
+
+
+class Playground(TypedDict):
+    """playground.json: how the browser computes the model."""
+
+    here: bool
+    reason: str | None
+    steps: list[Told]
+    target_steps: list[Told] | None
+    layers: list[Told]
+    tensors: Told
+    input: str
+    patch: Told | None
+    low: NotRequired[float]
+    high: NotRequired[float]
+
+
+class PlaygroundPage(Playground):
+    """The same with samples to play with."""
+
+    samples: list[Judged]
