@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,12 @@ class Child:
     def kill(self, number=signal.SIGKILL):
         os.kill(self.pid, number)
 
+    def first_line(self):
+        """The first line of standard output, "" until it is written."""
+        text = self.stdout.read_text() if self.stdout.is_file() else ""
+        line, end, _ = text.partition("\n")
+        return line if end else ""
+
     def wait(self):
         """(exit code, or minus the signal that ended it; standard output; standard error)."""
         code = self.mother.ask({"wait": self.pid})
@@ -96,6 +103,15 @@ class Mother:
 
     def run(self, *words, **more):
         return self.start(*words, **more).wait()
+
+    @staticmethod
+    def wait_for(found, seconds=60):
+        """What `found` gives as soon as it is true, which is up to a child."""
+        ends = time.monotonic() + seconds
+        while not (value := found()):
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        return value
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from simplecell.cli import run_command_line
+
+pytest_plugins = ["children"]
 
 
 @pytest.fixture(scope="module")
@@ -81,22 +80,18 @@ def test_records_that_are_too_few_are_refused(run, tmp_path, capsys):
     assert "1 records" in err
 
 
-def test_the_address_is_printed_and_ctrl_c_ends_it(run):
-    command = [sys.executable, "-m", "simplecell", "explore", str(run), "--no-browser"]
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet
-    ) as process:
-        url = process.stdout.readline().strip()
-        found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)(/[\w-]+/)", url)
-        assert found
-        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
-        connection.request("GET", found[2], headers={"Accept": "application/json"})
-        answer = connection.getresponse()
-        assert answer.status == 200
-        assert b'"n_latents"' in answer.read()
-        connection.close()
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 0
+def test_the_address_is_printed_and_ctrl_c_ends_it(run, children):
+    child = children.start("explore", run, "--no-browser", cwd=run.parent)
+    url = children.wait_for(child.first_line)
+    found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)(/[\w-]+/)", url)
+    assert found
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+    connection.request("GET", found[2], headers={"Accept": "application/json"})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert b'"n_latents"' in answer.read()
+    connection.close()
+    child.kill(signal.SIGINT)
+    code, _, err = child.wait()
+    assert code == 0
     assert "Traceback" not in err

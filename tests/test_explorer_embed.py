@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -30,6 +29,7 @@ from simplecell.explorer.serve.server import Server
 from simplecell.run.begin import begin
 from simplecell.run.directory import Run
 
+pytest_plugins = ["children"]
 TOKEN = "the-token"
 HOST, JSON = ("host", "127.0.0.1:8000"), ("accept", "application/json")
 SENT = ("content-type", "application/json")
@@ -612,26 +612,23 @@ def embed(texts):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_a_function_whose_threads_hang(here, number):
+def test_ctrl_c_ends_a_function_whose_threads_hang(here, children, number):
     (here / "hangs.py").write_text(HANGS, encoding="utf-8")
     np.save(here / "x.npy", np.random.default_rng(0).random((50, 3)).astype(np.float32))
     assert run_command_line(["train", "x.npy", "--out", "run", "--set", "train.steps=2"]) == 0
     words = ["explore", "run", "--no-browser", "--embed", "hangs:embed"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-m", "simplecell", *words]
-    with subprocess.Popen(command, cwd=here, **pipes) as process:
-        try:
-            url = process.stdout.readline().strip()
-            look = threading.Thread(target=refusal_of, args=(f"{url}run/embed",))
-            look.start()
-            told = iter(process.stderr.readline, "")
-            assert any("at work" in line for line in told)
-            process.send_signal(number)
-            out, err = process.communicate(timeout=20)
-        finally:
-            process.kill()
-        look.join(20)
-    assert (process.returncode, out) == (0, "")
+    child = children.start(*words, cwd=here)
+    url = children.wait_for(child.first_line)
+    look = threading.Thread(target=refusal_of, args=(f"{url}run/embed",))
+    look.start()
+    children.wait_for(lambda: "at work" in child.stderr.read_text())
+    child.kill(number)
+    late = threading.Timer(20, child.kill)  # so that the test ends where the command does not
+    late.start()
+    code, out, err = child.wait()
+    late.cancel()
+    look.join(20)
+    assert (code, out) == (0, f"{url}\n")
     assert "Traceback" not in err
 
 

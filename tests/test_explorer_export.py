@@ -8,8 +8,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from urllib.parse import unquote
 
@@ -28,7 +27,7 @@ from simplecell.explorer.serve.library import Library
 from simplecell.explorer.serve.messages import Request
 
 SIZES = 20_000_000
-QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
+pytest_plugins = ["children"]
 
 
 @pytest.fixture(scope="module")
@@ -261,37 +260,50 @@ def test_a_failure_leaves_the_old_site(runs, tmp_path, monkeypatch):
 
 LOCKS = pytest.mark.skipif(os.name == "nt", reason="on Windows nobody holds a lock")
 KILLED = """
-import sys, time
+import time
 from simplecell.explorer import export, replace_folder
-if sys.argv[1] == "old":
+rename = replace_folder.os.replace
+if moment == "old":
     replace_folder._remove = lambda old: time.sleep(60)
-elif sys.argv[1] == "between":
-    rename = replace_folder.os.replace
+elif moment == "between":
     wait = lambda a, b: time.sleep(60) if str(a).endswith(".tmp") else rename(a, b)
     replace_folder.os.replace = wait
 else:
     export.bundle = lambda *words: print("half", flush=True) or time.sleep(60)
-export.export(sys.argv[3:], sys.argv[2])
+export.export([run], folder)
 """
+
+
+@pytest.fixture
+def exporting_until(children, runs, tmp_path):
+    """Start an export into out/ that stops at a moment and waits there to be killed."""
+
+    def start(moment):
+        names = {"moment": moment, "run": str(runs[1]), "folder": str(tmp_path / "out")}
+        return children.start(cwd=tmp_path, before=f"globals().update({names!r})\n{KILLED}")
+
+    return start
+
+
+def kill(child):
+    child.kill()
+    assert child.wait()[0] == -signal.SIGKILL  # until then it was alive
 
 
 @LOCKS
 @pytest.mark.parametrize("moment", ["tmp", "old"])
-def test_what_a_killed_export_left_goes_with_the_next(runs, tmp_path, moment):
+def test_what_a_killed_export_left_goes_with_the_next(
+    runs, tmp_path, children, exporting_until, moment
+):
     folder, other = tmp_path / "out", tmp_path / "other"
     export(runs[1:], folder)
-    words = [sys.executable, "-c", KILLED, moment, str(folder), str(runs[1])]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, env=QUIET) as child:
-        left = []
-        while not left:
-            assert child.poll() is None
-            time.sleep(0.02)
-            left = list(tmp_path.glob(f".simplecell-*.{moment}"))
-        if moment == "tmp":
-            assert child.stdout.readline() == b"half\n"
-        export(runs[1:], folder)
-        assert left[0].exists()  # of a process that lives
-        child.kill()
+    child = exporting_until(moment)
+    left = children.wait_for(lambda: list(tmp_path.glob(f".simplecell-*.{moment}")))
+    if moment == "tmp":
+        assert children.wait_for(child.first_line) == "half"
+    export(runs[1:], folder)
+    assert left[0].exists()  # of a process that lives
+    kill(child)
     export(runs[1:], other)
     assert left[0].exists()  # of another place
     export(runs[1:], folder)
@@ -299,18 +311,17 @@ def test_what_a_killed_export_left_goes_with_the_next(runs, tmp_path, moment):
 
 
 @LOCKS
-def test_a_site_taken_aside_by_a_killed_export_comes_back(runs, tmp_path, monkeypatch):
+def test_a_site_taken_aside_by_a_killed_export_comes_back(
+    runs, tmp_path, children, exporting_until, monkeypatch
+):
     folder = tmp_path / "out"
     export(runs[1:], folder)
     before = (folder / "index.html").stat().st_ino
-    words = [sys.executable, "-c", KILLED, "between", str(folder), str(runs[1])]
-    with subprocess.Popen(words, env=QUIET) as child:
-        while folder.exists():
-            assert child.poll() is None
-            time.sleep(0.02)
-        replace_folder._put_back(folder)
-        assert not folder.exists()  # it is in good hands
-        child.kill()
+    child = exporting_until("between")
+    children.wait_for(lambda: not folder.exists())
+    replace_folder._put_back(folder)
+    assert not folder.exists()  # it is in good hands
+    kill(child)
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "bundle", full)
         with pytest.raises(WriteError, match="No space left"):

@@ -26,6 +26,7 @@ from simplecell.run.begin import begin
 from simplecell.run.build import all_data
 from simplecell.run.directory import Run
 
+pytest_plugins = ["children"]
 COMMAND = [sys.executable, "-m", "simplecell"]
 QUIET = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 POSIX = pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
@@ -185,21 +186,21 @@ def test_each_system_has_its_folder_for_caches(monkeypatch, system, variables, e
 
 
 @POSIX
-def test_what_a_killed_build_left_goes_with_the_next(run):
+def test_what_a_killed_build_left_goes_with_the_next(run, children):
     slow = (
-        "import sys, time\n"
+        "import time\n"
         "from simplecell.run.build import all_data\n"
         "from simplecell.explorer.make.atlas import build_atlas\n"
         "from simplecell.run.directory import Run\n"
-        "run = Run(sys.argv[1]); trained = run.load()\n"
+        f"run = Run({str(run.path)!r}); trained = run.load()\n"
         "for share in build_atlas(run, trained, all_data(trained)):\n"
         "    print(share, flush=True); time.sleep(60)\n"
     )
-    command = [sys.executable, "-c", slow, str(run.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **QUIET}) as child:
-        child.stdout.readline()
-        assert len(list(run.path.glob(".*.tmp"))) == 1
-        child.send_signal(signal.SIGKILL)
+    child = children.start(cwd=run.path.parent, before=slow)
+    children.wait_for(child.first_line)
+    assert len(list(run.path.glob(".*.tmp"))) == 1
+    child.kill()
+    assert child.wait()[0] == -signal.SIGKILL
     build(run)
     assert list(run.path.glob(".*.tmp")) == []
     assert (run.path / "atlas" / "atlas.json").is_file()

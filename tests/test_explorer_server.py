@@ -10,13 +10,10 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +26,7 @@ from simplecell.explorer.serve.messages import MOST_BODY, SECURITY
 from simplecell.explorer.serve.server import Server, application, serve
 from simplecell.run.begin import begin
 
+pytest_plugins = ["children"]
 TOKEN = "the-token"
 GIGABYTE = 2**30
 
@@ -442,26 +440,19 @@ def test_a_failing_callback_closes_the_door(made):
         urllib.request.urlopen(urls[0])
 
 
-def test_a_stopped_process_ends_cleanly(made):
+def test_a_stopped_process_ends_cleanly(made, children):
     code = (
-        "import sys; from simplecell.explorer.serve.library import Library;"
-        "from simplecell.explorer.serve.server import serve;"
-        "sys.exit(128 + serve(Library.open(sys.argv[1:]), ready=lambda u: print(u, flush=True)))"
+        "from simplecell.explorer.serve.library import Library\n"
+        "from simplecell.explorer.serve.server import serve\n"
+        f"library = Library.open([{str(made / 'run')!r}])\n"
+        "sys.exit(128 + serve(library, ready=lambda url: print(url, flush=True)))"
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(made / "run")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(servers.__file__).parents[2])},
-    )
-    with child:
-        url = child.stdout.readline().strip()
-        request = urllib.request.Request(url, headers={"accept": "application/json"})
-        with urllib.request.urlopen(request) as answer:
-            assert json.load(answer)["runs"]
-        started = time.perf_counter()
-        child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=30)
-    assert (child.returncode, out, err) == (130, "", "")
+    child = children.start(cwd=made, before=code)
+    url = children.wait_for(child.first_line)
+    request = urllib.request.Request(url, headers={"accept": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        assert json.load(answer)["runs"]
+    started = time.perf_counter()
+    child.kill(signal.SIGINT)
+    assert child.wait() == (130, f"{url}\n", "")
     assert time.perf_counter() - started < 5

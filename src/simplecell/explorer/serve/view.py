@@ -196,9 +196,9 @@ class RunView:
     def files(self) -> set[str]:
         """Names of the atlas's files that may be asked for: a fixed list, no pattern of paths."""
         manifest = self.manifest
-        sprites = manifest["sprites"]
+        sprites = manifest.get("sprites")
         pictures = [*sprites["sheets"]] if sprites else []
-        pictures += [photo["file"] for photo in manifest["photos"] or []]
+        pictures += [photo["file"] for photo in manifest.get("photos") or []]
         return {*PLAIN_FILES, *filter(_PICTURE.fullmatch, pictures)}
 
     def file(self, name: str) -> bytes:
