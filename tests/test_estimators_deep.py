@@ -114,7 +114,7 @@ def test_fine_tuning_lowers_the_error_of_the_whole(digits):
         ((), "at least one layer"),
         (("30",), "a layer is a number of latents"),
         ((30, SparseAutoencoder(10, output="linear", max_iter=2)), "layer 2 gives 'linear'"),
-        ((0,), "at least one"),
+        ((0,), "at least 1"),
         ((SparseAutoencoder(4, tied=True), 2), "layer 1 asks for tied weights"),
         ((5, SparseAutoencoder(4, preprocess=["center"])), "layer 2 asks for a preparation"),
         ((SparseAutoencoder(4, early_stopping=True), 2), "layer 1 asks for early stopping"),
@@ -243,9 +243,10 @@ def test_loaded_can_go_on_and_be_fitted_again(digits, tmp_path):
         fine_tune_iter=2,
     ).fit(X)
     mixed.save(tmp_path / "mixed")
-    again = clone(simplecell.load(tmp_path / "mixed")).set_params(fine_tune_iter=1).fit(X)
+    again = simplecell.load(tmp_path / "mixed")
+    assert (again.fine_tune_iter, again.max_iter) == (2, StackedAutoencoder().max_iter)
+    again = clone(again).set_params(layers=(8, 4), fine_tune_iter=1).fit(X)
     assert again.transform(X).shape == (600, 4)
-    assert again.max_iter == StackedAutoencoder().max_iter
 
 
 def test_softmax_of_two_classes_is_at_its_optimum(digits):

@@ -268,13 +268,12 @@ ESTIMATORS = {
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_estimator_is_the_run(path, samples, tmp_path, name):
     kind, settings = ESTIMATORS[name]
-    seed = np.random.RandomState(0).randint(2**31 - 1)
     row = ROWS[name]
     one = begin(
         path,
         tmp_path / "run",
         Recipe.load(row.recipe),
-        settings=[*row.all_settings, f"train.seed={seed}", "train.max_samples=1280"],
+        settings=[*row.all_settings, "train.seed=0", "train.max_samples=1280"],
     )
     for _ in one.records():
         pass

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from simplecell.errors import UsageError, unknown
-from simplecell.estimators.fitting import ClassicTransformer, plain_sizes
+from simplecell.errors import whole
+from simplecell.estimators.contract import Array
+from simplecell.estimators.fitting import ClassicTransformer
+from simplecell.estimators.parameters import Randomness, Sizes, plain
+from simplecell.run.recipe import Recipe
 
 
-class SparseAutoencoder(ClassicTransformer):
+@dataclass(eq=False, repr=False)
+class SolvedTransformer(ClassicTransformer):
+    """What L-BFGS minimises, unless the solver is "adam"."""
+
+    _: KW_ONLY
+    weight_decay: float = 1e-4
+    output: str = "sigmoid"
+    tied: bool = False
+    solver: str = "lbfgs"
+    tol: float = 1e-9
+
+
+@dataclass(eq=False, repr=False)
+class SparseAutoencoder(SolvedTransformer):
     """The notes' sparse autoencoder: codes whose average activation is held at `target`.
 
     `J = ½ mean ‖recon − x‖² + (λ/2) Σ w² + β Σ_j KL(ρ ‖ ρ̂_j)`. The defaults are the notes'
@@ -37,9 +54,13 @@ class SparseAutoencoder(ClassicTransformer):
         early_stopping: hold out `validation_fraction` of the samples, stop after
             `n_iter_no_change` looks (every ten iterations, or every pass) without improvement.
         dtype: precision of training, "float32" or "float64".
-        random_state: None, int or RandomState.
+        random_state: an integer is the seed, as `train.seed` of a recipe; None or a RandomState
+            draws one.
         device: "auto", "cpu", "cuda", …
         verbose: progress on standard error.
+        settings: keys of the recipe that no parameter has, in the words of the command line's
+            `--set`, such as {"optim.resample": 2, "objective.auxk.weight": 0.0}; they override
+            what the parameters say. A table without a key, such as "objective", is all of it.
 
     Attributes:
         components_: the dictionary, [n_latents, n_prepared] (decoder rows, prepared units).
@@ -58,57 +79,16 @@ class SparseAutoencoder(ClassicTransformer):
     (1797, 100)
     """
 
-    def __init__(
-        self,
-        n_latents: int = 25,
-        *,
-        target: float = 0.01,
-        sparsity_weight: float = 3.0,
-        weight_decay: float = 1e-4,
-        activation: str = "sigmoid",
-        output: str = "sigmoid",
-        tied: bool = False,
-        preprocess: Any = "auto",
-        solver: str = "lbfgs",
-        max_iter: int = 400,
-        tol: float = 1e-9,
-        batch_size: int = 1000,
-        learning_rate: float = 1e-3,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.n_latents = n_latents
-        self.target = target
-        self.sparsity_weight = sparsity_weight
-        self.weight_decay = weight_decay
-        self.activation = activation
-        self.output = output
-        self.tied = tied
-        self.preprocess = preprocess
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.dtype = dtype
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    _: KW_ONLY
+    target: float = 0.01
+    sparsity_weight: float = 3.0
 
     def _terms(self) -> dict[str, dict[str, float]]:
-        kl = {"weight": float(self.sparsity_weight), "target": float(self.target)}
-        return {"reconstruction": {"weight": 0.5}, "kl": kl, "decay": _decay(self.weight_decay)}
+        return {"reconstruction": {"weight": 0.5}, "kl": {}, "decay": {}}
 
 
-class CompressionAutoencoder(ClassicTransformer):
+@dataclass(eq=False, repr=False)
+class CompressionAutoencoder(SolvedTransformer):
     """An autoencoder that compresses: fewer latents than inputs, no sparsity.
 
     `J = ½ mean ‖recon − x‖² + (λ/2) Σ w²`. With activation="identity" and output="linear" its
@@ -121,58 +101,12 @@ class CompressionAutoencoder(ClassicTransformer):
     (4, 2)
     """
 
-    def __init__(
-        self,
-        n_latents: int = 2,
-        *,
-        weight_decay: float = 1e-5,
-        activation: str = "sigmoid",
-        output: str = "sigmoid",
-        tied: bool = False,
-        preprocess: Any = "auto",
-        solver: str = "lbfgs",
-        max_iter: int = 400,
-        tol: float = 1e-9,
-        batch_size: int = 1000,
-        learning_rate: float = 1e-3,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.n_latents = n_latents
-        self.weight_decay = weight_decay
-        self.activation = activation
-        self.output = output
-        self.tied = tied
-        self.preprocess = preprocess
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.dtype = dtype
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
-
-    def _terms(self) -> dict[str, dict[str, float]]:
-        return {"reconstruction": {"weight": 0.5}, "decay": _decay(self.weight_decay)}
+    n_latents: Sizes = 2
+    _: KW_ONLY
+    weight_decay: float = 1e-5
 
 
-def _decay(weight_decay: float) -> dict[str, float]:
-    return {"weight": float(weight_decay) / 2}
-
-
-LIKELIHOODS = {"bernoulli": "sigmoid", "gaussian": "linear"}
-
-
+@dataclass(eq=False, repr=False)
 class DenoisingAutoencoder(ClassicTransformer):
     """An autoencoder that restores clean samples from damaged ones.
 
@@ -186,7 +120,7 @@ class DenoisingAutoencoder(ClassicTransformer):
         weight_decay: λ.
         activation, output, preprocess: as in `SparseAutoencoder`.
         max_iter: passes over the data. batch_size, learning_rate: of Adam.
-        dtype, random_state, device, verbose, early_stopping …: as in `SparseAutoencoder`.
+        dtype, random_state, device, verbose, settings, early_stopping …: as in `SparseAutoencoder`.
 
     Attributes are those of `SparseAutoencoder`; `transform` encodes samples as they are.
 
@@ -197,57 +131,17 @@ class DenoisingAutoencoder(ClassicTransformer):
     (1797, 64)
     """
 
-    solver, tol, tied = "adam", 0.0, False
-
-    def __init__(
-        self,
-        n_latents: Any = 100,
-        *,
-        corruption: str = "mask",
-        corruption_level: float = 0.3,
-        weight_decay: float = 0.0,
-        activation: Any = "sigmoid",
-        output: str = "sigmoid",
-        preprocess: Any = "auto",
-        max_iter: int = 100,
-        batch_size: int = 100,
-        learning_rate: float = 1e-3,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.n_latents = n_latents
-        self.corruption = corruption
-        self.corruption_level = corruption_level
-        self.weight_decay = weight_decay
-        self.activation = activation
-        self.output = output
-        self.preprocess = preprocess
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.dtype = dtype
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
-
-    def _terms(self) -> dict[str, dict[str, float]]:
-        return {
-            "reconstruction": {"weight": 0.5},
-            "decay": {"weight": float(self.weight_decay) / 2},
-        }
-
-    def _noise(self) -> dict[str, Any]:
-        return {"corruption": self.corruption, "corruption_level": float(self.corruption_level)}
+    n_latents: Sizes = 100
+    _: KW_ONLY
+    corruption: str = "mask"
+    corruption_level: float = 0.3
+    weight_decay: float = 0.0
+    output: str = "sigmoid"
+    max_iter: int = 100
+    batch_size: int = 100
 
 
+@dataclass(eq=False, repr=False)
 class VariationalAutoencoder(ClassicTransformer):
     """A deep autoencoder whose code is a Gaussian drawn near N(0, I): it can make new samples.
 
@@ -265,7 +159,7 @@ class VariationalAutoencoder(ClassicTransformer):
         center: subtract the mean of the data before the encoder.
         max_iter: passes over the data. batch_size, learning_rate: of Adam; the rate falls over
             the last fifth.
-        dtype, random_state, device, verbose, early_stopping …: as in `SparseAutoencoder`.
+        dtype, random_state, device, verbose, settings, early_stopping …: as in `SparseAutoencoder`.
 
     `transform` gives the mean of each sample's code.
 
@@ -276,72 +170,46 @@ class VariationalAutoencoder(ClassicTransformer):
     (3, 64)
     """
 
-    solver, tol, tied, schedule = "adam", 0.0, False, "linear"
+    n_latents: Sizes = 2
+    _: KW_ONLY
+    hidden: int | Sequence[int] = (200,)
+    likelihood: str = "bernoulli"
+    beta: float = 1.0
+    activation: str = "tanh"
+    center: bool = True
+    max_iter: int = 50
+    batch_size: int = 100
 
-    def __init__(
-        self,
-        n_latents: int = 2,
-        *,
-        hidden: Any = (200,),
-        likelihood: str = "bernoulli",
-        beta: float = 1.0,
-        activation: str = "tanh",
-        preprocess: Any = "auto",
-        center: bool = True,
-        max_iter: int = 50,
-        batch_size: int = 100,
-        learning_rate: float = 1e-3,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.n_latents = n_latents
-        self.hidden = hidden
-        self.likelihood = likelihood
-        self.beta = beta
-        self.activation = activation
-        self.preprocess = preprocess
-        self.center = center
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.dtype = dtype
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    schedule = "linear"
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None) -> NDArray[np.float64]:
+    def sample(self, n_samples: int = 1, *, random_state: Randomness = None) -> Array:
         """New samples [n_samples, n_features]: decodings of codes drawn from N(0, I).
 
         They are means of p(x | code), in the units of the data.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise UsageError(f"n_samples is {n_samples}; it must be at least 1")
+        whole("n_samples", n_samples)
         shape = (n_samples, self._trained.model.n_latents)
         return self.inverse_transform(check_random_state(random_state).standard_normal(shape))
 
-    def _model(self) -> dict[str, Any]:
-        if self.likelihood not in LIKELIHOODS:
-            raise unknown("likelihood", self.likelihood, LIKELIHOODS)
-        hidden = plain_sizes(list(np.atleast_1d(np.asarray(self.hidden, dtype=object))))
-        return {
-            "n_latents": [*hidden, plain_sizes(self.n_latents)],
-            "activation": [*[self.activation] * len(hidden), "gaussian"],
-            "output": LIKELIHOODS[self.likelihood],
-            "center": bool(self.center),
-        }
-
     def _terms(self) -> dict[str, dict[str, float]]:
-        bernoulli = self.likelihood == "bernoulli"
-        data: dict[str, dict[str, float]] = (
-            {"cross_entropy": {"weight": 1.0}} if bernoulli else {"reconstruction": {"weight": 0.5}}
-        )
-        return {**data, "gaussian_kl": {"weight": float(self.beta)}}
+        if self.likelihood == "bernoulli":
+            return {"cross_entropy": {"weight": 1.0}, "gaussian_kl": {}}
+        return {"reconstruction": {"weight": 0.5}, "gaussian_kl": {}}
+
+    def _adjust(self, said: dict[str, object], n_samples: int) -> None:
+        super()._adjust(said, n_samples)
+        hidden = [plain(size) for size in np.atleast_1d(np.asarray(self.hidden, dtype=object))]
+        said["model.n_latents"] = [*hidden, said["model.n_latents"]]
+        said["model.activation"] = [*[self.activation] * len(hidden), "gaussian"]
+
+    @classmethod
+    def _adjust_back(cls, found: dict[str, Any], recipe: Recipe, n_samples: int) -> None:
+        super()._adjust_back(found, recipe, n_samples)
+        if isinstance(recipe.model.n_latents, list):
+            *hidden, found["n_latents"] = recipe.model.n_latents
+            found["hidden"] = tuple(hidden)
+        between = {*recipe.model.activation[:-1]}
+        del found["activation"]
+        if isinstance(recipe.model.activation, list) and len(between) == 1:
+            found["activation"] = between.pop()

@@ -1,4 +1,4 @@
-"""The coat that every trained model wears for scikit-learn."""
+"""scikit-learn's contract for every trained model: transform, score, save, plot, explore."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.data import ArraySource, Source
@@ -25,12 +26,18 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_software
 from simplecell.run.evaluate import Figures, evaluate
+from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import prepare_targets
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import resolve_device
+from simplecell.training.trainer import Trainer
 from simplecell.viz.grid import sample_shape
 from simplecell.viz.portrait import picture
 
+if TYPE_CHECKING:
+    from simplecell.explorer.export import Page
+
+Array = NDArray[np.floating]
 DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
 ROWS = 8192
 USELESS = 0.99  # fvu from which a code says next to nothing of its samples
@@ -40,35 +47,37 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     """A trained model behind scikit-learn's contract; a subclass says how it is fitted."""
 
     _trained: Trained
+    device: str
+    solver: str
+    notes_: list[str]
     cure = (
         "for tables and embeddings try preprocess=['standardize'], output='linear' and a larger "
         "target"
     )
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def transform(self, X: object) -> Array:
         """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, **DOOR)
-        return self._codes(self._on_device(), ArraySource(X))
+        rows = validate_data(self, X, reset=False, **DOOR)
+        return self._codes(self._on_device(), ArraySource(rows))
 
-    def inverse_transform(self, X: Any) -> NDArray[Any]:
+    def inverse_transform(self, X: object) -> Array:
         """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents].
 
         X may be SciPy sparse, and is not made dense.
         """
         check_is_fitted(self)
-        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
-        if issparse(X):
-            X.check_format(full_check=True)  # an index beyond the latents would reach torch
+        codes = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+        if issparse(codes):
+            codes.check_format(full_check=True)  # an index beyond the latents would reach torch
         trained, rows = self._on_device(), self._n_rows
-        parts = [X[i : i + rows] for i in range(0, X.shape[0], rows)]
+        parts = [codes[i : i + rows] for i in range(0, codes.shape[0], rows)]
         return np.concatenate([trained.decode(part) for part in parts])
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: object, y: object = None) -> float:
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, **DOOR)
-        return self._scored(ArraySource(X))
+        return self._scored(ArraySource(validate_data(self, X, reset=False, **DOOR)))
 
     def _scored(self, source: Source, targets: torch.Tensor | None = None) -> float:
         trained = self._on_device()
@@ -107,25 +116,22 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if layer is not None and what == "atoms":
             raise UsageError("layer is for latents, not for atoms; leave it out")
         trained = self._trained
-        layout = shape or self._shape(trained, getattr(self, "feature_names_in_", None))
-        n_inputs = trained.preprocess.n_inputs
         if what == "atoms" and trained.target_preprocess is not None:
-            n_inputs = trained.target_preprocess.n_inputs
-            layout = shape or (n_inputs,)
-        if math.prod(layout) != n_inputs:
-            raise UsageError(
-                f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
-            )
+            layout = shape or (trained.target_preprocess.n_inputs,)
+            layout = layout_of(layout, trained.target_preprocess.n_inputs, None)
+        else:
+            layout = shape or self._shape(trained, getattr(self, "feature_names_in_", None))
+            layout = layout_of(layout, trained.preprocess.n_inputs, None)
         return picture(trained, what, layout, layer=layer)
 
     def explore(
         self,
-        X: Any,
-        y: Any = None,
+        X: object,
+        y: object = None,
         *,
-        about: Iterable[Mapping[str, Any]] | None = None,
+        about: Iterable[Mapping[str, object]] | None = None,
         shape: tuple[int, ...] | None = None,
-    ) -> Any:
+    ) -> Page:
         """The explorer over samples X, a `Page`: a notebook shows it, `save(path)` writes it.
 
         `y` are labels to hold latents against; `about` is a record a sample (text, title, token,
@@ -134,33 +140,29 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         from simplecell.explorer.export import page_of  # a web page is more than most fits need
 
-        X = validate_data(self, X, reset=False, **DOOR)
+        rows = validate_data(self, X, reset=False, **DOOR)
+        n_samples, n_inputs = rows.shape
         trained, names = self._trained, getattr(self, "feature_names_in_", None)
-        layout = trained.shape if issparse(X) else self._shape(trained, names)
+        layout = trained.shape if issparse(rows) else self._shape(trained, names)
         if shape is not None:
-            layout = shape if shape == (X.shape[1],) else sample_shape(shape)
-        if math.prod(layout) != X.shape[1] or (issparse(X) and len(layout) > 1):
+            layout = shape if shape == (n_inputs,) else sample_shape(shape)
+        if math.prod(layout) != n_inputs or (issparse(rows) and len(layout) > 1):
             raise UsageError(
                 f"shape {layout} needs {math.prod(layout)} dense inputs a sample; there are "
-                f"{X.shape[1]}"
+                f"{n_inputs}"
             )
-        records = None if about is None else list(about)
-        if records is not None and len(records) != X.shape[0]:
-            raise UsageError(f"about has {len(records)} records for {X.shape[0]} samples; one each")
-        if records is not None and not all(isinstance(one, Mapping) for one in records):
-            raise UsageError("about is a list of records, such as {'title': …}; give one a sample")
         labels = None if y is None else np.asarray(y)
-        if labels is not None and labels.shape != (X.shape[0],):
+        if labels is not None and labels.shape != (n_samples,):
             raise UsageError(
-                f"y has the shape {labels.shape}, but one label a sample is needed: ({X.shape[0]},)"
+                f"y has the shape {labels.shape}, but one label a sample is needed: ({n_samples},)"
             )
         source = ArraySource(
-            X if len(layout) == 1 else X.reshape(-1, *layout),
+            rows if len(layout) == 1 else rows.reshape(-1, *layout),
             kind="array" if len(layout) == 1 else "pictures",
             name="X",
             input_names=None if names is None else [str(name) for name in names],
             labels=labels,
-            meta=None if records is None else Meta(len(records), lambda i: dict(records[i])),
+            meta=None if about is None else meta_of(about, n_samples),
         )
         return page_of(self.save, source, type(self).__name__)
 
@@ -189,39 +191,33 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """Samples that are encoded or decoded at a time."""
         return ROWS
 
-    def _codes(self, trained: Trained, source: Source) -> Any:
+    def _codes(self, trained: Trained, source: Source) -> Array:
         """Codes [n_samples, n_latents] of a source, batch by batch."""
         return np.concatenate([trained.encode(x) for x, _ in source.batches(self._n_rows)])
 
-    def _shape(self, trained: Trained, names: Any) -> tuple[int, ...]:
-        n_inputs = trained.preprocess.n_inputs
-        side = math.isqrt(n_inputs)
-        if len(trained.shape) > 1 or names is not None or side * side != n_inputs or side < 4:
+    def _shape(self, trained: Trained, names: Sequence[str] | None) -> tuple[int, ...]:
+        if len(trained.shape) > 1:
             return trained.shape
-        return side, side
+        return layout_of(None, trained.preprocess.n_inputs, names)
 
-    def _keep(self, built: Built, source: Source, targets: Source | None = None) -> None:
+    def _keep(
+        self,
+        built: Built,
+        requested: Recipe,
+        source: Source,
+        *,
+        held_out: Source | None = None,
+        targets: Source | None = None,
+    ) -> None:
         """Take over what was learned: NumPy attributes, and a compact copy on the CPU."""
         trainer, recipe, chain = built.trainer, built.recipe, built.target_preprocess
         model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
         model.load_tensors(trainer.model.tensors())
         wanted = prepare_targets(chain, targets, model.like)
         figures = evaluate(model, built.preprocess, source, wanted)
-        info: dict[str, Any] = {
-            "status": "finished",
-            "stopped": trainer.stopped,
-            "software": about_software(torch.get_num_threads(), str(trainer.flat.device)),
-            "seed": recipe.train.seed,
-            "data": about_data(None, source, None),
-            "requested": recipe.table(),
-            "n_iter": trainer.n_steps,
-            "seconds": 0.0,
-            "figures": None,
-        }
         names = getattr(self, "feature_names_in_", None)
+        info = about_fit(trainer, requested, source, held_out, targets)
         info["data"]["input_names"] = None if names is None else [str(name) for name in names]
-        if targets is not None:
-            info["data"]["targets_fingerprint"] = targets.fingerprint()
         self._take(Trained(model, built.preprocess, recipe, info, chain))
         self.notes_ = list(built.notes)
         self._judge(figures)
@@ -262,15 +258,15 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         model.load_tensors(mine.tensors())
         return dataclasses.replace(self._trained, model=model.to(device))
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, str]:
         """scikit-learn's own view, and below it the picture once there is one."""
-        bundle = super()._repr_mimebundle_(**kwargs)
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)
         if "text/html" in bundle and hasattr(self, "_trained"):
             buffer = io.BytesIO()
             self.plot().save(buffer, format="png")
@@ -278,3 +274,59 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             alt = "what excites each latent most"
             bundle["text/html"] += f'<img alt="{alt}" src="data:image/png;base64,{picture}">'
         return bundle
+
+
+def layout_of(
+    shape: tuple[int, ...] | None, n_inputs: int, names: Sequence[str] | None
+) -> tuple[int, ...]:
+    """How a sample is drawn: as asked, else a square grey picture where it may be one.
+
+    Raises:
+        UsageError: for a shape of another number of inputs.
+    """
+    side = math.isqrt(n_inputs)
+    square = side * side == n_inputs and side >= 4 and names is None
+    layout = shape or ((side, side) if square else (n_inputs,))
+    if math.prod(layout) != n_inputs:
+        raise UsageError(
+            f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
+        )
+    return layout
+
+
+def meta_of(about: Iterable[Mapping[str, object]], n_samples: int) -> Meta:
+    """Records about samples, one each.
+
+    Raises:
+        UsageError: for another number of them, or what is no record.
+    """
+    records = list(about)
+    if len(records) != n_samples:
+        raise UsageError(f"about has {len(records)} records for {n_samples} samples; one each")
+    if not all(isinstance(one, Mapping) for one in records):
+        raise UsageError("about is a list of records, such as {'title': …}; give one a sample")
+    return Meta(n_samples, lambda i: dict(records[i]))
+
+
+def about_fit(
+    trainer: Trainer,
+    requested: Recipe,
+    source: Source,
+    held_out: Source | None,
+    targets: Source | None,
+) -> dict[str, Any]:
+    """What a run directory says of a training that had none."""
+    data = about_data(None, source, held_out)
+    if targets is not None:
+        data["targets_fingerprint"] = targets.fingerprint()
+    return {
+        "status": "finished",
+        "stopped": trainer.stopped,
+        "software": about_software(torch.get_num_threads(), str(trainer.flat.device)),
+        "seed": requested.train.seed,
+        "data": data,
+        "requested": requested.table(),
+        "n_iter": trainer.n_steps,
+        "seconds": 0.0,
+        "figures": None,
+    }

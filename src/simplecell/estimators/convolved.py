@@ -12,19 +12,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from simplecell.errors import DataError, UsageError, unknown, whole
 from simplecell.estimators.classic import SparseAutoencoder
+from simplecell.estimators.contract import Array
+from simplecell.estimators.parameters import Randomness
 from simplecell.model.activations import Activation
 from simplecell.model.autoencoder import Layer, Model
 from simplecell.preprocess.chain import Preprocess
@@ -32,6 +34,8 @@ from simplecell.run.trained import Trained
 from simplecell.viz.grid import is_whole
 
 MAX_BYTES = 2**25
+DOOR: dict[str, Any] = {"dtype": [np.float64, np.float32, np.uint8], "order": "C"}
+Pictures = NDArray[np.number]
 AFFINE = frozenset(
     {"remove_dc", "range", "center", "standardize", "pca", "pca_whiten", "zca_whiten"}
 )
@@ -134,9 +138,7 @@ class Convolution:
         return codes.reshape(*windows.shape[:3], codes.shape[1])
 
     @torch.no_grad()
-    def pooled(
-        self, pictures: NDArray[Any], regions: tuple[int, int], pooling: str = "mean"
-    ) -> NDArray[Any]:
+    def pooled(self, pictures: Pictures, regions: tuple[int, int], pooling: str = "mean") -> Array:
         """Features [n, regions[0], regions[1], M] of pictures [n, h, w] or [n, h, w, c].
 
         Region i of k takes the places from ⌊i·r/k⌋ up to ⌊(i+1)·r/k⌋ of r: every place counts
@@ -164,12 +166,10 @@ class Convolution:
             out /= torch.tensor(areas, dtype=out.dtype)[:, :, None]
         return out.numpy()
 
-    def _n_inputs(self, pictures: NDArray[Any]) -> int:
+    def _n_inputs(self, pictures: Pictures) -> int:
         return math.prod((*self.patch, *pictures.shape[3:]))
 
-    def _block(
-        self, pictures: NDArray[Any], columns: int, probe: Tensor, rows: int
-    ) -> tuple[int, int]:
+    def _block(self, pictures: Pictures, columns: int, probe: Tensor, rows: int) -> tuple[int, int]:
         """How many pictures, and rows of places of each, are encoded at a time.
 
         Patches count four times, for what a preparation makes of them; pre and code twice. At
@@ -179,9 +179,7 @@ class Convolution:
         fit = max(1, self.max_bytes // (numbers * probe.element_size()))
         return max(1, fit // rows), min(rows, fit)
 
-    def _strips(
-        self, pictures: NDArray[Any], top: int, bottom: int, n_rows: int
-    ) -> Iterator[Tensor]:
+    def _strips(self, pictures: Pictures, top: int, bottom: int, n_rows: int) -> Iterator[Tensor]:
         """The maps of rows of places top … bottom, `n_rows` at a time."""
         for first in range(top, bottom, n_rows):
             last = min(first + n_rows, bottom) - 1
@@ -233,9 +231,7 @@ def bounds(n_places: int, n_regions: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(ends))
 
 
-DOOR: dict[str, Any] = {"dtype": [np.float64, np.float32, np.uint8], "order": "C"}
-
-
+@dataclass(eq=False, repr=False)
 class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Pictures to features: codes of a patch model at every place, pooled over regions.
 
@@ -274,30 +270,18 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
     (200, 40)
     """
 
-    def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        image_shape: tuple[int, ...] | None = None,
-        patch: int = 8,
-        n_patches: int = 20_000,
-        stride: int = 1,
-        regions: int = 3,
-        pooling: str = "mean",
-        max_bytes: int = MAX_BYTES,
-        random_state: Any = None,
-    ) -> None:
-        self.estimator = estimator
-        self.image_shape = image_shape
-        self.patch = patch
-        self.n_patches = n_patches
-        self.stride = stride
-        self.regions = regions
-        self.pooling = pooling
-        self.max_bytes = max_bytes
-        self.random_state = random_state
+    estimator: BaseEstimator | None = None
+    _: KW_ONLY
+    image_shape: tuple[int, ...] | None = None
+    patch: int = 8
+    n_patches: int = 20_000
+    stride: int = 1
+    regions: int = 3
+    pooling: str = "mean"
+    max_bytes: int = MAX_BYTES
+    random_state: Randomness = None
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: object, y: object = None) -> Self:
         """Learn from patches of X [n, h·w·c], [n, h, w] or [n, h, w, c]; y is ignored.
 
         Raises:
@@ -322,7 +306,7 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
         self._n_latents = codes.shape[1]
         return self
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def transform(self, X: object) -> Array:
         """Features [n, regions² · n_latents] of pictures X, region by region, row-major.
 
         In float64 if X is float64 (or integers other than bytes), else in float32.
@@ -334,7 +318,7 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
         pooled = convolution.pooled(pictures, self.regions_, self.pooling)
         return pooled.reshape(len(pictures), -1)
 
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """`region<row>_<column>_latent<m>`, in the order of the features."""
         check_is_fitted(self)
         down, across = self.regions_
@@ -359,7 +343,7 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
                 "needed, such as SparseAutoencoder()"
             )
 
-    def _pictures(self, X: Any, *, reset: bool) -> NDArray[Any]:
+    def _pictures(self, X: Any, *, reset: bool) -> Pictures:
         """X as pictures [n, h, w, c]; `reset` fixes their shape, else it is compared."""
         own: tuple[int, ...] | None = None
         X = np.asarray(X) if isinstance(X, (list, tuple)) else X
@@ -372,7 +356,7 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
             self.patch_shape_, self.regions_ = self._sizes(*self.image_shape_[:2], guessed)
         elif own is not None and _three(own) != self.image_shape_:
             raise UsageError(f"the pictures are {own}, but were {self.image_shape_} at fit")
-        pictures: NDArray[Any] = X.reshape(-1, *self.image_shape_)
+        pictures: Pictures = X.reshape(-1, *self.image_shape_)
         return pictures
 
     def _sizes(
@@ -401,7 +385,7 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
             max_iter=100,
         )
 
-    def _encode(self, dtype: np.dtype[Any]) -> Encode:
+    def _encode(self, dtype: np.dtype[np.number]) -> Encode:
         """Codes of raw patches, in float64 for float64 and else in float32."""
         precision = torch.float64 if dtype == np.float64 else torch.float32
         scale = 255.0 if dtype == np.uint8 else 1.0
@@ -415,7 +399,7 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
         codes = np.asarray(self.estimator_.transform(patches.numpy()))
         return torch.from_numpy(codes).to(patches.dtype)
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
@@ -427,7 +411,7 @@ def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return height, width, colors[0] if colors else 1
 
 
-def _image_shape(asked: Any, own: tuple[int, ...] | None, n_inputs: int) -> tuple[int, int, int]:
+def _image_shape(asked: object, own: tuple[int, ...] | None, n_inputs: int) -> tuple[int, int, int]:
     """What a row of X is as a picture.
 
     Raises:
@@ -449,8 +433,8 @@ def _image_shape(asked: Any, own: tuple[int, ...] | None, n_inputs: int) -> tupl
 
 
 def _random_patches(
-    pictures: NDArray[Any], patch: tuple[int, int], n: int, random: np.random.RandomState
-) -> NDArray[Any]:
+    pictures: Pictures, patch: tuple[int, int], n: int, random: np.random.RandomState
+) -> Pictures:
     """Patches [n, h·w·c] of pictures and places drawn alike; bytes become float32 in 0 … 1."""
     windows = np.lib.stride_tricks.sliding_window_view(pictures, patch, axis=(1, 2))
     picture, top, left = (random.randint(size, size=n) for size in windows.shape[:3])

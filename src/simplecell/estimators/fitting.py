@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.data import ArraySource, Source, split
 from simplecell.errors import UsageError
 from simplecell.estimators.contract import DOOR, ModelTransformer
-from simplecell.run.build import Built, build
+from simplecell.estimators.parameters import Shared, Sizes, plain, refuse_reading, said_by
+from simplecell.run.build import Built, build, new_targets
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import prepare_targets, read_targets
@@ -21,74 +22,134 @@ from simplecell.training.prepared import to_model
 from simplecell.training.trainer import Trainer
 
 
-class RecipeTransformer(ModelTransformer):
-    """A recipe trained by the one trainer; a subclass says how its parameters are a recipe."""
+class RecipeTransformer(Shared, ModelTransformer):
+    """A recipe trained by the one trainer; a subclass says which recipe its parameters change."""
 
     _trainer: Trainer | dict[str, torch.Tensor] | None = None
+    _steering: torch.Tensor | None = None
+    """The state of `fit`'s controller, from which `partial_fit` goes on."""
     course = 0
     """Steps of the whole training, as `partial_fit` tells the trainer, which cannot know them."""
 
-    def _recipe(self, n_samples: int, solver: str | None = None) -> Recipe:
-        """The parameters as a recipe; this is where they are checked."""
+    def _basis(self) -> Recipe:
+        """The recipe that parameters and settings change."""
         raise NotImplementedError
 
-    def _suited_to(self, recipe: Recipe, source: Source) -> Recipe:
-        """The recipe with what the estimator itself takes from the data."""
+    def _adjust(self, said: dict[str, object], n_samples: int) -> None:
+        """Put right what the table of parameters cannot say of one alone."""
+        said["optim.batch_size"] = min(int(self.batch_size), n_samples)
+
+    @classmethod
+    def _adjust_back(cls, found: dict[str, Any], recipe: Recipe, n_samples: int) -> None:
+        """Put right what was read from a recipe, one parameter at a time."""
+
+    def _recipe(self, n_samples: int, solver: str | None = None) -> Recipe:
+        """The parameters as a recipe; this is where they are checked."""
+        said: dict[str, object] = {"data.kind": "array", "data.held_out": 0.0}
+        said |= said_by(self.get_params(deep=False))
+        if solver is not None:
+            said["optim.kind"] = solver
+        self._adjust(said, n_samples)
+        recipe = self._basis().changed(said)
+        if self.settings is None:
+            return recipe
+        if not isinstance(self.settings, Mapping):
+            raise UsageError(
+                f"settings is {self.settings!r}; a mapping of recipe keys is needed, such as "
+                '{"optim.resample": 2}'
+            )
+        recipe = recipe.changed({key: plain(value) for key, value in self.settings.items()})
+        refuse_reading(recipe.data)
         return recipe
 
     def _in_parts(self, recipe: Recipe) -> Recipe:
         """The recipe as `partial_fit` follows it."""
         return dataclasses.replace(recipe, optim=dataclasses.replace(recipe.optim, kind="adam"))
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: object, y: object = None, *, targets: object = None) -> Self:
         """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
 
-        Raises:
-            ValueError: for data or parameters that cannot be used.
-            DivergedError: when training leaves the finite numbers.
-        """
-        return self._fit(X)
+        With `targets` [n_samples, n_outputs] this is a transcoder, which reconstructs these from
+        X: `inverse_transform` and `atoms` are then in their units. They are prepared by the same
+        "center", "scale" or "standardize" as X, fitted to them, and held in memory.
 
-    def _fit(self, X: Any, targets: Any = None) -> Self:
-        """`fit`; of a transcoder `targets` are what it reconstructs."""
-        X = validate_data(self, X, **DOOR)
-        recipe = self._recipe(X.shape[0])
-        source: Source = ArraySource(X)
+        Raises:
+            ValueError: for data, targets or parameters that cannot be used.
+            DivergedError: when training leaves the finite numbers.
+
+        Warns:
+            ConvergenceWarning: when the latents active are not as many as `target_l0` asked for.
+        """
+        rows = validate_data(self, X, **DOOR)
+        recipe = self._recipe(rows.shape[0])
+        source = ArraySource(rows)
         wanted = None if targets is None else as_targets(targets, source)
-        held_out: Source | None = None
-        if self.early_stopping:
-            source, held_out = split(source, self.validation_fraction, recipe.train.seed)
-        built = build(self._suited_to(recipe, source), source, wanted)
-        steps, curve = built.recipe.n_steps, []
-        y = prepare_targets(built.target_preprocess, wanted, built.trainer.model.like)
-        with TrainingProgress(steps, quiet=not self.verbose) as progress:
-            for record in built.trainer.run(source, steps, held_out=held_out, targets=y):
-                curve.append(record.cost)
-                progress.show(record)
-        self._keep(built, source, wanted)
-        self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
-        self._trainer = None
+        if wanted is None and recipe.data.targets is not None:
+            raise UsageError(
+                "data.targets makes this a transcoder, and X alone came; call fit(X, targets=Y), "
+                "Y one row a sample, or leave the key out of settings"
+            )
+        # The targets of a later training are those that it is given, not a file.
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, targets=None))
+        self._train(recipe, source, wanted)
+        self._warn()
         return self
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def _warn(self) -> None:
+        """Warn of what a fit did not reach; called by `fit` itself, for the stack's sake."""
+
+    def _train(self, recipe: Recipe, whole: Source, targets: Source | None) -> None:
+        """The training of a run, without its directory."""
+        fraction, seed = recipe.data.held_out, recipe.train.seed
+        source, held_out = split(whole, fraction, seed)
+        parts = (None, None) if targets is None else split(targets, fraction, seed)
+        built = build(recipe, source, parts[0])
+        steps, like, curve = built.recipe.n_steps, built.trainer.model.like, []
+        y, held_y = (prepare_targets(built.target_preprocess, part, like) for part in parts)
+        records = built.trainer.run(
+            source, steps, held_out=held_out, targets=y, held_out_targets=held_y
+        )
+        with TrainingProgress(steps, quiet=not self.verbose) as progress:
+            for record in records:
+                curve.append(record.cost)
+                progress.show(record)
+        self._keep(built, recipe, source, held_out=held_out, targets=parts[0])
+        self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
+        self._trainer = None
+
+    def score(self, X: object, y: object = None, *, targets: object = None) -> float:
+        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
+
+        Of a transcoder: that of the prepared `targets` of X, which are needed.
+        """
+        if targets is None:
+            return super().score(X, y)
+        check_is_fitted(self)
+        source = ArraySource(validate_data(self, X, reset=False, **DOOR))
+        wanted = new_targets(self._trained, as_targets(targets, source), source)
+        return self._scored(source, wanted)
+
+    def partial_fit(self, X: object, y: object = None) -> Self:
         """Update with X [n_samples, n_features]: Adam over batches of `batch_size`, in order.
 
         The first call fixes the preparation from its X. The average activation that the KL term
         looks at is a running one over about the last 20/target samples.
         """
         first = not hasattr(self, "n_features_in_")
-        X = validate_data(self, X, reset=first, **DOOR)
-        source: Source = ArraySource(X)
-        fresh = self._in_parts(self._recipe(X.shape[0], solver="adam"))
-        built = build(self._suited_to(fresh, source), source) if first else self._again()
-        trainer, size = built.trainer, min(self.batch_size, X.shape[0])
-        costs = []
+        rows = validate_data(self, X, reset=first, **DOOR)
+        source = ArraySource(rows)
+        requested = self._in_parts(self._recipe(rows.shape[0], solver="adam"))
+        size = min(requested.optim.batch_size, rows.shape[0])
+        if not first:
+            requested = self._in_parts(Recipe.from_table(self._trained.info["requested"]))
+        built = build(requested, source) if first else self._again()
+        trainer, costs = built.trainer, []
         for x, _ in source.batches(size):
             prepared = to_model(x, built.preprocess, trainer.model.like)
             costs.append(trainer.step(prepared, steps=self.course).cost)
             trainer.n_steps += 1
         trainer.check_finite()
-        self._keep(built, source)
+        self._keep(built, requested, source)
         self.cost_curve_ = torch.stack(costs).double().cpu().numpy()
         self._trainer = trainer
         return self
@@ -106,16 +167,37 @@ class RecipeTransformer(ModelTransformer):
             trainer.model.load_tensors(trained.model.tensors())
             if state is not None:
                 trainer.load_state_dict(state)
+            self._steer(trainer)
         return Built(recipe, trained.preprocess, trainer, [])
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__().copy()
-        if isinstance(state.get("_trainer"), Trainer):
-            state["_trainer"] = state["_trainer"].state_dict()
+    def _steer(self, trainer: Trainer) -> None:
+        """Let a trainer that starts from fitted weights be steered on as these were."""
+        controller = trainer.controller
+        if controller is not None and self._steering is not None:
+            controller.state = self._steering.to(controller.state)
+
+    def _keep(
+        self,
+        built: Built,
+        requested: Recipe,
+        source: Source,
+        *,
+        held_out: Source | None = None,
+        targets: Source | None = None,
+    ) -> None:
+        controller = built.trainer.controller
+        self._steering = None if controller is None else controller.state.cpu().clone()
+        super()._keep(built, requested, source, held_out=held_out, targets=targets)
+
+    def __getstate__(self) -> dict[str, object]:
+        state: dict[str, object] = super().__getstate__().copy()
+        trainer = state.get("_trainer")
+        if isinstance(trainer, Trainer):
+            state["_trainer"] = trainer.state_dict()
         return state
 
 
-def as_targets(targets: Any, source: Source) -> Source:
+def as_targets(targets: object, source: Source) -> Source:
     """Targets [n, D'] of the samples of a source, dense or SciPy sparse.
 
     Raises:
@@ -125,69 +207,52 @@ def as_targets(targets: Any, source: Source) -> Source:
     return read_targets(ArraySource(checked, name="the targets"), source.n_samples)
 
 
+@dataclass(eq=False, repr=False)
 class ClassicTransformer(RecipeTransformer):
-    """What the classic estimators share; a subclass says its parameters and terms."""
+    """What the classic estimators share: they count passes, and hold out samples to stop early."""
 
-    schedule = "constant"
+    n_latents: Sizes = 25
+    _: KW_ONLY
+    activation: str | list[str] = "sigmoid"
+    max_iter: int = 400
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+
+    solver = "adam"
+    schedule: ClassVar[str] = "constant"
 
     def _terms(self) -> dict[str, dict[str, float]]:
-        raise NotImplementedError
+        """The objective, its terms in order; parameters fill in the other numbers."""
+        return {"reconstruction": {"weight": 0.5}, "decay": {}}
 
-    def _model(self) -> dict[str, Any]:
-        """The [model] table."""
-        return {
-            "n_latents": plain_sizes(self.n_latents),
-            "activation": self.activation,
-            "output": self.output,
-            "tied": bool(self.tied),
-        }
+    def _basis(self) -> Recipe:
+        optim = {"kind": "adam", "tolerance": 0.0, "schedule": self.schedule}
+        return Recipe.from_table({"objective": self._terms(), "optim": optim})
 
-    def _noise(self) -> dict[str, Any]:
-        """What the [train] table says of corruption."""
-        return {}
-
-    def _recipe(self, n_samples: int, solver: str | None = None) -> Recipe:
-        """The parameters as a recipe; this is where they are checked."""
-        solver = solver or self.solver
-        if self.max_iter < 1 or self.batch_size < 1:
-            raise UsageError(
-                f"max_iter is {self.max_iter} and batch_size {self.batch_size}; "
-                "both must be at least 1"
-            )
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        batch_size = min(self.batch_size, n_samples)
+    def _adjust(self, said: dict[str, object], n_samples: int) -> None:
+        super()._adjust(said, n_samples)
+        if not self.early_stopping:
+            said |= {"data.held_out": 0.0, "train.patience": 0}
+        adam = said.get("optim.kind", "adam") == "adam"
         trained_on = n_samples * (1 - self.validation_fraction * bool(self.early_stopping))
-        passes = max(1, int(trained_on) // batch_size) if solver == "adam" else 1
-        steps = self.preprocess
-        return Recipe.from_table(
-            {
-                "data": {"kind": "array"},
-                "preprocess": {"steps": [] if steps is None else steps},
-                "model": self._model(),
-                "objective": self._terms(),
-                "optim": {
-                    "kind": solver,
-                    "tolerance": float(self.tol),
-                    "learning_rate": float(self.learning_rate),
-                    "schedule": self.schedule,
-                    "batch_size": batch_size,
-                },
-                "train": {
-                    **self._noise(),
-                    "steps": plain_sizes(self.max_iter) * passes,
-                    "seed": seed,
-                    "patience": self.n_iter_no_change if self.early_stopping else 0,
-                    "dtype": self.dtype,
-                    "device": self.device,
-                },
-            }
-        )
+        a_pass = batches(trained_on, int(self.batch_size), n_samples) if adam else 1
+        said["train.steps"] = int(self.max_iter) * a_pass
+
+    @classmethod
+    def _adjust_back(cls, found: dict[str, Any], recipe: Recipe, n_samples: int) -> None:
+        optim, train = recipe.optim, recipe.train
+        trained_on: float = n_samples
+        if train.patience:
+            found["early_stopping"] = True
+            trained_on *= 1 - recipe.data.held_out
+        else:
+            del found["n_iter_no_change"], found["validation_fraction"]
+        if optim.kind == "adam" and "max_iter" in found:
+            a_pass = batches(trained_on, optim.batch_size, n_samples)
+            found["max_iter"] = max(1, round(found["max_iter"] / a_pass))
 
 
-def plain_sizes(sizes: Any) -> Any:
-    """NumPy integers as Python's own, and a sequence as a list, as a recipe holds them."""
-    if isinstance(sizes, np.integer):
-        return int(sizes)
-    if isinstance(sizes, list | tuple | np.ndarray):
-        return [plain_sizes(size) for size in sizes]
-    return sizes
+def batches(trained_on: float, batch_size: int, n_samples: int) -> int:
+    """Of one pass over so many of the samples."""
+    return max(1, int(trained_on) // min(batch_size, n_samples))

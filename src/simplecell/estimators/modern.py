@@ -4,173 +4,70 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array, csr_matrix
 from sklearn import get_config
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from simplecell.data import ArraySource, Source
-from simplecell.errors import UsageError, real, switch, unknown, whole
-from simplecell.estimators.contract import DOOR, ROWS
-from simplecell.estimators.fitting import RecipeTransformer, as_targets, plain_sizes
-from simplecell.run.build import Built, new_targets
+from simplecell.data import Source
+from simplecell.errors import UsageError, switch, whole
+from simplecell.estimators.contract import ROWS
+from simplecell.estimators.fitting import RecipeTransformer
+from simplecell.estimators.parameters import Steps
 from simplecell.run.evaluate import Figures
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import EXPANSION, resolve
 from simplecell.run.trained import Trained
+from simplecell.training.trainer import Trainer
 
 BATCH_ENTRIES = 2**26
 """Most numbers before the activation, samples times latents, that are held at a time."""
 MISSED = 0.1
 """Distance of l0 from its target, relative, that is told."""
-positive = partial(real, above=0)
 
 
+@dataclass(eq=False, repr=False)
 class ModernTransformer(RecipeTransformer):
     """A named recipe behind scikit-learn's contract; a subclass says which, and what it changes."""
 
-    solver, course = "adam", 1
-    early_stopping = False
+    _: KW_ONLY
+    target_l0: float | str = "auto"
+    max_samples: int | str = "auto"
+    batch_size: int = 512
+    learning_rate: float | str = "auto"
+    preprocess: Steps = ("center", "scale")
+    sparse_output: bool = False
+
+    course = 1
     named: ClassVar[str]
-    """The recipe, unless `_named` chooses."""
+    """The recipe, unless `_basis` chooses."""
     cure = "allow more active latents (target_l0), or train longer (max_samples)"
-    _steering: torch.Tensor | None = None
-    """The state of `fit`'s controller, from which `partial_fit` goes on."""
 
-    def __init__(
-        self,
-        n_latents: int | str = "auto",
-        *,
-        target_l0: float | str = "auto",
-        max_samples: int | str = "auto",
-        batch_size: int = 512,
-        learning_rate: float | str = "auto",
-        preprocess: Any = ("center", "scale"),
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        sparse_output: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        self.n_latents = n_latents
-        self.target_l0 = target_l0
-        self.max_samples = max_samples
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.preprocess = preprocess
-        self.dtype = dtype
-        self.random_state = random_state
-        self.device = device
-        self.sparse_output = sparse_output
-        self.verbose = verbose
-
-    def fit(self, X: Any, y: Any = None, *, targets: Any = None) -> Self:
-        """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
-
-        With `targets` [n_samples, n_outputs] this is a transcoder, which reconstructs these from
-        X: `inverse_transform` and `atoms` are then in their units. They are prepared by the same
-        "center", "scale" or "standardize" as X, fitted to them, and held in memory.
-
-        Raises:
-            ValueError: for data, targets or parameters that cannot be used.
-            DivergedError: when training leaves the finite numbers.
-
-        Warns:
-            ConvergenceWarning: when the latents active are not as many as were asked for.
-        """
-        self._fit(X, targets)
+    def _warn(self) -> None:
         wanted, l0 = self._trained.recipe.target_l0, self.l0_
         if wanted and l0 is not None and abs(l0 - wanted) > MISSED * wanted:
             warnings.warn(
                 f"l0 is {l0:.3g}, but target_l0 is {wanted:g}; train for longer (max_samples), or "
                 "ask for as many as these data give",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self
 
-    def score(self, X: Any, y: Any = None, *, targets: Any = None) -> float:
-        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
-
-        Of a transcoder: that of the prepared `targets` of X, which are needed.
-        """
-        if targets is None:
-            return super().score(X, y)
-        check_is_fitted(self)
-        source = ArraySource(validate_data(self, X, reset=False, **DOOR))
-        wanted = new_targets(self._trained, as_targets(targets, source), source)
-        return self._scored(source, wanted)
-
-    def _named(self) -> str:
-        return self.named
-
-    def _wanted(self) -> Any:
-        """`target_l0` as the recipe takes it; 0 where a weight is given in its place."""
-        return _auto("target_l0", self.target_l0, positive, float)
-
-    def _size(self) -> Any:
-        """`n_latents` as the recipe takes it."""
-        return _auto("n_latents", self.n_latents, whole, int)
-
-    def _change(self, tables: dict[str, Any]) -> None:
-        """What else a subclass says in the recipe's tables."""
-
-    def _recipe(self, n_samples: int, solver: str | None = None) -> Recipe:
-        whole("batch_size", self.batch_size)
-        tables = Recipe.load(self._named()).table()
-        steps = [] if self.preprocess is None else self.preprocess
-        tables["preprocess"]["steps"] = steps if isinstance(steps, str) else list(steps)
-        tables["model"] |= {"n_latents": self._size(), "target_l0": self._wanted()}
-        tables["optim"] |= {
-            "batch_size": min(int(self.batch_size), n_samples),
-            "learning_rate": _auto("learning_rate", self.learning_rate, positive, float),
-        }
-        tables["train"] |= {
-            "max_samples": _auto("max_samples", self.max_samples, whole, int),
-            "seed": int(check_random_state(self.random_state).randint(2**31 - 1)),
-            "dtype": self.dtype,
-            "device": self.device,
-        }
-        self._change(tables)
-        return Recipe.from_table(tables)
-
-    def _suited_to(self, recipe: Recipe, source: Source) -> Recipe:
-        """As many latents, and no more of them active, as suit what was given instead."""
-        model = recipe.model
-        if model.n_latents == "auto" and model.target_l0 == 0:
-            model = dataclasses.replace(model, n_latents=EXPANSION * source.n_inputs)
-        elif isinstance(model.n_latents, int) and model.target_l0 == "auto":
-            most = float(model.n_latents)
-            chosen = min(most, resolve(recipe, source)[0].target_l0)
-            model = dataclasses.replace(model, target_l0=chosen)
-        return dataclasses.replace(recipe, model=model)
+    def _basis(self) -> Recipe:
+        return Recipe.load(self.named)
 
     def _in_parts(self, recipe: Recipe) -> Recipe:
         """A constant learning rate: nobody knows how many parts will come."""
         optim = dataclasses.replace(recipe.optim, schedule="constant")
         return dataclasses.replace(recipe, optim=optim)
 
-    def _again(self) -> Built:
-        fresh = self._trainer is None
-        built = super()._again()
-        if fresh:
-            built.trainer.n_steps = int(self._trained.info["n_iter"])
-            controller = built.trainer.controller
-            if controller is not None and self._steering is not None:
-                controller.state = self._steering.to(controller.state)
-        return built
-
-    def _keep(self, built: Built, source: Source, targets: Source | None = None) -> None:
-        controller = built.trainer.controller
-        self._steering = None if controller is None else controller.state.cpu().clone()
-        super()._keep(built, source, targets)
+    def _steer(self, trainer: Trainer) -> None:
+        trainer.n_steps = int(self._trained.info["n_iter"])
+        super()._steer(trainer)
 
     def _judge(self, figures: Figures) -> None:
         super()._judge(figures)
@@ -208,19 +105,7 @@ class ModernTransformer(RecipeTransformer):
             )
 
 
-def _auto(
-    name: str, value: Any, check: Callable[[str, Any], None], kind: Callable[[Any], Any]
-) -> Any:
-    """A number of its plain kind, or the word "auto"."""
-    if isinstance(value, str) and value == "auto":
-        return value
-    if isinstance(value, str):
-        raise UsageError(f'{name} is {value!r}; a number or "auto" is needed')
-    check(name, value)
-    return kind(value)
-
-
-def one_of(target_l0: Any, **other: Any) -> None:
+def one_of(target_l0: float | str, **other: float | None) -> None:
     """Raise UsageError where both target_l0 and what stands in its place are given."""
     (name, value), *_ = other.items()
     if value is not None and not (isinstance(target_l0, str) and target_l0 == "auto"):
@@ -230,6 +115,7 @@ def one_of(target_l0: Any, **other: Any) -> None:
         )
 
 
+@dataclass(eq=False, repr=False)
 class TopKSparseAutoencoder(ModernTransformer):
     """A sparse autoencoder that keeps the k largest latents of each sample.
 
@@ -248,10 +134,12 @@ class TopKSparseAutoencoder(ModernTransformer):
         preprocess: a list of steps; ("center", "scale") suits embeddings and activations. None
             does nothing.
         dtype: precision of training, "float32" or "float64".
-        random_state: None, int or RandomState.
+        random_state: an integer is the seed, as `train.seed` of a recipe; None or a RandomState
+            draws one.
         device: "auto", "cpu", "cuda", …
         sparse_output: `transform` gives a SciPy CSR matrix, and the dense one is never made.
         verbose: progress on standard error.
+        settings: keys of the recipe that no parameter has, as in `SparseAutoencoder`.
 
     Attributes:
         components_: the dictionary, [n_latents, n_prepared] (decoder rows, prepared units).
@@ -275,51 +163,21 @@ class TopKSparseAutoencoder(ModernTransformer):
     ((1797, 128), 8)
     """
 
-    def __init__(
-        self,
-        n_latents: int | str = "auto",
-        *,
-        k: float | None = None,
-        target_l0: float | str = "auto",
-        batchwise: bool = False,
-        max_samples: int | str = "auto",
-        batch_size: int = 512,
-        learning_rate: float | str = "auto",
-        preprocess: Any = ("center", "scale"),
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        sparse_output: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            n_latents,
-            target_l0=target_l0,
-            max_samples=max_samples,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            preprocess=preprocess,
-            dtype=dtype,
-            random_state=random_state,
-            device=device,
-            sparse_output=sparse_output,
-            verbose=verbose,
-        )
-        self.k = k
-        self.batchwise = batchwise
+    _: KW_ONLY
+    k: float | None = None
+    batchwise: bool = False
 
-    def _named(self) -> str:
-        switch("batchwise", self.batchwise)
-        return "batchtopk" if self.batchwise else "topk"
+    def _basis(self) -> Recipe:
+        return Recipe.load("batchtopk" if self.batchwise else "topk")
 
-    def _wanted(self) -> Any:
+    def _adjust(self, said: dict[str, object], n_samples: int) -> None:
+        super()._adjust(said, n_samples)
         one_of(self.target_l0, k=self.k)
-        if self.k is None:
-            return super()._wanted()
-        (positive if self.batchwise else whole)("k", self.k)
-        return float(self.k)
+        if self.k is not None and not self.batchwise:
+            whole("k", self.k)
 
 
+@dataclass(eq=False, repr=False)
 class MatryoshkaSparseAutoencoder(ModernTransformer):
     """A sparse autoencoder whose first latents already reconstruct: coarse first, then fine.
 
@@ -343,58 +201,39 @@ class MatryoshkaSparseAutoencoder(ModernTransformer):
 
     named = "matryoshka"
 
-    def __init__(
-        self,
-        n_latents: int | str = "auto",
-        *,
-        widths: Sequence[int] | str = "auto",
-        k: float | None = None,
-        target_l0: float | str = "auto",
-        max_samples: int | str = "auto",
-        batch_size: int = 512,
-        learning_rate: float | str = "auto",
-        preprocess: Any = ("center", "scale"),
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        sparse_output: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            n_latents,
-            target_l0=target_l0,
-            max_samples=max_samples,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            preprocess=preprocess,
-            dtype=dtype,
-            random_state=random_state,
-            device=device,
-            sparse_output=sparse_output,
-            verbose=verbose,
-        )
-        self.widths = widths
-        self.k = k
+    _: KW_ONLY
+    widths: Sequence[int] | str = "auto"
+    k: float | None = None
 
-    def _wanted(self) -> Any:
+    def _adjust(self, said: dict[str, object], n_samples: int) -> None:
+        super()._adjust(said, n_samples)
         one_of(self.target_l0, k=self.k)
-        if self.k is None:
-            return super()._wanted()
-        positive("k", self.k)
-        return float(self.k)
-
-    def _size(self) -> Any:
-        size, widths = super()._size(), plain_sizes(self.widths)
-        return widths[-1] if size == "auto" and isinstance(widths, list) and widths else size
-
-    def _change(self, tables: dict[str, Any]) -> None:
-        tables["objective"]["nested"]["widths"] = plain_sizes(self.widths)
+        widths = said["objective.nested.widths"]
+        if said["model.n_latents"] == "auto" and isinstance(widths, list) and widths:
+            said["model.n_latents"] = widths[-1]
 
 
-FORMS = {"scaled": False, "unit_norm": True}
+@dataclass(eq=False, repr=False)
+class WeighedTransformer(ModernTransformer):
+    """What an L1 term keeps sparse, by a weight that moves, or by one that is fixed."""
+
+    _: KW_ONLY
+    l1_weight: float | None = None
+
+    def _adjust(self, said: dict[str, object], n_samples: int) -> None:
+        super()._adjust(said, n_samples)
+        one_of(self.target_l0, l1_weight=self.l1_weight)
+        if self.l1_weight is not None:
+            said["model.target_l0"] = 0.0
+
+    @classmethod
+    def _adjust_back(cls, found: dict[str, Any], recipe: Recipe, n_samples: int) -> None:
+        if recipe.model.target_l0:
+            found.pop("l1_weight", None)
 
 
-class L1SparseAutoencoder(ModernTransformer):
+@dataclass(eq=False, repr=False)
+class L1SparseAutoencoder(WeighedTransformer):
     """A sparse autoencoder of ReLU codes with an L1 penalty, whose weight `target_l0` sets.
 
     `J = mean ‖recon − x‖² + λ Σ_j code_j ‖atom_j‖`. Source: Bricken et al. 2023 ("unit_norm");
@@ -418,48 +257,8 @@ class L1SparseAutoencoder(ModernTransformer):
 
     named = "l1"
 
-    def __init__(
-        self,
-        n_latents: int | str = "auto",
-        *,
-        form: str = "scaled",
-        target_l0: float | str = "auto",
-        l1_weight: float | None = None,
-        max_samples: int | str = "auto",
-        batch_size: int = 512,
-        learning_rate: float | str = "auto",
-        preprocess: Any = ("center", "scale"),
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        sparse_output: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            n_latents,
-            target_l0=target_l0,
-            max_samples=max_samples,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            preprocess=preprocess,
-            dtype=dtype,
-            random_state=random_state,
-            device=device,
-            sparse_output=sparse_output,
-            verbose=verbose,
-        )
-        self.form = form
-        self.l1_weight = l1_weight
-
-    def _wanted(self) -> Any:
-        one_of(self.target_l0, l1_weight=self.l1_weight)
-        return super()._wanted() if self.l1_weight is None else 0.0
-
-    def _change(self, tables: dict[str, Any]) -> None:
-        if self.form not in FORMS:
-            raise unknown("form", self.form, FORMS)
-        tables["optim"]["unit_norm"] = FORMS[self.form]
-        weigh(tables, self.l1_weight)
+    _: KW_ONLY
+    form: str = "scaled"
 
 
 class JumpReLUSparseAutoencoder(ModernTransformer):
@@ -485,7 +284,7 @@ class JumpReLUSparseAutoencoder(ModernTransformer):
     named = "jumprelu"
 
 
-class GatedSparseAutoencoder(ModernTransformer):
+class GatedSparseAutoencoder(WeighedTransformer):
     """A sparse autoencoder that learns whether a latent is active apart from how much.
 
     Source: Rajamanoharan et al. 2024a. Exact, save the controller of the L1 term. Recipe `gated`.
@@ -506,48 +305,3 @@ class GatedSparseAutoencoder(ModernTransformer):
     """
 
     named = "gated"
-
-    def __init__(
-        self,
-        n_latents: int | str = "auto",
-        *,
-        target_l0: float | str = "auto",
-        l1_weight: float | None = None,
-        max_samples: int | str = "auto",
-        batch_size: int = 512,
-        learning_rate: float | str = "auto",
-        preprocess: Any = ("center", "scale"),
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        sparse_output: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            n_latents,
-            target_l0=target_l0,
-            max_samples=max_samples,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            preprocess=preprocess,
-            dtype=dtype,
-            random_state=random_state,
-            device=device,
-            sparse_output=sparse_output,
-            verbose=verbose,
-        )
-        self.l1_weight = l1_weight
-
-    def _wanted(self) -> Any:
-        one_of(self.target_l0, l1_weight=self.l1_weight)
-        return super()._wanted() if self.l1_weight is None else 0.0
-
-    def _change(self, tables: dict[str, Any]) -> None:
-        weigh(tables, self.l1_weight)
-
-
-def weigh(tables: dict[str, Any], l1_weight: float | None) -> None:
-    """Fix the weight of the l1 term, where one is given."""
-    if l1_weight is not None:
-        real("l1_weight", l1_weight)
-        tables["objective"]["l1"]["weight"] = float(l1_weight)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.data import ArraySource
 from simplecell.errors import DivergedError, UsageError, real, switch, unknown, whole
+from simplecell.estimators.contract import DOOR, ROWS, Array, layout_of
+from simplecell.estimators.parameters import Check, Randomness, Steps, positive, seed_of
 from simplecell.model.measures import fvu
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.evaluate import Deviation
 from simplecell.run.progress import TrainingProgress
 from simplecell.sparse_coding import (
     L1,
@@ -35,23 +36,22 @@ from simplecell.viz.portrait import picture_of_rows
 if TYPE_CHECKING:
     from PIL import Image
 
-DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
-ROWS = 8192
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PENALTIES = ("smooth", "l1")
-MUST_BE: dict[str, Callable[[str, Any], None]] = {
+MUST_BE: dict[str, Check] = {
     "n_latents": whole,
     "max_iter": whole,
     "batch_size": whole,
     "code_iter": whole,
     "alpha": real,
     "tol": real,
-    "epsilon": partial(real, above=0),
+    "epsilon": positive,
     "positive": switch,
 }
-MAY_BE: dict[str, Callable[[str, Any], None]] = {"neighbourhood": whole, "gamma": real}  # or None
+MAY_BE: dict[str, Check] = {"neighbourhood": whole, "gamma": real}  # or None
 
 
+@dataclass(eq=False, repr=False)
 class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Sparse coding: each sample as a sum of few atoms of a learned dictionary.
 
@@ -76,7 +76,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             its gradient at most tol · α ("smooth"); `transform` asks for a hundredth of it.
         preprocess: None, or a list of steps such as ["remove_dc"] or ["zca_whiten"].
         dtype: precision of training, "float32" or "float64".
-        random_state: None, int or RandomState.
+        random_state: an integer is the seed; None or a RandomState draws one.
         device: "auto", "cpu", "cuda", …
         verbose: progress on standard error.
 
@@ -93,44 +93,25 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     True
     """
 
-    def __init__(
-        self,
-        n_latents: int = 100,
-        *,
-        penalty: str = "smooth",
-        alpha: float = 0.1,
-        neighbourhood: int | None = None,
-        epsilon: float = 1e-5,
-        gamma: float | None = None,
-        positive: bool = False,
-        max_iter: int = 200,
-        batch_size: int = 2000,
-        code_iter: int = 50,
-        tol: float = 1e-3,
-        preprocess: Any = None,
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.n_latents = n_latents
-        self.penalty = penalty
-        self.alpha = alpha
-        self.neighbourhood = neighbourhood
-        self.epsilon = epsilon
-        self.gamma = gamma
-        self.positive = positive
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.code_iter = code_iter
-        self.tol = tol
-        self.preprocess = preprocess
-        self.dtype = dtype
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    n_latents: int = 100
+    _: KW_ONLY
+    penalty: str = "smooth"
+    alpha: float = 0.1
+    neighbourhood: int | None = None
+    epsilon: float = 1e-5
+    gamma: float | None = None
+    positive: bool = False
+    max_iter: int = 200
+    batch_size: int = 2000
+    code_iter: int = 50
+    tol: float = 1e-3
+    preprocess: Steps = None
+    dtype: str = "float32"
+    random_state: Randomness = None
+    device: str = "auto"
+    verbose: bool = False
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: object, y: object = None) -> Self:
         """Learn a dictionary from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
 
         Raises:
@@ -138,44 +119,43 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             DivergedError: when training leaves the finite numbers.
         """
         self._check()
-        X = validate_data(self, X, **DOOR)
-        return self._train(ArraySource(X), self.max_iter, goes_on=False)
+        rows = validate_data(self, X, **DOOR)
+        return self._train(ArraySource(rows), self.max_iter, goes_on=False)
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: object, y: object = None) -> Self:
         """One step for each batch of `batch_size` samples of X, or one if X is smaller.
 
         The first call fixes the preparation from its X.
         """
         self._check()
         goes_on = hasattr(self, "components_")
-        X = validate_data(self, X, reset=not goes_on, **DOOR)
-        return self._train(ArraySource(X), max(1, X.shape[0] // self.batch_size), goes_on=goes_on)
+        source = ArraySource(validate_data(self, X, reset=not goes_on, **DOOR))
+        return self._train(source, max(1, source.n_samples // self.batch_size), goes_on=goes_on)
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def transform(self, X: object) -> Array:
         """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
         check_is_fitted(self)
         self._check()
-        X = validate_data(self, X, reset=False, **DOOR)
-        parts = ArraySource(X).batches(ROWS)
+        parts = ArraySource(validate_data(self, X, reset=False, **DOOR)).batches(ROWS)
         return np.concatenate([self._codes(self._prepared(x)).cpu().numpy() for x, _ in parts])
 
-    def inverse_transform(self, X: Any) -> NDArray[Any]:
+    def inverse_transform(self, X: object) -> Array:
         """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents]."""
         check_is_fitted(self)
-        X = check_array(X, dtype=[np.float64, np.float32])
-        if X.shape[1] != len(self.components_):
+        codes = check_array(X, dtype=[np.float64, np.float32])
+        if codes.shape[1] != len(self.components_):
             raise UsageError(
-                f"the codes have {X.shape[1]} columns, but there are {len(self.components_)} "
+                f"the codes have {codes.shape[1]} columns, but there are {len(self.components_)} "
                 "latents: one column a latent is needed"
             )
-        return self._chain.invert(torch.tensor(X @ self.components_.astype(X.dtype))).numpy()
+        rows = torch.tensor(codes @ self.components_.astype(codes.dtype))
+        return self._chain.invert(rows).numpy()
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: object, y: object = None) -> float:
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best."""
         check_is_fitted(self)
         self._check()
-        X = validate_data(self, X, reset=False, **DOOR)
-        return 1 - self._fvu(ArraySource(X))
+        return 1 - self._fvu(ArraySource(validate_data(self, X, reset=False, **DOOR)))
 
     def plot(self, *, shape: tuple[int, ...] | None = None) -> Image.Image:
         """A picture of the atoms, in input units; those of a torus stand as they lie on it.
@@ -185,13 +165,9 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """
         check_is_fitted(self)
         atoms = self._chain.atoms(torch.from_numpy(self.components_).double()).numpy()
-        n_inputs, names = atoms.shape[1], getattr(self, "feature_names_in_", None)
-        side = math.isqrt(n_inputs)
-        square = side * side == n_inputs and side >= 4 and names is None
-        found = (side, side) if square else (n_inputs,)
-        layout = found if shape is None else sample_shape(shape)
-        if math.prod(layout) != n_inputs:
-            raise UsageError(f"shape {layout} needs {math.prod(layout)} inputs, not {n_inputs}")
+        names = getattr(self, "feature_names_in_", None)
+        asked = None if shape is None else sample_shape(shape)
+        layout = layout_of(asked, atoms.shape[1], names)
         if len(layout) > 1 and self.neighbourhood is not None:
             return tiles(atoms, layout, columns=math.isqrt(len(atoms)))
         listed = None if names is None else [str(name) for name in names]
@@ -247,7 +223,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             self._chain = Preprocess([] if self.preprocess is None else self.preprocess).fit(
                 lambda: (torch.from_numpy(x) for x, _ in source.batches(ROWS))
             )
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            self._seed = seed_of(self.random_state)
         start = random_dictionary(self.n_latents, self._chain.n_outputs, self._seed)
         training = Alternation(
             start.to(device, DTYPES[self.dtype]),
@@ -263,7 +239,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             training.load_state_dict(self._state)
         return training
 
-    def _prepared(self, x: NDArray[Any]) -> torch.Tensor:
+    def _prepared(self, x: Array) -> torch.Tensor:
         like = torch.empty(0, dtype=torch.from_numpy(x).dtype, device=resolve_device(self.device))
         return to_model(x, self._chain, like)
 
@@ -277,21 +253,15 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return codes
 
     def _fvu(self, source: ArraySource) -> float:
-        """Streaming: the deviations are taken from the first sample, then moved to the mean."""
-        error = square = 0.0
-        total: torch.Tensor | float = 0.0
-        origin: torch.Tensor | None = None
+        deviation, error = Deviation(), 0.0
         for raw, _ in source.batches(ROWS):
             x = self._prepared(raw)
             recon = self._codes(x) @ torch.from_numpy(self.components_).to(x)
-            origin = x[0].clone() if origin is None else origin
-            apart = (x - origin).double()
             error += float((x - recon).double().square().sum())
-            square, total = square + float(apart.square().sum()), total + apart.sum(0)
-        spread = square - float(torch.as_tensor(total).square().sum()) / source.n_samples
-        return fvu(error, max(spread, 0.0))
+            deviation.add(x)
+        return fvu(error, deviation.sum)
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,29 +20,32 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from simplecell.data import ArraySource, Source
-from simplecell.errors import UsageError
+from simplecell.errors import UsageError, real, whole
 from simplecell.estimators.classic import SparseAutoencoder
-from simplecell.estimators.contract import DOOR, ROWS, ModelTransformer
-from simplecell.estimators.fitting import ClassicTransformer, plain_sizes
+from simplecell.estimators.contract import DOOR, ROWS, Array, ModelTransformer, layout_of
+from simplecell.estimators.fitting import ClassicTransformer
+from simplecell.estimators.parameters import Randomness, Steps, read, seed_of
 from simplecell.model.autoencoder import Autoencoder, Layer
 from simplecell.model.deep import Classifier, DeepAutoencoder, exciting
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.build import Built, build
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
+from simplecell.run.schema import Preparation
 from simplecell.training.objective import Objective
 from simplecell.training.prepared import resolve_device, to_model
 from simplecell.training.trainer import Record, Trainer
 from simplecell.viz.portrait import picture_of_rows
 
-ROWS_AT_ONCE = 8192
 STILL = 1e-3  # standard deviation below which a code says nothing
+STACKED = "stacked"
+"""`model.init` of a stack's run: its weights started from layers trained one by one."""
+LayerSizes = int | Sequence[int | ClassicTransformer] | None
 
 
 class LayerRecord(NamedTuple):
@@ -73,12 +76,12 @@ class Greedy:
         if not recipes:
             raise UsageError("a stack needs at least one layer")
         first, *others = recipes
-        alone = [dataclasses.replace(r, preprocess=_no_preparation(r)) for r in others]
+        alone = [dataclasses.replace(r, preprocess=Preparation(steps=[])) for r in others]
         self.recipes = [first, *alone]
         self.layers: list[Autoencoder] = []
         self.preprocess: Preprocess | None = None
         self.notes: list[str] = []
-        self.codes: NDArray[Any] | None = None
+        self.codes: Array | None = None
 
     def run(self, source: Source) -> Iterator[LayerRecord]:
         """Train every layer for its recipe's steps, one record a step."""
@@ -101,18 +104,18 @@ class Greedy:
 
 
 @torch.no_grad()
-def encoded(built: Built, source: Source) -> NDArray[Any]:
+def encoded(built: Built, source: Source) -> Array:
     """The codes [n, M] of a source, in the model's precision."""
     model = built.trainer.model
     parts = []
-    for x, _ in source.batches(ROWS_AT_ONCE):
+    for x, _ in source.batches(ROWS):
         code = model.encode(to_model(x, built.preprocess, model.like))[1]
         parts.append(code.dense.cpu().numpy())
     return np.concatenate(parts)
 
 
 def classifier(
-    layers: Sequence[Layer], codes: NDArray[Any], labels: NDArray[np.int64], weight_decay: float
+    layers: Sequence[Layer], codes: Array, labels: NDArray[np.int64], weight_decay: float
 ) -> Classifier:
     """Encoding layers under a softmax that is fitted to their codes: before fine-tuning.
 
@@ -131,7 +134,7 @@ def classifier(
 
 
 def softmax_regression(
-    codes: NDArray[Any], labels: NDArray[np.int64], weight_decay: float
+    codes: Array, labels: NDArray[np.int64], weight_decay: float
 ) -> tuple[Tensor, Tensor]:
     """Weights [M, K] and offsets [K] of scikit-learn's multinomial logistic regression.
 
@@ -166,23 +169,42 @@ def one_hot(labels: NDArray[np.int64], n_classes: int) -> Tensor:
     return torch.nn.functional.one_hot(torch.from_numpy(labels), n_classes)
 
 
-def _no_preparation(recipe: Recipe) -> Any:
-    return dataclasses.replace(recipe.preprocess, steps=[])
-
-
+@dataclass(eq=False, repr=False)
 class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """What both stacks share: the greedy training, and the tables of the fine-tuning."""
 
-    def _train_layers(self, X: NDArray[Any]) -> Greedy:
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        layers = list(self.layers) if np.iterable(self.layers) else [self.layers]
+    layers: LayerSizes = (50, 25)
+    _: KW_ONLY
+    target: float = 0.1
+    sparsity_weight: float = 3.0
+    weight_decay: float = 1e-4
+    activation: str = "sigmoid"
+    output: str = "sigmoid"
+    preprocess: Steps = "auto"
+    max_iter: int = 200
+    solver: str = "lbfgs"
+    fine_tune_iter: int = 200
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    dtype: str = "float32"
+    random_state: Randomness = None
+    device: str = "auto"
+    verbose: bool = False
+
+    def _train_layers(self, X: Array, seed: int) -> Greedy:
+        if self.layers is None:
+            raise UsageError(
+                "a run keeps a stack's network and its fine-tuning, and not how each layer was "
+                "trained before; say it by layers, and by max_iter, target … where they are numbers"
+            )
+        layers = list(self.layers) if isinstance(self.layers, Iterable) else [self.layers]
         recipes = [self._layer(k, layer)._recipe(len(X)) for k, layer in enumerate(layers)]
         recipes = [
             dataclasses.replace(r, train=dataclasses.replace(r.train, seed=seed + k))
             for k, r in enumerate(recipes)
         ]
-        for number, recipe in enumerate(recipes, start=1):
-            self._check_layer(number, recipe)
+        for number, (layer, recipe) in enumerate(zip(layers, recipes, strict=True), start=1):
+            self._check_layer(number, layer, recipe)
         for number, (below, above) in enumerate(itertools.pairwise(recipes), start=2):
             if above.model.output not in ("auto", below.model.activation):
                 raise UsageError(
@@ -197,14 +219,9 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 progress.show(record._replace(step=done + record.step))
         return greedy
 
-    def _layer(self, k: int, layer: Any) -> ClassicTransformer:
+    def _layer(self, k: int, layer: object) -> ClassicTransformer:
         """The estimator of one layer: the one given, or one with that many latents."""
         if isinstance(layer, ClassicTransformer):
-            if isinstance(layer._model()["n_latents"], list):
-                raise UsageError(
-                    f"layer {k + 1} is a {type(layer).__name__} of several layers; a layer of a "
-                    "stack is one layer"
-                )
             return layer
         if isinstance(layer, bool) or not isinstance(layer, int | np.integer):
             raise UsageError(
@@ -224,11 +241,17 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             device=self.device,
         )
 
-    def _check_layer(self, number: int, recipe: Recipe) -> None:
+    def _check_layer(self, number: int, layer: object, recipe: Recipe) -> None:
         """What a layer given as an estimator must not ask for."""
+        if isinstance(recipe.model.n_latents, list):
+            raise UsageError(
+                f"layer {number} is a {type(layer).__name__} of several layers; a layer of a "
+                "stack is one layer"
+            )
         wrong = {
             "tied weights, which fine-tuning would pull apart": recipe.model.tied,
             "early stopping, which a stack does not do": recipe.train.patience,
+            "held-out samples, which a stack does not have": recipe.data.held_out,
             "a preparation, but only the first layer sees the data": number > 1
             and recipe.preprocess.steps not in ("auto", []),
         }
@@ -237,7 +260,7 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 raise UsageError(f"layer {number} asks for {what}; leave it out")
 
     def _fine_tune(
-        self, trainer: Trainer, X: NDArray[Any], targets: torch.Tensor | None = None
+        self, trainer: Trainer, X: Array, targets: torch.Tensor | None = None
     ) -> list[torch.Tensor]:
         """Move all weights at once; the costs."""
         steps, costs = self._steps(len(X)), []
@@ -247,20 +270,17 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 progress.show(record)
         return costs
 
-    def _optim(self, n_samples: int) -> dict[str, Any]:
+    def _optim(self, n_samples: int) -> dict[str, object]:
         return {
             "kind": self.solver,
             "learning_rate": float(self.learning_rate),
             "schedule": "linear",
-            "batch_size": min(plain_sizes(self.batch_size), n_samples),
+            "batch_size": min(int(self.batch_size), n_samples),
         }
 
     def _steps(self, n_samples: int) -> int:
-        if self.fine_tune_iter < 0 or self.batch_size < 1:
-            raise UsageError(
-                f"fine_tune_iter is {self.fine_tune_iter} and batch_size {self.batch_size}; "
-                "at least 0 and 1 are needed"
-            )
+        whole("fine_tune_iter", self.fine_tune_iter, least=0)
+        whole("batch_size", self.batch_size)
         passes = max(1, n_samples // self.batch_size) if self.solver == "adam" else 1
         return int(self.fine_tune_iter) * passes
 
@@ -299,60 +319,30 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
     (1797, 20)
     """
 
-    def __init__(
-        self,
-        layers: Any = (50, 25),
-        *,
-        target: float = 0.1,
-        sparsity_weight: float = 3.0,
-        weight_decay: float = 1e-4,
-        activation: str = "sigmoid",
-        output: str = "sigmoid",
-        preprocess: Any = "auto",
-        max_iter: int = 200,
-        solver: str = "lbfgs",
-        fine_tune_iter: int = 200,
-        batch_size: int = 100,
-        learning_rate: float = 1e-3,
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.layers = layers
-        self.target = target
-        self.sparsity_weight = sparsity_weight
-        self.weight_decay = weight_decay
-        self.activation = activation
-        self.output = output
-        self.preprocess = preprocess
-        self.max_iter = max_iter
-        self.solver = solver
-        self.fine_tune_iter = fine_tune_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.dtype = dtype
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
-
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: object, y: object = None) -> Self:
         """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored."""
-        X = dense(validate_data(self, X, **DOOR), self.dtype)
-        steps = self._steps(len(X))
-        greedy = self._train_layers(X)
+        rows = dense(validate_data(self, X, **DOOR), self.dtype)
+        steps, seed = self._steps(len(rows)), seed_of(self.random_state)
+        greedy = self._train_layers(rows, seed)
         assert greedy.preprocess is not None
         network = DeepAutoencoder(greedy.layers)
-        recipe = self._deep_recipe(network, greedy.preprocess, len(X), steps)
+        recipe = self._deep_recipe(network, greedy.preprocess, len(rows), max(1, steps), seed)
         trainer = recipe.trainer(greedy.preprocess)
         trainer.model.load_tensors(network.tensors())
-        costs = self._fine_tune(trainer, X)
-        self._keep(Built(recipe, greedy.preprocess, trainer, greedy.notes), ArraySource(X))
+        costs = self._fine_tune(trainer, rows)
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, init=STACKED))
+        built = Built(recipe, greedy.preprocess, trainer, greedy.notes)
+        self._keep(built, recipe, ArraySource(rows))
         self.cost_curve_ = np.array([float(cost) for cost in costs])
         return self
 
     def _deep_recipe(
-        self, network: DeepAutoencoder, preprocess: Preprocess, n_samples: int, steps: int
+        self,
+        network: DeepAutoencoder,
+        preprocess: Preprocess,
+        n_samples: int,
+        steps: int,
+        seed: int,
     ) -> Recipe:
         kl = {"weight": float(self.sparsity_weight), "target": float(self.target)}
         sparse = self.sparsity_weight and network.activation.gain is not None
@@ -371,17 +361,31 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
                     "decay": {"weight": float(self.weight_decay) / 2},
                 },
                 "optim": self._optim(n_samples),
-                "train": {"steps": max(1, steps), "dtype": self.dtype, "device": self.device},
+                "train": {
+                    "steps": steps,
+                    "seed": seed,
+                    "dtype": self.dtype,
+                    "device": self.device,
+                },
             }
         )
 
+    @classmethod
+    def of_run(cls, recipe: Recipe, n_samples: int) -> StackedAutoencoder:
+        """A stack with the fine-tuning of a run, which does not keep how layers were trained."""
+        found = read(recipe, {*cls._get_param_names()} - {"max_iter"})
+        found["activation"], optim = recipe.model.activation[0], recipe.optim
+        a_pass = max(1, n_samples // optim.batch_size) if optim.kind == "adam" else 1
+        return cls(None, fine_tune_iter=recipe.n_steps // a_pass, **found)
 
-def dense(X: Any, dtype: str) -> NDArray[Any]:
+
+def dense(X: Any, dtype: str) -> Array:
     """X as a dense array of that precision: codes of inner layers are dense anyway."""
     X = X.toarray() if hasattr(X, "toarray") else X
     return np.ascontiguousarray(X, dtype=np.float64 if dtype == "float64" else np.float32)
 
 
+@dataclass(eq=False, repr=False)
 class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc]
     """Autoencoders trained one on the codes of the other, under a softmax; then all fine-tuned.
 
@@ -405,71 +409,35 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
     True
     """
 
-    def __init__(
-        self,
-        layers: Any = (50, 25),
-        *,
-        target: float = 0.1,
-        sparsity_weight: float = 3.0,
-        weight_decay: float = 1e-4,
-        softmax_decay: float = 1e-4,
-        activation: str = "sigmoid",
-        output: str = "sigmoid",
-        preprocess: Any = "auto",
-        max_iter: int = 200,
-        solver: str = "lbfgs",
-        fine_tune_iter: int = 200,
-        batch_size: int = 100,
-        learning_rate: float = 1e-3,
-        dtype: str = "float32",
-        random_state: Any = None,
-        device: str = "auto",
-        verbose: bool = False,
-    ) -> None:
-        self.layers = layers
-        self.target = target
-        self.sparsity_weight = sparsity_weight
-        self.weight_decay = weight_decay
-        self.softmax_decay = softmax_decay
-        self.activation = activation
-        self.output = output
-        self.preprocess = preprocess
-        self.max_iter = max_iter
-        self.solver = solver
-        self.fine_tune_iter = fine_tune_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.dtype = dtype
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    _: KW_ONLY
+    softmax_decay: float = 1e-4
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: object, y: object) -> Self:
         """Learn from X [n_samples, n_features], dense or SciPy sparse, and labels y [n_samples].
 
         Raises:
             ValueError: for data, labels or parameters that cannot be used.
         """
-        if not 0 <= self.softmax_decay < math.inf:
-            raise UsageError(f"softmax_decay is {self.softmax_decay}; it must be 0 or more")
-        X, y = validate_data(self, X, y, **DOOR)
-        check_classification_targets(y)
-        encoder = LabelEncoder().fit(y)
+        real("softmax_decay", self.softmax_decay)
+        rows, classes = validate_data(self, X, y, **DOOR)
+        check_classification_targets(classes)
+        encoder = LabelEncoder().fit(classes)
         self.classes_ = encoder.classes_
         if len(self.classes_) < 2:
             raise UsageError(
                 f"y has one class, '{self.classes_[0]}'; a classifier needs two or more"
             )
-        labels = np.asarray(encoder.transform(y), dtype=np.int64)
-        X = dense(X, self.dtype)
-        self._steps(len(X))
-        greedy = self._train_layers(X)
+        labels = np.asarray(encoder.transform(classes), dtype=np.int64)
+        rows = dense(rows, self.dtype)
+        self._steps(len(rows))
+        seed = seed_of(self.random_state)
+        greedy = self._train_layers(rows, seed)
         assert greedy.preprocess is not None
         assert greedy.codes is not None
         network = classifier(greedy.layers, greedy.codes, labels, self.softmax_decay)
         self.greedy_model_ = copy.deepcopy(network).cpu()
-        trainer = self._softmax_trainer(network, greedy.preprocess, len(X))
-        costs = self._fine_tune(trainer, X, one_hot(labels, len(self.classes_)))
+        trainer = self._softmax_trainer(network, greedy.preprocess, len(rows), seed)
+        costs = self._fine_tune(trainer, rows, one_hot(labels, len(self.classes_)))
         trainer.check_finite()
         self._preprocess = greedy.preprocess
         # A copy: the trained one's parameters are views of the trainer's vector.
@@ -479,17 +447,17 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
         self.notes_ = list(greedy.notes)
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: object) -> Array:
         """The most probable class of each sample, [n_samples]."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(1)]
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+    def predict_proba(self, X: object) -> Array:
         """Probabilities of `classes_`, [n_samples, n_classes]."""
         check_is_fitted(self)
         return self._pass(X, lambda network, x: network(x).recon)
 
-    def encode(self, X: Any) -> NDArray[Any]:
+    def encode(self, X: object) -> Array:
         """Codes [n_samples, n_latents] of the last layer."""
         check_is_fitted(self)
         return self._pass(X, lambda network, x: network.encode(x)[1].dense)
@@ -503,22 +471,17 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
         number = len(network.layers) if layer is None else layer
         jacobian = chain.pixels(torch.eye(chain.n_outputs, dtype=torch.float64))
         rows = exciting(network.upto(number), jacobian).double().cpu().numpy()
-        side = math.isqrt(n_inputs)
-        layout = shape or ((side, side) if side * side == n_inputs and side >= 4 else (n_inputs,))
-        if math.prod(layout) != n_inputs:
-            raise UsageError(
-                f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
-            )
         names = getattr(self, "feature_names_in_", None)
+        layout = layout_of(shape, n_inputs, names)
         title = f"What excites each latent of layer {number}"
         return picture_of_rows(rows, layout, None if names is None else list(names), title)
 
     @torch.no_grad()
-    def _pass(self, X: Any, function: Callable[[Classifier, Tensor], Tensor]) -> NDArray[Any]:
-        X = validate_data(self, X, reset=False, **DOOR)
-        source = ArraySource(X)
+    def _pass(self, X: object, function: Callable[[Classifier, Tensor], Tensor]) -> Array:
+        rows = validate_data(self, X, reset=False, **DOOR)
+        source = ArraySource(rows)
         network = self.model_.to(resolve_device(self.device))
-        if X.dtype == np.float64:
+        if rows.dtype == np.float64:
             network = copy.deepcopy(network).double()
         parts = [
             function(network, to_model(x, self._preprocess, network.like)).cpu().numpy()
@@ -527,11 +490,10 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
         return np.concatenate(parts)
 
     def _softmax_trainer(
-        self, network: Classifier, preprocess: Preprocess, n_samples: int
+        self, network: Classifier, preprocess: Preprocess, n_samples: int, seed: int
     ) -> Trainer:
         terms = {"softmax": {"weight": 1.0}, "decay": {"weight": float(self.softmax_decay) / 2}}
-        optim = self._optim(n_samples)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        optim: dict[str, Any] = self._optim(n_samples)
         solver = optim.pop("kind")
         return Trainer(network, Objective(terms), preprocess, solver=solver, seed=seed, **optim)
 

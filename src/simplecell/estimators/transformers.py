@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     OneToOneFeatureMixin,
     TransformerMixin,
 )
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.errors import UsageError, unknown
+from simplecell.estimators.contract import Array
 from simplecell.preprocess.chain import Preprocess
 
 # torch takes no read-only and no negatively strided arrays: scikit-learn copies those at the door.
@@ -29,33 +31,34 @@ DOOR: dict[str, Any] = {
 class _StepTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A fitted chain behind fit, transform and inverse_transform; a subclass names the steps."""
 
-    def _steps(self) -> list[dict[str, Any] | str]:
+    def _steps(self) -> list[dict[str, object] | str]:
         raise NotImplementedError
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: object, y: object = None) -> Self:
         """Learn the map from X [n_samples, n_features]; y is ignored."""
         chain = Preprocess(self._steps())
         rows = torch.from_numpy(validate_data(self, X, **DOOR))
         self._chain = chain.fit(lambda: [rows])
         return self
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def transform(self, X: object) -> Array:
         """Prepared X [n_samples, n_outputs], in float32 if X is float32, else in float64."""
         check_is_fitted(self)
         rows = torch.from_numpy(validate_data(self, X, reset=False, **DOOR))
         return self._chain.apply(rows).x.numpy()
 
-    def inverse_transform(self, X: Any) -> NDArray[Any]:
+    def inverse_transform(self, X: object) -> Array:
         """X [n_samples, n_outputs] back in the units of the data, as far as it can be undone."""
         check_is_fitted(self)
         return self._chain.invert(torch.from_numpy(check_array(X, **DOOR))).numpy()
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
+@dataclass(eq=False, repr=False)
 class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ignore[misc]
     """Whitening: x′ = components_ @ (x − mean_), uncorrelated, with variance λ / (λ + epsilon).
 
@@ -83,20 +86,13 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ign
     [1.0, 1.0, 1.0, 1.0]
     """
 
-    def __init__(
-        self,
-        method: str = "zca",
-        *,
-        epsilon: float = 0.1,
-        retained: float = 1.0,
-        remove_dc: bool = False,
-    ) -> None:
-        self.method = method
-        self.epsilon = epsilon
-        self.retained = retained
-        self.remove_dc = remove_dc
+    method: str = "zca"
+    _: KW_ONLY
+    epsilon: float = 0.1
+    retained: float = 1.0
+    remove_dc: bool = False
 
-    def _steps(self) -> list[dict[str, Any] | str]:
+    def _steps(self) -> list[dict[str, object] | str]:
         if self.method not in ("pca", "zca"):
             raise unknown("whitening method", self.method, ["pca", "zca"])
         whiten = {"kind": f"{self.method}_whiten", "epsilon": self.epsilon}
@@ -108,7 +104,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ign
             )
         return ["remove_dc", whiten] if self.remove_dc else [whiten]
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: object, y: object = None) -> Self:
         """Learn mean and whitening matrix from X [n_samples, n_features]; y is ignored."""
         super().fit(X)
         found = {name.partition(".")[2]: t.numpy() for name, t in self._chain.state().items()}
@@ -135,10 +131,10 @@ class PatchScaling(OneToOneFeatureMixin, _StepTransformer):  # type: ignore[misc
         scale_: s (input unit); n_features_in_: D.
     """
 
-    def _steps(self) -> list[dict[str, Any] | str]:
+    def _steps(self) -> list[dict[str, object] | str]:
         return ["remove_dc", "patch_range"]
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: object, y: object = None) -> Self:
         """Learn the scale from X [n_samples, n_features]; y is ignored."""
         super().fit(X)
         self.scale_ = -float(self._chain.state()["1.mean"])

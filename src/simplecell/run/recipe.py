@@ -119,34 +119,26 @@ class Recipe:
         """The recipe as TOML; reading it back gives the same recipe."""
         return tomli_w.dumps(self.table())
 
-    def changed(self, settings: Iterable[str]) -> Recipe:
-        """The recipe with `table.key=value` settings applied; values as TOML writes them.
+    def changed(self, settings: Iterable[str] | Mapping[str, object]) -> Recipe:
+        """The recipe with settings applied: `table.key=value`, values as TOML writes them.
+
+        Or a mapping of keys to values; a key that is a table alone stands for all of it.
 
         Raises:
             UsageError: for a setting without '=', an unknown key or a wrong value.
         """
         tables = self.table()
-        for setting in settings:
-            path, equals, text = setting.partition("=")
-            keys = path.strip().split(".")
-            if not equals or len(keys) < 2:
-                raise UsageError(
-                    f"setting '{setting}' is not of the form table.key=value, "
-                    "for instance model.n_latents=256"
-                )
-            if keys[0] not in TABLES:
-                raise unknown("recipe table", keys[0], TABLES)
-            place = tables[keys[0]]
-            for key in keys[1:-1]:
-                place = place.setdefault(key, {})
-                if not isinstance(place, dict):
-                    raise UsageError(f"setting '{setting}': '{key}' is not a table")
-            place[keys[-1]] = _value(text.strip())
+        pairs = settings.items() if isinstance(settings, Mapping) else map(_parsed, settings)
+        for key, value in pairs:
+            _put(tables, key, value)
         return Recipe.from_table(tables)
 
     def differences(self, other: Recipe) -> list[str]:
         """Keys whose values differ, as `table.key: mine, theirs`."""
-        mine, theirs = _flat(self.table()), _flat(other.table())
+        mine, theirs = (
+            {key: json.dumps(value) for key, value in flat(recipe.table()).items()}
+            for recipe in (self, other)
+        )
         return [
             f"{key}: {mine.get(key, 'unset')}, {theirs.get(key, 'unset')}"
             for key in sorted(mine.keys() | theirs.keys())
@@ -273,6 +265,38 @@ def headline(name: str) -> str:
     return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
+def _parsed(setting: str) -> tuple[str, object]:
+    """Key and value of `table.key=value`."""
+    key, equals, text = setting.partition("=")
+    if not equals or "." not in key:
+        raise UsageError(
+            f"setting '{setting}' is not of the form table.key=value, "
+            "for instance model.n_latents=256"
+        )
+    return key.strip(), _value(text.strip())
+
+
+def _put(tables: dict[str, dict[str, Any]], path: object, value: object) -> None:
+    """Set what lies at `table.key` to a value; a whole table where the path is its name."""
+    name, *keys = str(path).split(".")
+    if name not in TABLES:
+        raise unknown("recipe table", name, TABLES)
+    if not keys:
+        if not isinstance(value, Mapping):
+            raise UsageError(
+                f"setting '{name}' is {value!r}; a table is needed, or a key in it such as "
+                "model.n_latents"
+            )
+        tables[name] = dict(value)
+        return
+    place = tables[name]
+    for key in keys[:-1]:
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            raise UsageError(f"setting '{path}': '{key}' is not a table")
+    place[keys[-1]] = value
+
+
 def _value(text: str) -> object:
     try:
         table = tomllib.loads(f"value = {text}")
@@ -281,14 +305,15 @@ def _value(text: str) -> object:
     return table["value"] if len(table) == 1 else text
 
 
-def _flat(table: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested tables by `table.key`."""
+    found: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = json.dumps(value)
-    return flat
+            found[prefix + key] = value
+    return found
 
 
 def _known() -> str:
