@@ -161,7 +161,7 @@ def test_patches_are_refused_in_a_sentence(tmp_path, recipe):
     loaded = trained(data, tmp_path / "run", recipe, PATCHES)
     X = np.random.default_rng(0).random((30, loaded.n_features_in_))
     assert loaded.transform(X).shape == (30, 4)
-    with pytest.raises(UsageError, match="settings say data.kind=patches, but X holds rows"):
+    with pytest.raises(UsageError, match=r"settings say data\.kind=patches, but X holds rows"):
         clone(loaded).fit(X)
 
 
@@ -170,7 +170,7 @@ def test_whitened_pictures_are_refused_in_a_sentence(pictures, tmp_path):
     loaded = trained(pictures, tmp_path / "run", "strokes", settings)
     X = np.random.default_rng(0).random((30, 36))
     assert loaded.transform(X).shape == (30, 4)
-    with pytest.raises(UsageError, match="settings say data.whiten=1/f"):
+    with pytest.raises(UsageError, match=r"settings say data\.whiten=1/f"):
         clone(loaded).fit(X)
 
 

@@ -275,8 +275,7 @@ def estimator(rows):
 
 def test_the_estimator_is_the_core(rows, estimator):
     x, y = (ArraySource(part) for part in rows)
-    seed = np.random.RandomState(0).randint(2**31 - 1)
-    built = build(Recipe.load("topk").changed([*TOPK, f"train.seed={seed}"]), x, y)
+    built = build(Recipe.load("topk").changed([*TOPK, "train.seed=0"]), x, y)
     wanted = prepare_targets(built.target_preprocess, y, built.trainer.flat)
     list(built.trainer.run(x, built.recipe.n_steps, targets=wanted))
     for name, tensor in built.trainer.model.tensors().items():

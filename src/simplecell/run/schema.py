@@ -60,7 +60,8 @@ class Model:
     many latents may be active a sample ("auto": a quarter of the inputs, at most 32; 0: whatever
     the weights of the terms lead to): the k of topk and batchtopk codes. `settings` are what the
     activation's class declares, each a key of [model]. `init` is how weights start: "uniform", or
-    "transpose" (unit atoms in random directions, the encoder their copy).
+    "transpose" (unit atoms in random directions, the encoder their copy); "stacked" in the run of a
+    `StackedAutoencoder`, whose layers were trained one by one before, which no recipe says.
     """
 
     n_latents: int | Auto | list[int] = 25
