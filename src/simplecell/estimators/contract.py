@@ -26,11 +26,12 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_software
 from simplecell.run.evaluate import Figures, evaluate
+from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import prepare_targets
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import resolve_device
-from simplecell.training.trainer import Trainer
+from simplecell.training.trainer import Record, Trainer
 from simplecell.viz.grid import sample_shape
 from simplecell.viz.portrait import picture
 
@@ -274,6 +275,23 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             alt = "what excites each latent most"
             bundle["text/html"] += f'<img alt="{alt}" src="data:image/png;base64,{picture}">'
         return bundle
+
+
+def follow(
+    records: Iterable[Record], steps: int, *, done: int = 0, verbose: bool
+) -> NDArray[np.float64]:
+    """Train to the end, with progress on standard error where asked; the cost of each step."""
+    curve = []
+    with TrainingProgress(steps, done, quiet=not verbose) as progress:
+        for record in records:
+            curve.append(record.cost)
+            progress.show(record)
+    return as_curve(curve)
+
+
+def as_curve(costs: Sequence[torch.Tensor]) -> NDArray[np.float64]:
+    """Costs as an array."""
+    return torch.stack([*costs]).double().cpu().numpy() if costs else np.empty(0)
 
 
 def layout_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Self
@@ -12,10 +11,9 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.data import ArraySource, Source, split
 from simplecell.errors import UsageError
-from simplecell.estimators.contract import DOOR, ModelTransformer
+from simplecell.estimators.contract import DOOR, ModelTransformer, as_curve, follow
 from simplecell.estimators.parameters import Shared, Sizes, plain, refuse_reading, said_by
 from simplecell.run.build import Built, build, new_targets
-from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import prepare_targets, read_targets
 from simplecell.training.prepared import to_model
@@ -64,7 +62,7 @@ class RecipeTransformer(Shared, ModelTransformer):
 
     def _in_parts(self, recipe: Recipe) -> Recipe:
         """The recipe as `partial_fit` follows it."""
-        return dataclasses.replace(recipe, optim=dataclasses.replace(recipe.optim, kind="adam"))
+        return recipe.changed({"optim.kind": "adam"})
 
     def fit(self, X: object, y: object = None, *, targets: object = None) -> Self:
         """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
@@ -90,8 +88,7 @@ class RecipeTransformer(Shared, ModelTransformer):
                 "Y one row a sample, or leave the key out of settings"
             )
         # The targets of a later training are those that it is given, not a file.
-        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, targets=None))
-        self._train(recipe, source, wanted)
+        self._train(recipe.changed({"data.targets": None}), source, wanted)
         self._warn()
         return self
 
@@ -104,18 +101,15 @@ class RecipeTransformer(Shared, ModelTransformer):
         source, held_out = split(whole, fraction, seed)
         parts = (None, None) if targets is None else split(targets, fraction, seed)
         built = build(recipe, source, parts[0])
-        steps, like, curve = built.recipe.n_steps, built.trainer.model.like, []
-        y, held_y = (prepare_targets(built.target_preprocess, part, like) for part in parts)
-        records = built.trainer.run(
-            source, steps, held_out=held_out, targets=y, held_out_targets=held_y
+        trainer, steps = built.trainer, built.recipe.n_steps
+        y, held_y = (
+            prepare_targets(built.target_preprocess, part, trainer.model.like) for part in parts
         )
-        with TrainingProgress(steps, quiet=not self.verbose) as progress:
-            for record in records:
-                curve.append(record.cost)
-                progress.show(record)
+        records = trainer.run(source, steps, held_out=held_out, targets=y, held_out_targets=held_y)
+        self.cost_curve_ = follow(records, steps, verbose=self.verbose)
         self._keep(built, recipe, source, held_out=held_out, targets=parts[0])
-        self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
-        self._trainer = None
+        self._trainer, controller = None, trainer.controller
+        self._steering = None if controller is None else controller.state.cpu().clone()
 
     def score(self, X: object, y: object = None, *, targets: object = None) -> float:
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
@@ -150,7 +144,7 @@ class RecipeTransformer(Shared, ModelTransformer):
             trainer.n_steps += 1
         trainer.check_finite()
         self._keep(built, requested, source)
-        self.cost_curve_ = torch.stack(costs).double().cpu().numpy()
+        self.cost_curve_ = as_curve(costs)
         self._trainer = trainer
         return self
 
@@ -165,9 +159,10 @@ class RecipeTransformer(Shared, ModelTransformer):
         if not isinstance(trainer, Trainer):
             state, trainer = trainer, recipe.trainer(trained.preprocess)
             trainer.model.load_tensors(trained.model.tensors())
-            if state is not None:
+            if state is None:
+                self._steer(trainer)
+            else:
                 trainer.load_state_dict(state)
-            self._steer(trainer)
         return Built(recipe, trained.preprocess, trainer, [])
 
     def _steer(self, trainer: Trainer) -> None:
@@ -175,19 +170,6 @@ class RecipeTransformer(Shared, ModelTransformer):
         controller = trainer.controller
         if controller is not None and self._steering is not None:
             controller.state = self._steering.to(controller.state)
-
-    def _keep(
-        self,
-        built: Built,
-        requested: Recipe,
-        source: Source,
-        *,
-        held_out: Source | None = None,
-        targets: Source | None = None,
-    ) -> None:
-        controller = built.trainer.controller
-        self._steering = None if controller is None else controller.state.cpu().clone()
-        super()._keep(built, requested, source, held_out=held_out, targets=targets)
 
     def __getstate__(self) -> dict[str, object]:
         state: dict[str, object] = super().__getstate__().copy()

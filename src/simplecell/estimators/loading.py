@@ -6,21 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from simplecell.estimators.classic import (
-    CompressionAutoencoder,
-    DenoisingAutoencoder,
-    SparseAutoencoder,
-    VariationalAutoencoder,
-)
+from simplecell.estimators import classic, modern
 from simplecell.estimators.contract import ModelTransformer
 from simplecell.estimators.fitting import RecipeTransformer
-from simplecell.estimators.modern import (
-    GatedSparseAutoencoder,
-    JumpReLUSparseAutoencoder,
-    L1SparseAutoencoder,
-    MatryoshkaSparseAutoencoder,
-    TopKSparseAutoencoder,
-)
 from simplecell.estimators.parameters import read
 from simplecell.estimators.stacked import STACKED, StackedAutoencoder
 from simplecell.run.directory import Run
@@ -28,10 +16,10 @@ from simplecell.run.recipe import Recipe, flat
 from simplecell.run.trained import Trained
 
 BY_ACTIVATION: dict[object, type[RecipeTransformer]] = {
-    "topk": TopKSparseAutoencoder,
-    "batchtopk": TopKSparseAutoencoder,
-    "jumprelu": JumpReLUSparseAutoencoder,
-    "gated": GatedSparseAutoencoder,
+    "topk": modern.TopKSparseAutoencoder,
+    "batchtopk": modern.TopKSparseAutoencoder,
+    "jumprelu": modern.JumpReLUSparseAutoencoder,
+    "gated": modern.GatedSparseAutoencoder,
 }
 
 
@@ -62,16 +50,16 @@ def load(path: str | Path) -> ModelTransformer:
 def kind_of(recipe: Recipe) -> type[RecipeTransformer]:
     """The estimator for a recipe."""
     if "gaussian_kl" in recipe.objective:
-        return VariationalAutoencoder
+        return classic.VariationalAutoencoder
     if recipe.train.corruption != "none":
-        return DenoisingAutoencoder
+        return classic.DenoisingAutoencoder
     if "nested" in recipe.objective:
-        return MatryoshkaSparseAutoencoder
+        return modern.MatryoshkaSparseAutoencoder
     if isinstance(recipe.model.activation, str) and recipe.model.activation in BY_ACTIVATION:
         return BY_ACTIVATION[recipe.model.activation]
     if "l1" in recipe.objective:
-        return L1SparseAutoencoder
-    return SparseAutoencoder if "kl" in recipe.objective else CompressionAutoencoder
+        return modern.L1SparseAutoencoder
+    return classic.SparseAutoencoder if "kl" in recipe.objective else classic.CompressionAutoencoder
 
 
 def n_rows(trained: Trained) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -62,8 +61,7 @@ class ModernTransformer(RecipeTransformer):
 
     def _in_parts(self, recipe: Recipe) -> Recipe:
         """A constant learning rate: nobody knows how many parts will come."""
-        optim = dataclasses.replace(recipe.optim, schedule="constant")
-        return dataclasses.replace(recipe, optim=optim)
+        return recipe.changed({"optim.schedule": "constant"})
 
     def _steer(self, trainer: Trainer) -> None:
         trainer.n_steps = int(self._trained.info["n_iter"])

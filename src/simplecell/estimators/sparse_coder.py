@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.data import ArraySource
 from simplecell.errors import DivergedError, UsageError, real, switch, unknown, whole
-from simplecell.estimators.contract import DOOR, ROWS, Array, layout_of
+from simplecell.estimators.contract import DOOR, ROWS, Array, follow, layout_of
 from simplecell.estimators.parameters import Check, Randomness, Steps, positive, seed_of
 from simplecell.model.measures import fvu
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.evaluate import Deviation
-from simplecell.run.progress import TrainingProgress
+from simplecell.run.recipe import DTYPES
 from simplecell.sparse_coding import (
     L1,
     Alternation,
@@ -36,7 +36,6 @@ from simplecell.viz.portrait import picture_of_rows
 if TYPE_CHECKING:
     from PIL import Image
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PENALTIES = ("smooth", "l1")
 MUST_BE: dict[str, Check] = {
     "n_latents": whole,
@@ -204,14 +203,11 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def _train(self, source: ArraySource, steps: int, *, goes_on: bool) -> Self:
         training = self._training(source, goes_on)
-        total, curve = training.n_steps + steps, []
-        with TrainingProgress(total, training.n_steps, quiet=not self.verbose) as progress:
-            for record in training.run(source, total):
-                curve.append(record.cost)
-                progress.show(record)
+        done, total = training.n_steps, training.n_steps + steps
+        records = training.run(source, total)
+        self.cost_curve_ = follow(records, total, done=done, verbose=self.verbose)
         self._state = {name: t.cpu() for name, t in training.state_dict().items()}
         self.components_ = self._state["dictionary"].numpy().copy()
-        self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
         self.n_iter_ = training.n_steps
         self.fvu_ = self._fvu(source)
         return self

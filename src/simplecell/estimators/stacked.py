@@ -8,7 +8,6 @@ Source: UFLDL, Stacked autoencoders. Exact.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -27,16 +26,15 @@ from torch import Tensor
 from simplecell.data import ArraySource, Source
 from simplecell.errors import UsageError, real, whole
 from simplecell.estimators.classic import SparseAutoencoder
-from simplecell.estimators.contract import DOOR, ROWS, Array, ModelTransformer, layout_of
-from simplecell.estimators.fitting import ClassicTransformer
-from simplecell.estimators.parameters import Randomness, Steps, read, seed_of
+from simplecell.estimators.contract import DOOR, ROWS, Array, ModelTransformer, follow, layout_of
+from simplecell.estimators.fitting import ClassicTransformer, batches
+from simplecell.estimators.parameters import Randomness, Steps, read, said_by, seed_of
 from simplecell.model.autoencoder import Autoencoder, Layer
 from simplecell.model.deep import Classifier, DeepAutoencoder, exciting
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.build import Built, build
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
-from simplecell.run.schema import Preparation
 from simplecell.training.objective import Objective
 from simplecell.training.prepared import resolve_device, to_model
 from simplecell.training.trainer import Record, Trainer
@@ -45,6 +43,11 @@ from simplecell.viz.portrait import picture_of_rows
 STILL = 1e-3  # standard deviation below which a code says nothing
 STACKED = "stacked"
 """`model.init` of a stack's run: its weights started from layers trained one by one."""
+OF_LAYERS = (
+    *("target", "sparsity_weight", "weight_decay", "activation", "output"),
+    *("preprocess", "max_iter", "dtype", "device"),
+)
+"""Parameters of a stack that are those of each layer given as a number."""
 LayerSizes = int | Sequence[int | ClassicTransformer] | None
 
 
@@ -76,8 +79,7 @@ class Greedy:
         if not recipes:
             raise UsageError("a stack needs at least one layer")
         first, *others = recipes
-        alone = [dataclasses.replace(r, preprocess=Preparation(steps=[])) for r in others]
-        self.recipes = [first, *alone]
+        self.recipes = [first, *(recipe.changed({"preprocess.steps": []}) for recipe in others)]
         self.layers: list[Autoencoder] = []
         self.preprocess: Preprocess | None = None
         self.notes: list[str] = []
@@ -198,10 +200,9 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 "trained before; say it by layers, and by max_iter, target … where they are numbers"
             )
         layers = list(self.layers) if isinstance(self.layers, Iterable) else [self.layers]
-        recipes = [self._layer(k, layer)._recipe(len(X)) for k, layer in enumerate(layers)]
         recipes = [
-            dataclasses.replace(r, train=dataclasses.replace(r.train, seed=seed + k))
-            for k, r in enumerate(recipes)
+            self._layer(k, layer)._recipe(len(X)).changed({"train.seed": seed + k})
+            for k, layer in enumerate(layers)
         ]
         for number, (layer, recipe) in enumerate(zip(layers, recipes, strict=True), start=1):
             self._check_layer(number, layer, recipe)
@@ -228,18 +229,9 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 f"layers holds {layer!r}; a layer is a number of latents, or an estimator such as "
                 "SparseAutoencoder(n_latents=200)"
             )
-        return SparseAutoencoder(
-            n_latents=int(layer),
-            target=self.target,
-            sparsity_weight=self.sparsity_weight,
-            weight_decay=self.weight_decay,
-            activation=self.activation,
-            output=self.output if k == 0 else self.activation,
-            preprocess=self.preprocess if k == 0 else None,
-            max_iter=self.max_iter,
-            dtype=self.dtype,
-            device=self.device,
-        )
+        told = {name: getattr(self, name) for name in OF_LAYERS}
+        above = {"output": self.activation, "preprocess": None} if k else {}
+        return SparseAutoencoder(int(layer), **told | above)
 
     def _check_layer(self, number: int, layer: object, recipe: Recipe) -> None:
         """What a layer given as an estimator must not ask for."""
@@ -259,29 +251,16 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             if asked:
                 raise UsageError(f"layer {number} asks for {what}; leave it out")
 
-    def _fine_tune(
-        self, trainer: Trainer, X: Array, targets: torch.Tensor | None = None
-    ) -> list[torch.Tensor]:
-        """Move all weights at once; the costs."""
-        steps, costs = self._steps(len(X)), []
-        with TrainingProgress(steps, quiet=not self.verbose) as progress:
-            for record in trainer.run(ArraySource(X), steps, targets=targets):
-                costs.append(record.cost)
-                progress.show(record)
-        return costs
-
-    def _optim(self, n_samples: int) -> dict[str, object]:
-        return {
-            "kind": self.solver,
-            "learning_rate": float(self.learning_rate),
-            "schedule": "linear",
-            "batch_size": min(int(self.batch_size), n_samples),
-        }
+    def _fine_tune(self, trainer: Trainer, X: Array, targets: torch.Tensor | None = None) -> None:
+        """Move all weights at once."""
+        steps = self._steps(len(X))
+        records = trainer.run(ArraySource(X), steps, targets=targets)
+        self.cost_curve_ = follow(records, steps, verbose=self.verbose)
 
     def _steps(self, n_samples: int) -> int:
         whole("fine_tune_iter", self.fine_tune_iter, least=0)
         whole("batch_size", self.batch_size)
-        passes = max(1, n_samples // self.batch_size) if self.solver == "adam" else 1
+        passes = batches(n_samples, self.batch_size, n_samples) if self.solver == "adam" else 1
         return int(self.fine_tune_iter) * passes
 
 
@@ -322,61 +301,48 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
     def fit(self, X: object, y: object = None) -> Self:
         """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored."""
         rows = dense(validate_data(self, X, **DOOR), self.dtype)
-        steps, seed = self._steps(len(rows)), seed_of(self.random_state)
+        self._steps(len(rows))  # wrong parameters are told of before the layers are trained
+        seed = seed_of(self.random_state)
         greedy = self._train_layers(rows, seed)
         assert greedy.preprocess is not None
         network = DeepAutoencoder(greedy.layers)
-        recipe = self._deep_recipe(network, greedy.preprocess, len(rows), max(1, steps), seed)
+        recipe = self._deep_recipe(network, greedy.preprocess, seed, len(rows))
         trainer = recipe.trainer(greedy.preprocess)
         trainer.model.load_tensors(network.tensors())
-        costs = self._fine_tune(trainer, rows)
-        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, init=STACKED))
+        self._fine_tune(trainer, rows)
+        recipe = recipe.changed({"model.init": STACKED})
         built = Built(recipe, greedy.preprocess, trainer, greedy.notes)
         self._keep(built, recipe, ArraySource(rows))
-        self.cost_curve_ = np.array([float(cost) for cost in costs])
         return self
 
     def _deep_recipe(
-        self,
-        network: DeepAutoencoder,
-        preprocess: Preprocess,
-        n_samples: int,
-        steps: int,
-        seed: int,
+        self, network: DeepAutoencoder, preprocess: Preprocess, seed: int, n_samples: int
     ) -> Recipe:
-        kl = {"weight": float(self.sparsity_weight), "target": float(self.target)}
+        """The fine-tuning."""
+        told = {"random_state": seed, "preprocess": preprocess.steps, "output": network.output}
+        said = said_by(self.get_params(deep=False) | told)
         sparse = self.sparsity_weight and network.activation.gain is not None
-        return Recipe.from_table(
-            {
-                "data": {"kind": "array"},
-                "preprocess": {"steps": preprocess.steps},
-                "model": {
-                    "n_latents": [layer.n_latents for layer in network.layers],
-                    "activation": [layer.activation.kind for layer in network.layers],
-                    "output": network.output,
-                },
-                "objective": {
-                    "reconstruction": {"weight": 0.5},
-                    **({"kl": kl} if sparse else {}),
-                    "decay": {"weight": float(self.weight_decay) / 2},
-                },
-                "optim": self._optim(n_samples),
-                "train": {
-                    "steps": steps,
-                    "seed": seed,
-                    "dtype": self.dtype,
-                    "device": self.device,
-                },
-            }
-        )
+        terms = {"reconstruction": {"weight": 0.5}, "kl": {}, "decay": {}}
+        if not sparse:
+            del terms["kl"], said["objective.kl.weight"], said["objective.kl.target"]
+        said |= {
+            "data.kind": "array",
+            "data.held_out": 0.0,
+            "model.n_latents": [layer.n_latents for layer in network.layers],
+            "model.activation": [layer.activation.kind for layer in network.layers],
+            "optim.schedule": "linear",
+            "optim.batch_size": min(int(self.batch_size), n_samples),
+            "train.steps": max(1, self._steps(n_samples)),
+        }
+        return Recipe.from_table({"objective": terms}).changed(said)
 
     @classmethod
     def of_run(cls, recipe: Recipe, n_samples: int) -> StackedAutoencoder:
         """A stack with the fine-tuning of a run, which does not keep how layers were trained."""
-        found = read(recipe, {*cls._get_param_names()} - {"max_iter"})
+        found = {"sparsity_weight": 0.0} | read(recipe, {*cls._get_param_names()} - {"max_iter"})
         found["activation"], optim = recipe.model.activation[0], recipe.optim
-        a_pass = max(1, n_samples // optim.batch_size) if optim.kind == "adam" else 1
-        return cls(None, fine_tune_iter=recipe.n_steps // a_pass, **found)
+        passes = batches(n_samples, optim.batch_size, n_samples) if optim.kind == "adam" else 1
+        return cls(None, fine_tune_iter=recipe.n_steps // passes, **found)
 
 
 def dense(X: Any, dtype: str) -> Array:
@@ -429,7 +395,7 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
             )
         labels = np.asarray(encoder.transform(classes), dtype=np.int64)
         rows = dense(rows, self.dtype)
-        self._steps(len(rows))
+        self._steps(len(rows))  # as in StackedAutoencoder
         seed = seed_of(self.random_state)
         greedy = self._train_layers(rows, seed)
         assert greedy.preprocess is not None
@@ -437,12 +403,11 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
         network = classifier(greedy.layers, greedy.codes, labels, self.softmax_decay)
         self.greedy_model_ = copy.deepcopy(network).cpu()
         trainer = self._softmax_trainer(network, greedy.preprocess, len(rows), seed)
-        costs = self._fine_tune(trainer, rows, one_hot(labels, len(self.classes_)))
+        self._fine_tune(trainer, rows, one_hot(labels, len(self.classes_)))
         trainer.check_finite()
         self._preprocess = greedy.preprocess
         # A copy: the trained one's parameters are views of the trainer's vector.
         self.model_ = copy.deepcopy(network).cpu()
-        self.cost_curve_ = np.array([float(cost) for cost in costs])
         self.n_iter_ = max(1, trainer.n_steps)
         self.notes_ = list(greedy.notes)
         return self
@@ -493,9 +458,16 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
         self, network: Classifier, preprocess: Preprocess, n_samples: int, seed: int
     ) -> Trainer:
         terms = {"softmax": {"weight": 1.0}, "decay": {"weight": float(self.softmax_decay) / 2}}
-        optim: dict[str, Any] = self._optim(n_samples)
-        solver = optim.pop("kind")
-        return Trainer(network, Objective(terms), preprocess, solver=solver, seed=seed, **optim)
+        return Trainer(
+            network,
+            Objective(terms),
+            preprocess,
+            solver=self.solver,
+            learning_rate=float(self.learning_rate),
+            schedule="linear",
+            batch_size=min(int(self.batch_size), n_samples),
+            seed=seed,
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
