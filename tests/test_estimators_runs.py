@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +27,7 @@ from simplecell import (
 from simplecell.cli import run_command_line
 from simplecell.data import as_source
 from simplecell.data.planted import planted_dictionary
-from simplecell.errors import UsageError
+from simplecell.errors import RunError, UsageError
 from simplecell.run.begin import begin
 from simplecell.run.recipe import Recipe, names
 
@@ -199,6 +202,29 @@ def test_how_layers_of_a_stack_were_trained_is_not_kept(rows, tmp_path):
     with pytest.raises(UsageError, match="not how each layer was trained before; say it by layers"):
         clone(loaded).fit(rows)
     assert_equal(clone(loaded).set_params(layers=(8, 4), max_iter=5).fit(rows), stack)
+
+
+@pytest.mark.parametrize("recipe", ["variational", "table", "topk", "stack"])
+def test_a_damaged_request_is_a_sentence_or_a_run(rows, tmp_path, recipe):
+    if recipe == "stack":
+        StackedAutoencoder((8, 4), max_iter=2, fine_tune_iter=1).fit(rows).save(tmp_path / "run")
+    else:
+        trained(rows, tmp_path / "run", recipe, SHIPPED[recipe])
+    whole = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    for table, key, value in (
+        *(("model", "n_latents", value) for value in ([], [0], -1, 2**31 - 1, "auto", 10**30)),
+        *(("model", "activation", value) for value in ([], ["tanh"], "gaussian", "what")),
+        *(("train", "steps", value) for value in (2**31 - 1, "auto", 0)),
+        ("preprocess", "steps", ["what"]),
+        ("objective", "decay", {}),
+        ("objective", "kl", {"weight": 3.0}),
+    ):
+        info = json.loads(json.dumps(whole))
+        info["requested"][table][key] = value
+        (tmp_path / "run" / "run.json").write_text(json.dumps(info), encoding="utf-8")
+        with contextlib.suppress(RunError):
+            loaded = simplecell.load(tmp_path / "run")
+            assert loaded.transform(rows).shape[0] == len(rows)
 
 
 SMALL = {"max_samples": 1280, "batch_size": 64, "target_l0": 3}

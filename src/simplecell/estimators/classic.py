@@ -206,7 +206,7 @@ class VariationalAutoencoder(ClassicTransformer):
     @classmethod
     def _adjust_back(cls, found: dict[str, Any], recipe: Recipe, n_samples: int) -> None:
         super()._adjust_back(found, recipe, n_samples)
-        if isinstance(recipe.model.n_latents, list):
+        if isinstance(recipe.model.n_latents, list) and recipe.model.n_latents:
             *hidden, found["n_latents"] = recipe.model.n_latents
             found["hidden"] = tuple(hidden)
         between = {*recipe.model.activation[:-1]}

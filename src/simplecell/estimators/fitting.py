@@ -232,9 +232,9 @@ class ClassicTransformer(RecipeTransformer):
             del found["n_iter_no_change"], found["validation_fraction"]
         if optim.kind == "adam" and "max_iter" in found:
             a_pass = batches(trained_on, optim.batch_size, n_samples)
-            found["max_iter"] = max(1, round(found["max_iter"] / a_pass))
+            found["max_iter"] = max(1, found["max_iter"] // a_pass)
 
 
 def batches(trained_on: float, batch_size: int, n_samples: int) -> int:
     """Of one pass over so many of the samples."""
-    return max(1, int(trained_on) // min(batch_size, n_samples))
+    return max(1, int(trained_on) // max(1, min(batch_size, n_samples)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simplecell.errors import RunError, UsageError
 from simplecell.estimators import classic, modern
 from simplecell.estimators.contract import ModelTransformer
 from simplecell.estimators.fitting import RecipeTransformer
@@ -26,7 +27,7 @@ BY_ACTIVATION: dict[object, type[RecipeTransformer]] = {
 def load(path: str | Path) -> ModelTransformer:
     """A fitted estimator from a run directory, made by `save` or by the command line.
 
-    Its parameters are what the run was asked for, what no parameter says in `settings`: a clone
+    Its parameters say what the run was asked for, and `settings` what no parameter says: a clone
     fitted to the same rows becomes the same, bit for bit, or says why it cannot.
 
     Raises:
@@ -35,11 +36,10 @@ def load(path: str | Path) -> ModelTransformer:
     run = Run(path)
     trained = run.load()
     requested = run.requested(trained.info)
-    estimator: ModelTransformer
-    if requested.model.init == STACKED:
-        estimator = StackedAutoencoder.of_run(requested, n_rows(trained))
-    else:
+    try:
         estimator = as_asked(requested, trained)
+    except UsageError as error:
+        raise RunError(f"'{path}' is damaged: its run.json asks for {error}") from error
     estimator.n_features_in_ = trained.preprocess.n_inputs
     if trained.input_names is not None:
         estimator.feature_names_in_ = np.array(trained.input_names, dtype=object)
@@ -62,20 +62,18 @@ def kind_of(recipe: Recipe) -> type[RecipeTransformer]:
     return classic.SparseAutoencoder if "kl" in recipe.objective else classic.CompressionAutoencoder
 
 
-def n_rows(trained: Trained) -> int:
-    """Rows that the run was given, held-out ones among them."""
-    data = trained.info["data"]
-    return int(data["n_samples"]) + int(data["n_held_out"])
-
-
-def as_asked(requested: Recipe, trained: Trained) -> RecipeTransformer:
+def as_asked(requested: Recipe, trained: Trained) -> ModelTransformer:
     """An estimator, not fitted, with the parameters and settings that ask for a run."""
-    kind, n_samples = kind_of(requested), n_rows(trained)
+    data = trained.info["data"]
+    n_samples = max(1, data["n_samples"] + data["n_held_out"])
+    if requested.model.init == STACKED:
+        return StackedAutoencoder.of_run(requested, n_samples)
+    kind = kind_of(requested)
     found = read(requested, kind._get_param_names())
     kind._adjust_back(found, requested, n_samples)
     estimator = kind(**found)
     settings = left_over(requested, estimator._recipe(n_samples))
-    if trained.info["data"]["kind"] == "patches":
+    if data["kind"] == "patches":
         settings["data.kind"] = "patches"
     if trained.target_preprocess is not None:
         settings["data.targets"] = requested.data.targets or "those of fit"

@@ -340,7 +340,7 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
     def of_run(cls, recipe: Recipe, n_samples: int) -> StackedAutoencoder:
         """A stack with the fine-tuning of a run, which does not keep how layers were trained."""
         found = {"sparsity_weight": 0.0} | read(recipe, {*cls._get_param_names()} - {"max_iter"})
-        found["activation"], optim = recipe.model.activation[0], recipe.optim
+        found["activation"], optim = (*recipe.model.activation, "sigmoid")[0], recipe.optim
         passes = batches(n_samples, optim.batch_size, n_samples) if optim.kind == "adam" else 1
         return cls(None, fine_tune_iter=recipe.n_steps // passes, **found)
 
