@@ -194,6 +194,17 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     verbose: bool = False
 
     def _train_layers(self, X: Array, seed: int) -> Greedy:
+        recipes = self._recipes(len(X), seed)
+        greedy = Greedy(recipes)
+        steps = sum(recipe.n_steps for recipe in recipes)
+        with TrainingProgress(steps, quiet=not self.verbose) as progress:
+            for number, record in greedy.run(ArraySource(X)):
+                done = sum(recipe.n_steps for recipe in recipes[: number - 1])
+                progress.show(record._replace(step=done + record.step))
+        return greedy
+
+    def _recipes(self, n_samples: int, seed: int) -> list[Recipe]:
+        """One a layer, each the seed's next; this is where they are checked."""
         if self.layers is None:
             raise UsageError(
                 "a run keeps a stack's network and its fine-tuning, and not how each layer was "
@@ -201,7 +212,7 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             )
         layers = list(self.layers) if isinstance(self.layers, Iterable) else [self.layers]
         recipes = [
-            self._layer(k, layer)._recipe(len(X)).changed({"train.seed": seed + k})
+            self._layer(k, layer)._recipe(n_samples).changed({"train.seed": seed + k})
             for k, layer in enumerate(layers)
         ]
         for number, (layer, recipe) in enumerate(zip(layers, recipes, strict=True), start=1):
@@ -212,13 +223,7 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                     f"layer {number} gives '{above.model.output}' outputs, but it has to reproduce "
                     f"'{below.model.activation}' codes; make the two the same"
                 )
-        greedy = Greedy(recipes)
-        steps = sum(recipe.n_steps for recipe in recipes)
-        with TrainingProgress(steps, quiet=not self.verbose) as progress:
-            for number, record in greedy.run(ArraySource(X)):
-                done = sum(recipe.n_steps for recipe in recipes[: number - 1])
-                progress.show(record._replace(step=done + record.step))
-        return greedy
+        return recipes
 
     def _layer(self, k: int, layer: object) -> ClassicTransformer:
         """The estimator of one layer: the one given, or one with that many latents."""
