@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import platform
 
+import pytest
+
 from simplecell.__main__ import reproducible_products
 
 if platform.machine().lower() in ("x86_64", "amd64"):
@@ -21,3 +23,21 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Who needs the mother of `children.py` comes first, so that one process starts her for all."""
+    items.sort(key=lambda item: "children" not in item.fixturenames)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Halves of the suite, of which who is done first takes what the other has not begun.
+
+    Neighbours share what is made once a file; xdist's own way would make it in every process.
+    """
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)

@@ -570,9 +570,11 @@ def test_show_draws_all_four_kinds(say, made, what):
         assert len(set(np.asarray(picture.convert("L")).ravel().tolist())) > 2
 
 
-@pytest.mark.parametrize("run", ["rows", "table"])
-def test_show_of_rows_and_tables(say, made, run):
-    for what in ("latents", "atoms", "curve"):
+@pytest.mark.parametrize(
+    ("run", "kinds"), [("rows", ["latents", "atoms", "curve"]), ("table", ["latents", "atoms"])]
+)
+def test_show_of_rows_and_tables(say, made, run, kinds):
+    for what in kinds:
         assert say("show", made / run, "--what", what, "--out", "p.png")[0] == 0
         with Image.open("p.png") as picture:
             assert min(picture.size) > 100
@@ -745,7 +747,9 @@ def _replace(value, path, new):
     return copy
 
 
-def test_wrong_types_anywhere_in_run_json_never_crash(made, tmp_path, monkeypatch):
+@pytest.mark.parametrize("second", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_wrong_types_anywhere_in_run_json_never_crash(made, tmp_path, monkeypatch, second):
+    """One wrong value at each place; slow: a second one at each."""
     from simplecell.cli.about import of_run
     from simplecell.cli.code_files import encode_file
     from simplecell.errors import DataError, RunError
@@ -761,18 +765,17 @@ def test_wrong_types_anywhere_in_run_json_never_crash(made, tmp_path, monkeypatc
     assert len(places) > 60
     tried = 0
     for i, path in enumerate(places):
-        for j in range(2):
-            new = wrong[(2 * i + j) % len(wrong)]
-            file.write_text(json.dumps(_replace(good, path, new)))
-            for use in (
-                lambda: of_run(Path("run")),
-                lambda: encode_file(Run("run").load(), made / "table.csv", "c.npy"),
-                lambda: resume("run").result(),
-            ):
-                with contextlib.suppress(RunError, DataError):
-                    use()
-            tried += 1
-    assert tried > 120
+        new = wrong[(2 * i + second) % len(wrong)]
+        file.write_text(json.dumps(_replace(good, path, new)))
+        for use in (
+            lambda: of_run(Path("run")),
+            lambda: encode_file(Run("run").load(), made / "table.csv", "c.npy"),
+            lambda: resume("run").result(),
+        ):
+            with contextlib.suppress(RunError, DataError):
+                use()
+        tried += 1
+    assert tried > 60
 
 
 def test_something_else_as_out_is_refused(say, made, tmp_path):

@@ -62,15 +62,15 @@ def test_each_layer_reproduces_the_range_of_the_codes_below():
     ],
 )
 def test_gradients_of_deep_objectives(x, settings, terms):
-    function, at = cost_function(deep(**settings), Objective(terms), x)
+    function, at = cost_function(deep((4, 3, 2), **settings), Objective(terms), x)
     assert check_gradient(function, at).difference < 1e-9
 
 
 def test_gradient_of_the_classifier_reaches_every_layer(x):
     labels = torch.arange(12) % 3
-    network = Classifier(deep((5, 4)).layers, 3)
+    network = Classifier(deep((4, 3)).layers, 3)
     with torch.no_grad():
-        network.decoder.copy_(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+        network.decoder.copy_(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))
     targets = nn.functional.one_hot(labels, 3).double()
     objective = Objective({"softmax": {}, "decay": {"weight": 0.05}})
     flat, grad = flatten(network)
@@ -102,7 +102,7 @@ def test_decay_of_a_classifier_is_on_the_softmax_alone(x):
 
 def test_gradient_of_the_variational_objective(x):
     """With the noise fixed the cost is an ordinary function of the weights."""
-    network = deep((5, 2), activation=["tanh", "gaussian"])
+    network = deep((4, 2), activation=["tanh", "gaussian"])
     objective = Objective({"cross_entropy": {}, "gaussian_kl": {"weight": 0.7}})
     flat, grad = flatten(network)
 

@@ -14,9 +14,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import simplecell
+from conformance import conformance
 from simplecell import CompressionAutoencoder, SparseAutoencoder
 from simplecell.errors import UsageError
 
@@ -32,12 +32,12 @@ def small(**changes):
     )
 
 
-@parametrize_with_checks(
+@conformance(
+    [SparseAutoencoder(max_iter=60)],
     [
-        SparseAutoencoder(max_iter=60),
         SparseAutoencoder(activation="tanh", output="linear", solver="adam", max_iter=10),
         CompressionAutoencoder(max_iter=20),
-    ]
+    ],
 )
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
@@ -115,13 +115,16 @@ def test_data_frames_keep_their_names(digits):
     assert isinstance(sae.transform(frame), polars.DataFrame)
 
 
-def test_pipeline_grid_search_and_clone():
+@pytest.mark.parametrize(
+    "n_jobs",
+    [1, pytest.param(2, marks=pytest.mark.slow)],  # two fresh processes import everything anew
+)
+def test_pipeline_grid_search_and_clone(n_jobs):
     data = load_digits()
     X, y = data.data[:400] / 16, data.target[:400]
     pipeline = make_pipeline(small(), LogisticRegression(max_iter=500))
-    search = GridSearchCV(pipeline, {"sparseautoencoder__n_latents": [10, 30]}, n_jobs=2, cv=2).fit(
-        X, y
-    )
+    grid = {"sparseautoencoder__n_latents": [10, 30]}
+    search = GridSearchCV(pipeline, grid, n_jobs=n_jobs, cv=2).fit(X, y)
     assert search.best_params_ == {"sparseautoencoder__n_latents": 30}
     assert search.best_score_ > 0.6
     assert clone(search.best_estimator_[0]).n_latents == 30

@@ -11,9 +11,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import simplecell
+from conformance import conformance
 from simplecell import (
     CompressionAutoencoder,
     DenoisingAutoencoder,
@@ -32,13 +32,16 @@ def digits():
     return X[:600] / 16, y[:600]
 
 
-@parametrize_with_checks(
+@conformance(
+    [
+        StackedAutoencoder((10, 5), max_iter=5, fine_tune_iter=3),
+        StackedClassifier((20,), max_iter=8, fine_tune_iter=30),
+    ],
+    # what they share with SparseAutoencoder is checked in whole there
     [
         VariationalAutoencoder(max_iter=2, hidden=(20,)),
         DenoisingAutoencoder(max_iter=2, n_latents=10),
-        StackedAutoencoder((10, 5), max_iter=5, fine_tune_iter=3),
-        StackedClassifier((20,), max_iter=15, fine_tune_iter=60),
-    ]
+    ],
 )
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)

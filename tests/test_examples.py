@@ -50,6 +50,7 @@ def test_noise_and_correlation(show):
     assert figures["noise_fresh"] == pytest.approx(0.5, abs=0.01)
     assert 0.95 < figures["field"] < figures["field_theory"] + 0.01
     assert figures["field_fresh"] == pytest.approx(figures["field"], abs=0.01)
+    assert figures["field_fresh"] >= 0.95
 
 
 def test_autoencoder_and_pca(show):

@@ -32,6 +32,7 @@ LINEAR = {"activation": "identity", "output": "linear", "weight_decay": 0, "dtyp
 # The compression autoencoder.
 
 
+@pytest.mark.slow  # a hundred trainings; the example of test_examples.py asks twelve seeds
 def test_four_two_four_finds_four_codes_from_every_seed():
     """β 0, λ 1e-4: 100 of 100 seeds in the prototypes, at least 99 asked for."""
     x = np.eye(4)
@@ -61,6 +62,7 @@ def test_a_linear_autoencoder_spans_the_leading_subspace(n_inputs, k, gap):
     assert ae.score(x) == pytest.approx(variances[:k].sum() / variances.sum(), abs=1e-9)
 
 
+@pytest.mark.slow  # the example of test_examples.py trains the same, and is asked the same
 def test_half_the_numbers_keep_half_of_noise_and_nearly_all_of_a_field():
     """100 → 50. Of n independent inputs k numbers keep k/n, on samples that were not trained on."""
     shares = []

@@ -57,10 +57,6 @@ def test_what_a_connection_takes(quick):
     assert 50 < accuracy["1×1"] < accuracy["3×3"]
 
 
-def test_templates_of_digits(quick):
-    assert measured("templates", quick)["test accuracy"] > 80
-
-
 def test_the_paired_interval_by_hand():
     # differences 1, 0, 0, 1: mean 1/2, s = √(1/3), t(0.975, 3) = 3.18245
     first, second = np.array([[1, 1, 0, 1]], bool), np.array([[0, 1, 0, 0]], bool)

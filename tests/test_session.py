@@ -24,12 +24,12 @@ pytest_plugins = ["children"]
 
 ADAM = ["optim.kind=adam", "optim.batch_size=50", "optim.learning_rate=0.01"]
 WAYS = {
-    "lbfgs": ["train.steps=40"],
-    "adam": [*ADAM, "train.steps=60"],
-    "linear schedule": [*ADAM, "train.steps=60", "optim.schedule=linear"],
+    "lbfgs": ["train.steps=16"],
+    "adam": [*ADAM, "train.steps=24"],
+    "linear schedule": [*ADAM, "train.steps=24", "optim.schedule=linear"],
     "lbfgs, early": ["train.steps=200", "train.patience=2", "data.held_out=0.4"],
     "adam, early": [*ADAM, "optim.learning_rate=0.1", "train.steps=400", "train.patience=3"],
-    "tied, float64": ["train.steps=40", "model.tied=true", "train.dtype=float64"],
+    "tied, float64": ["train.steps=16", "model.tied=true", "train.dtype=float64"],
     "converged": ["train.steps=500", "optim.tolerance=1e-3"],
 }
 OFTEN = "from simplecell.run import session; session.CHECKPOINT_SECONDS = 0.0"
@@ -40,7 +40,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(0)
     np.save(folder / "small.npy", random.standard_normal((300, 6)).astype(np.float32))
-    mixed = random.laplace(size=(4000, 12)) @ random.standard_normal((12, 30))
+    mixed = random.laplace(size=(1200, 12)) @ random.standard_normal((12, 30))
     np.save(folder / "large.npy", mixed.astype(np.float32))
     return folder
 
@@ -369,8 +369,8 @@ def begun(out):
 def test_killed_at_random_moments_and_said_again(children, data, tmp_path, way):
     """SIGKILL after the first checkpoint, twice, then to the end: the uninterrupted bits."""
     settings = {
-        "lbfgs": ["optim.tolerance=0", "train.steps=120"],
-        "adam": [*ADAM, "train.steps=400"],
+        "lbfgs": ["optim.tolerance=0", "train.steps=100"],
+        "adam": [*ADAM, "train.steps=200"],
         "early": [*ADAM, "train.steps=500", "train.patience=4", "optim.batch_size=150"],
     }[way]
     words = ["train", data / "large.npy", "--recipe", "table", "--set", "model.n_latents=40"]

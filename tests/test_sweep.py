@@ -25,16 +25,16 @@ from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.sweep import begin_sweep, plan
 
-TOPK = ["train.steps=20", "optim.batch_size=64", "model.n_latents=24"]
+TOPK = ["train.steps=10", "optim.batch_size=64", "model.n_latents=24"]
 WAYS = {
     "lbfgs": (
         None,
-        ["train.steps=12", "model.n_latents=5"],
+        ["train.steps=8", "model.n_latents=5"],
         ["objective.kl.target=0.1,0.2", "model.activation=sigmoid,tanh"],
     ),
     "adam": (Recipe.load("topk"), TOPK, ["model.target_l0=2,4"]),
     "jumprelu": (Recipe.load("jumprelu"), TOPK, ["model.target_l0=2,4"]),
-    "lengths": (Recipe.load("topk"), TOPK, ["train.steps=5,12", "model.target_l0=4"]),
+    "lengths": (Recipe.load("topk"), TOPK, ["train.steps=5,10", "model.target_l0=4"]),
     "split": (Recipe.load("topk"), TOPK, ["data.held_out=0,0.3"]),
     "deep": (None, ["train.steps=6"], ["model.n_latents=[6,3],4", "train.dtype=float64"]),
 }
@@ -126,10 +126,10 @@ def test_what_does_not_fit_in_memory_is_read_once_a_batch(data, tmp_path, monkey
     sweep = begin_sweep(source, tmp_path / "all", Recipe.load("topk"), grid=grid, settings=TOPK)
     before = source.n_read
     records = sweep.records()
-    for _ in islice(records, 8 * 19):  # the last steps look at the held-out samples
+    for _ in islice(records, 8 * 9):  # the last steps look at the held-out samples
         pass
     # The passes before were few reads, and short: they are remembered.
-    assert source.n_read - before == 19 * (32 + 64)
+    assert source.n_read - before == 9 * (32 + 64)
     for _ in records:
         pass
     sweep.finish()
@@ -352,7 +352,7 @@ def test_points_of_the_front_are_held_out_and_few_lines(data, tmp_path):
 
 
 def test_time_spent_on_others_is_not_a_models_own(data, tmp_path):
-    one = begin(data, tmp_path / "one", Recipe.load("topk"), settings=TOPK)
+    one = begin(data, tmp_path / "one", Recipe.load("topk"), settings=[*TOPK, "train.steps=20"])
     for _ in one.records():
         time.sleep(0.02)
     assert one.finish()["seconds"] < 0.02 * 20
