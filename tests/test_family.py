@@ -296,17 +296,18 @@ def test_latents_that_fire_for_no_sample_come_alive(path, tmp_path, recipe):
     for weight in (0.0, 0.25):
         settings = [
             *MODERN,
-            f"train.max_samples={200 * BATCH}",
+            f"train.max_samples={100 * BATCH}",
             f"optim.dead_after={2 * BATCH}",
             "data.held_out=0",
             "train.seed=1",
             f"objective.preact.weight={weight}",
+            "optim.learning_rate=0.02",
         ]
         session = begin(path, tmp_path / f"{weight}", Recipe.load(recipe), settings=settings)
         model = session.trainer.model
         with torch.no_grad():
             gated = model.activation.kind == "gated"
-            (model.activation.gate_bias if gated else model.bias)[: M // 2] -= 10
+            (model.activation.gate_bias if gated else model.bias)[: M // 2] -= 5
         for _ in session.records():
             pass
         x = to_model(np.load(path), session.trainer.preprocess, model.like)

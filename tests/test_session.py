@@ -28,7 +28,7 @@ WAYS = {
     "adam": [*ADAM, "train.steps=24"],
     "linear schedule": [*ADAM, "train.steps=24", "optim.schedule=linear"],
     "lbfgs, early": ["train.steps=200", "train.patience=2", "data.held_out=0.4"],
-    "adam, early": [*ADAM, "optim.learning_rate=0.1", "train.steps=400", "train.patience=3"],
+    "adam, early": [*ADAM, "optim.learning_rate=0.3", "train.steps=400", "train.patience=2"],
     "tied, float64": ["train.steps=16", "model.tied=true", "train.dtype=float64"],
     "converged": ["train.steps=500", "optim.tolerance=1e-3"],
 }

@@ -74,8 +74,8 @@ class SparseAutoencoder(SolvedTransformer):
 
     >>> from sklearn.datasets import load_digits
     >>> X = load_digits().data / 16
-    >>> codes = SparseAutoencoder(n_latents=100, target=0.1, random_state=0).fit_transform(X)
-    >>> codes.shape
+    >>> sae = SparseAutoencoder(n_latents=100, target=0.1, max_iter=50, random_state=0)
+    >>> sae.fit_transform(X).shape
     (1797, 100)
     """
 

@@ -86,7 +86,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         n_iter_: steps done.
 
     >>> from sklearn.datasets import load_digits
-    >>> X = load_digits().data / 16
+    >>> X = load_digits().data[:500] / 16
     >>> coder = SparseCoding(n_latents=64, penalty="l1", alpha=0.5, max_iter=20, random_state=0)
     >>> bool((coder.fit_transform(X) == 0).mean() > 0.5)
     True
