@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simplecell import VariationalAutoencoder
+from simplecell import VariationalAutoencoder, cli
 from simplecell.cli import run_command_line
 from simplecell.errors import DataError, UsageError, WriteError
 from simplecell.reproduce import (
@@ -193,6 +194,35 @@ def test_json_is_one_object(tmp_path, capsys):
     assert result["command"] == "reproduce"
     assert result["results"][0]["name"] == "softmax"
     assert result["results"][0]["figures"][0]["unit"] == "%"
+
+
+def test_small_stand_ins_do_not_land_among_the_full_results(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_command_line(["reproduce", "softmax", "--quick", "--json"]) == 0
+    table = Path(json.loads(capsys.readouterr().out)["table"])
+    assert table == Path("simplecell-reproduce-quick", "README.md")
+    assert [path.name for path in tmp_path.iterdir()] == ["simplecell-reproduce-quick"]
+
+
+def test_full_results_keep_their_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("simplecell.reproduce.reproduce", lambda *names, **options: [])
+    assert run_command_line(["reproduce", "--json"]) == 0
+    table = Path(json.loads(capsys.readouterr().out)["table"])
+    assert table == Path("simplecell-reproduce", "README.md")
+
+
+def test_no_verb_asks_whether_a_default_is_there():
+    """`argument or default` behind a default that is always true never takes the second."""
+    for file in sorted(Path(cli.__file__).parent.glob("*.py")):
+        for verb in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(verb, ast.FunctionDef):
+                continue
+            defaults = zip(reversed(verb.args.args), reversed(verb.args.defaults), strict=False)
+            given = {argument.arg for argument, value in defaults if ast.unparse(value) != "None"}
+            for node in ast.walk(verb):
+                if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+                    assert ast.unparse(node.values[0]) not in given, (file.name, node.lineno)
 
 
 def test_data_are_found_one_level_below(tmp_path):

@@ -89,9 +89,13 @@ def reproduce(
     data: Annotated[
         Path | None, typer.Option(help="Folder of the data sets, by their official file names.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for figures, pictures and their table.")] = Path(
-        "simplecell-reproduce"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for figures, pictures and their table; default simplecell-reproduce, "
+            "with --quick simplecell-reproduce-quick."
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small stand-ins, offline, in under 40 seconds.")
     ] = False,
