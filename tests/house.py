@@ -45,11 +45,18 @@ def floor_of(room: str, below: dict[str, set[str]]) -> int:
     return 1 + max((floor_of(other, below) for other in below[room]), default=0)
 
 
-if __name__ == "__main__":
+def drawing() -> str:
+    """Floors from the top, each room with the number of rooms that it imports."""
     house = arrows()
     floors = {room: floor_of(room, house) for room in house}
+    lines = []
     for number in sorted(set(floors.values()), reverse=True):
         rooms = [f"{room} ({len(house[room])})" for room in house if floors[room] == number]
-        print(f"floor {number:>2}  {', '.join(rooms)}")
+        lines.append(f"floor {number:>2}  {', '.join(rooms)}")
     total = sum(map(len, house.values()))
-    print(f"{len(house)} rooms, {max(floors.values())} floors, {total} arrows")
+    lines.append(f"{len(house)} rooms, {max(floors.values())} floors, {total} arrows")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(drawing())

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -47,6 +48,39 @@ def test_links_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def named_on_the_map():
+    """The files of src that docs/architecture.md names, each as often as it does."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)(/|\.py)` \| .+? \|(.*)\|$", text, re.MULTILINE)
+    places = [("", f"`{room}.py`") for room, end, _ in rows if end == ".py"]
+    places += [(f"{room}/", part) for room, _, files in rows for part in files.split("<br>")]
+    browser = text.partition("`explorer/static/`")[2].partition("\n## ")[0]
+    places += [("explorer/static/", part) for part in browser.split("\n- ")]
+    for folder, part in places:
+        inside = re.match(r"\s*`(\w+/)`", part)
+        for name in re.findall(r"`([\w-]+\.(?:py|js))`", part):
+            yield folder + (inside[1] if inside else "") + name
+
+
+def test_the_map_names_every_file_once_and_none_that_is_gone():
+    house = Path(simplecell.__path__[0])
+    doors = {"__init__", "__main__"}
+    files = [path for end in ("py", "js") for path in house.rglob(f"*.{end}")]
+    there = [path.relative_to(house).as_posix() for path in files if path.stem not in doors]
+    assert sorted(named_on_the_map()) == sorted(there)
+
+
+def test_the_map_draws_the_house_as_it_stands():
+    drawn = runpy.run_path(str(ROOT / "tests" / "house.py"))["drawing"]()
+    assert f"```text\n{drawn}\n```" in (ROOT / "docs" / "architecture.md").read_text("utf-8")
+
+
+def test_every_room_has_its_line_in_the_docstring_of_the_package():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
+    assert re.findall(r"^    (\w+)  ", simplecell.__doc__, re.MULTILINE) == rooms
 
 
 def test_maths_names_code_that_exists():

@@ -1,7 +1,24 @@
 """simplecell: learn, see and use sparse features of unlabelled data.
 
 A *source* feeds a *model*, an *objective* judges it, a *trainer* moves it, a *run* remembers it,
-and *faces* show it. Names load when they are first used: the import itself is light.
+and *faces* show it. The rooms, from the ground up (their files: docs/architecture.md):
+
+    errors         what a caller may catch, and checks of parameters
+    data           where samples come from: a source of anything
+    preprocess     how samples are prepared: centering, scaling, PCA, whitening
+    model          what is trained: activations, autoencoders, deep networks
+    training       what moves a model: objective, gradients, solvers, trainer
+    run            what was asked and what happened: recipe, session, directory
+    sparse_coding  dictionaries without an encoder, and pictures restored by them
+    doctor         what looks wrong, and the cure
+    viz            arrays in, picture out
+    explorer       a run in the browser
+    interop        other systems' formats and conventions
+    estimators     scikit-learn's contract
+    reproduce      the field's headline results, measured
+    cli            verbs
+
+Names load when they are first used: the import itself is light.
 """
 
 from __future__ import annotations

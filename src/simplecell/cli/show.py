@@ -31,14 +31,11 @@ def show(
     ] = None,
 ) -> None:
     """Draw a run: what excites each latent, its atoms, reconstructions, the training curve."""
-    from simplecell.errors import unknown
     from simplecell.run.build import training_data
     from simplecell.run.directory import Run
-    from simplecell.viz.portrait import FILES, draw
+    from simplecell.viz.portrait import draw
 
-    if what not in FILES:
-        raise unknown("picture", what, FILES)
-    picture = draw(Run(run), what, out or run / FILES[what], training_data, layer)
+    picture = draw(Run(run), what, out, training_data, layer)
     print_result("show", {}, False, str(picture))
 
 

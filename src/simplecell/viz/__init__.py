@@ -6,7 +6,7 @@ loaded by the first of them. `whitening` alone needs torch, and loads it when it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simplecell.viz.drawing import network
 from simplecell.viz.files import save, save_figure
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "whitening":
         from simplecell.viz.preparation import whitening
 

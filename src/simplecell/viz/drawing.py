@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simplecell.errors import UsageError
 from simplecell.viz.numbers import finite_matrix
-from simplecell.viz.style import BLUE, DPI, GREY, ORANGE
+from simplecell.viz.style import BLUE, DPI, GREY, ORANGE, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def network(
     matrices = None if weights is None else _matrices(sizes, weights)
     layers = [_Layer.of(k, size, bias_units and k < len(sizes) - 1) for k, size in enumerate(sizes)]
     tallest = max(layer.slots for layer in layers)
-    before = 1.6 if names is None else 0.8 + 0.18 * max(len(_short(name)) for name in names)
+    before = 1.6 if names is None else 0.8 + 0.18 * max(len(shorten(name, 14)) for name in names)
     below = 0.85 if matrices is None else 1.4  # room for the key of the weights
     wide, high = before + ACROSS * (len(sizes) - 1) + 1.9, tallest + below + 0.3
     inch = 0.55 if tallest > 5 else 0.7
@@ -168,7 +168,7 @@ def _draw_names(axes: Axes, layers: Sequence[_Layer], names: Sequence[str] | Non
     first, last = layers[0], layers[-1]
     same = first.size == last.size
     for y, i in zip(first.heights, first.units, strict=True):
-        word = rf"$x_{{{i + 1}}}$" if names is None else _short(names[i])
+        word = rf"$x_{{{i + 1}}}$" if names is None else shorten(names[i], 14)
         axes.text(
             first.x - RADIUS - 0.15,
             y,
@@ -191,7 +191,3 @@ def _draw_key(axes: Axes, x: float, y: float) -> None:
     for left, color, word in ((x - 0.9, BLUE, "positive weight"), (x + 2.0, ORANGE, "negative")):
         axes.plot([left, left + 0.5], [y, y], color=color, lw=3, solid_capstyle="butt")
         axes.text(left + 0.65, y, word, ha="left", va="center", fontsize=9)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else name[:13] + "…"

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simplecell.errors import UsageError
 from simplecell.viz.files import save_figure
-from simplecell.viz.kinds import MARKERS
-from simplecell.viz.style import COLORS, name, panels
+from simplecell.viz.style import COLORS, MARKERS, legend_aside, name, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+Point = Mapping[str, float | str]
+"""A model: `x`, `y` (fvu), its `line` and its `label` on it."""
 MOST_LABELS = 16
 DECADE = 10.0
 _NAMES = {
@@ -38,22 +39,21 @@ class _Spot:
 
 
 def front(
-    points: Sequence[Mapping[str, Any]],
+    points: Sequence[Point],
     across: str = "l0",
     *,
     title: str = "Reconstruction against sparsity",
 ) -> Figure:
     """Figure of models by what is `across` ("l0" or "mean activation") and their fvu.
 
-    A point has `x`, `y` (fvu), its `line` and its `label` on it. Points of one line and label
-    are seeds: small dots around their mean. A line joins its points from left to right; few
-    points are labelled. Down and to the left is better.
+    Points of one line and label are seeds: small dots around their mean. A line joins its points
+    from left to right; few points are labelled. Down and to the left is better.
     """
     if not points:
         raise UsageError("no points came, but a front needs at least one model with figures")
-    lines: dict[str, list[Mapping[str, Any]]] = {}
+    lines: dict[str, list[Point]] = {}
     for point in points:
-        lines.setdefault(point["line"], []).append(point)
+        lines.setdefault(str(point["line"]), []).append(point)
     figure, (panel,) = panels(1, 6.4, 4.6)
     spots = {line: _spots(mine) for line, mine in lines.items()}
     count = sum(len(mine) for mine in spots.values())
@@ -61,22 +61,18 @@ def front(
         _draw_line(panel, mine, line, k)
         for spot in mine if count <= MOST_LABELS else ():
             _write(panel, spot, COLORS[k % len(COLORS)])
-    if (spread := _spread([point["x"] for point in points])) > 2:
-        panel.set_xscale("log")
-        _plain(panel.xaxis, spread)
-    if (spread := _spread([point["y"] for point in points])) > DECADE:
-        panel.set_yscale("log")
-        _plain(panel.yaxis, spread)
+    for key, axis, most in (("x", panel.xaxis, 2), ("y", panel.yaxis, DECADE)):
+        if (spread := _spread([float(point[key]) for point in points])) > most:
+            panel.set(**{f"{key}scale": "log"})
+            _plain(axis, spread)
     panel.margins(0.12, 0.1)
     name(panel, title, _NAMES.get(across, across), "fvu: variance unexplained")
     if any(lines):
-        legend = panel.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        legend_aside(panel)
     return figure
 
 
-def save_front(points: Sequence[Mapping[str, Any]], across: str, path: Path) -> str | None:
+def save_front(points: Sequence[Point], across: str, path: Path) -> str | None:
     """Draw `front` into a file and say where; None where there is no point to draw."""
     if not points:
         return None
@@ -84,11 +80,11 @@ def save_front(points: Sequence[Mapping[str, Any]], across: str, path: Path) -> 
     return str(path)
 
 
-def _spots(points: Sequence[Mapping[str, Any]]) -> list[_Spot]:
+def _spots(points: Sequence[Point]) -> list[_Spot]:
     """The points of a line, seeds together, from left to right."""
     places: dict[str, list[tuple[float, float]]] = {}
     for point in points:
-        places.setdefault(point["label"], []).append((float(point["x"]), float(point["y"])))
+        places.setdefault(str(point["label"]), []).append((float(point["x"]), float(point["y"])))
     spots = []
     for label, members in places.items():
         x, y = np.mean(members, axis=0)

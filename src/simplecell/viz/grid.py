@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from simplecell.errors import DataError, UsageError
+from simplecell.viz.style import check_count
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -63,8 +64,8 @@ def tiles(
     """
     pictures = as_pictures(values, shape, "values")
     n, height, width, _ = pictures.shape
-    if labels is not None and len(labels) != n:
-        raise UsageError(f"labels has {len(labels)} entries, but values has {n} rows")
+    if labels is not None:
+        check_count("labels", len(labels), "values", n)
     grid = _Grid(
         n=n,
         columns=_columns(n, width, gap) if columns is None else positive(columns, "columns"),
@@ -163,27 +164,27 @@ class _Grid:
 
 def as_pictures(values: ArrayLike, shape: Sequence[int], name: str) -> NDArray[np.float64]:
     """The rows of `values` as pictures [n, h, w, c], checked and finite."""
-    array: NDArray[Any] = np.asarray(values)
+    array: NDArray[np.generic] = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{name} holds {array.dtype}, but pictures are made of real numbers")
     shape = sample_shape(shape)
-    if array.ndim != 2 or array.shape[0] == 0:
+    if array.ndim != 2 or len(array) == 0:
         raise UsageError(f"{name} has shape {array.shape}, but needs one tile a row: (n, D), n > 0")
     if array.shape[1] != math.prod(shape):
         raise UsageError(
             f"{name} has {array.shape[1]} columns, but shape {shape} needs {math.prod(shape)}"
         )
-    array = array.astype(np.float64)
-    finite = np.isfinite(array)
+    pixels = array.astype(np.float64)
+    finite = np.isfinite(pixels)
     if not finite.all():
         raise DataError(
             f"{name} has {np.count_nonzero(~finite)} values that are not finite, "
             f"the first in row {int(np.argmin(finite.all(axis=1)))}; pictures need finite numbers"
         )
-    return array.reshape(len(array), shape[0], shape[1], -1)
+    return pixels.reshape(len(pixels), shape[0], shape[1], -1)
 
 
-def sample_shape(shape: Any) -> tuple[int, ...]:
+def sample_shape(shape: object) -> tuple[int, ...]:
     """(h, w) or (h, w, c) in Python's own whole numbers, checked."""
     sizes = tuple(shape) if isinstance(shape, tuple | list | np.ndarray) else ()
     fits = len(sizes) in (2, 3) and all(is_whole(size) and size >= 1 for size in sizes)
@@ -192,7 +193,7 @@ def sample_shape(shape: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def is_whole(number: Any) -> bool:
+def is_whole(number: object) -> bool:
     """Whether it is an integer of any kind; True and False are none."""
     return isinstance(number, numbers.Integral) and not isinstance(number, bool)
 

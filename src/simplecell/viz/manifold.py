@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from simplecell.errors import UsageError
 from simplecell.viz.grid import is_whole, positive, tiles
 
 
+class Decoder(Protocol):
+    """An estimator that turns codes back into samples."""
+
+    def inverse_transform(self, X: NDArray[np.float64]) -> ArrayLike:
+        """Codes [n, n_latents] to samples [n, D]."""
+        ...
+
+
 def manifold(
-    decode: Callable[[NDArray[np.float64]], Any] | Any,
+    decode: Callable[[NDArray[np.float64]], ArrayLike] | Decoder,
     shape: Sequence[int],
     *,
     columns: int = 20,
@@ -49,16 +57,13 @@ def manifold(
         raise UsageError(
             f"latents is {latents!r}, but a plane needs two different ones of 0 to {n_latents - 1}"
         )
-    steps = _quantiles(positive(columns, "columns"))
+    normal, n = NormalDist(), positive(columns, "columns")
+    steps = np.array([normal.inv_cdf((i + 0.5) / n) for i in range(n)])
     codes = np.zeros((columns * columns, n_latents))
     codes[:, pair[0]] = np.tile(steps, columns)
     codes[:, pair[1]] = np.repeat(steps[::-1], columns)
-    values = np.asarray(getattr(decode, "inverse_transform", decode)(codes))
+    decoded = decode.inverse_transform if hasattr(decode, "inverse_transform") else decode
+    values = np.asarray(decoded(codes))
     if (given := len(values) if values.ndim else 0) != len(codes):
         raise UsageError(f"decode gave {given} samples for {len(codes)} codes")
     return tiles(values, shape, columns=columns, signed=signed, shared=True, gap=gap, zoom=zoom)
-
-
-def _quantiles(count: int) -> NDArray[np.float64]:
-    normal = NormalDist()
-    return np.array([normal.inv_cdf((i + 0.5) / count) for i in range(count)])

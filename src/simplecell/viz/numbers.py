@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,16 @@ from PIL import Image
 
 from simplecell.errors import DataError, UsageError
 from simplecell.viz.grid import near_square, positive
-from simplecell.viz.style import BLUE, DPI, GREY, ORANGE, panels
+from simplecell.viz.style import (
+    BLUE,
+    DPI,
+    GREY,
+    ORANGE,
+    check_count,
+    panels,
+    shorten,
+    signed_shades,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,10 +50,9 @@ def bars(
     """
     weights = finite_matrix(values, "values")
     n, width = weights.shape
-    if len(names) != width:
-        raise UsageError(f"names has {len(names)} entries, but values has {width} columns")
-    if labels is not None and len(labels) != n:
-        raise UsageError(f"labels has {len(labels)} entries, but values has {n} rows")
+    check_count("names", len(names), "values", width, "columns")
+    if labels is not None:
+        check_count("labels", len(labels), "values", n)
     shown = min(n, positive(limit, "limit"))
     top = min(width, positive(top, "top"))
     if shown < n:
@@ -70,8 +78,6 @@ def heatmap_table(
 
     Values of one sign go from white to blue; values of both from orange over white to blue.
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     table = finite_matrix(values, "values")
     if table.shape != (len(row_names), len(column_names)):
         raise UsageError(
@@ -85,8 +91,7 @@ def heatmap_table(
         1, max(3.2, cell * columns + 0.09 * longest + 0.6), max(1.6, 0.5 * rows + 1.1)
     )
     largest = float(np.abs(table).max()) or 1.0
-    shades = LinearSegmentedColormap.from_list("signed", [ORANGE, "#FFFFFF", BLUE])
-    panel.imshow(table, cmap=shades, vmin=-largest, vmax=largest, aspect="auto")
+    panel.imshow(table, cmap=signed_shades(), vmin=-largest, vmax=largest, aspect="auto")
     panel.set_xticks(range(columns), [str(c) for c in column_names], parse_math=False)
     panel.set_yticks(range(rows), [str(r) for r in row_names], parse_math=False)
     panel.tick_params(length=0, labelsize=10, labeltop=True, labelbottom=False)
@@ -97,13 +102,17 @@ def heatmap_table(
         panel.text(
             j, i, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", color=ink, fontsize=10
         )
-    _white_lines(panel, rows, columns)
+    # White lines between the cells: drawn over the picture, which has no gaps of its own.
+    for i in range(1, rows):
+        panel.axhline(i - 0.5, color="white", lw=2)
+    for j in range(1, columns):
+        panel.axvline(j - 0.5, color="white", lw=2)
     return figure
 
 
 def finite_matrix(values: ArrayLike, name: str) -> NDArray[np.float64]:
     """`values` as float64 [n, D], n and D at least 1, finite."""
-    array: NDArray[Any] = np.asarray(values)
+    array: NDArray[np.generic] = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{name} holds {array.dtype}, but a plot needs real numbers")
     if array.ndim != 2 or array.size == 0:
@@ -160,18 +169,9 @@ def _panel(
 def _input_name(axes: Axes, place: tuple[int, int], j: int, top: int, name: str) -> None:
     left, above = _corner(place, top)
     edge = (ZERO - REACH) * PANEL - 0.06
-    room = int(edge / LETTER)
-    short = name if len(name) <= room else name[: room - 1] + "…"
+    short = shorten(name, int(edge / LETTER))
     y = above + HEAD + ROW * (j + 0.5)
     axes.text(left + edge, y, short, fontsize=7.5, va="center", ha="right", parse_math=False)
-
-
-def _white_lines(panel: Axes, rows: int, columns: int) -> None:
-    """White lines between the cells; drawn over the picture, which has no gaps of its own."""
-    for i in range(1, rows):
-        panel.axhline(i - 0.5, color="white", lw=2)
-    for j in range(1, columns):
-        panel.axvline(j - 0.5, color="white", lw=2)
 
 
 def _as_image(figure: Figure) -> Image.Image:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.errors import UsageError
-from simplecell.viz.kinds import KINDS, draw_kinds
 from simplecell.viz.numbers import finite_matrix
-from simplecell.viz.style import BLUE, GREEN, GREY, ORANGE, name, panels
+from simplecell.viz.style import (
+    BLUE,
+    COLORS,
+    GREEN,
+    GREY,
+    KINDS,
+    MARKERS,
+    ORANGE,
+    check_count,
+    legend_aside,
+    name,
+    panels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,11 +30,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 Floats = NDArray[np.float64]
+Record = Mapping[str, float | Mapping[str, float] | None]
+"""One report of training: a number, or numbers by name, for each of its keys."""
+Divergence = Callable[..., "ArrayLike"]
+CROWD = 1000  # points: beyond it markers are specks, and only colours are told apart
+LONGEST = 8  # letters of a label that is written among its points
 DASHES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 
 
 def curve(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Record],
     target: float | None = None,
     *,
     weights: Mapping[str, float] | None = None,
@@ -54,7 +70,7 @@ def curve(
     return figure
 
 
-def kl(divergence: Callable[[Any, Any], Any], target: float = 0.2) -> Figure:
+def kl(divergence: Divergence, target: float = 0.2) -> Figure:
     """Figure of KL(ρ‖ρ̂): its shape, and why it is no distance.
 
     `divergence(p, q)` is the elementwise KL divergence (nats) of two Bernoulli variables with
@@ -86,7 +102,7 @@ def kl(divergence: Callable[[Any, Any], Any], target: float = 0.2) -> Figure:
 
 
 def scatter_codes(
-    codes: ArrayLike, labels: Sequence[Any] | None = None, *, title: str = "Codes"
+    codes: ArrayLike, labels: Sequence[object] | None = None, *, title: str = "Codes"
 ) -> Figure:
     """Figure of two-dimensional codes [n, 2], coloured by label (a number or a name).
 
@@ -97,14 +113,14 @@ def scatter_codes(
     points = finite_matrix(codes, "codes")
     if points.shape[1] != 2:
         raise UsageError(f"codes has {points.shape[1]} columns, but a plane needs 2")
-    if labels is not None and len(labels) != len(points):
-        raise UsageError(f"labels has {len(labels)} entries, but codes has {len(points)} rows")
+    if labels is not None:
+        check_count("labels", len(labels), "codes", len(points))
     figure, (panel,) = panels(1, 5.6, 4.6)
     size = float(np.clip(8000 / len(points), 3, 40))
     if labels is None:
         panel.scatter(points[:, 0], points[:, 1], s=size, color=BLUE, linewidths=0)
     elif len(kinds := sorted(set(np.asarray(labels).tolist()))) <= len(KINDS):
-        draw_kinds(panel, points, np.asarray(labels), kinds, size)
+        _draw_kinds(panel, points, np.asarray(labels), kinds, size)
     else:
         _draw_scale(panel, points, np.asarray(labels), size)
     name(panel, title, "latent 0", "latent 1")
@@ -139,19 +155,17 @@ def spectrum(
     return figure
 
 
-_Line = tuple[str, Any, float, str, Floats, Floats]
+_Line = tuple[str, str | tuple[int, tuple[int, ...]], float, str, Floats, Floats]
 
 
-def _cost_lines(
-    records: Sequence[Mapping[str, Any]], weights: Mapping[str, float] | None
-) -> list[_Line]:
+def _cost_lines(records: Sequence[Record], weights: Mapping[str, float] | None) -> list[_Line]:
     """(color, dashes, width, label, steps, values) of each line of the cost panel."""
     parts = (BLUE, ORANGE, GREEN, "#E69F00", "#56B4E9", "#8C6D1F")
     lines: list[_Line] = [("black", "-", 2.0, "cost", *_series(records, "cost"))]
     held_out = _series(records, "held_out_cost")
     if held_out[0].size:
         lines.append(("#CC79A7", "-", 1.5, "cost, held out", *held_out))
-    terms = dict.fromkeys(term for r in records for term in r.get("terms") or {})
+    terms = dict.fromkeys(term for r in records for term in _parts(r, "terms"))
     for i, term in enumerate(terms):
         weight = 1.0 if weights is None else weights.get(term, 1.0)
         steps, values = _series(records, "terms", term)
@@ -161,17 +175,15 @@ def _cost_lines(
     return lines
 
 
-def _series(
-    records: Sequence[Mapping[str, Any]], key: str, part: str = ""
-) -> tuple[Floats, Floats]:
+def _parts(record: Record, key: str) -> Mapping[str, float]:
+    found = record.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _series(records: Sequence[Record], key: str, part: str = "") -> tuple[Floats, Floats]:
     """Steps and values of the records that have `key`, or that part of it."""
-    pairs = []
-    for record in records:
-        value = record.get(key)
-        if part and value is not None:
-            value = value.get(part)
-        if value is not None:
-            pairs.append((float(record["step"]), float(value)))
+    found = [(r["step"], _parts(r, key).get(part) if part else r.get(key)) for r in records]
+    pairs = [pair for pair in found if pair[1] is not None]
     table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 
@@ -192,9 +204,7 @@ def _logarithmic(panel: Axes, values: Sequence[Floats]) -> None:
         panel.tick_params(axis="y", which="minor", labelsize=8)
 
 
-def _activation_panel(
-    panel: Axes, records: Sequence[Mapping[str, Any]], target: float | None
-) -> None:
+def _activation_panel(panel: Axes, records: Sequence[Record], target: float | None) -> None:
     low, mean, high = (_series(records, "mean_activation", part) for part in ("min", "mean", "max"))
     marker = "o" if len(records) == 1 else ""
     panel.fill_between(low[0], low[1], high[1], color=BLUE, alpha=0.25, lw=0, label="min to max")
@@ -208,10 +218,11 @@ def _activation_panel(
     panel.legend(fontsize=9, frameon=False)
 
 
-def _triangle_panel(panel: Axes, divergence: Callable[[Any, Any], Any]) -> None:
+def _triangle_panel(panel: Axes, divergence: Divergence) -> None:
     p, q, r = 0.5, 0.1, 0.01
     direct, first, second = (
-        float(divergence(np.float64(a), np.float64(b))) for a, b in ((p, r), (p, q), (q, r))
+        float(np.asarray(divergence(np.float64(a), np.float64(b))))
+        for a, b in ((p, r), (p, q), (q, r))
     )
     heights, bottoms = (direct, first, second), (0.0, 0.0, first)
     words = ("KL(p‖r)", "KL(p‖q)", "KL(q‖r)")
@@ -235,7 +246,63 @@ def _triangle_panel(panel: Axes, divergence: Callable[[Any, Any], Any]) -> None:
     name(panel, "No triangle inequality", f"p = {p:g}, q = {q:g}, r = {r:g}", "nats")
 
 
-def _draw_scale(panel: Axes, points: Floats, labels: NDArray[Any], size: float) -> None:
+def _draw_kinds(
+    panel: Axes,
+    points: Floats,
+    labels: NDArray[np.generic],
+    kinds: Sequence[object],
+    size: float,
+) -> None:
+    """Points of several kinds, told apart by colour, marker and a word in their midst.
+
+    `kinds` are the different values of `labels`, at most ten, in order.
+    """
+    colors = COLORS if len(kinds) <= len(COLORS) else KINDS
+    crowd = len(points) > CROWD
+    if crowd:  # in random order, or the last kind would hide the others
+        chosen = np.random.default_rng(0).permutation(len(points))
+        shades = np.array(colors)[np.searchsorted(np.asarray(kinds), labels)]
+        across, up = points[chosen].T
+        panel.scatter(across, up, s=size, c=shades[chosen], linewidths=0, alpha=0.6)
+    for kind, color, marker in zip(kinds, colors, MARKERS, strict=False):
+        own = np.empty((0, 2)) if crowd else points[labels == kind]
+        panel.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=30 if crowd else size,
+            color=color,
+            marker="o" if crowd else marker,
+            linewidths=0,
+            alpha=1.0 if crowd else 0.8,
+            label=str(kind),
+        )
+    legend_aside(panel)
+    if max(len(str(kind)) for kind in kinds) <= LONGEST:
+        _write_medians(panel, points, labels, kinds)
+
+
+def _write_medians(
+    panel: Axes, points: Floats, labels: NDArray[np.generic], kinds: Sequence[object]
+) -> None:
+    from matplotlib.patheffects import withStroke
+
+    for kind in kinds:
+        x, y = np.median(points[labels == kind], axis=0)
+        panel.text(
+            x,
+            y,
+            str(kind),
+            ha="center",
+            va="center",
+            fontsize=12,
+            weight="bold",
+            parse_math=False,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+            zorder=3,
+        )
+
+
+def _draw_scale(panel: Axes, points: Floats, labels: NDArray[np.generic], size: float) -> None:
     if labels.dtype.kind not in "fiub":
         raise UsageError(
             f"labels has {len(set(labels.tolist()))} different names, but at most {len(KINDS)} can "

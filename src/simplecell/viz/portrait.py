@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,12 +16,15 @@ from simplecell.errors import DataError, UsageError, unknown
 from simplecell.preprocess.whitening import whitening_report
 from simplecell.run.directory import Run
 from simplecell.run.trained import Trained
-from simplecell.viz.files import save, save_figure
+from simplecell.viz.files import save
 from simplecell.viz.grid import most_tiles, tiles
 from simplecell.viz.numbers import bars
 from simplecell.viz.plots import curve
 from simplecell.viz.preparation import MOST_SAMPLES, whitening
 from simplecell.viz.reconstructions import rows_of_tiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN_RECONSTRUCTIONS = 24
 FILES = {
@@ -94,17 +98,15 @@ def reconstructions(trained: Trained, source: Source) -> Image.Image:
     if x.shape[1] != int(np.prod(shape)):
         # Components were dropped: the model's own space is no picture, so draw in input units.
         back = trained.preprocess.atoms
-        x, recon = (back(_double(rows)).numpy() for rows in (x, recon))
+        x, recon = (back(torch.from_numpy(rows).double()).numpy() for rows in (x, recon))
     return rows_of_tiles([x, recon, x - recon], shape)
 
 
-def preparation(trained: Trained, source: Source) -> Any:
+def preparation(trained: Trained, source: Source) -> Figure:
     """What the run's preparation does to its samples, a matplotlib figure: raw rows against
     prepared ones, the covariances of all of them, and evenly spread samples."""
-    import torch
-
     chain, shape = trained.preprocess, trained.shape
-    raw = _double(_spread(source, MOST_SAMPLES))
+    raw = torch.as_tensor(_spread(source, MOST_SAMPLES), dtype=torch.float64)
     steps = ", ".join(step["kind"] for step in chain.steps) or "no steps"
     return whitening(
         raw,
@@ -120,13 +122,14 @@ def preparation(trained: Trained, source: Source) -> Any:
 def draw(
     run: Run,
     what: str,
-    out: Path,
+    out: Path | None,
     source: Callable[[Trained], Source],
     layer: int | None = None,
 ) -> Path:
     """Draw `what` (one of `FILES`) of a run into a file.
 
     Args:
+        out: the file; None is the run's own of that name.
         source: opens the samples for reconstructions and preparation, when they are needed.
         layer: of a deep network's latents, counted from 1; None is the innermost.
     """
@@ -134,20 +137,20 @@ def draw(
         raise unknown("picture", what, FILES)
     if layer is not None and what != "latents":
         raise UsageError(f"--layer is for latents, not for {what}; leave it out")
+    out = out or run.path / FILES[what]
     if what == "curve":
-        save_figure(training_curve(run), out)
+        save(training_curve(run), out)
         return out
     trained = run.load()
-    if what == "preparation":
-        save_figure(preparation(trained, source(trained)), out)
-    elif what == "reconstructions":
-        save(reconstructions(trained, source(trained)), out)
+    if what in ("latents", "atoms"):
+        save(picture(trained, what, layer=layer), out)
     else:
-        save(latents(trained, layer) if what == "latents" else atoms(trained), out)
+        made = preparation if what == "preparation" else reconstructions
+        save(made(trained, source(trained)), out)
     return out
 
 
-def training_curve(run: Run) -> Any:
+def training_curve(run: Run) -> Figure:
     """The curve of a run's log, a matplotlib figure."""
     run.info()
     records = run.records()
@@ -159,13 +162,7 @@ def training_curve(run: Run) -> Any:
     return curve(records, target, weights=weights)
 
 
-def _spread(source: Source, most: int) -> NDArray[Any]:
+def _spread(source: Source, most: int) -> NDArray[np.generic]:
     """Up to `most` rows of a source, evenly spread."""
     chosen = np.linspace(0, source.n_samples - 1, min(most, source.n_samples))
     return source.read(chosen.astype(int))
-
-
-def _double(rows: NDArray[Any]) -> Any:
-    import torch
-
-    return torch.as_tensor(rows, dtype=torch.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,17 @@ from simplecell.preprocess.whitening import (
 )
 from simplecell.viz.grid import near_square, tiles
 from simplecell.viz.numbers import finite_matrix
-from simplecell.viz.style import BLUE, DPI, GREEN, GREY, ORANGE, name
+from simplecell.viz.style import (
+    BLUE,
+    DPI,
+    GREEN,
+    GREY,
+    ORANGE,
+    check_count,
+    name,
+    shorten,
+    signed_shades,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,8 +74,8 @@ def whitening(
         raise UsageError(f"before has {len(first)} rows, but after has {len(second)}")
     if report is None:
         report = _report(first, second, epsilon)
-    if names is not None and len(names) != first.shape[1]:
-        raise UsageError(f"names has {len(names)} entries, but before has {first.shape[1]} columns")
+    if names is not None:
+        check_count("names", len(names), "before", first.shape[1], "columns")
     figure, axes = _sheet(3 if shape is not None else 2, title)
     _draw_spectrum(axes[0][0], report)
     _draw_retained(axes[1][0], report.eigenvalues)
@@ -103,16 +113,16 @@ def _sheet(columns: int, title: str) -> tuple[Figure, list[list[Axes]]]:
 def _draw_spectrum(panel: Axes, report: WhiteningReport) -> None:
     """Both spectra; directions without variance are left out of a logarithmic axis."""
     marker = "o" if len(report.before) <= 40 else ""
-    lines: list[tuple[str, Floats, dict[str, Any]]] = [
-        ("before", report.eigenvalues, {"color": BLUE, "lw": 2, "marker": marker, "ms": 4}),
-        ("after", report.eigenvalues_after, {"color": ORANGE, "lw": 2, "marker": marker, "ms": 4}),
-    ]
+    lines = [("before", report.eigenvalues, BLUE), ("after", report.eigenvalues_after, ORANGE)]
     if report.expected is not None:
-        dashes = {"color": "black", "ls": (0, (2, 2)), "lw": 1.2}
-        lines.append(("λ/(λ + ε), promised", report.expected, dashes))
-    for label, values, style in lines:
+        lines.append(("λ/(λ + ε), promised", report.expected, "black"))
+    for label, values, color in lines:
         seen = np.where(values > FAINT * values[0], values, np.nan)
-        panel.plot(np.arange(1, len(values) + 1), seen, label=label, **style)
+        (line,) = panel.plot(np.arange(1, len(values) + 1), seen, label=label, color=color)
+        if values is report.expected:
+            line.set(ls=(0, (2, 2)), lw=1.2)
+        else:
+            line.set(lw=2, marker=marker, ms=4)
     panel.set_yscale("log")
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(fontsize=9, frameon=False)
@@ -149,14 +159,11 @@ def _draw_covariance(
     title: str,
     names: Sequence[str] | None,
 ) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
-
     largest = float(np.abs(matrix).max()) or 1.0
-    shades = LinearSegmentedColormap.from_list("signed", [ORANGE, "#FFFFFF", BLUE])
-    drawn = panel.imshow(matrix, cmap=shades, vmin=-largest, vmax=largest)
+    drawn = panel.imshow(matrix, cmap=signed_shades(), vmin=-largest, vmax=largest)
     panel.figure.colorbar(drawn, ax=panel, shrink=0.75).ax.tick_params(labelsize=8)
     if names is not None and len(names) <= MOST_NAMES:
-        short = [str(word) if len(str(word)) <= 16 else f"{str(word)[:15]}…" for word in names]
+        short = [shorten(str(word), 16) for word in names]
         panel.set_yticks(range(len(short)), short, fontsize=7, parse_math=False)
         panel.set_xticks([])
     diagonal = np.diagonal(matrix)

@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,17 @@ from simplecell.errors import UsageError
 from simplecell.viz.grid import near_square, sample_shape, tiles
 from simplecell.viz.numbers import bars
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from scipy.sparse import sparray
+    from sklearn.base import BaseEstimator
+
 Floats = NDArray[np.float64]
 LEAST_SIDE = 4  # pixels: fewer inputs than 4×4 are a table's
 
 
 def templates(
-    classifier: Any,
+    classifier: BaseEstimator,
     shape: Sequence[int] | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -66,7 +71,7 @@ def templates(
     return tiles(rows, layout, columns=columns, labels=captions, zoom=zoom)
 
 
-def _linear(classifier: Any) -> tuple[Floats, list[str], list[str] | None]:
+def _linear(classifier: BaseEstimator) -> tuple[Floats, list[str], list[str] | None]:
     """Templates [C, D] in input space, their captions, and the names of the inputs if any."""
     model = getattr(classifier, "best_estimator_", classifier)
     steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
@@ -103,7 +108,7 @@ def _captioned(rows: Floats, classes: list[str], pairwise: bool) -> tuple[Floats
     return rows, classes
 
 
-def _jacobian(step: Any) -> Floats:
+def _jacobian(step: BaseEstimator) -> Floats:
     """J [D', D] of an affine step x′ = J x + j, read off what it does to the unit vectors.
 
     Asking the step itself covers every scaler, rotation and whitening there is, and tells apart
@@ -134,7 +139,7 @@ def _probes(width: int) -> Iterator[Floats]:
         yield 10.0**exponent * generator.standard_normal((3, width))
 
 
-def _follows(step: Any, x: Floats, jacobian: Floats, origin: Floats) -> bool:
+def _follows(step: BaseEstimator, x: Floats, jacobian: Floats, origin: Floats) -> bool:
     """Whether the step's answers are those of the affine map, which at size 1e6 does move."""
     moved = x @ jacobian.T
     size = float(np.abs(moved).max() + np.abs(origin).max())
@@ -142,15 +147,17 @@ def _follows(step: Any, x: Floats, jacobian: Floats, origin: Floats) -> bool:
     return not still and bool(np.abs(_transformed(step, x) - (moved + origin)).max() <= 1e-6 * size)
 
 
-def _transformed(step: Any, x: Floats) -> Floats:
+def _transformed(step: BaseEstimator, x: Floats) -> Floats:
     with warnings.catch_warnings():  # of names: a step fitted on a data frame takes arrays too
         warnings.simplefilter("ignore", UserWarning)
         return _real(step.transform(x), f"what {type(step).__name__} gives")
 
 
-def _real(matrix: Any, name: str) -> Floats:
+def _real(matrix: ArrayLike | sparray, name: str) -> Floats:
     """A dense or sparse matrix in float64."""
-    array: NDArray[Any] = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)
+    array: NDArray[np.generic] = np.asarray(
+        matrix.toarray() if hasattr(matrix, "toarray") else matrix
+    )
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{name} holds {array.dtype}, but templates are made of real numbers")
     return array.astype(np.float64)
