@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from simplecell.data.cifar import CLASSES, Cifar
-from simplecell.reproduce import RESULTS, Bench, connectivity, convolution, pictures
-from simplecell.reproduce.classifiers import simplest
-from simplecell.reproduce.pictures import judge, paired_interval
+from simplecell.reproduce import RESULTS, Bench, classifiers, convolution
+from simplecell.reproduce.classifiers import judge, paired_interval, simplest
 
 RNG = np.random.default_rng(0)
 
@@ -89,7 +88,7 @@ def test_the_simplest_within_one_standard_error():
 
 
 def test_more_features_than_pictures_do_not_change_the_answers(quick):
-    data = pictures.pictures(quick)
+    data = classifiers.pictures(quick)
     data = data._replace(train=data.train[:300], train_labels=data.train_labels[:300])
     few = judge(*data.rows, data, 0)
     # a column that never varies is standardised to nothing: only the number of features grows
@@ -101,7 +100,7 @@ def test_more_features_than_pictures_do_not_change_the_answers(quick):
 
 def test_a_latent_is_drawn_where_it_looks():
     patches = RNG.random((2, 3 * 3 * 3))
-    whole = connectivity.placed(patches, (1, 4), 3, (6, 8, 3)).reshape(2, 6, 8, 3)
+    whole = convolution.placed(patches, (1, 4), 3, (6, 8, 3)).reshape(2, 6, 8, 3)
     np.testing.assert_array_equal(whole[:, 1:4, 4:7].reshape(2, -1), patches)
     assert whole.sum() == pytest.approx(patches.sum())
 
@@ -113,9 +112,9 @@ def test_local_tiles_cover_the_picture_once(quick, monkeypatch):
         cut.append((corner, patch))
         return whole_cut(found, corner, patch)
 
-    whole_cut = connectivity._cut
-    monkeypatch.setattr(connectivity, "_cut", keep)
-    connectivity.locally(quick, pictures.pictures(quick), 0)
+    whole_cut = convolution.cut
+    monkeypatch.setattr(convolution, "cut", keep)
+    convolution.locally(quick, classifiers.pictures(quick), 0)
     seen = np.zeros((8, 8), int)
     for (top, left), patch in cut:
         seen[top : top + patch, left : left + patch] += 1
@@ -127,9 +126,9 @@ def test_the_four_classes_of_the_archive(tmp_path, monkeypatch):
     found = RNG.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     (tmp_path / "cifar-10-part.tar.gz").touch()
     monkeypatch.setattr(
-        pictures, "read_cifar", lambda _: Cifar(found, labels, found[:10], labels[:10])
+        classifiers, "read_cifar", lambda _: Cifar(found, labels, found[:10], labels[:10])
     )
-    data = pictures.pictures(Bench(tmp_path, tmp_path), convolution.FOUR)
+    data = classifiers.pictures(Bench(tmp_path, tmp_path), convolution.FOUR)
     assert sorted(set(data.train_labels)) == sorted(convolution.FOUR)
     assert len(data.train) == 8
     assert len(data.test) == 4

@@ -14,7 +14,6 @@ import torch
 from simplecell.errors import DataError, RunError, WriteError, unknown
 from simplecell.reproduce import (
     classifiers,
-    connectivity,
     convolution,
     digits,
     generative,
@@ -54,7 +53,7 @@ RESULTS: dict[str, Result] = {
     "stacked": Result(digits.stacked, ("mnist",)),
     "color": Result(photographs.color, ("stl patches",)),
     "convolution": Result(convolution.convolution, ("cifar-10",)),
-    "connectivity": Result(connectivity.connectivity, ("cifar-10",)),
+    "connectivity": Result(convolution.connectivity, ("cifar-10",)),
     "sparse-coding": Result(sparse.sparse_coding, ("images",)),
     "topographic": Result(sparse.topographic, ("images",)),
     "restoration": Result(sparse.restoration),

@@ -6,20 +6,26 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from sklearn.base import BaseEstimator, clone
 
-from simplecell.data import as_source
+from simplecell.data import Source, as_source
 from simplecell.errors import DataError
-from simplecell.run.progress import say
-from simplecell.viz.files import save, save_figure
+from simplecell.run.build import Built
+from simplecell.run.progress import TrainingProgress, say
+from simplecell.training.trainer import Record
+from simplecell.viz.files import save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
-Estimator = TypeVar("Estimator", bound=Any)
+Estimator = TypeVar("Estimator", bound=BaseEstimator)
 
 
 class Wanted(NamedTuple):
@@ -117,20 +123,34 @@ class Bench:
         about = f"MNIST: {len(x):,} pictures of 28×28 to learn from, {len(test_x):,} to test"
         return Digits(x, y, test_x, test_y, (28, 28), about)
 
-    def picture(self, name: str, image: Image.Image | Any) -> str:
+    def picture(self, name: str, image: Image.Image | Figure) -> str:
         """Write a picture, or a figure; its name."""
         self.out.mkdir(parents=True, exist_ok=True)
-        if isinstance(image, Image.Image):
-            save(image, self.out / name)
-        else:
-            save_figure(image, self.out / name)
+        save(image, self.out / name)
         return name
 
-    def fit(self, estimator: Estimator, x: Any, what: str, y: Any = None) -> Estimator:
+    def fit(
+        self, estimator: Estimator, x: ArrayLike, what: str, y: ArrayLike | None = None
+    ) -> Estimator:
         """Fit with progress on standard error."""
         say(f"  {what}")
         fitted: Estimator = estimator.set_params(verbose=not self.quick).fit(x, y)
         return fitted
+
+    def fit_seeds(self, estimator: Estimator, x: ArrayLike, wanted: int) -> list[Estimator]:
+        """The estimator fitted with each of so many seeds."""
+        return [
+            self.fit(clone(estimator).set_params(random_state=seed), x, f"seed {seed}")
+            for seed in self.seeds(wanted)
+        ]
+
+    def train(self, built: Built, source: Source) -> Record:
+        """Train to the recipe's length with progress on standard error; the last record."""
+        n_steps = built.recipe.n_steps
+        with TrainingProgress(n_steps, quiet=self.quick) as progress:
+            for record in built.trainer.run(source, n_steps):
+                progress.show(record)
+        return record
 
 
 def _labelled(path: Path) -> tuple[Floats, Labels]:

@@ -25,28 +25,25 @@ from simplecell.training.prepared import to_model
 from simplecell.viz.files import save
 from simplecell.viz.portrait import latents
 
+Table = dict[str, Any]
+"""The result as JSON takes it."""
 EDGE = 0.4
 """Structure-tensor coherence from which a latent counts as an edge detector."""
 SETTINGS = ["data.patch=8", "model.n_latents=25"]
 
 
-def demo(out: Path) -> tuple[dict[str, Any], str]:
+def demo(out: Path) -> tuple[Table, str]:
     """Train, compare and draw; the result as a table and as text."""
-    from sklearn import datasets
-
-    started = time.perf_counter()
-    photographs = Path(datasets.__file__).parent / "images"
+    started, photographs = time.perf_counter(), photographs_folder()
     say(f"two photographs that scikit-learn carries: {photographs}")
     session = begin(photographs, out, Recipe.load("edges"), settings=SETTINGS)
     say(*session.notes)
     result = session.result() if session.done else _trained(session)
     trained = Run(out).load()
     save(latents(trained), out / "features.png")
-    held_out = session.held_out
-    assert held_out is not None
+    assert session.held_out is not None
     result |= {
-        "fvu_pca": _pca_fvu(trained, session.source, held_out),
-        "fvu_mean": _mean_fvu(trained, session.source, held_out),
+        **_compared(trained, session.source, session.held_out),
         "edges": edges(trained.model, trained.preprocess, trained.shape),
         "edges_noise": _edges_of_noise(),
         "picture": str(out / "features.png"),
@@ -55,13 +52,20 @@ def demo(out: Path) -> tuple[dict[str, Any], str]:
     return result, _text(result, out)
 
 
+def photographs_folder() -> Path:
+    """Where scikit-learn keeps its two photographs."""
+    from sklearn import datasets
+
+    return Path(datasets.__file__).parent / "images"
+
+
 def edges(model: Model, preprocess: Preprocess, shape: tuple[int, ...]) -> int:
     """How many latents detect an edge (count)."""
     excites = preprocess.pixels(model.directions().double().cpu()).numpy()
     return int((edge_coherence(excites, shape) >= EDGE).sum())
 
 
-def _trained(session: Session) -> dict[str, Any]:
+def _trained(session: Session) -> Table:
     result, code = follow(session)
     if code:
         raise KeyboardInterrupt
@@ -74,19 +78,17 @@ def _prepared(trained: Trained, source: Source) -> NDArray[np.float64]:
     return to_model(rows, trained.preprocess, like).numpy()
 
 
-def _pca_fvu(trained: Trained, source: Source, held_out: Source) -> float:
+def _compared(trained: Trained, source: Source, held_out: Source) -> Table:
+    """The fvu of held-out patches by PCA with as many components, and by the mean alone."""
     from sklearn.decomposition import PCA
 
     train, test = _prepared(trained, source), _prepared(trained, held_out)
     pca = PCA(n_components=trained.model.n_latents).fit(train)
-    recon = pca.inverse_transform(pca.transform(test))
-    return fvu(float(((recon - test) ** 2).sum()), float(((test - test.mean(0)) ** 2).sum()))
-
-
-def _mean_fvu(trained: Trained, source: Source, held_out: Source) -> float:
-    train, test = _prepared(trained, source), _prepared(trained, held_out)
-    errors = float(((train.mean(0) - test) ** 2).sum())
-    return fvu(errors, float(((test - test.mean(0)) ** 2).sum()))
+    recons = {"fvu_pca": pca.inverse_transform(pca.transform(test)), "fvu_mean": train.mean(0)}
+    deviation = float(((test - test.mean(0)) ** 2).sum())
+    return {
+        name: fvu(float(((recon - test) ** 2).sum()), deviation) for name, recon in recons.items()
+    }
 
 
 def _edges_of_noise() -> int:
@@ -101,7 +103,7 @@ def _edges_of_noise() -> int:
     return edges(built.trainer.model, built.preprocess, source.shape)
 
 
-def _text(result: dict[str, Any], out: Path) -> str:
+def _text(result: Table, out: Path) -> str:
     held, mean = result["held_out"], result["mean_activation"]
     n = result["n_latents"]
     rows = [

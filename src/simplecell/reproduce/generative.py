@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from simplecell import viz
@@ -18,15 +16,16 @@ from simplecell.estimators import (
     VariationalAutoencoder,
 )
 from simplecell.model.measures import kl_gaussian
-from simplecell.reproduce.bench import Bench, Clock, Digits, Floats
-from simplecell.reproduce.outcome import Figure, Outcome
+from simplecell.reproduce.bench import Bench, Clock, Digits, Floats, Labels
+from simplecell.reproduce.outcome import Figure, Outcome, percent
 from simplecell.run.build import Built, build
-from simplecell.run.progress import TrainingProgress, say
+from simplecell.run.progress import say
 from simplecell.run.recipe import Recipe
 
 HINTON = "Hinton & Salakhutdinov 2006, figure 2"
 PASSES = 60
 BATCH = 200
+SHOWN = 12
 
 
 def deep(bench: Bench) -> Outcome:
@@ -34,38 +33,31 @@ def deep(bench: Bench) -> Outcome:
     d = bench.digits
     sizes = [100, 50, 10] if bench.quick else [1000, 500, 250, 30]
     passes = 25 if bench.quick else PASSES
-    clock, errors, minutes, first = Clock(), [], [], None
-    for seed in bench.seeds(1):
-        clock = Clock()
-        built = train_deep(bench, d, sizes, passes, seed)
-        errors.append(squared_error(built, d.test_x))
-        minutes.append(clock.seconds / 60)
-        first = first or built
-    assert first is not None
+    clock = Clock()
+    built = train_deep(bench, d, sizes, passes)
+    recon = reconstruct(built, d.test_x)
+    error, minutes = squared_error(recon, d.test_x), clock.seconds / 60
     pca = PCA(sizes[-1]).fit(d.x)
     of_pca = pca.inverse_transform(pca.transform(d.test_x)).astype(np.float32)
-    shown = np.arange(12)
-    recon = reconstruct(first, d.test_x[shown])
-    picture = bands([d.test_x[shown], recon, of_pca[shown]], d.shape)
+    picture = bands([d.test_x[:SHOWN], recon[:SHOWN], of_pca[:SHOWN]], d.shape)
     return Outcome(
         data=d.about,
         setting=f"{'-'.join(map(str, [d.x.shape[1], *sizes]))}, linear code, logistic output, "
         f"cross-entropy, Adam {passes} passes, the rate falling over the last fifth",
         figures=[
-            Figure("squared error per test picture", errors, "3.00", HINTON, digits=2),
+            Figure("squared error per test picture", [error], "3.00", HINTON, digits=2),
             Figure(
                 f"PCA with {sizes[-1]} components",
-                [float(((of_pca - d.test_x) ** 2).sum(1).mean())],
+                [squared_error(of_pca, d.test_x)],
                 "13.87",
                 HINTON,
                 digits=2,
             ),
-            Figure("time", minutes, unit="min", digits=1),
+            Figure("time", [minutes], unit="min", digits=1),
         ],
         pictures=[bench.picture("deep.png", picture)],
         notes="no pretraining: tanh units on centred inputs, which are logistic units in other "
         "coordinates; rows of the picture: test digits, their reconstructions, PCA's",
-        seeds=len(errors),
     )
 
 
@@ -74,10 +66,9 @@ def code_plot(bench: Bench) -> Outcome:
     d = bench.digits
     sizes = [100, 50, 2] if bench.quick else [1000, 500, 250, 2]
     passes = 25 if bench.quick else 20
-    built = train_deep(bench, d, sizes, passes, 0)
+    built = train_deep(bench, d, sizes, passes)
     codes = encode(built, d.test_x)
-    pca = PCA(2).fit(d.x)
-    components = pca.transform(d.test_x)
+    components = PCA(2).fit(d.x).transform(d.test_x)
     figures = [
         Figure(
             f"nearest neighbour in the {what} shows the same digit",
@@ -104,20 +95,17 @@ def variational(bench: Bench) -> Outcome:
     """A variational autoencoder: new digits, and the plane they lie on."""
     d = bench.digits
     hidden, passes, rate = (100, 40, 5e-3) if bench.quick else (400, 10, 1e-3)
-    settings: dict[str, Any] = {"hidden": (hidden,), "max_iter": passes, "learning_rate": rate}
-    bounds, first = [], None
-    for seed in bench.seeds(3):
-        vae = VariationalAutoencoder(8 if bench.quick else 20, **settings, random_state=seed)
-        vae = bench.fit(vae, d.x, f"seed {seed}")
-        bounds.append(negative_elbo(vae, d.test_x))
-        first = first or vae
-    assert first is not None
-    plane = VariationalAutoencoder(2, **settings, random_state=0)
+    vae = VariationalAutoencoder(
+        8 if bench.quick else 20, hidden=(hidden,), max_iter=passes, learning_rate=rate
+    )
+    vaes = bench.fit_seeds(vae, d.x, 3)
+    bounds = [negative_elbo(vae, d.test_x) for vae in vaes]
+    plane = clone(vae).set_params(n_latents=2, random_state=0)
     plane = bench.fit(plane, d.x, "two latents, for the plane")
-    samples = first.sample(100, random_state=0)
+    samples = vaes[0].sample(100, random_state=0)
     return Outcome(
         data=d.about,
-        setting=f"{d.x.shape[1]}-{hidden}-{first.n_latents}, Bernoulli likelihood, one draw a "
+        setting=f"{d.x.shape[1]}-{hidden}-{vae.n_latents}, Bernoulli likelihood, one draw a "
         f"sample, Adam {passes} passes",
         figures=[
             Figure(
@@ -142,41 +130,20 @@ def denoising(bench: Bench) -> Outcome:
     n_latents, passes, rate = (100, 30, 1e-2) if bench.quick else (250, 10, 1e-3)
     noise = np.random.default_rng(0).normal(0, 0.4, d.test_x.shape).astype(np.float32)
     damaged = d.test_x + noise
-    rows: dict[str, NDArray[Any]] = {}
-    for what, estimator in (
-        (
-            "denoising",
-            DenoisingAutoencoder(
-                n_latents,
-                corruption="gaussian",
-                corruption_level=0.4,
-                preprocess=None,
-                learning_rate=rate,
-                max_iter=passes,
-                random_state=0,
-            ),
-        ),
-        (
-            "plain",
-            CompressionAutoencoder(
-                n_latents,
-                solver="adam",
-                batch_size=100,
-                preprocess=None,
-                learning_rate=rate,
-                max_iter=passes,
-                random_state=0,
-            ),
-        ),
-    ):
+    denoiser = DenoisingAutoencoder(n_latents, corruption="gaussian", corruption_level=0.4)
+    plain = CompressionAutoencoder(n_latents, solver="adam", batch_size=100)
+    rows = {"damaged": damaged}
+    for what, estimator in (("denoising", denoiser), ("plain", plain)):
+        estimator.set_params(preprocess=None, learning_rate=rate, max_iter=passes, random_state=0)
         fitted = bench.fit(estimator, d.x, what)
         rows[what] = fitted.inverse_transform(fitted.transform(damaged))
     figures = [
-        Figure(f"squared error per test picture, {what}", [_error(d, found)], digits=1)
-        for what, found in (("damaged", damaged), *rows.items())
+        Figure(
+            f"squared error per test picture, {what}", [squared_error(found, d.test_x)], digits=1
+        )
+        for what, found in rows.items()
     ]
-    shown = slice(0, 12)
-    tiles = bands([damaged[shown], *(r[shown] for r in rows.values())], d.shape)
+    tiles = bands([found[:SHOWN] for found in rows.values()], d.shape)
     return Outcome(
         data=d.about,
         setting=f"{d.x.shape[1]}-{n_latents}-{d.x.shape[1]}, Gaussian noise of standard deviation "
@@ -188,44 +155,42 @@ def denoising(bench: Bench) -> Outcome:
     )
 
 
-def train_deep(bench: Bench, d: Digits, sizes: list[int], passes: int, seed: int) -> Built:
+def train_deep(bench: Bench, d: Digits, sizes: list[int], passes: int) -> Built:
     """A deep autoencoder with a linear code, trained from scratch."""
-    batch = min(BATCH, 50 if bench.quick else BATCH)
+    batch = 50 if bench.quick else BATCH
     recipe = Recipe.load("deep").changed(
         [
             f"model.n_latents={sizes}",
             f"model.activation={[*['tanh'] * (len(sizes) - 1), 'identity']}",
             f"optim.batch_size={batch}",
             f"train.steps={passes * (len(d.x) // batch)}",
-            f"train.seed={seed}",
+            "train.seed=0",
         ]
     )
     source = ArraySource(d.x)
     built = build(recipe, source)
-    say(f"  {'-'.join(map(str, sizes))}, seed {seed}")
-    with TrainingProgress(recipe.n_steps, quiet=bench.quick) as progress:
-        for record in built.trainer.run(source, recipe.n_steps):
-            progress.show(record)
+    say(f"  {'-'.join(map(str, sizes))}, seed 0")
+    bench.train(built, source)
     return built
 
 
 @torch.no_grad()
-def encode(built: Built, x: Floats) -> NDArray[Any]:
+def encode(built: Built, x: Floats) -> Floats:
     """Codes [n, M]."""
     model = built.trainer.model
     return model.encode(torch.from_numpy(x).to(model.like))[1].dense.cpu().numpy()
 
 
 @torch.no_grad()
-def reconstruct(built: Built, x: Floats) -> NDArray[Any]:
+def reconstruct(built: Built, x: Floats) -> Floats:
     """Reconstructions [n, D]."""
     model = built.trainer.model
     return model(torch.from_numpy(x).to(model.like)).recon.cpu().numpy()
 
 
-def squared_error(built: Built, x: Floats) -> float:
+def squared_error(recon: Floats, x: Floats) -> float:
     """Sum over pixels, mean over pictures."""
-    return float(((reconstruct(built, x) - x) ** 2).sum(1).mean())
+    return float(((recon - x) ** 2).sum(1).mean())
 
 
 @torch.no_grad()
@@ -242,18 +207,14 @@ def negative_elbo(vae: VariationalAutoencoder, x: Floats) -> float:
     return float(likelihood / len(rows) + kl_gaussian(mean, log_variance))
 
 
-def bands(groups: list[NDArray[Any]], shape: tuple[int, int]) -> Image.Image:
+def bands(groups: list[Floats], shape: tuple[int, int]) -> Image.Image:
     """One row of tiles for each group."""
     return viz.tiles(np.concatenate(groups), shape, columns=len(groups[0]), signed=False)
 
 
-def neighbours(points: NDArray[Any], labels: NDArray[Any]) -> float:
+def neighbours(points: Floats, labels: Labels) -> float:
     """How often a point's nearest other has its label, in per cent."""
     from sklearn.neighbors import NearestNeighbors
 
     nearest = NearestNeighbors(n_neighbors=2).fit(points).kneighbors(points)[1][:, 1]
-    return 100 * float((labels[nearest] == labels).mean())
-
-
-def _error(d: Digits, found: NDArray[Any]) -> float:
-    return float(((found - d.test_x) ** 2).sum(1).mean())
+    return percent((labels[nearest] == labels).mean())

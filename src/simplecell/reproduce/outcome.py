@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, SupportsFloat
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ def markdown(outcomes: Iterable[Outcome]) -> str:
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, *(line for outcome in done for line in _section(outcome))]) + "\n"
+
+
+def percent(share: SupportsFloat) -> float:
+    """A fraction in per cent."""
+    return 100 * float(share)
 
 
 def duration(seconds: float) -> str:

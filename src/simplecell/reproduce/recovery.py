@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from simplecell.data.planted import Planted, planted_dictionary, planted_hierarc
 from simplecell.model.matching import Contingency, recovery
 from simplecell.reproduce.bench import Bench
 from simplecell.reproduce.outcome import Figure, Outcome
-from simplecell.run.build import build
+from simplecell.run.build import Built, build
 from simplecell.run.evaluate import evaluate
 from simplecell.run.progress import say
 from simplecell.run.recipe import Recipe
@@ -98,11 +97,11 @@ def _all(bench: Bench) -> Iterator[tuple[tuple[str, str], list[Found]]]:
 
 
 def _train(setting: Setting, variant: str, seed: int, bench: Bench) -> Found:
-    sizes: dict[str, Any] = {"n_inputs": 16, "n_atoms": 32, "n_active": 3} if bench.quick else {}
-    n_active = sizes.get("n_active", setting.n_active)
+    n_active = 3 if bench.quick else setting.n_active
+    sizes = {"n_inputs": 16, "n_atoms": 32} if bench.quick else {}
     n_train, n_held = (20_000, 2000) if bench.quick else (190_000, HELD_OUT)
-    options = {"n_active": n_active, **sizes, **dict(setting.more)}
-    truth = setting.make(n_train + n_held, seed=seed, **options)
+    more = dict(setting.more)
+    truth = setting.make(n_train + n_held, seed=seed, n_active=n_active, **sizes, **more)
     settings = [
         f"model.n_latents={32 if bench.quick else setting.n_latents}",
         f"model.target_l0={n_active}",
@@ -113,11 +112,12 @@ def _train(setting: Setting, variant: str, seed: int, bench: Bench) -> Found:
     built = build(Recipe.load(variant).changed(settings), source)
     for _ in built.trainer.run(source, built.recipe.n_steps):
         pass
-    return _judge(built.trainer.model, built.preprocess, truth, n_train)
+    return _judge(built, truth, n_train)
 
 
 @torch.no_grad()
-def _judge(model: Any, preprocess: Any, truth: Planted, n_train: int) -> Found:
+def _judge(built: Built, truth: Planted, n_train: int) -> Found:
+    model, preprocess = built.trainer.model, built.preprocess
     activity = Contingency(len(truth.atoms), model.n_latents)
     held = truth.x[n_train:]
     for start in range(0, len(held), 2000):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from simplecell.preprocess.chain import Preprocess
 from simplecell.reproduce.bench import Bench, Clock
 from simplecell.reproduce.demo import EDGE
 from simplecell.reproduce.outcome import Figure, Outcome
-from simplecell.reproduce.photographs import photographs
+from simplecell.reproduce.photographs import named, photographs
 from simplecell.run.progress import say
 from simplecell.sparse_coding import Alternation, Penalty, Smooth, random_dictionary, torus
 from simplecell.sparse_coding.restoration import (
@@ -96,10 +97,10 @@ def restoration(bench: Bench) -> Outcome:
     noisy = target + random.normal(0, NOISE, target.shape)
     mask = random.random(target.shape) < 0.5
     broken = np.where(mask, target, 0.0)
-    size: dict[str, Any] = {"n_latents": 64, "n_patches": 2000} if bench.quick else {}
+    small = partial(learn_dictionary, n_latents=64, n_patches=2000)
+    learn = small if bench.quick else learn_dictionary
     say("  learning a dictionary")
-    learned = learn_dictionary(other, noise=0.04, **size).numpy()
-    own = learn_dictionary(noisy, noise=NOISE, **size).numpy()
+    learned, own = learn(other, noise=0.04).numpy(), learn(noisy, noise=NOISE).numpy()
     pca = GaussianPrior.fit(_patches(other, 3000 if bench.quick else 20_000))
     say("  restoring")
     clean = {
@@ -148,8 +149,7 @@ def _learned(bench: Bench, penalty: Callable[[int], Penalty]) -> Learned:
         atoms.append(_dictionary(source, penalty(n_latents), n_latents, steps, seed))
         seconds.append(clock.seconds)
     assert source is not None
-    data = f"{source.n_samples:,} patches of 8×8 of "
-    data += "scikit-learn's two photographs" if bench.quick else "ten photographs (IMAGES.mat)"
+    data = f"{source.n_samples:,} patches of 8×8 of {named(bench)}"
     return Learned(atoms, seconds, data, steps)
 
 
@@ -202,7 +202,7 @@ def _patches(picture: Floats, count: int) -> torch.Tensor:
     ).float()
 
 
-def _side_by_side(rows: list[list[Any]]) -> Image.Image:
+def _side_by_side(rows: list[list[Floats]]) -> Image.Image:
     """Pictures in 0 … 1 as a table, at half their size when large."""
     joined = np.vstack([np.hstack(row) for row in rows]).clip(0, 1)
     image = Image.fromarray((255 * joined).round().astype(np.uint8))
