@@ -750,8 +750,8 @@ def _replace(value, path, new):
 @pytest.mark.parametrize("second", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_wrong_types_anywhere_in_run_json_never_crash(made, tmp_path, monkeypatch, second):
     """One wrong value at each place; slow: a second one at each."""
-    from simplecell.cli.about import of_run
     from simplecell.cli.code_files import encode_file
+    from simplecell.cli.printing import of_run
     from simplecell.errors import DataError, RunError
     from simplecell.run.begin import resume
     from simplecell.run.directory import Run

@@ -103,7 +103,7 @@ def test_closed_forms():
 
 def test_rows_that_do_not_fit_are_named(monkeypatch):
     chain = fitted("center")
-    for rows, words in ((np.ones((3, 5)), "rows of 6"), (np.ones(6), "rows of 6")):
+    for rows, words in ((np.ones((3, 5)), "rows of 6"), (np.ones(6), "two axes")):
         with pytest.raises(DataError, match=words):
             whitening_report(lambda rows=rows: [torch.from_numpy(rows)], chain)
     with pytest.raises(DataError, match="not finite"):

@@ -6,13 +6,17 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simplecell.errors import DataError, WriteError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 app = typer.Typer(
     name="simplecell",
@@ -55,13 +59,18 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 NoDoctor = Annotated[
     bool, typer.Option("--no-doctor", help="No warnings of what looks wrong, and no cures.")
 ]
+Meta = Annotated[
+    Path | None, typer.Option("--meta", help="csv, jsonl or npz with one record a sample.")
+]
+OtherData = Annotated[str | None, typer.Option("--data", help="Other samples than the run's own.")]
+CodesOut = Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv or - (npy).")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a recipe key; repeatable."),
 ]
 
 
-def read(data: str) -> Any:
+def read(data: str) -> str | NDArray[np.generic]:
     """The data argument: a path, or what standard input holds for '-'."""
     if data == "-":
         from simplecell.data.files import read_bytes_array
@@ -78,7 +87,7 @@ def read(data: str) -> Any:
     return data
 
 
-def print_result(command: str, result: dict[str, Any], as_json: bool, text: str) -> None:
+def print_result(command: str, result: Mapping[str, object], as_json: bool, text: str) -> None:
     """The result alone on standard output."""
     if as_json:
         table = {"schema": 1, "command": command, **result}

@@ -9,7 +9,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,10 @@ from simplecell.run.storage import replacing
 from simplecell.run.trained import Trained
 
 ROWS = 8192
-Array = NDArray[Any]
+Array = NDArray[np.generic]
 
 
-def encode_file(trained: Trained, data: Any, out: str) -> list[str]:
+def encode_file(trained: Trained, data: str | Path | Array, out: str) -> list[str]:
     """Write the codes [n, M] of `data` to `out`; sentences about what was written.
 
     Pictures of a patch model give one row for each patch of a grid without overlap, and
@@ -47,7 +47,7 @@ def encode_file(trained: Trained, data: Any, out: str) -> list[str]:
     return said
 
 
-def decode_file(trained: Trained, codes: Any, out: str) -> list[str]:
+def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[str]:
     """Write the samples [n, D] that the codes stand for to `out`."""
     source = as_source(codes, kind="array", key=_key(codes))
     if source.n_inputs != trained.model.n_latents:
@@ -63,7 +63,7 @@ def decode_file(trained: Trained, codes: Any, out: str) -> list[str]:
     return [f"{source.n_samples} rows of {len(names)} inputs: {out}"]
 
 
-def _key(codes: Any) -> str | None:
+def _key(codes: str | Path | Array) -> str | None:
     """Where the codes lie in an .npz that `encode` wrote; None in any other file."""
     if isinstance(codes, str | Path) and Path(codes).suffix.lower() == ".npz":
         with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile):
@@ -91,14 +91,14 @@ def writer(out: str) -> Callable[[Iterator[Array], int, list[str]], None]:
     return write
 
 
-def _npy(file: Any, pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
+def _npy(file: IO[bytes], pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
     header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, len(names))}
     np.lib.format.write_array_header_1_0(file, header)
     for piece in pieces:
         file.write(np.ascontiguousarray(piece, dtype="<f4").tobytes())
 
 
-def _npz(file: Any, pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
+def _npz(file: IO[bytes], pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("values.npy", "w", force_zip64=True) as values:
             _npy(values, pieces, n_rows, names)
@@ -106,7 +106,7 @@ def _npz(file: Any, pieces: Iterator[Array], n_rows: int, names: list[str]) -> N
             np.lib.format.write_array(column, np.array(names), allow_pickle=False)
 
 
-def _csv(file: Any, pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
+def _csv(file: IO[bytes], pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     table = csv.writer(text)
     table.writerow(names)
@@ -115,7 +115,7 @@ def _csv(file: Any, pieces: Iterator[Array], n_rows: int, names: list[str]) -> N
     text.detach()
 
 
-WRITERS: dict[str, Callable[[Any, Iterator[Array], int, list[str]], None]] = {
+WRITERS: dict[str, Callable[[IO[bytes], Iterator[Array], int, list[str]], None]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".csv": _csv,

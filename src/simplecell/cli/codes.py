@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from simplecell.cli.application import DataPath, RunPath, app, read, standard_output
+from simplecell.cli.application import CodesOut, DataPath, RunPath, app, read, standard_output
 
 
 @app.command()
 def encode(
     run: RunPath,
     data: DataPath,
-    out: Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv or - (npy).")],
+    out: CodesOut,
 ) -> None:
     """Hand on the codes of DATA: one row a sample, one column a latent."""
     from simplecell.cli.code_files import encode_file
@@ -28,7 +28,7 @@ def encode(
 def decode(
     run: RunPath,
     codes: Annotated[str, typer.Argument(metavar="CODES", help="A file of codes, or -.")],
-    out: Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv or - (npy).")],
+    out: CodesOut,
 ) -> None:
     """Turn codes back into samples, in the units of the data."""
     from simplecell.cli.code_files import decode_file

@@ -121,7 +121,7 @@ def info(
     as_json: Json = False,
 ) -> None:
     """What is in a run; without RUN, what this installation is and which recipes it has."""
-    from simplecell.cli.about import installation, of_run
+    from simplecell.cli.printing import installation, of_run
 
     result, text = installation() if run is None else of_run(run)
     print_result("info", result, as_json, text)

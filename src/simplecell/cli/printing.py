@@ -1,15 +1,25 @@
-"""Results as text for a terminal: the tables that train, evaluate, compare and sweep print."""
+"""Results as text for a terminal: what train, evaluate, compare, sweep and info print."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from simplecell.run import recipe
+from simplecell.run.directory import Run, about_software
 from simplecell.run.sweep import MEASURED
+from simplecell.training.prepared import resolve_device
+
+Table = dict[str, Any]
+"""A result as `--json` prints it."""
 
 
-def figures_table(result: dict[str, Any]) -> str:
+def figures_table(result: Table) -> str:
     """The result of a training as text: training samples beside held-out ones."""
     held = result.get("held_out") or {}
     mean, target = result["mean_activation"], result["mean_activation"].get("target")
@@ -30,7 +40,7 @@ def figures_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, ended + f"{result['seconds']:.1f} s"])
 
 
-def evaluation_table(result: dict[str, Any]) -> str:
+def evaluation_table(result: Table) -> str:
     """The figures of `simplecell evaluate` as text, each with its formula in words."""
     fvu = _cell(result["fvu"], ".4f")
     rows = [
@@ -65,7 +75,7 @@ def evaluation_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "latents by density", *_bars(result["histogram"])])
 
 
-def comparison_table(result: dict[str, Any]) -> str:
+def comparison_table(result: Table) -> str:
     """What two runs share, as text: the figures of `simplecell compare`."""
     runs, pairs = result["runs"], "of the one-to-one pairs with the largest sum of cosines"
     sides = [(result["mean_max"][side], result["only"][side]) for side in ("first", "second")]
@@ -107,11 +117,11 @@ def _bars(bins: Sequence[Mapping[str, float]], width: int = 40) -> list[str]:
     return lines
 
 
-def _cell(value: Any, form: str) -> str:
+def _cell(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def sweep_table(result: Mapping[str, Any]) -> str:
+def sweep_table(result: Table) -> str:
     """The result of a sweep as text: a line a model, then a line a group."""
     heads = ("fvu", "held out", "l0", "dead", "activation")
     models = [
@@ -133,7 +143,7 @@ def sweep_table(result: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _ended(row: Mapping[str, Any]) -> str:
+def _ended(row: Table) -> str:
     return "" if row["status"] == "finished" else f"{row['status']} at step {row['n_iter']}"
 
 
@@ -153,3 +163,37 @@ def _short(value: float | None) -> str:
 
 def _with_spread(mean: float | None, std: float | None) -> str:
     return _short(mean) if std is None else f"{_short(mean)} ± {std:.2g}"
+
+
+def installation() -> tuple[Table, str]:
+    """Versions, the device that would be used, the recipes; as a table and as text."""
+    software = about_software(torch.get_num_threads(), str(resolve_device("auto")))
+    software["scikit-learn"] = metadata.version("scikit-learn")
+    recipes = {name: recipe.headline(name) for name in recipe.names()}
+    lines = [f"{name:<14}{value}" for name, value in software.items()]
+    lines += ["", "recipes (simplecell train DATA --out RUN --recipe NAME)"]
+    lines += [f"  {name:<12}{words}" for name, words in recipes.items()]
+    return {**software, "recipes": recipes}, "\n".join(lines)
+
+
+def of_run(path: Path) -> tuple[Table, str]:
+    """A run's story and figures; as a table and as text."""
+    run = Run(path)
+    info, resolved = run.info(), run.recipe()
+    data = info["data"]
+    lines = [
+        f"run           {path} ({info['status']}, {info['n_iter']} of {resolved.n_steps} steps)",
+        f"data          {data['path'] or 'given in memory'}",
+        f"samples       {data['n_samples']} for training, {data['n_held_out']} held out; "
+        f"each {' × '.join(str(side) for side in data['shape'])} ({data['kind']})",
+    ]
+    lines += [f"              skipped {s['file']}: {s['reason']}" for s in data["skipped"]]
+    software = info["software"]
+    lines.append(
+        f"made with     simplecell {software['simplecell']}, torch {software['torch']}, "
+        f"{software['threads']} threads, {software['device']}, seed {info['seed']}"
+    )
+    if info.get("figures"):
+        lines += ["", figures_table({**info["figures"], "seconds": info["seconds"]})]
+    lines += ["", resolved.text().rstrip()]
+    return {"run": str(path), **info, "recipe": resolved.table()}, "\n".join(lines)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simplecell.cli.application import RunPath, app, print_result, read
+from simplecell.cli.application import Meta, OtherData, RunPath, app, print_result, read
 
 if TYPE_CHECKING:
     from simplecell.explorer.serve.embed import Embedder
@@ -42,10 +42,8 @@ def show(
 @app.command()
 def explore(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, or folders of them.")],
-    data: Annotated[str | None, typer.Option(help="Other samples than the run's own.")] = None,
-    meta: Annotated[
-        Path | None, typer.Option(help="csv, jsonl or npz with one record a sample.")
-    ] = None,
+    data: OtherData = None,
+    meta: Meta = None,
     export: Annotated[
         Path | None, typer.Option(help="Write a site into this folder that needs no server.")
     ] = None,
@@ -118,10 +116,8 @@ def tell_address(url: str, browser: bool) -> None:
 def report(
     run: RunPath,
     out: Annotated[Path | None, typer.Option(help="HTML file; default RUN/report.html.")] = None,
-    data: Annotated[str | None, typer.Option(help="Other samples than the run's own.")] = None,
-    meta: Annotated[
-        Path | None, typer.Option(help="csv, jsonl or npz with one record a sample.")
-    ] = None,
+    data: OtherData = None,
+    meta: Meta = None,
 ) -> None:
     """One printable HTML file about a run: its latents, figures, worst samples, recipe."""
     from simplecell.explorer.report import report as page

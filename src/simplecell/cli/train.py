@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simplecell.cli.application import (
     DataPath,
     Json,
+    Meta,
     NoDoctor,
     Out,
     RunPath,
@@ -19,6 +20,9 @@ from simplecell.cli.application import (
     print_result,
     read,
 )
+
+if TYPE_CHECKING:
+    from simplecell.run.session import Session
 
 
 @app.command()
@@ -39,9 +43,7 @@ def train(
     ] = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw; default 0.")] = None,
-    meta: Annotated[
-        Path | None, typer.Option(help="csv, jsonl or npz with one record a sample.")
-    ] = None,
+    meta: Meta = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew in --out.")] = False,
     no_doctor: NoDoctor = False,
     as_json: Json = False,
@@ -95,8 +97,15 @@ def sweep(
     from simplecell.viz.front import save_front
 
     chosen = None if recipe is None else Recipe.load(recipe)
-    varied: dict[str, Any] = {"grid": grid or [], "settings": settings or [], "seeds": seeds}
-    models = begin_sweep(read(data), out, chosen, restart=restart, **varied)
+    models = begin_sweep(
+        read(data),
+        out,
+        chosen,
+        grid=grid or [],
+        seeds=seeds,
+        settings=settings or [],
+        restart=restart,
+    )
     say(*models.notes)
     say_skipped(models.skipped)
     result, code = follow_sweep(models)
@@ -108,7 +117,7 @@ def sweep(
     say(f"next: open {result['picture']}; each folder in {out} is a run")
 
 
-def work(command: str, session: Any, as_json: bool, no_doctor: bool) -> None:
+def work(command: str, session: Session, as_json: bool, no_doctor: bool) -> None:
     """Train a session with progress and clean stops; print its result, and what looks wrong."""
     from simplecell.cli.printing import figures_table
     from simplecell.doctor import Doctor

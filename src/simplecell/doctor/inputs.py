@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,30 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.session import Session
 from simplecell.training.prepared import to_model
 
+Step = str | Mapping[str, object]
+"""A preparation step as a recipe says it."""
 ROWS, ENTRIES = 8192, 2**24
 """Samples looked at: enough for every share that is measured, however long the data are. Of very
 wide samples fewer, so that a look stays within 128 MB."""
+CENTER = 0.5
+"""Share of the mean in mean ‖x‖². Embeddings and activations as they come have 0.1 to 0.25 and
+train well; above a half most of what is learned first is one vector."""
+SCALE = 10.0
+"""Factor between mean ‖x‖² and D that is let pass, either way: three in length, which Adam bridges
+in its first hundred steps."""
+COLUMNS, OWNED = 30.0, 0.5
+"""Standard deviation of an input over the median one, where such inputs own more than that share of
+the variance: columns of 0s and 1s have such ratios as well, but own little."""
+OUTSIDE, EDGE = 0.001, 0.01
+"""Share of the values that lie beyond the output's bounds by more than a hundredth of its range: a
+few outliers do no harm."""
+ACTIVE, ENOUGH_ACTIVE = 1.0, 10.0
+"""Samples of a batch in which a latent is to be active, B ρ. On planted data a B ρ of 0.2 ended at
+a cost 13 to 58 % higher than one of 2 to 10, after as many steps."""
+BATCH, GOOD_BATCH = 32, 512
+"""Samples whose k B largest values are kept: the least of so few is noise as a threshold."""
+STEPS, GOOD_STEPS = 100, 1000
+"""Adam moves a weight by about the learning rate a step: 100 steps leave it near its start."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +67,26 @@ def training_rows(session: Session) -> Tensor:
     return to_model(source.read(rows), trainer.preprocess, trainer.model.like)
 
 
-def requested(session: Session, table: str, key: str) -> Any:
-    """What the user's recipe said, before "auto" was replaced."""
-    return session.info["requested"][table].get(key)
+def length_is_auto(session: Session) -> bool:
+    """Whether the user's recipe left the number of steps to the data."""
+    return bool(session.info["requested"]["train"].get("steps") == "auto")
 
 
-def setting(key: str, value: Any) -> str:
+def length(session: Session, steps: int) -> str:
+    """The setting that makes the training as long, by the key that the user's recipe leaves."""
+    if not length_is_auto(session):
+        return setting("train.steps", steps)
+    batch = min(session.recipe.optim.batch_size, session.source.n_samples)
+    return setting("train.max_samples", steps * batch)
+
+
+def setting(key: str, value: object) -> str:
     """A setting as it is said on the command line."""
     text = value if isinstance(value, str) else _toml(value)
     return f"--set {key}='{text}'" if isinstance(value, list) else f"--set {key}={text}"
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     if isinstance(value, Mapping):
         if set(value) == {"kind"}:
             return _toml(value["kind"])
@@ -66,27 +94,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml(part) for part in value) + "]"
     return json.dumps(value)
-
-
-CENTER = 0.5
-"""Share of the mean in mean ‖x‖². Embeddings and activations as they come have 0.1 to 0.25 and
-train well; above a half most of what is learned first is one vector."""
-SCALE = 10.0
-"""Factor between mean ‖x‖² and D that is let pass, either way: three in length, which Adam bridges
-in its first hundred steps."""
-COLUMNS, OWNED = 30.0, 0.5
-"""Standard deviation of an input over the median one, where such inputs own more than that share of
-the variance: columns of 0s and 1s have such ratios as well, but own little."""
-OUTSIDE, EDGE = 0.001, 0.01
-"""Share of the values that lie beyond the output's bounds by more than a hundredth of its range: a
-few outliers do no harm."""
-ACTIVE, ENOUGH_ACTIVE = 1.0, 10.0
-"""Samples of a batch in which a latent is to be active, B ρ. On planted data a B ρ of 0.2 ended at
-a cost 13 to 58 % higher than one of 2 to 10, after as many steps."""
-BATCH, GOOD_BATCH = 32, 512
-"""Samples whose k B largest values are kept: the least of so few is noise as a threshold."""
-STEPS, GOOD_STEPS = 100, 1000
-"""Adam moves a weight by about the learning rate a step: 100 steps leave it near its start."""
 
 
 def examine_inputs(session: Session) -> list[Finding]:
@@ -149,13 +156,13 @@ def _columns(session: Session, x: Tensor) -> list[Finding]:
 
 def _steps(session: Session, uncentred: bool, unscaled: bool) -> str:
     """The preparation there is, and behind it what is missing."""
-    steps: list[Any] = list(session.recipe.preprocess.steps)
+    steps: list[Step] = list(session.recipe.preprocess.steps)
     scaled = unscaled or any(_name(step) == "scale" for step in steps)
     steps = [step for step in steps if _name(step) != "scale"]
     return setting("preprocess.steps", steps + ["center"] * uncentred + ["scale"] * scaled)
 
 
-def _name(step: Any) -> str:
+def _name(step: Step) -> str:
     return step if isinstance(step, str) else str(step["kind"])
 
 
@@ -199,11 +206,10 @@ def _batch(session: Session) -> list[Finding]:
             f"the threshold of batchtopk codes is learned from batches, and {batch} samples leave "
             f"it to chance; {_larger(session)}"
         )
-    elif requested(session, "train", "steps") == "auto" and recipe.n_steps < STEPS:
+    elif length_is_auto(session) and recipe.n_steps < STEPS:
         words = (
             f"the whole training is {recipe.n_steps} steps of {batch} samples, and the weights "
-            f"hardly move in so few; train for longer: "
-            f"{setting('train.max_samples', GOOD_STEPS * batch)}"
+            f"hardly move in so few; train for longer: {length(session, GOOD_STEPS)}"
         )
     return [Finding("batch", words)] if words else []
 

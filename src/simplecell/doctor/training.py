@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simplecell.doctor.inputs import ENTRIES, Finding, requested, setting, sizes, training_rows
+from simplecell.doctor.inputs import ENTRIES, Finding, length, setting, sizes, training_rows
 from simplecell.model.activations import JumpReLU
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.evaluate import Figures, evaluate
@@ -23,6 +22,48 @@ from simplecell.training.steering import l0_of
 
 LATENTS = 2048
 """Latents that are compared with all others, so that a wide dictionary costs seconds, not hours."""
+MISSED = 0.05
+"""Distance of l0 from its target, relative: what target_l0 promises."""
+RAN_AWAY, L1_WEIGHT = 100.0, 1.0
+"""Factor on the l1 weight, either way, with the target still not reached; and the weight of all
+named recipes, from which the coefficient of prepared data is never that far."""
+LONGER, FAR = 4, 6
+"""Lengths of the training that brought l0 to its target in one go on planted data; and of what a
+mean activation lacks at its last pace, for it slows down."""
+HALF = 0.5
+"""Share of the latents that are active where nothing holds them down: half of them, by symmetry."""
+KL = 2.0
+"""Factor between mean activation and its target: reconstruction always pulls a little."""
+KL_WEIGHT = 1.0
+"""Weight of the kl term that has held the target in all of the named recipes."""
+MOVING = 0.05
+"""Share of itself by which a mean activation still fell in the last quarter: it is on its way."""
+DEAD = 0.05
+"""Share of the latents that may be dead: what the named recipes promise."""
+AUXK, PREACT = 1 / 32, 1 / 4
+"""Weights of the terms for dead latents: of the named recipes, the larger where they differ."""
+SURPLUS = 0.5
+"""Share of dead latents from which on there are too many: what revives them finds them no work."""
+CARRIED = 0.85
+"""Share of all activity that as many latents as the data fill carry: on planted data these are
+most of the planted ones; with more of it some of the fewer latents died again."""
+FAST = 2.0
+"""Factor between the learning rate and what "auto" gives: at 2.5 an eighth of the latents died on
+planted data, whatever else was done."""
+COSINE, DUPLICATES = 0.99, 0.01
+"""Atoms nearer than 8° are one feature; a hundredth of the latents may share theirs by chance."""
+NEAR = 0.9
+"""Cosine from which on latents count as one where duplicates are many: the number of features."""
+STUCK = 0.5
+"""Share of the thresholds that no sample comes near; dead latents alone are fewer."""
+BANDWIDTH = 0.5
+"""The default; from there on a threshold that nothing comes near is a dead latent's."""
+WORSE = 2.0
+"""Factor between the fvu of held-out samples and that of training ones."""
+RISEN = 1.25
+"""Factor between the held-out cost in the end and at its lowest: past what chance does."""
+FEWEST = 100
+"""Held-out samples from which on their cost says something."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +102,7 @@ class FinishedTraining:
         return float(self.terms.get(term, {}).get("weight", 0))
 
     @property
-    def terms(self) -> dict[str, dict[str, Any]]:
+    def terms(self) -> dict[str, dict[str, float]]:
         """Of the objective."""
         return self.session.recipe.objective
 
@@ -73,24 +114,6 @@ def l0_of_new(session: Session, trained: float) -> tuple[float, float]:
         return trained, 0.0
     held = Prepared(session.held_out, trainer.preprocess, trainer.model)
     return l0_of(trainer.model, held)
-
-
-MISSED = 0.05
-"""Distance of l0 from its target, relative: what target_l0 promises."""
-RAN_AWAY, L1_WEIGHT = 100.0, 1.0
-"""Factor on the l1 weight, either way, with the target still not reached; and the weight of all
-named recipes, from which the coefficient of prepared data is never that far."""
-LONGER, FAR = 4, 6
-"""Lengths of the training that brought l0 to its target in one go on planted data; and of what a
-mean activation lacks at its last pace, for it slows down."""
-HALF = 0.5
-"""Share of the latents that are active where nothing holds them down: half of them, by symmetry."""
-KL = 2.0
-"""Factor between mean activation and its target: reconstruction always pulls a little."""
-KL_WEIGHT = 1.0
-"""Weight of the kl term that has held the target in all of the named recipes."""
-MOVING = 0.05
-"""Share of itself by which a mean activation still fell in the last quarter: it is on its way."""
 
 
 def weight(case: FinishedTraining) -> list[Finding]:
@@ -110,17 +133,19 @@ def weight(case: FinishedTraining) -> list[Finding]:
 
 def target(case: FinishedTraining) -> list[Finding]:
     """An l0 that is not what was asked for."""
-    trainer, wanted, l0 = case.session.trainer, case.session.recipe.target_l0, case.l0
+    session, wanted, l0 = case.session, case.session.recipe.target_l0, case.l0
     if not wanted or abs(l0 - wanted) <= MISSED * wanted + 2 * case.error:
         return []
     state, coefficient = _coefficient(case)
-    beyond = trainer.model.activation.kind == "topk" or wanted > HALF * len(case.density)
+    beyond = session.trainer.model.activation.kind == "topk" or wanted > HALF * len(case.density)
     if case.blame:
         cure = case.blame
     elif 1 <= l0 < wanted and beyond:
         cure = f"out of reach, so ask for less: {setting('model.target_l0', int(l0))}"
     else:
-        cure = coefficient or f"train for longer: {_longer(case.session)}"
+        cure = (
+            coefficient or f"train for longer: {length(session, LONGER * session.recipe.n_steps)}"
+        )
     return [Finding("saturated", f"l0 is {l0:.3g}, but target_l0 is {wanted:g}{state}; {cure}")]
 
 
@@ -139,13 +164,6 @@ def _coefficient(case: FinishedTraining) -> tuple[str, str]:
     nearer = L1_WEIGHT if wrong else float(f"{weight * factor:.3g}")
     cure = f"begin nearer to where it went: {setting('objective.l1.weight', nearer)}"
     return f" (the coefficient of the l1 term ran away to {words})", cure
-
-
-def _longer(session: Session) -> str:
-    if requested(session, "train", "steps") != "auto":
-        return setting("train.steps", LONGER * session.recipe.n_steps)
-    batch = min(session.recipe.optim.batch_size, session.source.n_samples)
-    return setting("train.max_samples", LONGER * session.recipe.n_steps * batch)
 
 
 def activity(session: Session, figures: Figures) -> list[Finding]:
@@ -181,28 +199,6 @@ def _missing_steps(session: Session, target: float, mean: float) -> int:
     if moved <= MOVING * before:
         return 0
     return max(n_steps, math.ceil(FAR * abs(mean - target) * (last - first) / moved))
-
-
-DEAD = 0.05
-"""Share of the latents that may be dead: what the named recipes promise."""
-AUXK, PREACT = 1 / 32, 1 / 4
-"""Weights of the terms for dead latents: of the named recipes, the larger where they differ."""
-SURPLUS = 0.5
-"""Share of dead latents from which on there are too many: what revives them finds them no work."""
-CARRIED = 0.85
-"""Share of all activity that as many latents as the data fill carry: on planted data these are
-most of the planted ones; with more of it some of the fewer latents died again."""
-FAST = 2.0
-"""Factor between the learning rate and what "auto" gives: at 2.5 an eighth of the latents died on
-planted data, whatever else was done."""
-COSINE, DUPLICATES = 0.99, 0.01
-"""Atoms nearer than 8° are one feature; a hundredth of the latents may share theirs by chance."""
-NEAR = 0.9
-"""Cosine from which on latents count as one where duplicates are many: the number of features."""
-STUCK = 0.5
-"""Share of the thresholds that no sample comes near; dead latents alone are fewer."""
-BANDWIDTH = 0.5
-"""The default; from there on a threshold that nothing comes near is a dead latent's."""
 
 
 def dead(case: FinishedTraining) -> list[Finding]:
@@ -298,14 +294,6 @@ def thresholds(session: Session, x: Tensor) -> list[Finding]:
     return [Finding("thresholds", words)]
 
 
-WORSE = 2.0
-"""Factor between the fvu of held-out samples and that of training ones."""
-RISEN = 1.25
-"""Factor between the held-out cost in the end and at its lowest: past what chance does."""
-FEWEST = 100
-"""Held-out samples from which on their cost says something."""
-
-
 def overfit(session: Session, figures: Figures) -> list[Finding]:
     """A held-out cost that has long been rising, while the training's own falls."""
     trainer, held = session.trainer, session.held_out
@@ -326,16 +314,9 @@ def overfit(session: Session, figures: Figures) -> list[Finding]:
         f"the samples were learned by heart: fvu is {new:.3g} of held-out samples and "
         f"{figures.fvu:.3g} of training ones, and the held-out cost was lowest, {lowest:.4g}, at "
         f"step {step} (now {costs[-1][0]:.4g}); end there, take fewer latents, or "
-        f"give it more data: {_shorter(session, step)}"
+        f"give it more data: {length(session, step)}"
     )
     return [Finding("overfit", words)]
-
-
-def _shorter(session: Session, step: int) -> str:
-    if requested(session, "train", "steps") != "auto":
-        return setting("train.steps", step)
-    batch = min(session.recipe.optim.batch_size, session.source.n_samples)
-    return setting("train.max_samples", step * batch)
 
 
 def examine(session: Session, figures: Figures | None = None) -> list[Finding]:

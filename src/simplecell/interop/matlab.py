@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from simplecell.errors import UsageError, real, unknown, whole
 
+Option = str | float
 # What trainAutoencoder does when an option is not given.
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Option] = {
     "EncoderTransferFunction": "logsig",
     "DecoderTransferFunction": "logsig",
     "MaxEpochs": 1000,
@@ -56,7 +57,7 @@ def from_trainautoencoder(
     hiddenSize: int = 10,  # MATLAB's own spelling
     *,
     error_is_mean_over: int = 1,
-    **options: Any,
+    **options: Option,
 ) -> dict[str, Any]:
     """Parameters of `SparseAutoencoder` whose objective is that of `trainAutoencoder`.
 
@@ -83,10 +84,9 @@ def from_trainautoencoder(
     whole("hiddenSize", hiddenSize)
     whole("MaxEpochs", asked["MaxEpochs"])
     _must_be("EncoderTransferFunction", asked, {"logsig"})
-    _must_be("DecoderTransferFunction", asked, set(OUTPUTS))
+    output = OUTPUTS[_must_be("DecoderTransferFunction", asked, OUTPUTS)]
     _must_be("LossFunction", asked, {"msesparse"})
     _must_be("TrainingAlgorithm", asked, {"trainscg"})
-    output = OUTPUTS[asked["DecoderTransferFunction"]]
     half = _half(error_is_mean_over)
     return {
         "n_latents": hiddenSize,
@@ -104,7 +104,7 @@ def from_trainautoencoder(
     }
 
 
-def to_trainautoencoder(*, error_is_mean_over: int = 1, **parameters: Any) -> dict[str, Any]:
+def to_trainautoencoder(*, error_is_mean_over: int = 1, **parameters: Any) -> dict[str, Option]:
     """Options of `trainAutoencoder`, `hiddenSize` among them, with the same objective.
 
     `parameters` are those of a `SparseAutoencoder`: `to_trainautoencoder(**model.get_params())`.
@@ -149,12 +149,12 @@ def to_trainautoencoder(*, error_is_mean_over: int = 1, **parameters: Any) -> di
     }
 
 
-def _scaling(output: str) -> dict[str, Any]:
+def _scaling(output: str) -> dict[str, str | float]:
     low, high = RANGES[output]
     return {"kind": "range", "low": low, "high": high}
 
 
-def _scales(preprocess: Any, output: str) -> bool:
+def _scales(preprocess: object, output: str) -> bool:
     """Whether a preparation is what ScaleData does."""
     if preprocess is None or (isinstance(preprocess, list | tuple) and not preprocess):
         return False
@@ -168,10 +168,10 @@ def _scales(preprocess: Any, output: str) -> bool:
     )
 
 
-def _must_be(option: str, asked: Mapping[str, Any], known: set[str]) -> None:
+def _must_be(option: str, asked: Mapping[str, Option], known: Collection[str]) -> str:
     value = asked[option]
     if _is_one_of(value, known):
-        return
+        return value
     if _is_one_of(value, {"satlin"}):
         raise UsageError(f"{option}: {SATLIN}")
     if option == "TrainingAlgorithm":
@@ -182,7 +182,7 @@ def _must_be(option: str, asked: Mapping[str, Any], known: set[str]) -> None:
     raise unknown(option, value, known)
 
 
-def _switch(option: str, value: Any) -> bool:
+def _switch(option: str, value: object) -> bool:
     """true or false, in MATLAB's newer spelling "on" or "off"."""
     found = SWITCHES.get(value) if isinstance(value, str) else value
     if not isinstance(found, bool | np.bool_ | numbers.Integral) or found not in (0, 1):
@@ -190,23 +190,23 @@ def _switch(option: str, value: Any) -> bool:
     return bool(found)
 
 
-def _number(option: str, value: Any) -> float:
+def _number(option: str, value: Option) -> float:
     real(option, value)
     return float(value)
 
 
-def _share(option: str, value: Any) -> float:
+def _share(option: str, value: Option) -> float:
     """A mean activation, which a sigmoid reaches only between its ends."""
     real(option, value, above=0, below=1)
     return float(value)
 
 
-def _half(error_is_mean_over: Any) -> float:
+def _half(error_is_mean_over: int) -> float:
     """Half of D, whose mean the squared error may be."""
     whole("error_is_mean_over", error_is_mean_over)
     return int(error_is_mean_over) / 2
 
 
-def _is_one_of(value: Any, known: Collection[str]) -> bool:
+def _is_one_of(value: object, known: Collection[str]) -> TypeGuard[str]:
     """Also for what cannot be hashed or compared."""
     return isinstance(value, str) and value in known

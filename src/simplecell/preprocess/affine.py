@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,14 +41,23 @@ class Moments:
             raise DataError("the values are too large for a variance in float64: scale them first")
 
 
-class RemoveDC:
-    """x′ = x − mean(x), each sample its own mean. Source: UFLDL, data preprocessing. Exact."""
+class Step:
+    """A named step of a preparation."""
 
-    defaults: ClassVar[dict[str, Any]] = {}
+    defaults: ClassVar[dict[str, float]] = {}
     form: ClassVar[dict[str, str]] = {}
+    """The axes of each fitted tensor: D inputs, K outputs."""
 
-    def __init__(self, kind: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, kind: str, options: Mapping[str, float]) -> None:
         self.kind, self.options, self.tensors = kind, dict(options), dict[str, Tensor]()
+
+    def report(self) -> list[str]:
+        """Sentences on what was fitted."""
+        return []
+
+
+class RemoveDC(Step):
+    """x′ = x − mean(x), each sample its own mean. Source: UFLDL, data preprocessing. Exact."""
 
     def apply(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean = x.mean(1, keepdim=True)
@@ -63,23 +72,19 @@ class RemoveDC:
     def atoms(self, rows: Tensor) -> Tensor:
         return rows
 
-    def report(self) -> list[str]:
-        return []
 
-
-class Affine:
+class Affine(Step):
     """x′ = (x − mean) @ matrix.T, and back: x = x′ @ inverse.T + mean.
 
     Shapes: mean [D]; matrix [K, D], inverse [D, K], with fewer axes where diagonal or scalar.
     `tensors` holds them in float64. A subclass says how they follow from the moments (`solve`).
     """
 
-    defaults: ClassVar[dict[str, Any]] = {}
     form: ClassVar[dict[str, str]] = {"mean": "D", "matrix": "D", "inverse": "D"}
     full: ClassVar[bool] = False  # whether `solve` needs the whole covariance
 
-    def __init__(self, kind: str, options: Mapping[str, Any]) -> None:
-        self.kind, self.options = kind, dict(options)
+    def __init__(self, kind: str, options: Mapping[str, float]) -> None:
+        super().__init__(kind, options)
         self.keep({})
 
     def solve(self, moments: Moments) -> tuple[Tensor, ...]:
@@ -94,7 +99,7 @@ class Affine:
         self.tensors = {name: t.to("cpu", torch.float64) for name, t in tensors.items()}
         self._casts: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_casts": {}}  # a copy must open on a machine without a GPU
 
     def _cast(self, name: str, like: Tensor) -> Tensor:
@@ -123,9 +128,6 @@ class Affine:
     def atoms(self, rows: Tensor) -> Tensor:
         return self._times(rows, "inverse")
 
-    def report(self) -> list[str]:
-        return []
-
 
 class Range(Affine):
     """x′ = (x − min) (high − low) / (max − min) + low, one scale for the whole data set.
@@ -133,7 +135,7 @@ class Range(Affine):
     New values outside [min, max] are mapped on, not clipped; equal values all become `low`.
     """
 
-    defaults: ClassVar[dict[str, Any]] = {"low": 0.1, "high": 0.9}
+    defaults: ClassVar[dict[str, float]] = {"low": 0.1, "high": 0.9}
     form: ClassVar[dict[str, str]] = {"mean": "", "matrix": "", "inverse": ""}
 
     def ends(self, moments: Moments) -> tuple[Tensor, Tensor]:
@@ -230,7 +232,7 @@ class PCA(Affine):
 
     full = True
     title: ClassVar[str] = "PCA"
-    defaults: ClassVar[dict[str, Any]] = {"retained": 0.99}
+    defaults: ClassVar[dict[str, float]] = {"retained": 0.99}
     form: ClassVar[dict[str, str]] = dict(mean="D", matrix="KD", inverse="DK", eigenvalues="D")
 
     def solve(self, moments: Moments) -> tuple[Tensor, ...]:
@@ -241,13 +243,15 @@ class PCA(Affine):
 
     def kept(self, values: Tensor) -> int:
         """How many components stay (count)."""
-        wanted: int | None = self.options.get("n_components")
-        retained: float = self.options.get("retained", 1.0)
-        if wanted is not None and wanted > len(values):
-            have = f"the rows have {len(values)} columns"
-            raise DataError(f"{self.kind} was asked for n_components={wanted}, but {have}")
-        if wanted is not None or retained == 1.0:
-            return wanted or len(values)
+        retained = self.options.get("retained", 1.0)
+        if "n_components" in self.options:
+            wanted = int(self.options["n_components"])
+            if wanted > len(values):
+                have = f"the rows have {len(values)} columns"
+                raise DataError(f"{self.kind} was asked for n_components={wanted}, but {have}")
+            return wanted
+        if retained == 1.0:
+            return len(values)
         return int((values.cumsum(0) < retained * values.sum()).sum()) + 1
 
     def spread(self, values: Tensor) -> Tensor:
@@ -268,7 +272,7 @@ class PCAWhiten(PCA):
     """
 
     title = "PCA whitening"
-    defaults: ClassVar[dict[str, Any]] = {"epsilon": 0.1, "retained": 1.0}
+    defaults: ClassVar[dict[str, float]] = {"epsilon": 0.1, "retained": 1.0}
 
     def kept(self, values: Tensor) -> int:
         alive = len(values)
@@ -298,7 +302,7 @@ class ZCAWhiten(PCAWhiten):
     """
 
     title = "ZCA whitening"
-    defaults: ClassVar[dict[str, Any]] = {"epsilon": 0.1}
+    defaults: ClassVar[dict[str, float]] = {"epsilon": 0.1}
     form: ClassVar[dict[str, str]] = dict(mean="D", matrix="DD", inverse="DD", eigenvalues="D")
 
     def solve(self, moments: Moments) -> tuple[Tensor, ...]:

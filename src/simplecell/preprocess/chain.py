@@ -29,6 +29,9 @@ from simplecell.preprocess.affine import (
     ZCAWhiten,
 )
 
+Step = RemoveDC | Affine
+Said = Mapping[str, str | float]
+"""A step as a recipe says it: its kind and its options."""
 CHUNK = 8192  # rows held in float64 at a time while fitting
 
 
@@ -52,14 +55,14 @@ class Preprocess:
     Raises: UsageError for an unknown step or option.
     """
 
-    def __init__(self, steps: Sequence[str | Mapping[str, Any]]) -> None:
+    def __init__(self, steps: Sequence[str | Said]) -> None:
         if isinstance(steps, str | Mapping):
             raise UsageError(f"steps is a list, such as ['center']; got {steps!r}")
         self._steps = [_build(step) for step in steps]
         self._n_inputs: int | None = None
 
     @property
-    def steps(self) -> list[dict[str, Any]]:
+    def steps(self) -> list[dict[str, str | float]]:
         """The steps with every option said, ready for a recipe."""
         return [{"kind": step.kind, **step.options} for step in self._steps]
 
@@ -148,9 +151,7 @@ class Preprocess:
         return state
 
     @classmethod
-    def from_state(
-        cls, steps: Sequence[str | Mapping[str, Any]], tensors: Mapping[str, Tensor]
-    ) -> Self:
+    def from_state(cls, steps: Sequence[str | Said], tensors: Mapping[str, Tensor]) -> Self:
         """The fitted chain that `steps` and `state()` describe.
 
         Raises: RunError for a tensor that is missing, unknown, of a wrong shape or not finite.
@@ -185,7 +186,7 @@ def _through(steps: Iterable[Step], x: Tensor) -> tuple[Tensor, tuple[Tensor, ..
 
 def _open(batches: Callable[[], Iterable[Tensor]]) -> tuple[int, Iterator[Tensor]]:
     """How wide the rows are, and a pass over them in float64 chunks."""
-    rows = _rows(batches())
+    rows = checked_rows(batches())
     first = next(rows, None)
     if first is None:
         raise DataError("there are no rows to fit the preparation on")
@@ -194,10 +195,13 @@ def _open(batches: Callable[[], Iterable[Tensor]]) -> tuple[int, Iterator[Tensor
     return first.shape[1], itertools.chain([first], rows)
 
 
-def _rows(batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    count, width = 0, None
+def checked_rows(
+    batches: Iterable[Tensor], width: int | None = None, whom: str = "the rows before had"
+) -> Iterator[Tensor]:
+    """Batches in float64 on the CPU, at most CHUNK rows each: finite, and of one width."""
+    count = 0
     for batch in batches:
-        _check(batch, width, "the rows before had")
+        _check(batch, width, whom)
         width = batch.shape[1]
         for x in torch.split(batch.detach(), CHUNK):
             if not torch.isfinite(x).all():
@@ -234,22 +238,20 @@ def _check_stored(found: Mapping[str, Tensor], form: Mapping[str, str], width: i
             raise RunError(f"preparation tensor '{name}' holds values that are not finite")
 
 
-def _build(step: str | Mapping[str, Any]) -> Step:
+def _build(step: str | Said) -> Step:
     """A step from its name, or from a table with its name (`kind`) and options."""
     table = {"kind": step} if isinstance(step, str) else step
     if not isinstance(table, Mapping) or not isinstance(table.get("kind"), str):
         raise UsageError(f"a step is a name or a table with a kind, such as 'center'; got {step!r}")
-    options = dict(table)
-    kind = options.pop("kind")
-    if kind not in STEPS:
+    if (kind := str(table["kind"])) not in STEPS:
         raise unknown("preparation step", kind, STEPS)
-    defaults = STEPS[kind].defaults
-    known = [*defaults, *(["n_components"] if "retained" in defaults else [])]
-    for name, value in options.items():
+    options = dict(STEPS[kind].defaults)
+    known = ["kind", *options, *(["n_components"] if "retained" in options else [])]
+    for name, value in table.items():
         if name not in known:
-            raise unknown(f"option of {kind}", name, ["kind", *known])
-        options[name] = _option(kind, name, value)
-    options = {**defaults, **options}
+            raise unknown(f"option of {kind}", name, known)
+        if name != "kind":
+            options[name] = _option(kind, name, value)
     if "n_components" in options and "retained" in table:
         raise UsageError(f"{kind} takes retained or n_components, not both")
     if "n_components" in options:
@@ -259,16 +261,14 @@ def _build(step: str | Mapping[str, Any]) -> Step:
     return STEPS[kind](kind, options)
 
 
-def _option(kind: str, name: str, value: Any) -> float | int:
+def _option(kind: str, name: str, value: Any) -> float:
     convert, words, holds = OPTIONS[name]
     fits = isinstance(value, numbers.Integral if convert is int else numbers.Real)
     if not fits or isinstance(value, bool) or not holds(value):
         raise UsageError(f"{kind} needs {words} as {name}; got {value!r}")
-    number: float | int = convert(value)
+    number: float = convert(value)
     return number
 
-
-Step = RemoveDC | Affine
 
 STEPS: dict[str, type[RemoveDC] | type[Affine]] = {
     "remove_dc": RemoveDC,

@@ -19,7 +19,7 @@ from torch import Tensor
 from simplecell.data import as_source
 from simplecell.errors import DataError, UsageError
 from simplecell.preprocess.affine import SINGULAR, Moments
-from simplecell.preprocess.chain import CHUNK, Preprocess
+from simplecell.preprocess.chain import CHUNK, Preprocess, checked_rows
 
 Floats = NDArray[np.float64]
 MOST_INPUTS = 8192  # one covariance of that width takes half a gigabyte
@@ -93,7 +93,7 @@ def whitening_report(
     if not callable(data):
         source = as_source(data)
         data = lambda: (torch.from_numpy(x) for x, _ in source.batches(CHUNK))  # noqa: E731
-    rows = _double(preprocess, data())
+    rows = _rows(preprocess, data())
     first = next(rows, None)
     if first is None:
         raise DataError("there are no rows to report on")
@@ -102,7 +102,7 @@ def whitening_report(
 
     def prepared() -> Iterator[Tensor]:
         nonlocal n_samples
-        for x in _double(preprocess, data()):
+        for x in _rows(preprocess, data()):
             n_samples += len(x)
             yield preprocess.apply(x).x
 
@@ -183,7 +183,7 @@ def _promised(preprocess: Preprocess) -> Floats | None:
     if last < 0 or "epsilon" not in preprocess.steps[last]:
         return None
     eigenvalues = preprocess.state()[f"{last}.eigenvalues"].numpy()[: preprocess.n_outputs]
-    return whitened_variance(eigenvalues, preprocess.steps[last]["epsilon"])
+    return whitened_variance(eigenvalues, float(preprocess.steps[last]["epsilon"]))
 
 
 def _before_after(figure: Callable[[Floats], float], before: Floats, after: Floats) -> Any:
@@ -191,16 +191,5 @@ def _before_after(figure: Callable[[Floats], float], before: Floats, after: Floa
     return {when: value if np.isfinite(value) else None for when, value in found.items()}
 
 
-def _double(preprocess: Preprocess, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Batches in float64 on the CPU, at most CHUNK rows each, checked."""
-    for batch in batches:
-        for x in torch.split(batch.detach(), CHUNK):
-            if x.ndim != 2 or x.shape[1] != preprocess.n_inputs:
-                raise DataError(
-                    f"x has shape {tuple(x.shape)}, but this preparation was fitted on rows of "
-                    f"{preprocess.n_inputs} inputs"
-                )
-            if not torch.isfinite(x).all():
-                raise DataError("x has values that are not finite; remove or fill them")
-            if len(x):
-                yield x.to("cpu", torch.float64)
+def _rows(preprocess: Preprocess, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    return checked_rows(batches, preprocess.n_inputs, "this preparation was fitted on rows of")

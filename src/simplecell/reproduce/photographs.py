@@ -60,8 +60,9 @@ def whitening(bench: Bench) -> Outcome:
     source = photographs(bench, 12, n_patches, data_set="raw images")
     x = source.read(slice(0, source.n_samples))
     centred = (x - x.mean(1, keepdims=True)).astype(np.float32)
-    steps = [{"kind": "zca_whiten", "epsilon": 0.1}]
-    chain = Preprocess(steps).fit(lambda: [torch.from_numpy(centred)])
+    chain = Preprocess([{"kind": "zca_whiten", "epsilon": 0.1}]).fit(
+        lambda: [torch.from_numpy(centred)]
+    )
     report = whitening_report(ArraySource(centred), chain)
     x = centred[:36]
     figure = viz.whitening(

@@ -17,6 +17,9 @@ from simplecell.sparse_coding.encoder import Encoded, Penalty, Projection, Smoot
 from simplecell.training.prepared import identity, to_model
 from simplecell.training.trainer import Record
 
+MEMORY = 10  # samples per latent that count: more are stale, fewer leave atoms to chance
+IDLE = 1e-6  # an atom is idle when its energy is below this share of the mean of all
+
 
 def objective(
     x: Tensor, codes: Tensor, dictionary: Tensor, penalty: Penalty, gamma: float = 0.0
@@ -79,10 +82,6 @@ def random_dictionary(n_latents: int, n_inputs: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     atoms = torch.randn(n_latents, n_inputs, generator=generator, dtype=torch.float64)
     return atoms / atoms.norm(dim=1, keepdim=True)
-
-
-MEMORY = 10  # samples per latent that count: more are stale, fewer leave atoms to chance
-IDLE = 1e-6  # an atom is idle when its energy is below this share of the mean of all
 
 
 class Alternation:

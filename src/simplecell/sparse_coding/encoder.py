@@ -12,6 +12,11 @@ from torch import Tensor
 
 from simplecell.errors import DataError, DivergedError, UsageError, real, switch, whole
 
+EVERY = 10  # iterations between looks at which samples are done: a look waits for the GPU
+Projection = Callable[[Tensor, Tensor], Tensor]
+"""(differences [b, D], their row numbers [b]) → the part of them that was observed [b, D]: an
+orthogonal projection of each row, such as a mask."""
+
 
 def torus(n_latents: int, neighbourhood: int = 3) -> Tensor:
     """V [M, M], 0 or 1: V[g, j] says that latent j is in the neighbourhood of latent g.
@@ -138,13 +143,6 @@ class Smooth:
 
 
 Penalty = L1 | Smooth
-
-
-EVERY = 10  # iterations between looks at which samples are done: a look waits for the GPU
-
-Projection = Callable[[Tensor, Tensor], Tensor]
-"""(differences [b, D], their row numbers [b]) → the part of them that was observed [b, D]: an
-orthogonal projection of each row, such as a mask."""
 
 
 class Encoded(NamedTuple):

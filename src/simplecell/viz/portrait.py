@@ -107,7 +107,7 @@ def preparation(trained: Trained, source: Source) -> Figure:
     prepared ones, the covariances of all of them, and evenly spread samples."""
     chain, shape = trained.preprocess, trained.shape
     raw = torch.as_tensor(_spread(source, MOST_SAMPLES), dtype=torch.float64)
-    steps = ", ".join(step["kind"] for step in chain.steps) or "no steps"
+    steps = ", ".join(str(step["kind"]) for step in chain.steps) or "no steps"
     return whitening(
         raw,
         chain.apply(raw).x,
