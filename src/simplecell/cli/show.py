@@ -7,14 +7,12 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from simplecell.cli.application import Meta, OtherData, RunPath, app, print_result, read
-
-if TYPE_CHECKING:
-    from simplecell.explorer.serve.embed import Embedder
+from simplecell.errors import UsageError
 
 
 @app.command()
@@ -60,9 +58,17 @@ def explore(
     ] = None,
 ) -> None:
     """Open runs in the browser: every latent, what excites it, and a playground."""
+    from simplecell.explorer.serve.embed import load_embedder
     from simplecell.explorer.serve.library import open_library
 
-    embedder = None if embed is None else embedder_of(embed, export)
+    embedder = None
+    if embed is not None:  # found before anything that takes long begins
+        if export is not None:
+            raise UsageError(
+                "--embed needs the running server, and what --export writes has none; leave one "
+                "of the two away"
+            )
+        embedder = load_embedder(embed)
     library = open_library(runs, None if data is None else read(data), meta)
     if export is not None:
         from simplecell.explorer.export import export as write_site
@@ -77,19 +83,6 @@ def explore(
     serve(library, port=port, embedder=embedder, ready=ready)
     if embedder is not None and embedder.at_work:
         leave()
-
-
-def embedder_of(name: str, export: Path | None) -> Embedder:
-    """The function that `--embed` names: found before anything that takes long begins."""
-    from simplecell.errors import UsageError
-    from simplecell.explorer.serve.embed import load_embedder
-
-    if export is not None:
-        raise UsageError(
-            "--embed needs the running server, and what --export writes has none; leave one of "
-            "the two away"
-        )
-    return load_embedder(name)
 
 
 def leave() -> None:

@@ -70,6 +70,8 @@ def templates(bench: Bench) -> Outcome:
     search = GridSearchCV(
         softmax, {"logisticregression__C": STRENGTHS}, cv=folds(0), refit=simplest
     ).fit(train, data.train_labels)
+    accuracy = percent(search.score(test, data.test_labels))
+    published = "about 39 % (validation pictures, a linear SVM)"
     picture = viz.templates(search, layout(data.train.shape[1:]))
     return Outcome(
         data=data.about,
@@ -77,14 +79,7 @@ def templates(bench: Bench) -> Outcome:
         f"C = {search.best_params_['logisticregression__C']:g}: of {LISTED} the least "
         f"within one standard error of the best in {FOLDS}-fold cross-validation",
         figures=[
-            Figure(
-                "test accuracy",
-                [percent(search.score(test, data.test_labels))],
-                "about 39 % (validation pictures, a linear SVM)",
-                "CS231n, assignment 1",
-                "%",
-                1,
-            )
+            Figure("test accuracy", [accuracy], published, "CS231n, assignment 1", "%", 1),
         ],
         pictures=[bench.picture("templates.png", picture)],
         notes="CS231n learned from 49,000 pictures, with the hinge loss; here "

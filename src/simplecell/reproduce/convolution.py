@@ -71,10 +71,7 @@ def convolution(bench: Bench) -> Outcome:
         data=data.about,
         setting=f"{patch_setting(bench)}; pooled as the {POOLED_SETTING}; {SOFTMAX_SETTING}, "
         "as is the pooling",
-        figures=[
-            *compared(features, raw),
-            Figure(what, minutes, published, source, "min", 1),
-        ],
+        figures=[*compared(features, raw), Figure(what, minutes, published, source, "min", 1)],
         pictures=[bench.picture("convolution.png", layers[0].estimator_.plot(shape=shape))],
         notes="the published figures are of STL-10's pictures, 64×64, another data set; the "
         "interval is paired over the test pictures; the picture shows what excites each latent",

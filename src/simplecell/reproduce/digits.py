@@ -13,27 +13,20 @@ from simplecell.reproduce.bench import Bench, Clock, Floats, Labels
 from simplecell.reproduce.outcome import Figure, Outcome, percent
 
 LAMBDA_SOFTMAX = 1e-4
+PYTHON = "a published Python version of the exercise"
 
 
 def softmax(bench: Bench) -> Outcome:
     """Softmax regression on raw pixels."""
     d = bench.digits
     classifier = fit_softmax(d.x, d.y)
-    picture = bench.picture("softmax.png", viz.templates(classifier, d.shape))
+    accuracy = percent(classifier.score(d.test_x, d.test_y))
+    published, source = "92.6 % (text), 92.2 % (starter code)", "UFLDL, exercise Softmax regression"
     return Outcome(
         data=d.about,
         setting=f"scikit-learn's LogisticRegression, λ = {LAMBDA_SOFTMAX:g} of the mean loss",
-        figures=[
-            Figure(
-                "test accuracy",
-                [percent(classifier.score(d.test_x, d.test_y))],
-                "92.6 % (text), 92.2 % (starter code)",
-                "UFLDL, exercise Softmax regression",
-                "%",
-                2,
-            )
-        ],
-        pictures=[picture],
+        figures=[Figure("test accuracy", [accuracy], published, source, "%", 2)],
+        pictures=[bench.picture("softmax.png", viz.templates(classifier, d.shape))],
         notes="with an intercept, which the exercise leaves out; convex, so one seed",
     )
 
@@ -50,20 +43,14 @@ def strokes(bench: Bench) -> Outcome:
         max_iter=60 if bench.quick else 400,
     )
     saes = bench.fit_seeds(sae, x, 3)
+    source = "UFLDL, exercise Vectorization"
     worst = [percent(np.abs(sae.mean_activation_ / target - 1).max()) for sae in saes]
     return Outcome(
         data=f"the first {len(x):,} of {d.about}",
         setting=f"{x.shape[1]}-{n_latents}-{x.shape[1]}, ρ = {target}, λ = 3e-3, β = 3, L-BFGS "
         f"{sae.max_iter} iterations",
         figures=[
-            Figure(
-                "picture",
-                [n_latents],
-                "pen strokes",
-                "UFLDL, exercise Vectorization",
-                "latents drawn",
-                0,
-            ),
+            Figure("picture", [n_latents], "pen strokes", source, "latents drawn", 0),
             Figure("largest distance of a mean activation from ρ", worst, unit="% of ρ", digits=1),
             Figure("unexplained variance (fvu)", [sae.fvu_ for sae in saes]),
         ],
@@ -82,7 +69,7 @@ def self_taught(bench: Bench) -> Outcome:
     half = len(labelled) // 2
     (x1, x2), (y1, y2) = np.split(labelled, [half]), np.split(y[y < 5], [half])
     raw = percent(fit_softmax(x1, y1).score(x2, y2))
-    features, both, seconds, saes = [], [], [], []
+    features, both, minutes, saes = [], [], [], []
     for seed in bench.seeds(3):
         clock = Clock()
         sae = SparseAutoencoder(
@@ -96,7 +83,7 @@ def self_taught(bench: Bench) -> Outcome:
         saes.append(bench.fit(sae, unlabelled, f"seed {seed}"))
         a1, a2 = sae.transform(x1), sae.transform(x2)
         features.append(percent(fit_softmax(a1, y1).score(a2, y2)))
-        seconds.append(clock.seconds / 60)
+        minutes.append(clock.seconds / 60)
         b1, b2 = np.hstack([x1, a1]), np.hstack([x2, a2])
         both.append(percent(fit_softmax(b1, y1).score(b2, y2)))
     source = "UFLDL, exercise Self-taught learning"
@@ -109,14 +96,7 @@ def self_taught(bench: Bench) -> Outcome:
             Figure("accuracy on learned features", features, "98.3 %", source, "%", 2),
             Figure("accuracy on raw pixels", [raw], "about 96 %", source, "%", 2),
             Figure("accuracy on pixels and features together", both, unit="%", digits=2),
-            Figure(
-                "time of one seed",
-                seconds,
-                "330 min",
-                "a published Python version of the exercise, 2013",
-                "min",
-                1,
-            ),
+            Figure("time of one seed", minutes, "330 min", f"{PYTHON}, 2013", "min", 1),
         ],
         pictures=[bench.picture("self-taught.png", saes[0].plot(shape=d.shape))],
         seeds=len(features),
@@ -134,14 +114,7 @@ def stacked(bench: Bench) -> Outcome:
     figures = [
         Figure("accuracy before fine-tuning", [before], "87.7 %", source, "%", 2),
         Figure("accuracy after fine-tuning", [after], "97.6 %", source, "%", 2),
-        Figure(
-            "time of one seed",
-            [minutes],
-            "150 min",
-            "a published Python version of the exercise, 2014",
-            "min",
-            1,
-        ),
+        Figure("time of one seed", [minutes], "150 min", f"{PYTHON}, 2014", "min", 1),
     ]
     if not bench.quick:
         before, after, _ = _stack(bench, sizes, 400, "lbfgs", 400)

@@ -39,6 +39,7 @@ def deep(bench: Bench) -> Outcome:
     error, minutes = squared_error(recon, d.test_x), clock.seconds / 60
     pca = PCA(sizes[-1]).fit(d.x)
     of_pca = pca.inverse_transform(pca.transform(d.test_x)).astype(np.float32)
+    error_of_pca = squared_error(of_pca, d.test_x)
     picture = bands([d.test_x[:SHOWN], recon[:SHOWN], of_pca[:SHOWN]], d.shape)
     return Outcome(
         data=d.about,
@@ -46,13 +47,7 @@ def deep(bench: Bench) -> Outcome:
         f"cross-entropy, Adam {passes} passes, the rate falling over the last fifth",
         figures=[
             Figure("squared error per test picture", [error], "3.00", HINTON, digits=2),
-            Figure(
-                f"PCA with {sizes[-1]} components",
-                [squared_error(of_pca, d.test_x)],
-                "13.87",
-                HINTON,
-                digits=2,
-            ),
+            Figure(f"PCA with {sizes[-1]} components", [error_of_pca], "13.87", HINTON, digits=2),
             Figure("time", [minutes], unit="min", digits=1),
         ],
         pictures=[bench.picture("deep.png", picture)],
@@ -99,6 +94,7 @@ def variational(bench: Bench) -> Outcome:
         8 if bench.quick else 20, hidden=(hidden,), max_iter=passes, learning_rate=rate
     )
     vaes = bench.fit_seeds(vae, d.x, 3)
+    source = "PyTorch's example of this size after 10 passes (recalled, not verified)"
     bounds = [negative_elbo(vae, d.test_x) for vae in vaes]
     plane = clone(vae).set_params(n_latents=2, random_state=0)
     plane = bench.fit(plane, d.x, "two latents, for the plane")
@@ -108,13 +104,7 @@ def variational(bench: Bench) -> Outcome:
         setting=f"{d.x.shape[1]}-{hidden}-{vae.n_latents}, Bernoulli likelihood, one draw a "
         f"sample, Adam {passes} passes",
         figures=[
-            Figure(
-                "negative ELBO per test picture, nats",
-                bounds,
-                "about 105",
-                "PyTorch's example of this size after 10 passes (recalled, not verified)",
-                digits=1,
-            )
+            Figure("negative ELBO per test picture, nats", bounds, "about 105", source, digits=1)
         ],
         pictures=[
             bench.picture("vae-samples.png", viz.tiles(samples, d.shape, signed=False)),

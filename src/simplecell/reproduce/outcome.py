@@ -25,7 +25,10 @@ class Figure:
     @property
     def text(self) -> str:
         """The mean, and the range where there are several seeds: "98.3 (98.2–98.4) %"."""
-        numbers = [f"{number:.{self.digits}f}" for number in (fmean(self.ours), *_ends(self.ours))]
+        numbers = [
+            f"{number:.{self.digits}f}"
+            for number in (fmean(self.ours), min(self.ours), max(self.ours))
+        ]
         unit = f" {self.unit}" if self.unit else ""
         if len(self.ours) == 1 or numbers[1] == numbers[2]:
             return numbers[0] + unit
@@ -141,7 +144,3 @@ def _section(outcome: Outcome) -> list[str]:
     for picture in outcome.pictures:
         lines += ["", f"![{outcome.title}]({picture})"]
     return lines
-
-
-def _ends(numbers: Sequence[float]) -> tuple[float, float]:
-    return min(numbers), max(numbers)

@@ -20,13 +20,15 @@ from simplecell.run.recipe import Recipe
 from simplecell.training.trainer import Record
 
 COLOUR = (8, 8, 3)
+EDGES = f"latents that are edge detectors (coherence ≥ {EDGE:g})"
 
 
 def edge_detectors(bench: Bench) -> Outcome:
     """Edges: the notes' first exercise, 25 latents on 8×8 patches of whitened photographs."""
     trained = [_train_edges(bench, seed) for seed in bench.seeds(3)]
     found = [edges(t.trainer.model, t.preprocess, source.shape) for t, source, _ in trained]
-    means = [last.mean_activation for _, _, last in trained]
+    ends = [float(end) for _, _, last in trained for end in last.mean_activation.aminmax()]
+    exercise = "UFLDL, exercise Sparse autoencoder"
     built, source, _ = trained[0]
     rows = built.preprocess.pixels(built.trainer.model.directions().double())
     target = built.trainer.objective.target
@@ -35,19 +37,9 @@ def edge_detectors(bench: Bench) -> Outcome:
         setting=f"64-25-64, ρ = {target:g}, λ = 1e-4, β = 3, L-BFGS {built.trainer.n_steps} "
         "iterations",
         figures=[
-            Figure(
-                f"latents that are edge detectors (coherence ≥ {EDGE:g}), of 25",
-                found,
-                "all, by eye",
-                "UFLDL, exercise Sparse autoencoder",
-                digits=0,
-            ),
+            Figure(f"{EDGES}, of 25", found, "all, by eye", exercise, digits=0),
             Figure("cost", [float(last.cost) for _, _, last in trained], digits=4),
-            Figure(
-                "average activations, least and greatest",
-                [float(end) for mean in means for end in mean.aminmax()],
-                digits=4,
-            ),
+            Figure("average activations, least and greatest", ends, digits=4),
         ],
         pictures=[bench.picture("edges.png", viz.tiles(rows.numpy(), source.shape))],
         seeds=len(found),
@@ -104,22 +96,17 @@ def color(bench: Bench) -> Outcome:
         max_iter=60 if bench.quick else 400,
     )
     saes = bench.fit_seeds(sae, x, 3)
-    fvus = [sae.fvu_ for sae in saes]
+    published, exercise = "edges and opponent colours", "UFLDL, exercise Learning color features"
     least, greatest = ([end(sae.mean_activation_) for sae in saes] for end in (np.min, np.max))
     return Outcome(
         data=about,
         setting=f"192-{n_latents}-192, linear decoder, ρ = {target:g}, λ = 3e-3, β = 5, ZCA with "
         f"ε = {epsilon:g}, L-BFGS {sae.max_iter} iterations",
         figures=[
+            Figure("picture", [n_latents], published, exercise, "latents drawn", 0),
             Figure(
-                "picture",
-                [n_latents],
-                "edges and opponent colours",
-                "UFLDL, exercise Learning color features",
-                "latents drawn",
-                0,
+                "unexplained variance of the whitened patches (fvu)", [sae.fvu_ for sae in saes]
             ),
-            Figure("unexplained variance of the whitened patches (fvu)", fvus),
             Figure("least mean activation", least, digits=4),
             Figure("greatest mean activation", greatest, digits=4),
         ],

@@ -32,6 +32,8 @@ from simplecell.sparse_coding.restoration import (
 Floats = NDArray[np.float64]
 SIDE = 8
 NOISE = 25 / 255
+EDGES = f"atoms that are edge detectors (coherence ≥ {EDGE:g})"
+LIKENESS = "likeness of neighbours over that of random pairs (cosine of power spectra)"
 PUBLISHED = "UFLDL, exercise Sparse coding"
 
 
@@ -39,19 +41,13 @@ def sparse_coding(bench: Bench) -> Outcome:
     """Sparse coding of photographs: every sample a sum of few atoms."""
     alpha = 0.4 if bench.quick else 0.2
     learned = _learned(bench, lambda n_latents: Smooth(alpha))
-    n_latents = len(learned.atoms[0])
+    n_latents, edges = len(learned.atoms[0]), [count_edges(atoms) for atoms in learned.atoms]
     return Outcome(
         data=learned.data,
         setting=f"{n_latents} atoms of 8×8, smoothed L1 with α = {alpha:g}, {learned.steps} "
         "dictionary steps, each on a batch",
         figures=[
-            Figure(
-                f"atoms that are edge detectors (coherence ≥ {EDGE:g}), of {n_latents}",
-                [count_edges(atoms) for atoms in learned.atoms],
-                "edges, by eye",
-                PUBLISHED,
-                digits=0,
-            ),
+            Figure(f"{EDGES}, of {n_latents}", edges, "edges, by eye", PUBLISHED, digits=0),
             Figure("time of one seed", learned.seconds, "under 45 min", PUBLISHED, "s", 0),
         ],
         pictures=[bench.picture("sparse-coding.png", _map(learned.atoms[0]))],
@@ -64,25 +60,16 @@ def topographic(bench: Bench) -> Outcome:
     """Topographic sparse coding: neighbours on a torus become alike."""
     alpha = 0.4 if bench.quick else 0.2
     learned = _learned(bench, lambda n_latents: Smooth(alpha, groups=torus(n_latents)))
-    n_latents = len(learned.atoms[0])
+    n_latents, edges = len(learned.atoms[0]), [count_edges(atoms) for atoms in learned.atoms]
+    likeness = [neighbour_ratio(atoms) for atoms in learned.atoms]
     side = round(n_latents**0.5)
     return Outcome(
         data=learned.data,
         setting=f"{side}×{side} atoms of 8×8 on a torus, neighbourhoods of 3×3, α = {alpha:g}, "
         f"{learned.steps} dictionary steps",
         figures=[
-            Figure(
-                "likeness of neighbours over that of random pairs (cosine of power spectra)",
-                [neighbour_ratio(atoms) for atoms in learned.atoms],
-                "ordered, by eye",
-                PUBLISHED,
-                digits=2,
-            ),
-            Figure(
-                f"atoms that are edge detectors (coherence ≥ {EDGE:g}), of {n_latents}",
-                [count_edges(atoms) for atoms in learned.atoms],
-                digits=0,
-            ),
+            Figure(LIKENESS, likeness, "ordered, by eye", PUBLISHED, digits=2),
+            Figure(f"{EDGES}, of {n_latents}", edges, digits=0),
             Figure("time of one seed", learned.seconds, unit="s", digits=0),
         ],
         pictures=[bench.picture("topographic.png", _map(learned.atoms[0]))],

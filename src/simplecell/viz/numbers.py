@@ -62,9 +62,8 @@ def bars(
     for i in range(shown):
         label = f"latent {i}" if labels is None else labels[i]
         strongest = np.argsort(-np.abs(weights[i]), kind="stable")[:top]
-        _panel(axes, divmod(i, columns), weights[i, strongest], label, top)
-        for j, k in enumerate(strongest):
-            _input_name(axes, divmod(i, columns), j, top, str(names[k]))
+        words = [str(names[k]) for k in strongest]
+        _panel(axes, divmod(i, columns), weights[i, strongest], words, label, top)
     return _as_image(figure)
 
 
@@ -144,14 +143,15 @@ def _sheet(rows: int, columns: int, top: int, title: str) -> tuple[Figure, Axes]
     return figure, axes
 
 
-def _corner(place: tuple[int, int], top: int) -> tuple[float, float]:
-    return place[1] * (PANEL + GUTTER), place[0] * (HEAD + top * ROW + FOOT)
-
-
 def _panel(
-    axes: Axes, place: tuple[int, int], weights: NDArray[np.float64], label: str, top: int
+    axes: Axes,
+    place: tuple[int, int],
+    weights: NDArray[np.float64],
+    names: Sequence[str],
+    label: str,
+    top: int,
 ) -> None:
-    left, above = _corner(place, top)
+    left, above = place[1] * (PANEL + GUTTER), place[0] * (HEAD + top * ROW + FOOT)
     largest = float(np.abs(weights).max())
     right = left + PANEL
     axes.text(left, above + 0.12, label, fontsize=9, va="center", weight="bold", parse_math=False)
@@ -164,14 +164,10 @@ def _panel(
     colors = [BLUE if weight >= 0 else ORANGE for weight in weights]
     axes.barh(heights, lengths, height=0.72 * ROW, left=zero, color=colors)
     axes.plot([zero, zero], [above + HEAD, above + HEAD + top * ROW], color=GREY, lw=0.6)
-
-
-def _input_name(axes: Axes, place: tuple[int, int], j: int, top: int, name: str) -> None:
-    left, above = _corner(place, top)
     edge = (ZERO - REACH) * PANEL - 0.06
-    short = shorten(name, int(edge / LETTER))
-    y = above + HEAD + ROW * (j + 0.5)
-    axes.text(left + edge, y, short, fontsize=7.5, va="center", ha="right", parse_math=False)
+    for y, name in zip(heights, names, strict=True):
+        short = shorten(name, int(edge / LETTER))
+        axes.text(left + edge, y, short, fontsize=7.5, va="center", ha="right", parse_math=False)
 
 
 def _as_image(figure: Figure) -> Image.Image:
