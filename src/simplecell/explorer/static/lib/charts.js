@@ -177,7 +177,8 @@ export function scatter({ points, x, y, label, height = 320 }) {
       const side = { x: at.cx + (late ? -room : room), y: at.cy + 4, "text-anchor": late ? "end" : "start" };
       return s(
         "a", { href: point.href, "aria-label": told, "data-tip": told, class: look.filter(Boolean).join(" ") },
-        point.chosen && s("circle", { ...at, r: 10, class: "around" }), s("circle", at), (!crowded || point.chosen) && s("text", { class: "point", ...side }, point.name),
+        point.chosen && s("circle", { ...at, r: 10, class: "around" }), s("circle", at),
+        (!crowded || point.chosen) && s("text", { class: "point", ...side }, point.name),
       );
     });
     const picture = svg(width, height, label, axes.draw(x, y), dots);

@@ -92,7 +92,8 @@ function judged(context, run, one, columns) {
 
 function preparation(run, data) {
   const steps = data.steps.map(({ kind, ...rest }) => h(
-    "li", {}, h("b", {}, kind === "whiten_1_over_f" ? t("data.whiten") : kind), " ", spoken(`step.${kind}`) ? t(`step.${kind}`) : "", settings(rest)));
+    "li", {}, h("b", {}, kind === "whiten_1_over_f" ? t("data.whiten") : kind), " ",
+    spoken(`step.${kind}`) ? t(`step.${kind}`) : "", settings(rest)));
   const chain = data.steps.length ? h("ol", { class: "steps" }, steps) : h("p", {}, t("data.nosteps"));
   const pairs = data.samples.filter((one) => one.prepared).slice(-8);
   return section(

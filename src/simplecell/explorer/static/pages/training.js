@@ -81,6 +81,7 @@ function charts(whole, log, first) {
   const line = (pick) => records.map((record) => [record.step, pick(record) ?? NaN]);
   const x = t("training.step");
   const l0 = (r) => r.l0;
+  const active = () => section(term(t("word.l0"), t("about.l0")), single(t("word.l0"), line(l0), { x }));
   return [
     section(term(t("training.cost"), t("about.cost")), curves({ series: [
       { name: t("training.cost"), points: line((r) => r.cost), style: "first" },
@@ -88,7 +89,7 @@ function charts(whole, log, first) {
     ], label: t("training.cost"), x, log })),
     terms(told, line, x, log),
     activity(records, line, target, x),
-    records.some((r) => known(l0(r))) && section(term(t("word.l0"), t("about.l0")), single(t("word.l0"), line(l0), { x })),
+    records.some((r) => known(l0(r))) && active(),
     rate(records, x),
   ];
 }

@@ -78,7 +78,8 @@ export class DrawingSurface {
     };
     this.element = h("div", { class: "play-drawing" },
       h("div", { class: "play-pad" }, this.canvas, this.replace),
-      h("div", { class: "play-beside" }, h("p", { class: "hint" }, t("play.draw.hint")), button(t("play.draw.clear"), empty)));
+      h("div", { class: "play-beside" }, h("p", { class: "hint" }, t("play.draw.hint")),
+        button(t("play.draw.clear"), empty)));
   }
 
   clear() {
