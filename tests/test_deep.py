@@ -97,7 +97,7 @@ def test_decay_of_a_classifier_is_on_the_softmax_alone(x):
     with torch.no_grad():
         network.decoder.fill_(2.0)
     look = Look(x, torch.zeros(12, 2, dtype=DOUBLE), network(x), network)
-    assert Objective({"decay": {"weight": 1.0}})(look)["decay"].item() == 4.0 * 10
+    assert cost_of(Objective({"decay": {"weight": 1.0}}), look).item() == 4.0 * 10
 
 
 def test_gradient_of_the_variational_objective(x):
