@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,25 @@ Record = dict[str, Any]
 _SHUFFLE, _HOLD_OUT = 0, 1
 _FINGERPRINT_VALUES = 1_000_000
 _KINDS_OF_NUMBERS = "biuf"
+
+
+class Column(TypedDict):
+    """How one column became inputs, or why it did not."""
+
+    name: str
+    kind: str
+    """"number", "category", "label" or "left out"."""
+    categories: NotRequired[list[str]]
+    words: NotRequired[int]
+    """Of one that is left out: how many different ones it holds, *count*."""
+
+
+class Encoding(TypedDict):
+    """How a table became numbers, ready for JSON."""
+
+    header: bool
+    delimiter: NotRequired[str | None]
+    columns: list[Column]
 
 
 @dataclass(frozen=True)
@@ -56,8 +75,8 @@ class Source(Protocol):
     skipped: list[Skipped]
     notes: list[str]
     """Sentences about what was chosen for the user."""
-    columns: dict[str, Any] | None
-    """How a table became numbers, ready for JSON; `as_source(..., columns=)` applies it again."""
+    columns: Encoding | None
+    """How a table became numbers; `as_source(..., columns=)` applies it again."""
 
     def read(self, rows: Rows) -> Array:
         """The samples of `rows`, [B, D], contiguous float32 or float64, the caller's own copy.
@@ -189,7 +208,7 @@ class ArraySource(Source):
         divisor: float | None = None,
         input_names: list[str] | None = None,
         labels: Array | None = None,
-        columns: dict[str, Any] | None = None,
+        columns: Encoding | None = None,
         meta: Meta | None = None,
         notes: Sequence[str] = (),
         skipped: Sequence[Skipped] = (),
