@@ -312,9 +312,9 @@ def overfit(session: Session, figures: Figures) -> list[Finding]:
     if held is None or held.n_samples < FEWEST or trainer.patience:
         return []
     costs = [
-        (line["held_out_cost"], line["step"])
+        (cost, line["step"])
         for line in session.run.records()
-        if line.get("held_out_cost") is not None
+        if (cost := line.get("held_out_cost")) is not None
     ]
     if len(costs) < 3 or costs[-1][0] <= RISEN * (best := min(costs))[0]:
         return []

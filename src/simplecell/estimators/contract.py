@@ -25,6 +25,7 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_software
 from simplecell.run.evaluate import Figures, evaluate
+from simplecell.run.info import Info
 from simplecell.run.resolve import prepare_targets
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import resolve_device
@@ -207,7 +208,7 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         model.load_tensors(trainer.model.tensors())
         wanted = prepare_targets(chain, targets, model.like)
         figures = evaluate(model, built.preprocess, source, wanted)
-        info: dict[str, Any] = {
+        info: Info = {
             "status": "finished",
             "stopped": trainer.stopped,
             "software": about_software(torch.get_num_threads(), str(trainer.flat.device)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from simplecell.data import Source
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.run.build import Built, build, open_data, trainer_on
 from simplecell.run.directory import Run, about_data, about_software
+from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import open_targets, suited
 from simplecell.run.session import Session
@@ -105,7 +106,7 @@ def _start(
     targets = open_targets(requested, source, held_out)
     built = build(requested, source, targets[0])
     device = str(built.trainer.flat.device)
-    info: dict[str, Any] = {
+    info: Info = {
         "status": "running",
         "software": about_software(torch.get_num_threads(), device),
         "seed": requested.train.seed,
@@ -129,7 +130,7 @@ def _start(
     return session
 
 
-def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> Lock:
+def _begin_here(run: Run, built: Built, info: Info, restart: bool) -> Lock:
     run.make()
     lock = run.lock()
     if run.exists and not restart:
@@ -177,7 +178,7 @@ def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None)
     return session
 
 
-def _is_done(info: Mapping[str, Any], steps: int) -> bool:
+def _is_done(info: Info, steps: int) -> bool:
     ended = info["status"] == "finished" and info["figures"] is not None
     return ended and (info["n_iter"] >= steps or info.get("stopped") in ("converged", "early"))
 

@@ -18,6 +18,7 @@ from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import DENSITY_EDGES, coherence, density_histogram, fvu
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.info import Spread
 from simplecell.training.prepared import to_model
 
 ROWS = 8192
@@ -89,7 +90,7 @@ class Figures:
         }
 
 
-def spread(values: NDArray[np.float64]) -> dict[str, float]:
+def spread(values: NDArray[np.float64]) -> Spread:
     """Least, mean and largest value."""
     return {
         "min": float(values.min()),

@@ -15,6 +15,7 @@ from simplecell.errors import DivergedError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.directory import Run, finite, line_of
 from simplecell.run.evaluate import Figures, evaluate, spread
+from simplecell.run.info import FinalFigures, Info
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import prepare_targets
 from simplecell.run.storage import Lock
@@ -36,7 +37,7 @@ class Session:
 
     run: Run
     recipe: Recipe
-    info: dict[str, Any]
+    info: Info
     trainer: Trainer
     source: Source
     held_out: Source | None
@@ -55,7 +56,7 @@ class Session:
         """Train to the recipe's length; log and checkpoint on the way."""
         steps = self.recipe.n_steps
         stride = 1 if self.recipe.optim.kind == "lbfgs" else max(1, steps // MAX_LOGGED)
-        waiting: list[dict[str, Any]] = []
+        waiting: list[dict[str, object]] = []
         started, last, spent = time.perf_counter() - self.seconds, time.perf_counter(), 0.0
         try:
             for record in self.trainer.run(
@@ -140,11 +141,11 @@ class Session:
         if self.lock is not None:
             self.lock.release()
 
-    def _figures(self, status: str) -> dict[str, Any]:
+    def _figures(self, status: str) -> FinalFigures:
         cost, figures = self._measure(self.source, self.targets)
         self.trainer.check_finite(cost)
         target = self.trainer.objective.target
-        table: dict[str, Any] = {
+        table: FinalFigures = {
             "cost": float(cost.cost),
             "terms": {name: float(value) for name, value in cost.terms.items()},
             "mean_activation": {**spread(figures.mean_activation), "target": target},

@@ -400,8 +400,8 @@ def row_of(planned: Planned, session: Session, error: str | None) -> dict[str, A
     there are any.
     """
     info = session.info
-    figures: dict[str, Any] = {} if error else info["figures"]
-    held = figures.get("held_out") or {}
+    figures = None if error else info["figures"]
+    held = figures and figures["held_out"]
     best = held or figures
     return {
         "name": planned.name,
@@ -412,11 +412,11 @@ def row_of(planned: Planned, session: Session, error: str | None) -> dict[str, A
         "n_iter": info["n_iter"],
         "seconds": round(info["seconds"], 3),
         "n_latents": session.trainer.model.n_latents,
-        "fvu": figures.get("fvu"),
-        "fvu_held_out": held.get("fvu"),
-        "l0": best.get("l0"),
-        "dead": best.get("dead"),
-        "mean_activation": best.get("mean_activation", {}).get("mean"),
+        "fvu": figures and figures["fvu"],
+        "fvu_held_out": held and held["fvu"],
+        "l0": best and best["l0"],
+        "dead": best and best["dead"],
+        "mean_activation": best and best["mean_activation"]["mean"],
     }
 
 

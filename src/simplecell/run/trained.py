@@ -16,6 +16,7 @@ from simplecell.model.autoencoder import Layer, Model
 from simplecell.model.codes import Codes, Rows, SparseCodes
 from simplecell.model.deep import exciting
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
 from simplecell.training.prepared import to_model
 
@@ -27,7 +28,7 @@ class Trained:
     model: Model
     preprocess: Preprocess
     recipe: Recipe
-    info: dict[str, Any]
+    info: Info
     target_preprocess: Preprocess | None = None
     """Of a transcoder: the preparation of what it reconstructs."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simplecell.run.directory import Run
+from simplecell.run.info import Info, Line
 from simplecell.run.recipe import Recipe
 from simplecell.training.objective import Objective
 
@@ -22,9 +23,9 @@ MOST_RECORDS = 2000
 
 def training(
     run: Run,
-    info: Mapping[str, Any],
+    info: Info,
     recipe: Recipe,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Line],
 ) -> dict[str, Any]:
     """The training of a run so far; `info`, `recipe` and `records` are what its files say now."""
     objective, running = Objective(recipe.objective), is_running(run, info)
@@ -50,7 +51,7 @@ def thinned(records: Sequence[Any], most: int = MOST_RECORDS) -> list[Any]:
     return [records[place] for place in np.unique(places).tolist()]
 
 
-def is_running(run: Run, info: Mapping[str, Any]) -> bool:
+def is_running(run: Run, info: Info) -> bool:
     """Whether a process trains here now.
 
     A training holds the run's lock for itself, so that a look must not: it asks for a shared one,

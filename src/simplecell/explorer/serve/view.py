@@ -18,6 +18,7 @@ from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.notes import Notes
 from simplecell.run.directory import Run, reported_figures
+from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import misfit, parse_json, read_json
 
@@ -87,11 +88,12 @@ class RunView:
             "activation": kinds[-1] if isinstance(kinds, list) else kinds,
             **{key: atlas[key] for key in ("n_latents", "activation", "look") if key in atlas},
         }
-        spread = (info.get("figures") or {}).get("mean_activation") or {}
-        told |= {"mean_activation": spread.get("mean"), **reported_figures(info)}
+        figures = info["figures"]
+        mean = figures["mean_activation"]["mean"] if figures else None
+        told |= {"mean_activation": mean, **reported_figures(info)}
         return {**row, **unknown, **told, "status": info["status"]}
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Info:
         """run.json."""
         return self._remembered("run.json", self.run.path / "run.json", self.run.info)
 
