@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from simplecell.data import Source
+from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.run.build import Built, build, open_data, trainer_on
 from simplecell.run.directory import Run, about_data, about_software
@@ -44,7 +45,8 @@ def begin(
     run.refuse_strangers()
     notes: list[str] = []
     if recipe is None:
-        recipe, notes = default_recipe(data, settings)
+        recipe, notes, opened = default_recipe(data, settings)
+        source = opened if source is None else source
     recipe = _with_whole_paths(recipe.changed(settings))
     if run.exists and not restart:
         return _go_on(run, data, recipe, source)
@@ -76,19 +78,29 @@ def resume(out: str | Path, *, steps: int | None = None) -> Session:
     return _go_on(run, path, recipe)
 
 
-def default_recipe(data: Any, settings: Sequence[str]) -> tuple[Recipe, list[str]]:
-    """The recipe that suits the kind of the data, and sentences that say so."""
+def default_recipe(
+    data: object, settings: Sequence[str]
+) -> tuple[Recipe, list[str], Source | None]:
+    """The recipe that suits the kind of the data, and sentences that say so.
+
+    With them the data, where they had to be opened to be known and the recipe reads them so too.
+    Pictures are told by their names, and decoded when their patches are cut.
+    """
     plain = Recipe().changed([s for s in settings if s.startswith("data.")])
-    source = plain.source(data, n_patches=2) if _is_path(data) else plain.source(data)
+    if plain.data.kind != "array" and openers_of(data, plain.data.max_pixels) is not None:
+        name, reason = suited("patches")
+        return Recipe.load(name), [_chosen(name, reason)], None
+    source = plain.source(data, n_patches=2)
     name, reason = suited(source.kind, source.n_samples, source.n_inputs)
-    notes = [f"recipe: {name} ({reason}); choose another with --recipe"]
+    recipe, notes = Recipe.load(name), [_chosen(name, reason)]
     if name == "edges" and source.read(slice(0, 2)).min() < 0:
         notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
-    return Recipe.load(name), notes
+    read = dataclasses.replace(recipe.changed(settings).data, kind=plain.data.kind)
+    return recipe, notes, source if source.kind != "patches" and read == plain.data else None
 
 
-def _is_path(data: Any) -> bool:
-    return isinstance(data, str | Path)
+def _chosen(name: str, reason: str) -> str:
+    return f"recipe: {name} ({reason}); choose another with --recipe"
 
 
 def _start(

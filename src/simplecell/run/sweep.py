@@ -29,6 +29,7 @@ from simplecell.training.trainer import Record
 
 MOST_MODELS = 64
 SEED = "train.seed"
+MEASURED = ("fvu", "fvu_held_out", "l0", "dead", "mean_activation")
 _OPENING, _CLOSING, _QUOTES = "[{", "]}", "\"'"
 
 
@@ -345,9 +346,11 @@ def begin_sweep(
     if Path(out).is_file():
         raise RunError(f"'{out}' is a file; a sweep needs a folder: choose another --out")
     notes: list[str] = []
-    if recipe is None:
-        recipe, notes = default_recipe(data, settings)
     sources: dict[str, Source] = {}
+    if recipe is None:
+        recipe, notes, opened = default_recipe(data, settings)
+        if opened is not None:
+            sources[_reading(recipe.changed(settings))] = shared(opened)
     members: list[Member] = []
     fresh: list[Run] = []
     try:
@@ -375,7 +378,7 @@ def _open(data: Any, recipe: Recipe, sources: dict[str, Source]) -> Source:
 
     Random patches are drawn by the seed; anything else is the same for every seed.
     """
-    same = json.dumps(dataclasses.asdict(recipe.data), sort_keys=True)
+    same = _reading(recipe)
     mine = f"{same} {recipe.train.seed}"
     found = sources.get(same) or sources.get(mine)
     if found is None:
@@ -384,13 +387,14 @@ def _open(data: Any, recipe: Recipe, sources: dict[str, Source]) -> Source:
     return found
 
 
+def _reading(recipe: Recipe) -> str:
+    """The [data] table as text."""
+    return json.dumps(dataclasses.asdict(recipe.data), sort_keys=True)
+
+
 def _order(recipe: Recipe) -> tuple[str, int, int]:
     """Recipes that agree in this want the same batches."""
-    data = json.dumps(dataclasses.asdict(recipe.data), sort_keys=True)
-    return data, recipe.train.seed, recipe.optim.batch_size
-
-
-MEASURED = ("fvu", "fvu_held_out", "l0", "dead", "mean_activation")
+    return _reading(recipe), recipe.train.seed, recipe.optim.batch_size
 
 
 def row_of(planned: Planned, session: Session, error: str | None) -> dict[str, Any]:
