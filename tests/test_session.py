@@ -15,8 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from simplecell.cli import run_command_line
-from simplecell.data import images
+from simplecell.data import ArraySource, images
 from simplecell.data import source as doors
+from simplecell.doctor import Doctor
 from simplecell.errors import DataError, DivergedError, RunError, UsageError, WriteError
 from simplecell.run import begin as beginning
 from simplecell.run.begin import begin, resume
@@ -499,3 +500,35 @@ def test_what_is_opened_to_choose_a_recipe_is_not_opened_again(
     finish(one)
     assert one.notes[0].startswith(f"recipe: {recipe} (")
     assert len(opened) == n
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "training", "held_out"),
+    [
+        # check, scale, mean, doctor, three steps, last figures, doctor
+        ("topk", ["model.target_l0=2"], 9, 2),
+        ("jumprelu", ["model.target_l0=2"], 10, 2),  # and the size of the samples
+        ("table", [], 4, 2),  # check, standardize, doctor, and all of L-BFGS with its figures
+    ],
+)
+def test_data_are_read_no_oftener_than_is_needed(
+    tmp_path, monkeypatch, recipe, settings, training, held_out
+):
+    """Readings of the training and the held-out samples, three steps of all samples among them."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((300, 12)).astype("f4"))
+    counted, real = [], ArraySource.read
+
+    def read(source, rows):
+        x = real(source, rows)
+        counted.append(len(x))
+        return x
+
+    monkeypatch.setattr(ArraySource, "read", read)
+    told = ["train.steps=3", "model.n_latents=24", *settings]
+    one = begin(tmp_path / "x.npy", tmp_path / "run", Recipe.load(recipe), settings=told)
+    Doctor(one)
+    finish(one)
+    assert (counted.count(270), counted.count(30), len(counted)) == (
+        *(training, held_out),
+        training + held_out,
+    )

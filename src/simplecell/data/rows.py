@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -110,13 +111,54 @@ class Source(Protocol):
 
         The same numbers give the same fingerprint in memory, memory-mapped or sparse.
         """
-        n_rows = min(self.n_samples, max(1, _FINGERPRINT_VALUES // self.n_inputs))
-        rows = np.unique(np.linspace(0, self.n_samples - 1, n_rows).astype(np.int64))
-        columns = slice(None, None, 1 + self.n_inputs // _FINGERPRINT_VALUES)
-        x = np.ascontiguousarray(self.read(rows)[:, columns])
-        digest = hashlib.sha256(f"{(self.n_samples, *self.shape)} {x.dtype.name}".encode())
-        digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
-        return f"sha256:{digest.hexdigest()}"
+        digest = _Digest(self)
+        digest.add(self.read(digest.rows))
+        return digest.text()
+
+
+class _Digest:
+    """A fingerprint in the making."""
+
+    def __init__(self, source: Source) -> None:
+        n, width = source.n_samples, source.n_inputs
+        n_rows = min(n, max(1, _FINGERPRINT_VALUES // width))
+        self.rows = np.unique(np.linspace(0, n - 1, n_rows).astype(np.int64))
+        """Those that it looks at."""
+        self._columns = slice(None, None, 1 + width // _FINGERPRINT_VALUES)
+        self._shape, self._hash = (n, *source.shape), hashlib.sha256()
+        self._begun = False
+
+    def add(self, x: Array) -> None:
+        """The next of its rows, [B, D]."""
+        if not self._begun:
+            self._hash.update(f"{self._shape} {x.dtype.name}".encode())
+            self._begun = True
+        x = x[:, self._columns]
+        self._hash.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
+
+    def text(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+class Survey(NamedTuple):
+    """What one reading of all samples tells: that all are finite, and these."""
+
+    fingerprint: str
+    low: float
+    high: float
+
+
+def survey(source: Source) -> Survey:
+    """Read every sample once.
+
+    Raises DataError when a value is NaN or infinite.
+    """
+    digest, low, high = _Digest(source), math.inf, -math.inf
+    for x, rows in source.batches(65_536):
+        first, last = np.searchsorted(digest.rows, (rows[0], rows[-1] + 1))
+        digest.add(x[digest.rows[first:last] - rows[0]])
+        low, high = min(low, float(x.min())), max(high, float(x.max()))
+    return Survey(digest.text(), low, high)
 
 
 def positions(rows: Rows, n_samples: int) -> Array:

@@ -71,7 +71,7 @@ def l0_of_new(session: Session, trained: float) -> tuple[float, float]:
     trainer = session.trainer
     if session.held_out is None:
         return trained, 0.0
-    held = Prepared(session.held_out, trainer.preprocess, trainer.model)
+    held = trainer.held or Prepared(session.held_out, trainer.preprocess, trainer.model)
     return l0_of(trainer.model, held)
 
 

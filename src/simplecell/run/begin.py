@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from simplecell.data import Source
+from simplecell.data.rows import survey
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.run.build import Built, build, open_data, trainer_on
@@ -112,17 +113,17 @@ def _start(
     opened: Source | None = None,
 ) -> Session:
     source, held_out = open_data(data if opened is None else opened, requested)
-    for part in (source, held_out):
-        for _ in part.batches(65_536) if part is not None else ():
-            pass  # reading checks: the whole of the data is good, or nothing is written
+    found = survey(source)
+    if held_out is not None:
+        survey(held_out)  # reading checks: all of the data are good, or nothing is written
     targets = open_targets(requested, source, held_out)
-    built = build(requested, source, targets[0])
+    built = build(requested, source, targets[0], found)
     device = str(built.trainer.flat.device)
     info: Info = {
         "status": "running",
         "software": about_software(torch.get_num_threads(), device),
         "seed": requested.train.seed,
-        "data": about_data(data, source, held_out),
+        "data": about_data(data, source, held_out, found.fingerprint),
         "requested": requested.table(),
         "n_iter": 0,
         "seconds": 0.0,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source, split
+from simplecell.data.rows import Survey
 from simplecell.errors import DataError, UsageError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.recipe import Recipe
@@ -31,10 +32,16 @@ class Built:
     """Of a transcoder: the preparation of what it reconstructs."""
 
 
-def build(requested: Recipe, source: Source, targets: Source | None = None) -> Built:
+def build(
+    requested: Recipe,
+    source: Source,
+    targets: Source | None = None,
+    found: Survey | None = None,
+) -> Built:
     """Resolve the recipe on the data, fit the preparation, initialise model and trainer.
 
-    `targets` are what a transcoder reconstructs of each sample.
+    `targets` are what a transcoder reconstructs of each sample; `found` is what a reading of the
+    data told already.
 
     Raises:
         UsageError: for a recipe that names targets, without them.
@@ -44,7 +51,7 @@ def build(requested: Recipe, source: Source, targets: Source | None = None) -> B
             "the recipe names targets (data.targets), and none came; open them too, or leave the "
             "key out"
         )
-    recipe, notes = resolve(requested, source, transcoder=targets is not None)
+    recipe, notes = resolve(requested, source, found, transcoder=targets is not None)
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
     preprocess = Preprocess(steps).fit(
@@ -53,8 +60,8 @@ def build(requested: Recipe, source: Source, targets: Source | None = None) -> B
     notes += preprocess.report()
     of_targets = None
     if targets is not None:
-        of_targets, found = fit_targets(recipe, targets)
-        notes += found
+        of_targets, said = fit_targets(recipe, targets)
+        notes += said
     trainer = trainer_on(source, recipe, preprocess, of_targets)
     return Built(recipe, preprocess, trainer, notes, of_targets)
 

@@ -87,12 +87,14 @@ def about_software(threads: int, device: str) -> Software:
     }
 
 
-def about_data(data: object, source: Source, held_out: Source | None) -> DataInfo:
+def about_data(
+    data: object, source: Source, held_out: Source | None, fingerprint: str | None = None
+) -> DataInfo:
     """What a run remembers of its data; `data` is a path where it has one."""
     path = str(Path(data).resolve()) if isinstance(data, str | Path) and str(data) != "-" else None
     return {
         "path": path,
-        "fingerprint": source.fingerprint(),
+        "fingerprint": fingerprint or source.fingerprint(),
         "kind": source.kind,
         "shape": [int(side) for side in source.shape],
         "input_names": source.input_names,

@@ -19,7 +19,7 @@ from simplecell.model.codes import Codes
 from simplecell.model.measures import DENSITY_EDGES, coherence, density_histogram, fvu
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.info import Spread
-from simplecell.training.prepared import to_model
+from simplecell.training.prepared import Prepared
 
 ROWS = 8192
 NUMBERS = 2**26
@@ -155,7 +155,6 @@ class Activity:
         return mean, (self.active.double() / n).numpy(), int(self.active.sum()) / n, self.l1 / n
 
 
-@torch.no_grad()
 def evaluate(
     model: Model, preprocess: Preprocess, source: Source, targets: Tensor | None = None
 ) -> Figures:
@@ -167,7 +166,13 @@ def evaluate(
     Raises:
         UsageError: for a transcoder without targets.
     """
-    if targets is None and model.n_outputs is not None:
+    return judge(model, Prepared(source, preprocess, model, targets, keep=False))
+
+
+@torch.no_grad()
+def judge(model: Model, samples: Prepared) -> Figures:
+    """`evaluate` on samples that have been prepared. Raises as that does."""
+    if samples.targets is None and model.n_outputs is not None:
         raise UsageError(
             "a transcoder reconstructs something else than its inputs, so nothing can be measured "
             "on these alone; give the targets of the same samples as well"
@@ -175,10 +180,8 @@ def evaluate(
     deviation, errors = Deviation(), 0.0
     activity = Activity(model.activation, model.n_latents)
     rows = min(ROWS, max(1, NUMBERS // max(model.n_latents, model.n_inputs)))
-    for raw, places in source.batches(rows):
-        x = to_model(raw, preprocess, model.like)
+    for x, target in samples.in_rows(rows):
         output = model(x)
-        target = x if targets is None else targets[torch.as_tensor(places)].to(x)
         errors += float((output.recon - target).double().square().sum())
         deviation.add(target)
         activity.add(output.code)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source, as_source, split
+from simplecell.data.rows import Survey, survey
 from simplecell.errors import DataError, UsageError
 from simplecell.model.activations import OUTPUT_BOUNDS
 from simplecell.preprocess.chain import Preprocess
@@ -40,11 +41,16 @@ MOST_SILENCE = 10_000_000
 
 
 def resolve(
-    recipe: Recipe, source: Source, *, transcoder: bool = False
+    recipe: Recipe, source: Source, found: Survey | None = None, *, transcoder: bool = False
 ) -> tuple[Recipe, list[str]]:
-    """Every "auto" replaced by what suits these data, and sentences on what was chosen."""
+    """Every "auto" replaced by what suits these data, and sentences on what was chosen.
+
+    `found` is what a reading of the data told already.
+    """
     recipe, notes = as_transcoder(recipe) if transcoder else (recipe, [])
-    low, high = _range(source) if recipe.preprocess.steps == "auto" else (0.0, 1.0)
+    low, high = 0.0, 1.0
+    if recipe.preprocess.steps == "auto":
+        _, low, high = found or survey(source)
     model, steps = recipe.model, recipe.preprocess.steps
     if model.output == "auto":
         output = "sigmoid" if low >= 0 and high <= 1 else "linear"
@@ -165,13 +171,6 @@ def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], li
         f"{low:.4g} … {high:.4g}, so they are mapped to {ends['low']:g} … {ends['high']:g}"
     )
     return [{"kind": "range", **ends}], [note]
-
-
-def _range(source: Source) -> tuple[float, float]:
-    ends = [(x.min(), x.max()) for x, _ in source.batches(65_536)]
-    if not ends:
-        raise DataError("there are no samples")
-    return float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
 
 
 STEPS = ("center", "scale", "standardize")

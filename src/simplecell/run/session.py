@@ -1,4 +1,13 @@
-"""One training of one run: its loop, log, checkpoints and summary."""
+"""One training of one run: its loop, log, checkpoints and summary.
+
+Which readings of the training samples a run needs, its steps apart: one that checks all of them,
+before anything is written, and tells range and fingerprint (`data.rows.survey`); one for each step
+of the preparation that is fitted, which sees what the steps before it give; one for the mean of
+what is prepared, and one for its size, where the model asks for them; the doctor's look at a few
+thousand rows, at both ends, rather than to hold 128 MB in between; and one for the last cost and
+figures together. Of the held-out samples: the same check, and one that keeps them prepared.
+With L-BFGS the steps together are one reading, which serves the last figures as well.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +23,7 @@ from simplecell.data import Source
 from simplecell.errors import DivergedError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.directory import Run, finite, line_of
-from simplecell.run.evaluate import Figures, evaluate, spread
+from simplecell.run.evaluate import Figures, judge, spread
 from simplecell.run.info import FinalFigures, Info
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import prepare_targets
@@ -142,7 +151,7 @@ class Session:
             self.lock.release()
 
     def _figures(self, status: str) -> FinalFigures:
-        cost, figures = self._measure(self.source, self.targets)
+        cost, figures = self._measure(self.trainer.chunks, self.source, self.targets)
         self.trainer.check_finite(cost)
         target = self.trainer.objective.target
         table: FinalFigures = {
@@ -161,7 +170,8 @@ class Session:
             "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
-            cost, figures = self._measure(self.held_out, self.held_out_targets)
+            held = self.trainer.held
+            cost, figures = self._measure(held, self.held_out, self.held_out_targets)
             self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),
@@ -173,10 +183,13 @@ class Session:
             }
         return table
 
-    def _measure(self, source: Source, targets: Tensor | None) -> tuple[Evaluation, Figures]:
-        model, preprocess = self.trainer.model, self.trainer.preprocess
-        cost = self.trainer.value(Prepared(source, preprocess, model, targets))
-        return cost, evaluate(model, preprocess, source, targets)
+    def _measure(
+        self, ready: Prepared | None, source: Source, targets: Tensor | None
+    ) -> tuple[Evaluation, Figures]:
+        """Cost and figures of samples that training left `ready`, or read once for both."""
+        model = self.trainer.model
+        samples = ready or Prepared(source, self.trainer.preprocess, model, targets)
+        return self.trainer.value(samples), judge(model, samples)
 
     def take_targets(
         self, preprocess: Preprocess | None, targets: Source | None, held_out: Source | None

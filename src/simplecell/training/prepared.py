@@ -74,6 +74,7 @@ class Prepared:
     """A source as the model sees it, in chunks; kept in memory when small enough.
 
     `targets` [n_samples, K] are what each sample is to give, where that is not the sample itself.
+    With `keep=False` nothing is kept, and every pass reads.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Prepared:
         preprocess: Preprocess,
         model: Model,
         targets: Tensor | None = None,
+        keep: bool = True,
     ) -> None:
         self.source, self.preprocess, self.like = source, preprocess, model.like
         self.targets = targets
@@ -90,7 +92,7 @@ class Prepared:
         self.rows = max(1024, CHUNK_BYTES // (width * self.like.element_size()))
         size = self.n_samples * model.n_inputs * self.like.element_size()
         self.kept: list[Tensor] | None = None
-        if size <= CACHE_BYTES:
+        if keep and size <= CACHE_BYTES:
             parts = list(self._read())
             whole = parts[0] if len(parts) == 1 else torch.cat(parts)
             self.kept = list(whole.split(self.rows))
@@ -103,6 +105,19 @@ class Prepared:
         for x in self.kept if self.kept is not None else self._read():
             yield x, x if self.targets is None else self.targets[start : start + len(x)]
             start += len(x)
+
+    def in_rows(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """A pass over batches of that many samples, [B, D] and [B, K].
+
+        Kept samples serve it where both ways make one batch of all: preparing others in batches of
+        another size may round otherwise, so these are read again.
+        """
+        if self.kept is not None and self.n_samples <= min(rows, self.rows):
+            yield from self
+            return
+        for raw, places in self.source.batches(rows):
+            x = to_model(raw, self.preprocess, self.like)
+            yield x, x if self.targets is None else self.targets[torch.as_tensor(places)].to(x)
 
     def _read(self) -> Iterator[Tensor]:
         for x, _ in self.source.batches(self.rows):

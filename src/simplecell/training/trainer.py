@@ -144,7 +144,10 @@ class Trainer:
         self.corruption = corruption
         self.flat, self.grad = flatten(model)
         self.gradient = Gradient(model, objective, fast=fast)
-        self.chunks: Chunks | None = None
+        self.chunks: Prepared | None = None
+        """All training samples, for "lbfgs"."""
+        self.held: Prepared | None = None
+        """The held-out samples."""
         self.targets: Tensor | None = None
         self.running: LogMean | None = None
         self.best = Best()
@@ -193,6 +196,7 @@ class Trainer:
         if held_out is not None:
             self._check_targets(held_out, held_out_targets)
         held = None if held_out is None else self._prepare(held_out, held_out_targets)
+        self.held = held
         self.targets = None if targets is None else targets.to(self.flat)
         advance = (
             self._full_batches(source) if self.solver == "lbfgs" else self._mini(source, steps)
