@@ -306,7 +306,7 @@ def label_of(labels: Array | None, i: int) -> Record:
 
 
 class Subset(Source):
-    """Some rows of another source; `rows` of a batch count within the subset."""
+    """Some rows of another source, and of its targets; a batch counts rows within the subset."""
 
     def __init__(self, source: Source, rows: Array) -> None:
         self._source, self._rows = source, np.asarray(rows, dtype=np.int64)
@@ -315,12 +315,36 @@ class Subset(Source):
         self.input_names, self.columns = source.input_names, source.columns
         self.labels = None if source.labels is None else source.labels[self._rows]
         self.skipped, self.notes = source.skipped, source.notes
+        targets = targets_of(source)
+        self.targets: Source | None = None if targets is None else Subset(targets, self._rows)
 
     def read(self, rows: Rows) -> Array:
         return self._source.read(self._rows[rows])
 
     def about(self, rows: Rows) -> list[Record]:
         return self._source.about(self._rows[rows])
+
+
+class Paired(Subset):
+    """Another source whose samples come with `targets`: what is to be made of each, a row a sample.
+
+    Raises DataError when there is not one a sample.
+    """
+
+    def __init__(self, source: Source, targets: Source) -> None:
+        if targets.n_samples != source.n_samples:
+            raise DataError(
+                f"there are {targets.n_samples} targets for {source.n_samples} samples; one row a "
+                "sample is needed, in their order"
+            )
+        super().__init__(source, np.arange(source.n_samples))
+        self.targets = targets
+
+
+def targets_of(source: Source) -> Source | None:
+    """What is to be made of each sample, row by row; None: the sample itself."""
+    targets: Source | None = getattr(source, "targets", None)
+    return targets
 
 
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:

@@ -318,7 +318,7 @@ def overfit(session: Session, figures: Figures) -> list[Finding]:
     ]
     if len(costs) < 3 or costs[-1][0] <= RISEN * (best := min(costs))[0]:
         return []
-    new = evaluate(trainer.model, trainer.preprocess, held, session.held_out_targets).fvu
+    new = evaluate(trainer.model, trainer.preprocess, held).fvu
     if not new > WORSE * figures.fvu or not math.isfinite(new):
         return []
     lowest, step = best
@@ -347,7 +347,7 @@ def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
     trainer, model = session.trainer, session.trainer.model
     if trainer.stopped is None and trainer.n_steps < session.recipe.n_steps:
         return []
-    figures = figures or evaluate(model, trainer.preprocess, session.source, session.targets)
+    figures = figures or evaluate(model, trainer.preprocess, session.source)
     density, l0 = figures.density, figures.l0
     single = isinstance(model, Autoencoder) and model.activation.sparse
     if not single or density is None or l0 is None:

@@ -26,7 +26,7 @@ from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_software
 from simplecell.run.evaluate import Figures, evaluate
 from simplecell.run.info import Info
-from simplecell.run.resolve import prepare_targets
+from simplecell.run.resolve import with_prepared_targets
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import resolve_device
 from simplecell.viz.grid import sample_shape
@@ -71,9 +71,9 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X = validate_data(self, X, reset=False, **DOOR)
         return self._scored(ArraySource(X))
 
-    def _scored(self, source: Source, targets: torch.Tensor | None = None) -> float:
+    def _scored(self, source: Source) -> float:
         trained = self._on_device()
-        return 1 - evaluate(trained.model, trained.preprocess, source, targets).fvu
+        return 1 - evaluate(trained.model, trained.preprocess, source).fvu
 
     def save(self, path: str | Path) -> None:
         """Write a run directory that `simplecell.load` and the command line open.
@@ -201,13 +201,13 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             return trained.shape
         return side, side
 
-    def _keep(self, built: Built, source: Source, targets: Source | None = None) -> None:
+    def _keep(self, built: Built, source: Source) -> None:
         """Take over what was learned: NumPy attributes, and a compact copy on the CPU."""
         trainer, recipe, chain = built.trainer, built.recipe, built.target_preprocess
         model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
         model.load_tensors(trainer.model.tensors())
-        wanted = prepare_targets(chain, targets, model.like)
-        figures = evaluate(model, built.preprocess, source, wanted)
+        pairs = with_prepared_targets(source, chain, model.like)
+        figures = evaluate(model, built.preprocess, pairs)
         info: Info = {
             "status": "finished",
             "stopped": trainer.stopped,
@@ -221,8 +221,6 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         }
         names = getattr(self, "feature_names_in_", None)
         info["data"]["input_names"] = None if names is None else [str(name) for name in names]
-        if targets is not None:
-            info["data"]["targets_fingerprint"] = targets.fingerprint()
         self._take(Trained(model, built.preprocess, recipe, info, chain))
         self.notes_ = list(built.notes)
         self._judge(figures)

@@ -11,12 +11,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
 from simplecell.data import ArraySource, Source, split
+from simplecell.data.rows import Paired
 from simplecell.errors import UsageError
 from simplecell.estimators.contract import DOOR, ModelTransformer
 from simplecell.run.build import Built, build
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import prepare_targets, read_targets
+from simplecell.run.resolve import read_targets, with_prepared_targets
 from simplecell.training.prepared import to_model
 from simplecell.training.trainer import Trainer
 
@@ -54,18 +55,20 @@ class RecipeTransformer(ModelTransformer):
         X = validate_data(self, X, **DOOR)
         recipe = self._recipe(X.shape[0])
         source: Source = ArraySource(X)
-        wanted = None if targets is None else as_targets(targets, source)
+        if targets is not None:
+            source = Paired(source, as_targets(targets, source))
         held_out: Source | None = None
         if self.early_stopping:
             source, held_out = split(source, self.validation_fraction, recipe.train.seed)
-        built = build(self._suited_to(recipe, source), source, wanted)
+        built = build(self._suited_to(recipe, source), source)
         steps, curve = built.recipe.n_steps, []
-        y = prepare_targets(built.target_preprocess, wanted, built.trainer.model.like)
+        chain, like = built.target_preprocess, built.trainer.model.like
+        pairs = with_prepared_targets(source, chain, like)
         with TrainingProgress(steps, quiet=not self.verbose) as progress:
-            for record in built.trainer.run(source, steps, held_out=held_out, targets=y):
+            for record in built.trainer.run(pairs, steps, held_out=held_out):
                 curve.append(record.cost)
                 progress.show(record)
-        self._keep(built, source, wanted)
+        self._keep(built, source)
         self.cost_curve_ = torch.stack(curve).double().cpu().numpy()
         self._trainer = None
         return self

@@ -20,7 +20,7 @@ from simplecell.data import ArraySource, Source
 from simplecell.errors import UsageError, real, switch, unknown, whole
 from simplecell.estimators.contract import DOOR, ROWS
 from simplecell.estimators.fitting import RecipeTransformer, as_targets, plain_sizes
-from simplecell.run.build import Built, new_targets
+from simplecell.run.build import Built, new_pairs
 from simplecell.run.evaluate import Figures
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import EXPANSION, resolve
@@ -105,8 +105,7 @@ class ModernTransformer(RecipeTransformer):
             return super().score(X, y)
         check_is_fitted(self)
         source = ArraySource(validate_data(self, X, reset=False, **DOOR))
-        wanted = new_targets(self._trained, as_targets(targets, source), source)
-        return self._scored(source, wanted)
+        return self._scored(new_pairs(self._trained, source, as_targets(targets, source)))
 
     def _named(self) -> str:
         return self.named
@@ -167,10 +166,10 @@ class ModernTransformer(RecipeTransformer):
                 controller.state = self._steering.to(controller.state)
         return built
 
-    def _keep(self, built: Built, source: Source, targets: Source | None = None) -> None:
+    def _keep(self, built: Built, source: Source) -> None:
         controller = built.trainer.controller
         self._steering = None if controller is None else controller.state.cpu().clone()
-        super()._keep(built, source, targets)
+        super()._keep(built, source)
 
     def _judge(self, figures: Figures) -> None:
         super()._judge(figures)

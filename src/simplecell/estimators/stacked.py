@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from simplecell.data import ArraySource, Source
+from simplecell.data.rows import Paired
 from simplecell.errors import UsageError
 from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.contract import DOOR, ROWS, ModelTransformer
@@ -236,13 +237,11 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             if asked:
                 raise UsageError(f"layer {number} asks for {what}; leave it out")
 
-    def _fine_tune(
-        self, trainer: Trainer, X: NDArray[Any], targets: torch.Tensor | None = None
-    ) -> list[torch.Tensor]:
+    def _fine_tune(self, trainer: Trainer, source: Source) -> list[torch.Tensor]:
         """Move all weights at once; the costs."""
-        steps, costs = self._steps(len(X)), []
+        steps, costs = self._steps(source.n_samples), []
         with TrainingProgress(steps, quiet=not self.verbose) as progress:
-            for record in trainer.run(ArraySource(X), steps, targets=targets):
+            for record in trainer.run(source, steps):
                 costs.append(record.cost)
                 progress.show(record)
         return costs
@@ -346,7 +345,7 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
         recipe = self._deep_recipe(network, greedy.preprocess, len(X), steps)
         trainer = recipe.trainer(greedy.preprocess)
         trainer.model.load_tensors(network.tensors())
-        costs = self._fine_tune(trainer, X)
+        costs = self._fine_tune(trainer, ArraySource(X))
         self._keep(Built(recipe, greedy.preprocess, trainer, greedy.notes), ArraySource(X))
         self.cost_curve_ = np.array([float(cost) for cost in costs])
         return self
@@ -469,7 +468,8 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
         network = classifier(greedy.layers, greedy.codes, labels, self.softmax_decay)
         self.greedy_model_ = copy.deepcopy(network).cpu()
         trainer = self._softmax_trainer(network, greedy.preprocess, len(X))
-        costs = self._fine_tune(trainer, X, one_hot(labels, len(self.classes_)))
+        wanted = ArraySource(one_hot(labels, len(self.classes_)).numpy())
+        costs = self._fine_tune(trainer, Paired(ArraySource(X), wanted))
         trainer.check_finite()
         self._preprocess = greedy.preprocess
         # A copy: the trained one's parameters are views of the trainer's vector.

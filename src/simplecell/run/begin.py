@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from simplecell.data import Source
-from simplecell.data.rows import survey
+from simplecell.data.rows import survey, targets_of
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.run.build import Built, build, open_data, trainer_on
 from simplecell.run.directory import Run, about_data, about_software
 from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import open_targets, suited
+from simplecell.run.resolve import suited, with_prepared_targets
 from simplecell.run.session import Session
 from simplecell.run.storage import Lock
 
@@ -116,8 +116,7 @@ def _start(
     found = survey(source)
     if held_out is not None:
         survey(held_out)  # reading checks: all of the data are good, or nothing is written
-    targets = open_targets(requested, source, held_out)
-    built = build(requested, source, targets[0], found)
+    built = build(requested, source, found)
     device = str(built.trainer.flat.device)
     info: Info = {
         "status": "running",
@@ -129,18 +128,25 @@ def _start(
         "seconds": 0.0,
         "figures": None,
     }
-    if targets[0] is not None:
-        info["data"]["targets_fingerprint"] = targets[0].fingerprint()
     if source.kind == "table" and requested.data.label is None:
         notes.append(
             f"no label column is named: all {source.n_inputs} inputs are learned from "
             "(--set data.label=NAME keeps a column out)"
         )
     notes = [*notes, *source.notes, *built.notes]
-    session = Session(run, built.recipe, info, built.trainer, source, held_out, notes=notes)
-    session.take_targets(built.target_preprocess, *targets)
+    session = _session(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
+
+
+def _session(
+    run: Run, built: Built, info: Info, source: Source, held_out: Source | None, notes: list[str]
+) -> Session:
+    chain, like = built.target_preprocess, built.trainer.model.like
+    source = with_prepared_targets(source, chain, like)
+    if held_out is not None:
+        held_out = with_prepared_targets(held_out, chain, like)
+    return Session(run, built.recipe, info, built.trainer, source, held_out, chain, notes)
 
 
 def _begin_here(run: Run, built: Built, info: Info, restart: bool) -> Lock:
@@ -169,8 +175,8 @@ def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None)
             f"the data at '{data}' are not those that '{run.path}' was trained on; "
             "give the same data, another --out, or --restart"
         )
-    targets = open_targets(requested, source, held_out)
-    found = None if targets[0] is None else targets[0].fingerprint()
+    targets = targets_of(source)
+    found = None if targets is None else targets.fingerprint()
     if found != info["data"].get("targets_fingerprint"):
         raise DataError(
             f"the targets at '{requested.data.targets}' are not those that '{run.path}' was "
@@ -181,8 +187,9 @@ def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None)
         torch.set_num_threads(threads)  # the same bits need the same number
     preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
     trainer = trainer_on(source, recipe, preprocess, of_targets)
-    session = Session(run, recipe, info, trainer, source, held_out, lock=lock)
-    session.take_targets(of_targets, *targets)
+    built = Built(recipe, preprocess, trainer, [], of_targets)
+    session = _session(run, built, info, source, held_out, [])
+    session.lock = lock
     session.done = _is_done(info, steps)
     if session.done:
         trainer.model.load_tensors(run.load().model.tensors())

@@ -29,6 +29,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.data.rows import targets_of
 from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Preprocess
@@ -92,7 +93,8 @@ def about_data(
 ) -> DataInfo:
     """What a run remembers of its data; `data` is a path where it has one."""
     path = str(Path(data).resolve()) if isinstance(data, str | Path) and str(data) != "-" else None
-    return {
+    targets = targets_of(source)
+    told: DataInfo = {
         "path": path,
         "fingerprint": fingerprint or source.fingerprint(),
         "kind": source.kind,
@@ -104,6 +106,9 @@ def about_data(
         "notes": list(source.notes),
         "skipped": [{"file": s.file, "reason": s.reason} for s in source.skipped],
     }
+    if targets is not None:
+        told["targets_fingerprint"] = targets.fingerprint()
+    return told
 
 
 def line_of(record: Record, seconds: float) -> dict[str, object]:

@@ -155,18 +155,16 @@ class Activity:
         return mean, (self.active.double() / n).numpy(), int(self.active.sum()) / n, self.l1 / n
 
 
-def evaluate(
-    model: Model, preprocess: Preprocess, source: Source, targets: Tensor | None = None
-) -> Figures:
+def evaluate(model: Model, preprocess: Preprocess, source: Source) -> Figures:
     """Figures of a model on a source, in one pass and bounded memory.
 
-    They do not depend on how many rows are taken at once, up to rounding. `targets` [n_samples, D']
-    are what a transcoder is to give, prepared; fvu is then theirs.
+    They do not depend on how many rows are taken at once, up to rounding. Where samples come with
+    targets, which are prepared already, fvu is theirs.
 
     Raises:
         UsageError: for a transcoder without targets.
     """
-    return judge(model, Prepared(source, preprocess, model, targets, keep=False))
+    return judge(model, Prepared(source, preprocess, model, keep=False))
 
 
 @torch.no_grad()

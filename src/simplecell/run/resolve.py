@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simplecell.data import Source, as_source, split
-from simplecell.data.rows import Survey, survey
+from simplecell.data import ArraySource, Source, as_source
+from simplecell.data.rows import Paired, Survey, survey, targets_of
 from simplecell.errors import DataError, UsageError
 from simplecell.model.activations import OUTPUT_BOUNDS
 from simplecell.preprocess.chain import Preprocess
@@ -41,13 +41,14 @@ MOST_SILENCE = 10_000_000
 
 
 def resolve(
-    recipe: Recipe, source: Source, found: Survey | None = None, *, transcoder: bool = False
+    recipe: Recipe, source: Source, found: Survey | None = None
 ) -> tuple[Recipe, list[str]]:
     """Every "auto" replaced by what suits these data, and sentences on what was chosen.
 
-    `found` is what a reading of the data told already.
+    For samples that come with targets this is a transcoder. `found` is what a reading of the data
+    told already.
     """
-    recipe, notes = as_transcoder(recipe) if transcoder else (recipe, [])
+    recipe, notes = (recipe, []) if targets_of(source) is None else as_transcoder(recipe)
     low, high = 0.0, 1.0
     if recipe.preprocess.steps == "auto":
         _, low, high = found or survey(source)
@@ -220,19 +221,20 @@ def fit_targets(recipe: Recipe, targets: Source) -> tuple[Preprocess, list[str]]
     return preprocess, [f"targets: {line}" for line in preprocess.report()]
 
 
-def prepare_targets(
-    preprocess: Preprocess | None, targets: Source | None, like: Tensor
-) -> Tensor | None:
-    """All targets as a model is to give them, [n, D'], in memory; None where there are none."""
+def with_prepared_targets(source: Source, preprocess: Preprocess | None, like: Tensor) -> Source:
+    """The samples with their targets as a model is to give them, [n, D'], in memory.
+
+    As they are, where no targets come with them.
+    """
+    targets = targets_of(source)
     if preprocess is None or targets is None:
-        return None
-    return torch.cat([to_model(y, preprocess, like) for y, _ in targets.batches(8192)])
+        return source
+    parts = [to_model(y, preprocess, like) for y, _ in targets.batches(8192)]
+    return Paired(source, ArraySource(torch.cat(parts).cpu().numpy()))
 
 
-def open_targets(
-    recipe: Recipe, source: Source, held_out: Source | None
-) -> tuple[Source | None, Source | None]:
-    """The targets of training and held-out samples, split as these were; None without any.
+def with_targets(source: Source, recipe: Recipe) -> Source:
+    """The samples with the targets that the recipe names, if it does.
 
     Raises:
         DataError: when they cannot be read, or are not one row a sample.
@@ -240,14 +242,13 @@ def open_targets(
     """
     path = recipe.data.targets
     if path is None:
-        return None, None
+        return source
     if source.kind == "patches":
         raise UsageError(
             "targets are one row a sample, and patches are drawn from pictures, so that no row "
             "belongs to one; cut them first, and give them as an array"
         )
-    targets = read_targets(path, source.n_samples + (held_out.n_samples if held_out else 0))
-    return split(targets, recipe.data.held_out, recipe.train.seed)
+    return Paired(source, read_targets(path, source.n_samples))
 
 
 def read_targets(data: Any, n_samples: int) -> Source:

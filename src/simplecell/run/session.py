@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.errors import DivergedError
@@ -26,7 +25,6 @@ from simplecell.run.directory import Run, finite, line_of
 from simplecell.run.evaluate import Figures, judge, spread
 from simplecell.run.info import FinalFigures, Info
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import prepare_targets
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
 from simplecell.training.prepared import Prepared
@@ -50,10 +48,8 @@ class Session:
     trainer: Trainer
     source: Source
     held_out: Source | None
-    targets: Tensor | None = None
-    """What a transcoder is to give of each training sample, prepared; None: the sample itself."""
-    held_out_targets: Tensor | None = None
     target_preprocess: Preprocess | None = None
+    """Of a transcoder: the preparation of what it gives, which the targets of both went through."""
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     done: bool = False
@@ -68,13 +64,7 @@ class Session:
         waiting: list[dict[str, object]] = []
         started, last, spent = time.perf_counter() - self.seconds, time.perf_counter(), 0.0
         try:
-            for record in self.trainer.run(
-                self.source,
-                steps,
-                held_out=self.held_out,
-                targets=self.targets,
-                held_out_targets=self.held_out_targets,
-            ):
+            for record in self.trainer.run(self.source, steps, held_out=self.held_out):
                 now = time.perf_counter()
                 self.seconds = now - started
                 if record.step % stride == 0 or record.held_out_cost is not None:
@@ -151,7 +141,7 @@ class Session:
             self.lock.release()
 
     def _figures(self, status: str) -> FinalFigures:
-        cost, figures = self._measure(self.trainer.chunks, self.source, self.targets)
+        cost, figures = self._measure(self.trainer.chunks, self.source)
         self.trainer.check_finite(cost)
         target = self.trainer.objective.target
         table: FinalFigures = {
@@ -170,8 +160,7 @@ class Session:
             "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
-            held = self.trainer.held
-            cost, figures = self._measure(held, self.held_out, self.held_out_targets)
+            cost, figures = self._measure(self.trainer.held, self.held_out)
             self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),
@@ -183,18 +172,8 @@ class Session:
             }
         return table
 
-    def _measure(
-        self, ready: Prepared | None, source: Source, targets: Tensor | None
-    ) -> tuple[Evaluation, Figures]:
+    def _measure(self, ready: Prepared | None, source: Source) -> tuple[Evaluation, Figures]:
         """Cost and figures of samples that training left `ready`, or read once for both."""
         model = self.trainer.model
-        samples = ready or Prepared(source, self.trainer.preprocess, model, targets)
+        samples = ready or Prepared(source, self.trainer.preprocess, model)
         return self.trainer.value(samples), judge(model, samples)
-
-    def take_targets(
-        self, preprocess: Preprocess | None, targets: Source | None, held_out: Source | None
-    ) -> None:
-        """Prepare what a transcoder is to give, and keep it in memory."""
-        self.target_preprocess, like = preprocess, self.trainer.model.like
-        self.targets = prepare_targets(preprocess, targets, like)
-        self.held_out_targets = prepare_targets(preprocess, held_out, like)

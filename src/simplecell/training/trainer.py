@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.data.rows import targets_of
 from simplecell.errors import DataError, DivergedError, UsageError, unknown
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
@@ -22,7 +23,13 @@ from simplecell.training.adam import Adam, UnitNorm
 from simplecell.training.gradients import Chunks, Evaluation, Gradient, Moment, Whole
 from simplecell.training.lbfgs import LBFGS
 from simplecell.training.objective import Objective
-from simplecell.training.prepared import Corruption, Prepared, identity, to_model
+from simplecell.training.prepared import (
+    Corruption,
+    Prepared,
+    identity,
+    targets_in_memory,
+    to_model,
+)
 from simplecell.training.steering import WARM_UP, Controller, calibrate, l0_of
 from simplecell.training.weights import draw_anew, flatten
 
@@ -148,7 +155,6 @@ class Trainer:
         """All training samples, for "lbfgs"."""
         self.held: Prepared | None = None
         """The held-out samples."""
-        self.targets: Tensor | None = None
         self.running: LogMean | None = None
         self.best = Best()
         self.n_steps = 0
@@ -178,26 +184,26 @@ class Trainer:
         steps: int,
         *,
         held_out: Source | None = None,
-        targets: Tensor | None = None,
-        held_out_targets: Tensor | None = None,
     ) -> Iterator[Record]:
         """Train until `steps` steps are done in all, one record a step.
 
-        `targets` [n_samples, K] is what each sample is to give, prepared and all of it in memory,
-        as are those of the held-out samples; None: the sample itself.
+        Targets that come with the samples (`data.rows.Paired`) are prepared already, and are held
+        in memory, as are those of the held-out samples.
         Stops earlier when converged or out of patience; `stopped` then says why. Breaking out of
         the loop is safe: the model is always that of the last record.
 
         Raises:
             DivergedError: when the cost or the parameters leave the finite numbers.
-            DataError: when there is not one target a sample.
+            DataError: for a transcoder whose samples come without targets.
         """
-        self._check_targets(source, targets)
-        if held_out is not None:
-            self._check_targets(held_out, held_out_targets)
-        held = None if held_out is None else self._prepare(held_out, held_out_targets)
+        for part in (source, held_out):
+            if part is not None and targets_of(part) is None and self.model.n_outputs is not None:
+                raise DataError(
+                    "a transcoder reconstructs something else than its inputs; give the targets of "
+                    "training and held-out samples as well"
+                )
+        held = None if held_out is None else Prepared(held_out, self.preprocess, self.model)
         self.held = held
-        self.targets = None if targets is None else targets.to(self.flat)
         advance = (
             self._full_batches(source) if self.solver == "lbfgs" else self._mini(source, steps)
         )
@@ -239,22 +245,6 @@ class Trainer:
                 "lower the learning rate, or scale the data (preprocess)"
             )
 
-    def _check_targets(self, source: Source, targets: Tensor | None) -> None:
-        if targets is None and self.model.n_outputs is not None:
-            raise DataError(
-                "a transcoder reconstructs something else than its inputs; give the targets of "
-                "training and held-out samples as well"
-            )
-        if targets is not None and len(targets) != source.n_samples:
-            raise DataError(
-                f"there are {len(targets)} targets for {source.n_samples} samples; one row a "
-                "sample is needed, in their order"
-            )
-
-    def _prepare(self, source: Source, targets: Tensor | None) -> Prepared:
-        targets = None if targets is None else targets.to(self.flat)
-        return Prepared(source, self.preprocess, self.model, targets)
-
     def _check_every(self, source: Source) -> int:
         """Steps between looks at the held-out samples: 10 full batches, or one pass."""
         return 10 if self.solver == "lbfgs" else max(1, source.n_samples // self.batch_size)
@@ -264,16 +254,17 @@ class Trainer:
         return self.gradient(self.chunks)
 
     def _full_batches(self, source: Source) -> Iterator[Evaluation]:
-        self.chunks = Prepared(source, self.preprocess, self.model, self.targets)
+        self.chunks = Prepared(source, self.preprocess, self.model)
         self.lbfgs.point = None
         while True:
             yield self.lbfgs.step()
 
     def _mini(self, source: Source, steps: int) -> Iterator[Evaluation]:
+        targets = targets_in_memory(source, self.flat)
         batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
         for x, rows in batches:
             prepared = to_model(x, self.preprocess, self.flat)
-            target = None if self.targets is None else self.targets[torch.as_tensor(rows)]
+            target = None if targets is None else targets[torch.as_tensor(rows)]
             yield self.step(prepared, target, steps=steps)
 
     def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:
