@@ -36,8 +36,9 @@ def evaluate(
     say(*source.notes)
     say_skipped(source.skipped)
     pairs = new_pairs(trained, source, targets)
-    result = {"run": str(run)} | measure(trained.model, trained.preprocess, pairs).table()
-    if not math.isfinite(result["fvu"]):  # data that never vary, and JSON has no infinity
+    figures = measure(trained.model, trained.preprocess, pairs)
+    result = {"run": str(run)} | figures.table()
+    if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
         result["fvu"] = None
     result["seconds"] = round(time.perf_counter() - started, 3)
     print_result("evaluate", result, as_json, evaluation_table(result))

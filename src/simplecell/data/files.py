@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -136,7 +136,7 @@ def _shape_said(stream: IO[bytes]) -> str:
         return "?"
 
 
-def choose(name: str, shapes: dict[str, Any], key: str | None) -> str:
+def choose(name: str, shapes: Mapping[str, object], key: str | None) -> str:
     """The variable to read; several and no `key` is an error that lists them."""
     if not shapes:
         raise DataError(f"{name} holds no arrays")

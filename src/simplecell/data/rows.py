@@ -189,7 +189,7 @@ def _shuffled(n: int, size: int, start: int, seed: int) -> Iterator[Array]:
         number, skip = number + 1, 0
 
 
-def check_numbers(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+def check_numbers(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
     """Raise DataError, saying what to do, unless this is a non-empty array of samples."""
     if dtype.kind == "O":
         raise DataError(
@@ -228,7 +228,7 @@ def check_finite(x: Array, rows: Array, name: str, input_names: Sequence[str] | 
     )
 
 
-def as_float(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def as_float(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     """float32 and float64 stay, longer floats become float64, everything else float32."""
     wide = dtype.kind == "f" and dtype.itemsize >= 8
     return np.dtype(np.float64 if wide else np.float32)

@@ -225,7 +225,7 @@ def _one_hot(
     return parts
 
 
-def is_frame(data: Any) -> bool:
+def is_frame(data: object) -> bool:
     """Whether this has named columns."""
     return hasattr(data, "columns") and hasattr(data, "to_numpy")
 

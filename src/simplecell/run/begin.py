@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,7 @@ from simplecell.run.storage import Lock
 
 
 def begin(
-    data: Any,
+    data: object,
     out: str | Path,
     recipe: Recipe | None = None,
     *,
@@ -106,7 +105,7 @@ def _chosen(name: str, reason: str) -> str:
 
 def _start(
     run: Run,
-    data: Any,
+    data: object,
     requested: Recipe,
     notes: list[str],
     restart: bool,
@@ -160,7 +159,7 @@ def _begin_here(run: Run, built: Built, info: Info, restart: bool) -> Lock:
     return lock
 
 
-def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None) -> Session:
+def _go_on(run: Run, data: object, requested: Recipe, opened: Source | None = None) -> Session:
     info, lock = run.info(), None
     recipe, steps = run.recipe(), requested.train.steps
     steps = recipe.n_steps if isinstance(steps, str) else steps

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,7 +98,7 @@ def size(source: Source, preprocess: Preprocess) -> float:
     return math.sqrt(total / source.n_samples) or 1.0
 
 
-def new_data(trained: Trained, data: Any, meta: str | Path | None = None) -> Source:
+def new_data(trained: Trained, data: object, meta: str | Path | None = None) -> Source:
     """Other data as this run's own were read: the same columns, a grid of patches of pictures.
 
     `meta` is a file of records about these samples.
@@ -150,7 +149,7 @@ def training_data(trained: Trained) -> Source:
     return _read_again(trained, None)[1]
 
 
-def all_data(trained: Trained, data: Any = None, meta: str | Path | None = None) -> Source:
+def all_data(trained: Trained, data: object = None, meta: str | Path | None = None) -> Source:
     """The run's data read again, held-out samples among them, or other `data` of the same kind.
 
     `meta` is a file of records about the samples; the recipe's own unless given.
@@ -178,7 +177,7 @@ def _read_again(trained: Trained, meta: str | Path | None) -> tuple[Source, Sour
     return whole, source
 
 
-def open_data(data: Any, recipe: Recipe) -> tuple[Source, Source | None]:
+def open_data(data: object, recipe: Recipe) -> tuple[Source, Source | None]:
     """The training samples and the held-out ones, with their targets where the recipe has any."""
     whole = with_targets(recipe.source(data), recipe)
     return split(whole, recipe.data.held_out, recipe.train.seed)

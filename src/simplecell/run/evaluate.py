@@ -75,7 +75,7 @@ class Figures:
             for i, count in enumerate(counts)
         ]
 
-    def table(self) -> dict[str, Any]:
+    def table(self) -> dict[str, object]:
         """The figures as `simplecell evaluate --json` prints them."""
         return {
             "n_samples": self.n_samples,

@@ -57,7 +57,7 @@ class Recipe:
     train: Train = field(default_factory=Train)
 
     @classmethod
-    def from_table(cls, tables: Mapping[str, Any]) -> Recipe:
+    def from_table(cls, tables: Mapping[str, object]) -> Recipe:
         """A recipe from nested tables.
 
         Raises:
@@ -152,7 +152,7 @@ class Recipe:
             if mine.get(key) != theirs.get(key)
         ]
 
-    def source(self, data: Any, **more: Any) -> Source:
+    def source(self, data: object, **more: object) -> Source:
         """The source that the [data] table makes of `data` (a path or an array)."""
         told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
         del told["targets"]  # what a transcoder gives: rows of another file
@@ -243,7 +243,7 @@ class Recipe:
         model.layers[0].centred = asked.center
         return model
 
-    def _settings(self, kind: str) -> dict[str, Any]:
+    def _settings(self, kind: str) -> dict[str, float]:
         """What the activation is told."""
         known = settings_of(kind)
         if "k" in known:
@@ -258,7 +258,7 @@ def whole(value: int | str, name: str) -> int:
     return value
 
 
-def whole_numbers(sizes: Sequence[Any]) -> list[int]:
+def whole_numbers(sizes: Sequence[int]) -> list[int]:
     """The sizes of a deep network's layers. Raises UsageError for anything else in the list."""
     if not sizes or any(type(size) is not int or size < 1 for size in sizes):
         raise UsageError(
@@ -280,7 +280,7 @@ def headline(name: str) -> str:
     return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     try:
         table = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -288,7 +288,7 @@ def _value(text: str) -> Any:
     return table["value"] if len(table) == 1 else text
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(table: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):

@@ -251,7 +251,7 @@ def with_targets(source: Source, recipe: Recipe) -> Source:
     return Paired(source, read_targets(path, source.n_samples))
 
 
-def read_targets(data: Any, n_samples: int) -> Source:
+def read_targets(data: object, n_samples: int) -> Source:
     """Targets of so many samples, from a file or an array.
 
     Raises:

@@ -105,7 +105,7 @@ TABLES: dict[str, type] = {
 }
 
 
-def build_table(name: str, table: type, values: Mapping[str, Any]) -> Any:
+def build_table(name: str, table: type, values: Mapping[str, object]) -> object:
     """A table from its keys. Raises UsageError for a key or a value that does not fit."""
     types = get_type_hints(table)
     built = dict(values)
@@ -138,7 +138,7 @@ def build_table(name: str, table: type, values: Mapping[str, Any]) -> Any:
     return table(**built)
 
 
-def _check_items(name: str, values: list[Any]) -> None:
+def _check_items(name: str, values: list[object]) -> None:
     if len(values) > MOST_ITEMS:
         raise UsageError(
             f"recipe: {name} has {len(values)} entries; at most {MOST_ITEMS} are taken"
@@ -179,7 +179,7 @@ def build_terms(name: str, table: type, values: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _check_widths(name: str, value: Any) -> None:
+def _check_widths(name: str, value: object) -> None:
     if value == "auto":
         return
     if not isinstance(value, list) or any(type(width) is not int for width in value):

@@ -39,7 +39,7 @@ class Planned:
 
     name: str
     """What varies, as the name of its folder: "seed=2 target_l0=16"."""
-    varied: dict[str, Any]
+    varied: dict[str, object]
     """Value of each key that varies, the seed among them."""
     recipe: Recipe
     group: str | None
@@ -131,7 +131,11 @@ def _split(text: str) -> list[str]:
 
 
 def _planned(
-    recipe: Recipe, axes: Mapping[str, Any], words: Mapping[str, str], along: str, seeds: int | None
+    recipe: Recipe,
+    axes: Mapping[str, object],
+    words: Mapping[str, str],
+    along: str,
+    seeds: int | None,
 ) -> Planned:
     values = {key: _value(recipe, key) for key in axes}
     said = {key: f"{words[key]}={_word(values[key])}" for key in axes}
@@ -147,7 +151,7 @@ def _planned(
     )
 
 
-def _value(recipe: Recipe, key: str) -> Any:
+def _value(recipe: Recipe, key: str) -> object:
     """What the recipe took the value for: 16 may have become 16.0."""
     place: Any = recipe.table()
     for part in key.split("."):
@@ -155,7 +159,7 @@ def _value(recipe: Recipe, key: str) -> Any:
     return place
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     """A value as part of a file's name."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -166,7 +170,7 @@ def _word(value: Any) -> str:
     return re.sub(r"[^\w.+-]+", "-", str(value)).strip("-.") or "-"
 
 
-def _short_names(keys: Mapping[str, Any]) -> dict[str, str]:
+def _short_names(keys: Mapping[str, object]) -> dict[str, str]:
     """The end of each key that no other key of the grid has."""
     short = {}
     for key in keys:
@@ -180,7 +184,7 @@ def _short_names(keys: Mapping[str, Any]) -> dict[str, str]:
     return short
 
 
-def _along(axes: Mapping[str, Any], seeds: int | None) -> str:
+def _along(axes: Mapping[str, object], seeds: int | None) -> str:
     """The key along which a line of the front runs: the first that moves sparsity."""
     keys = [key for key in axes if key != SEED or seeds is None]
     moving = [key for key in keys if key.startswith("objective.") or key == "model.target_l0"]
@@ -278,7 +282,7 @@ class Sweep:
 
     def _in_turn(self) -> list[int]:
         """The unfinished, those with one order of the data next to one another."""
-        first: dict[Any, int] = {}
+        first: dict[tuple[str, int, int], int] = {}
         for i, member in enumerate(self.members):
             recipe = member.session.recipe
             first.setdefault(_order(recipe), i)
@@ -321,7 +325,7 @@ class Sweep:
 
 
 def begin_sweep(
-    data: Any,
+    data: object,
     out: str | Path,
     recipe: Recipe | None = None,
     *,
@@ -373,7 +377,7 @@ def begin_sweep(
     return Sweep(members, list(dict.fromkeys(notes)), list(skipped))
 
 
-def _open(data: Any, recipe: Recipe, sources: dict[str, Source]) -> Source:
+def _open(data: object, recipe: Recipe, sources: dict[str, Source]) -> Source:
     """The source of a recipe, opened once for all that read the same.
 
     Random patches are drawn by the seed; anything else is the same for every seed.
