@@ -89,4 +89,4 @@ def test_tables_of_another_kind(text: str, sentence: str) -> None:
 
 def test_columns_need_rows() -> None:
     with pytest.raises(DataError, match="no rows"):
-        encode_table([np.empty(0)], ["a"], "t", how={"header": True, "delimiter": ","})
+        encode_table([np.empty(0)], ["a"], "t", header=True, delimiter=",")

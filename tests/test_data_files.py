@@ -17,7 +17,8 @@ from scipy import io as scipy_io
 from scipy import sparse
 
 from simplecell.data import binary
-from simplecell.data.files import READERS, Asked, read_bytes_array, read_file, suffix_of
+from simplecell.data.files import READERS, read_bytes_array, read_file, suffix_of
+from simplecell.data.options import Options
 from simplecell.errors import DataError, UsageError
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -88,8 +89,8 @@ def test_several_variables_need_a_key(tmp_path: Path) -> None:
         ):
             read_file(tmp_path / name)
         with pytest.raises(UsageError, match=f"variable in {name} 'secnd'; did you mean 'second'"):
-            read_file(tmp_path / name, Asked(key="secnd"))
-        assert read_file(tmp_path / name, Asked(key="second")).data.shape == (2, 3)
+            read_file(tmp_path / name, Options(key="secnd"))
+        assert read_file(tmp_path / name, Options(key="second")).data.shape == (2, 3)
 
 
 def test_labels_beside_mnist_come_along(tmp_path: Path) -> None:

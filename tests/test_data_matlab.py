@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import io, sparse
 
-from simplecell.data.files import Asked, read_file
+from simplecell.data.files import read_file
+from simplecell.data.options import Options
 from simplecell.errors import DataError, SimplecellError
 
 RNG = np.random.default_rng(0)
@@ -28,7 +29,10 @@ def test_reads_what_scipy_reads(how: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
     io.savemat(path, VALUES, **how)
     for name in VALUES:
-        data, oracle = read_file(path, Asked(key=name)).data, io.loadmat(path, mat_dtype=True)[name]
+        data, oracle = (
+            read_file(path, Options(key=name)).data,
+            io.loadmat(path, mat_dtype=True)[name],
+        )
         if hasattr(oracle, "toarray"):
             data, oracle = data.toarray(), oracle.toarray()
         np.testing.assert_array_equal(data, oracle, err_msg=name)
@@ -71,7 +75,7 @@ def test_damaged_files_give_numbers_or_a_sentence(compressed: bool, tmp_path: Pa
         path.write_bytes(data[: rng.integers(len(data) // 2, len(data) + 1)])
         for key in both:
             try:
-                read_file(path, Asked(key=key))
+                read_file(path, Options(key=key))
             except SimplecellError:
                 n_refused += 1
     assert n_refused > 50

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from simplecell.data import ArraySource, Source, Subset, split
-from simplecell.data.rows import Meta
+from simplecell.data.rows import Meta, survey
 from simplecell.errors import DataError, UsageError
 
 
@@ -190,3 +190,15 @@ def test_fingerprint_sees_shape_type_and_values() -> None:
     assert len(prints) == 5
     assert all(text.startswith("sha256:") and len(text) == 71 for text in prints)
     assert ArraySource(np.zeros((2, 2_500_000), np.float32)).fingerprint()
+
+
+@pytest.mark.parametrize(("n", "d", "dtype"), [(70_000, 20, "f4"), (70_000, 3, "f8"), (5, 4, "f4")])
+def test_one_reading_tells_range_and_fingerprint(n: int, d: int, dtype: str) -> None:
+    """More values than a fingerprint looks at, and fewer; in several batches, and in one."""
+    x = np.random.default_rng(0).standard_normal((n, d)).astype(dtype)
+    source = ArraySource(x)
+    found = survey(source)
+    assert found == (source.fingerprint(), float(x.min()), float(x.max()))
+    x[n // 2, 1] = np.nan
+    with pytest.raises(DataError, match=f"sample {n // 2}, input 1"):
+        survey(source)

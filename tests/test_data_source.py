@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tarfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from scipy import io as scipy_io
 from scipy import sparse
 
 from simplecell.data import ArraySource, Source, as_source, dead_leaves, split
+from simplecell.data.options import Options, Reading
 from simplecell.errors import DataError, UsageError
+from simplecell.run.schema import Data
 
 LEAVES = dead_leaves(2, 96)
 
@@ -261,3 +265,19 @@ def test_a_picture_of_400_megapixels_is_refused(tmp_path: Path) -> None:
     Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
     with pytest.raises(DataError, match=r"huge\.png: .* the limit of 50 megapixels; max_pixels"):
         as_source(tmp_path)
+
+
+def test_an_option_that_does_not_exist_names_the_nearest():
+    with pytest.raises(UsageError, match="unknown option of as_source 'patchs'; did you mean 'pat"):
+        as_source(np.zeros((3, 2)), patchs=3)
+    shown = str(inspect.signature(as_source))
+    assert shown.startswith("(data, *, kind: 'str' = 'auto', key: ")
+
+
+def test_options_are_declared_once():
+    """A recipe's [data] table is the reading's own options, and what is said of it alone."""
+    reading, table = ({field.name for field in fields(kind)} for kind in (Reading, Data))
+    assert table - reading == {"targets"}
+    assert {field.name for field in fields(Options)} - reading == {
+        *("columns", "sampling", "seed", "skip_broken")
+    }

@@ -17,7 +17,9 @@ from simplecell.errors import DataError, RunError, WriteError
 from simplecell.run import directory as runs
 from simplecell.run.begin import begin
 from simplecell.run.directory import Run
+from simplecell.run.info import Info, Line
 from simplecell.run.recipe import Recipe
+from simplecell.run.storage import form_of
 
 SETTINGS = ["train.steps=4", "model.n_latents=5"]
 
@@ -249,3 +251,23 @@ def test_estimators_save_over_a_run_but_over_nothing_else(x, run, tmp_path):
     (tmp_path / "other" / "a").write_text("")
     with pytest.raises(RunError, match="holds other files"):
         estimator.save(tmp_path / "other")
+
+
+def test_run_json_holds_what_is_declared_and_nothing_else(run):
+    """Keys at every depth; those that may be absent are."""
+
+    def strange(value, form, where=""):
+        forms = form if isinstance(form, tuple) else (form,)
+        table = next((one for one in forms if isinstance(one, dict)), None)
+        if not isinstance(value, dict) or table is None or str in table:
+            return []
+        found = [f"{where}.{key}" for key in value.keys() - table.keys()]
+        for key, one in value.items():
+            found += strange(one, table.get(key), f"{where}.{key}")
+        return found
+
+    info = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
+    assert info.pop("format") == runs.FORMAT
+    assert strange(info, form_of(Info)) == []
+    assert [strange(line, form_of(Line)) for line in run.records()] == [[]] * 4
+    assert list(run.info()) == ["format", *info]

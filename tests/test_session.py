@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from simplecell.cli import run_command_line
+from simplecell.data import ArraySource, images
+from simplecell.data import source as doors
+from simplecell.doctor import Doctor
 from simplecell.errors import DataError, DivergedError, RunError, UsageError, WriteError
 from simplecell.run import begin as beginning
 from simplecell.run.begin import begin, resume
@@ -47,7 +51,10 @@ def data(tmp_path_factory):
 
 def train(path, out, settings, **more):
     """Begin or go on, to the end."""
-    one = begin(path, out, settings=settings, **more)
+    return finish(begin(path, out, settings=settings, **more))
+
+
+def finish(one):
     for _ in one.records():
         pass
     return one.finish()
@@ -450,3 +457,78 @@ def test_two_processes_into_one_directory(children, data, tmp_path):
     wait_for(lambda: "continuing 'run'" in again.stderr.read_text(), again)
     again.kill(signal.SIGTERM)
     assert again.wait()[0] == 143
+
+
+@pytest.mark.parametrize("recipe", [None, "edges"])
+def test_pictures_are_decoded_once(tmp_path, monkeypatch, recipe):
+    """Each of them, whether or not a recipe is named."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 40), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    decoded, real = [], images.read_picture
+
+    def read(path, *rest):
+        decoded.append(path.name)
+        return real(path, *rest)
+
+    monkeypatch.setattr(images, "read_picture", read)
+    told = ["train.steps=2", "data.n_patches=200", "model.n_latents=4"]
+    chosen = None if recipe is None else Recipe.load(recipe)
+    finish(begin(folder, tmp_path / "run", chosen, settings=told))
+    assert sorted(decoded) == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize(("settings", "recipe"), [([], "table"), (["data.kind=array"], "strokes")])
+def test_what_is_opened_to_choose_a_recipe_is_not_opened_again(
+    tmp_path, monkeypatch, settings, recipe
+):
+    """A table is parsed once, a small picture is decoded once."""
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n" + "\n".join(f"{i},{i * i % 7}" for i in range(30)))
+    (tmp_path / "pictures").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    for i, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / "pictures" / f"{i}.png")
+    opened, reals = [], (images.read_picture, doors.read_file)
+    monkeypatch.setattr(images, "read_picture", lambda *a: opened.append(a[0]) or reals[0](*a))
+    monkeypatch.setattr(doors, "read_file", lambda *a: opened.append(a[0]) or reals[1](*a))
+    data, n = (table, 1) if recipe == "table" else (tmp_path / "pictures", 12)
+    told = ["train.steps=2", "model.n_latents=4", *settings]
+    one = begin(data, tmp_path / "run", settings=told)
+    finish(one)
+    assert one.notes[0].startswith(f"recipe: {recipe} (")
+    assert len(opened) == n
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "training", "held_out"),
+    [
+        # check, scale, mean, doctor, three steps, last figures, doctor
+        ("topk", ["model.target_l0=2"], 9, 2),
+        ("jumprelu", ["model.target_l0=2"], 10, 2),  # and the size of the samples
+        ("table", [], 4, 2),  # check, standardize, doctor, and all of L-BFGS with its figures
+    ],
+)
+def test_data_are_read_no_oftener_than_is_needed(
+    tmp_path, monkeypatch, recipe, settings, training, held_out
+):
+    """Readings of the training and the held-out samples, three steps of all samples among them."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((300, 12)).astype("f4"))
+    counted, real = [], ArraySource.read
+
+    def read(source, rows):
+        x = real(source, rows)
+        counted.append(len(x))
+        return x
+
+    monkeypatch.setattr(ArraySource, "read", read)
+    told = ["train.steps=3", "model.n_latents=24", *settings]
+    one = begin(tmp_path / "x.npy", tmp_path / "run", Recipe.load(recipe), settings=told)
+    Doctor(one)
+    finish(one)
+    assert (counted.count(270), counted.count(30), len(counted)) == (
+        *(training, held_out),
+        training + held_out,
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import pytest
 
 from simplecell.errors import RunError, WriteError
 from simplecell.run.storage import (
     Lock,
+    form_of,
     misfit,
     read_json,
     replacing,
@@ -187,3 +189,25 @@ def test_a_file_system_without_locks_does_no_harm(tmp_path, monkeypatch):
 def test_json_of_any_nesting_is_judged():
     value = json.loads("[" * 500 + "]" * 500)
     assert misfit({"n": value}, {"n": int}).startswith("it.n is [[[")
+
+
+class Inner(TypedDict):
+    n: int
+
+
+class Outer(Inner):
+    words: NotRequired[list[str] | None]
+    parts: dict[str, Inner] | None
+    any: dict[str, object]
+
+
+def test_forms_come_from_declared_types():
+    assert form_of(Outer) == {
+        "n": int,
+        "words": (None, (None, [str])),
+        "parts": (None, {str: {"n": int}}),
+        "any": {str: object},
+    }
+    good = {"n": 1, "parts": {"a": {"n": 2}}, "any": {"b": [None]}}
+    assert misfit(good, form_of(Outer)) is None
+    assert misfit({**good, "parts": {"a": {"n": 2.5}}}, form_of(Outer)) == "it.parts.a.n is 2.5"

@@ -17,13 +17,14 @@ from simplecell import L1SparseAutoencoder, Recipe, TopKSparseAutoencoder
 from simplecell.cli import run_command_line
 from simplecell.cli.code_files import decode_file
 from simplecell.data import ArraySource, split
+from simplecell.data.rows import Paired, Subset, targets_of
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.begin import begin, resume
-from simplecell.run.build import build, new_targets, trainer_on
+from simplecell.run.build import build, new_pairs, trainer_on
 from simplecell.run.directory import Run
 from simplecell.run.evaluate import evaluate
-from simplecell.run.resolve import prepare_targets, target_steps
+from simplecell.run.resolve import target_steps, with_prepared_targets
 from simplecell.viz.portrait import atoms, reconstructions
 
 N, D, D_OUT = 900, 12, 7
@@ -100,8 +101,9 @@ def test_figures_are_those_of_the_targets(rows, run):
     one = Run(out).load()
     parts = [split(ArraySource(part), 0.1, 0) for part in rows]
     for x, y, found in zip(*parts, (result, result["held_out"]), strict=True):
-        wanted = new_targets(one, y.read(slice(None)), x)
-        figures = evaluate(one.model, one.preprocess, x, wanted)
+        pairs = new_pairs(one, x, y.read(slice(None)))
+        wanted = torch.from_numpy(pairs.targets.read(slice(None)))
+        figures = evaluate(one.model, one.preprocess, pairs)
         assert found["fvu"] == pytest.approx(figures.fvu, rel=1e-6)
         prepared = one.preprocess.apply(torch.from_numpy(x.read(slice(None)))).x
         errors = (one.model(prepared).recon - wanted).square().sum(1)
@@ -211,34 +213,34 @@ def test_the_core_asks_for_targets(rows, run):
     recipe = Recipe.load("topk").changed(TOPK)
     with pytest.raises(UsageError, match=r"names targets \(data.targets\), and none came"):
         build(recipe.changed(["data.targets=y.npy"]), x)
-    built = build(recipe, x, y)
-    wanted = prepare_targets(built.target_preprocess, y, built.trainer.flat)
+    built = build(recipe, Paired(x, y))
+    pairs = with_prepared_targets(Paired(x, y), built.target_preprocess, built.trainer.flat)
     with pytest.raises(DataError, match="give the targets"):
         next(built.trainer.run(x, 1))
     with pytest.raises(DataError, match="899 targets for 900 samples"):
-        next(built.trainer.run(x, 1, targets=wanted[1:]))
+        Paired(x, ArraySource(rows[1][1:]))
     with pytest.raises(DataError, match="held-out"):
-        next(built.trainer.run(x, 1, held_out=x, targets=wanted))
+        next(built.trainer.run(pairs, 1, held_out=x))
     one = Run(run[0]).load()
     with pytest.raises(UsageError, match="give the targets of the same samples"):
         evaluate(one.model, one.preprocess, x)
     with pytest.raises(DataError, match=r"the targets have 12 columns, .* trained on 7"):
-        new_targets(one, rows[0], x)
-    assert new_targets(one, None, x) is None
+        new_pairs(one, x, rows[0])
+    assert new_pairs(one, x, None) is x
 
 
 def test_the_kernel_is_autograd_for_targets_of_another_width(rows):
     """Wider and narrower than the inputs; `fast` is the only difference."""
     recipe = Recipe.load("table").changed(["train.dtype=float64", "model.n_latents=5"])
     for wide, narrow in (rows, rows[::-1]):
-        x, y = ArraySource(wide[:50]), ArraySource(narrow[:50])
-        built = build(recipe, x, y)
+        x = Paired(ArraySource(wide[:50]), ArraySource(narrow[:50]))
+        built = build(recipe, x)
         trainer = trainer_on(x, built.recipe, built.preprocess, built.target_preprocess)
         trainer.gradient.kernel = None
         assert built.trainer.gradient.kernel is not None
-        wanted = prepare_targets(built.target_preprocess, y, trainer.flat)
+        pairs = with_prepared_targets(x, built.target_preprocess, trainer.flat)
         for one in (built.trainer, trainer):
-            list(one.run(x, 3, targets=wanted))
+            list(one.run(pairs, 3))
         torch.testing.assert_close(built.trainer.flat, trainer.flat, rtol=1e-9, atol=1e-10)
 
 
@@ -274,13 +276,13 @@ def estimator(rows):
 
 
 def test_the_estimator_is_the_core(rows, estimator):
-    x, y = (ArraySource(part) for part in rows)
-    built = build(Recipe.load("topk").changed([*TOPK, "train.seed=0"]), x, y)
-    wanted = prepare_targets(built.target_preprocess, y, built.trainer.flat)
-    list(built.trainer.run(x, built.recipe.n_steps, targets=wanted))
+    x = Paired(*(ArraySource(part) for part in rows))
+    built = build(Recipe.load("topk").changed([*TOPK, "train.seed=0"]), x)
+    pairs = with_prepared_targets(x, built.target_preprocess, built.trainer.flat)
+    list(built.trainer.run(pairs, built.recipe.n_steps))
     for name, tensor in built.trainer.model.tensors().items():
         np.testing.assert_array_equal(estimator.model_.tensors()[name], tensor, err_msg=name)
-    figures = evaluate(built.trainer.model, built.preprocess, x, wanted)
+    figures = evaluate(built.trainer.model, built.preprocess, pairs)
     assert estimator.fvu_ == figures.fvu < 0.5
 
 
@@ -328,7 +330,7 @@ def test_wrong_targets_of_an_estimator_are_named(rows, estimator):
 
 def test_without_targets_nothing_is_there(files, tmp_path):
     session = begin(files / "x.npy", tmp_path / "run", settings=["train.steps=3"])
-    assert session.targets is None
+    assert targets_of(session.source) is None
     trained(session)
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "targets_fingerprint" not in info["data"]
@@ -336,3 +338,17 @@ def test_without_targets_nothing_is_there(files, tmp_path):
     assert "targets" not in (tmp_path / "run" / "recipe.toml").read_text()
     assert Run(tmp_path / "run").load().target_preprocess is None
     assert Autoencoder(3, 2).n_outputs is None
+
+
+def test_pairs_are_split_and_shuffled_together(rows):
+    """Row i of the targets is that of sample i, in every part."""
+    y = np.arange(2 * N).reshape(N, 2)
+    x = np.hstack([y, rows[0]]).astype("f8")
+    parts = split(Paired(ArraySource(x), ArraySource(y)), 0.1, 3)
+    for part in (*parts, Subset(parts[0], np.array([7, 3, 3]))):
+        for seed in (None, 1):
+            read, places = next(part.batches(3, seed=seed))
+            assert np.array_equal(part.targets.read(places), read[:, :2])
+    assert parts[0].n_samples + parts[1].n_samples == N
+    bare = split(ArraySource(x), 0.1, 3)
+    assert [part.fingerprint() for part in parts] == [part.fingerprint() for part in bare]

@@ -25,7 +25,7 @@ def evaluate(
     import time
 
     from simplecell.cli.printing import evaluation_table
-    from simplecell.run.build import new_data, new_targets
+    from simplecell.run.build import new_data, new_pairs
     from simplecell.run.directory import Run
     from simplecell.run.evaluate import evaluate as measure
     from simplecell.run.progress import say, say_skipped
@@ -35,9 +35,10 @@ def evaluate(
     source = new_data(trained, read(data))
     say(*source.notes)
     say_skipped(source.skipped)
-    given = new_targets(trained, targets, source)
-    result = {"run": str(run)} | measure(trained.model, trained.preprocess, source, given).table()
-    if not math.isfinite(result["fvu"]):  # data that never vary, and JSON has no infinity
+    pairs = new_pairs(trained, source, targets)
+    figures = measure(trained.model, trained.preprocess, pairs)
+    result = {"run": str(run)} | figures.table()
+    if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
         result["fvu"] = None
     result["seconds"] = round(time.perf_counter() - started, 3)
     print_result("evaluate", result, as_json, evaluation_table(result))

@@ -167,8 +167,8 @@ def _with_spread(mean: float | None, std: float | None) -> str:
 
 def installation() -> tuple[Table, str]:
     """Versions, the device that would be used, the recipes; as a table and as text."""
-    software = about_software(torch.get_num_threads(), str(resolve_device("auto")))
-    software["scikit-learn"] = metadata.version("scikit-learn")
+    known = about_software(torch.get_num_threads(), str(resolve_device("auto")))
+    software = {**known, "scikit-learn": metadata.version("scikit-learn")}
     recipes = {name: recipe.headline(name) for name in recipe.names()}
     lines = [f"{name:<14}{value}" for name, value in software.items()]
     lines += ["", "recipes (simplecell train DATA --out RUN --recipe NAME)"]
@@ -193,7 +193,7 @@ def of_run(path: Path) -> tuple[Table, str]:
         f"made with     simplecell {software['simplecell']}, torch {software['torch']}, "
         f"{software['threads']} threads, {software['device']}, seed {info['seed']}"
     )
-    if info.get("figures"):
-        lines += ["", figures_table({**info["figures"], "seconds": info["seconds"]})]
+    if figures := info["figures"]:
+        lines += ["", figures_table({**figures, "seconds": info["seconds"]})]
     lines += ["", resolved.text().rstrip()]
     return {"run": str(path), **info, "recipe": resolved.table()}, "\n".join(lines)

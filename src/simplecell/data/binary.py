@@ -57,7 +57,7 @@ def take(stream: IO[bytes], name: str, most: int = MAX_BYTES) -> bytearray:
     return data
 
 
-def npy_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def npy_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     start = stream.read(6)
     if start != NPY_MAGIC:
         pickled = " but a pickle, which simplecell never opens" if start[:1] == b"\x80" else ""
@@ -73,7 +73,7 @@ def npy_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
     return shape, fortran, dtype
 
 
-def check_size(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], held: int) -> None:
+def check_size(name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic], held: int) -> None:
     needed = math.prod(shape) * dtype.itemsize
     if needed > held:
         raise DataError(
@@ -86,7 +86,7 @@ def array_from(
     stream: IO[bytes],
     name: str,
     shape: tuple[int, ...],
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     order: Literal["C", "F"] = "C",
 ) -> Array:
     needed = math.prod(shape) * dtype.itemsize

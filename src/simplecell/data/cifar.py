@@ -164,7 +164,7 @@ def _of_pickle(data: bytes, name: str) -> tuple[Array, Array]:
     return _pixels(table.get("data"), name), np.array(labels, dtype=np.uint8)
 
 
-def _pixels(array: Any, name: str) -> Array:
+def _pixels(array: object, name: str) -> Array:
     """The bytes [n, 3072] of an array of type u1 in C order, as NumPy writes its state."""
     state = array.state if isinstance(array, _Call) and array.name == "_reconstruct" else None
     if isinstance(state, tuple) and len(state) == 5:
@@ -183,11 +183,11 @@ class _Call:
     """A call that a pickle asks for and nobody makes: of what, with what, and the state set."""
 
     name: str
-    given: tuple[Any, ...] = ()
-    state: Any = None
+    given: tuple[object, ...] = ()
+    state: object = None
 
 
-def _unpickled(data: bytes, name: str) -> Any:
+def _unpickled(data: bytes, name: str) -> object:
     """What a pickle describes, of plain data and `_Call`s.
 
     Raises:

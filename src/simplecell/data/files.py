@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -29,21 +29,12 @@ from simplecell.data.binary import (
     take,
 )
 from simplecell.data.matlab import variables
+from simplecell.data.options import Options
 from simplecell.data.rows import Array, check_numbers
-from simplecell.data.tables import Header, Table, parse_table
+from simplecell.data.tables import Table, parse_table
 from simplecell.errors import DataError, unknown
 
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user said about a file."""
-
-    key: str | None = None
-    header: Header = "auto"
-    label: str | int | None = None
-    columns: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,13 @@ class Loaded:
     labels: Array | None = None
     notes: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of_table(cls, table: Table) -> Loaded:
+        """A table's numbers, and what is known beside them."""
+        return cls(table.values, table=table, labels=table.labels, notes=table.notes)
 
-def read_file(path: Path, asked: Asked | None = None) -> Loaded:
+
+def read_file(path: Path, options: Options | None = None) -> Loaded:
     """The numbers in a file, by suffix or, where that says nothing, by its first bytes.
 
     Raises DataError, naming the file, for anything that is missing, broken, too large or not
@@ -70,7 +66,7 @@ def read_file(path: Path, asked: Asked | None = None) -> Loaded:
         reader = READERS.get(suffix_of(path)) or _by_first_bytes(path)
         if packed(path) and reader in (read_npz, read_mat):
             raise DataError(f"{path.name} is compressed twice; gunzip it first")
-        return reader(path, asked or Asked())
+        return reader(path, options or Options())
 
 
 def suffix_of(path: Path) -> str:
@@ -94,7 +90,7 @@ def _by_first_bytes(path: Path) -> Reader:
     raise DataError(f"{path.name} is of no known kind; known are pictures, {known}")
 
 
-def read_npy(path: Path, asked: Asked) -> Loaded:
+def read_npy(path: Path, options: Options) -> Loaded:
     """A NumPy array, memory-mapped (unless it is gzipped)."""
     with opened(path) as stream:
         if packed(path):
@@ -110,7 +106,7 @@ def read_bytes_array(stream: IO[bytes], name: str = "standard input") -> Array:
         return npy_array(stream, name)
 
 
-def read_npz(path: Path, asked: Asked) -> Loaded:
+def read_npz(path: Path, options: Options) -> Loaded:
     """One array of a NumPy archive, or a SciPy sparse matrix saved by `save_npz`."""
     with zipfile.ZipFile(path) as archive:
         declared = sum(info.file_size for info in archive.infolist())
@@ -121,11 +117,11 @@ def read_npz(path: Path, asked: Asked) -> Loaded:
         for member in members:
             with archive.open(member) as stream:
                 shapes[member.removesuffix(".npy")] = _shape_said(stream)
-        if {"format", "shape", "data"} <= set(shapes) and asked.key is None:
+        if {"format", "shape", "data"} <= set(shapes) and options.key is None:
             from scipy import sparse
 
             return Loaded(checked_sparse(sparse.load_npz(path)))
-        key = choose(path.name, shapes, asked.key)
+        key = choose(path.name, shapes, options.key)
         with archive.open(key + ".npy") as stream:
             return Loaded(npy_array(stream, f"{key!r} of {path.name}"))
 
@@ -140,7 +136,7 @@ def _shape_said(stream: IO[bytes]) -> str:
         return "?"
 
 
-def choose(name: str, shapes: dict[str, Any], key: str | None) -> str:
+def choose(name: str, shapes: Mapping[str, object], key: str | None) -> str:
     """The variable to read; several and no `key` is an error that lists them."""
     if not shapes:
         raise DataError(f"{name} holds no arrays")
@@ -157,7 +153,7 @@ def choose(name: str, shapes: dict[str, Any], key: str | None) -> str:
     return next(iter(shapes))
 
 
-def read_mat(path: Path, asked: Asked) -> Loaded:
+def read_mat(path: Path, options: Options) -> Loaded:
     """One variable of a MATLAB file up to version 7; in 3-D and 4-D the sample is the last axis."""
     with opened(path) as stream:
         old = 0 in stream.read(4)
@@ -167,7 +163,7 @@ def read_mat(path: Path, asked: Asked) -> Loaded:
         from scipy import io
 
         shapes = {name: shape for name, shape, _ in io.whosmat(path)}
-    key = choose(path.name, shapes, asked.key)
+    key = choose(path.name, shapes, options.key)
     data: Any = None if old else found[key].read()
     if old:
         data = checked_sparse(io.loadmat(path, variable_names=[key], mat_dtype=True)[key])
@@ -185,15 +181,15 @@ def read_text(path: Path) -> str:
         return data.decode("latin-1")
 
 
-def read_table(path: Path, asked: Asked) -> Loaded:
+def read_table(path: Path, options: Options) -> Loaded:
     """A table as text: commas, semicolons, tabs or spaces."""
-    table = parse_table(
-        read_text(path), path.name, header=asked.header, label=asked.label, encoding=asked.columns
+    label, encoding, text = options.label, options.columns, read_text(path)
+    return Loaded.of_table(
+        parse_table(text, path.name, header=options.header, label=label, encoding=encoding)
     )
-    return Loaded(table.values, table=table, labels=table.labels, notes=table.notes)
 
 
-def read_idx(path: Path, asked: Asked) -> Loaded:
+def read_idx(path: Path, options: Options) -> Loaded:
     """MNIST's format; the labels beside it ("…-labels-idx1-…") come along when they fit."""
     data, notes = _idx(path), []
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
@@ -218,7 +214,7 @@ def _idx(path: Path) -> Array:
         return np.memmap(path, dtype, "r", stream.tell(), shape)
 
 
-Reader = Callable[[Path, Asked], Loaded]
+Reader = Callable[[Path, Options], Loaded]
 READERS: dict[str, Reader] = {
     "npy": read_npy,
     "npz": read_npz,

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -96,7 +95,7 @@ def read_picture(
         raise BrokenPictureError(f"broken: {reason}") from error
 
 
-def picture_of_array(values: Any, name: str) -> Picture:
+def picture_of_array(values: object, name: str) -> Picture:
     """A picture from an array [h, w], [h, w, 1], [h, w, 3] or [h, w, 4]; integers become 0…1."""
     values = np.asarray(values)
     if values.ndim == 3 and values.shape[2] == 1:
@@ -114,7 +113,7 @@ def picture_of_array(values: Any, name: str) -> Picture:
     return Picture(_over_white(scaled) if scaled.shape[2:] == (4,) else scaled, name)
 
 
-def divisor_of(dtype: np.dtype[Any]) -> float | None:
+def divisor_of(dtype: np.dtype[np.generic]) -> float | None:
     """What brings pixels of this type to 0…1: 255 for bytes, 65535 for 16 bits."""
     return {"uint8": 255.0, "uint16": 65535.0}.get(dtype.name)
 

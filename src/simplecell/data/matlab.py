@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from simplecell.data.binary import MAX_BYTES, checked_sparse
+from simplecell.data.rows import Array
 from simplecell.errors import DataError
 
 _HEADER = 128
@@ -129,7 +130,7 @@ def _head(kind: int, body: memoryview, order: str) -> Variable | None:
     return Variable(name, shape, flags & 0xFF, flags, body, packed, order)
 
 
-def _numbers(element: tuple[int, memoryview], count: int, order: str) -> np.ndarray[Any, Any]:
+def _numbers(element: tuple[int, memoryview], count: int, order: str) -> Array:
     kind, data = element
     if kind not in _STORED:
         raise ValueError(f"numbers of unknown type {kind}")

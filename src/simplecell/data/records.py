@@ -6,7 +6,6 @@ import json
 import math
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -86,7 +85,7 @@ def _of_arrays(path: Path) -> Meta:
             f"{path.name} needs 1-D arrays of one length, but holds: {shapes or 'none'}"
         )
 
-    def record(i: int) -> dict[str, Any]:
+    def record(i: int) -> Record:
         return {key: array[i].tolist() for key, array in known.items()}
 
     return Meta(lengths.pop(), record)

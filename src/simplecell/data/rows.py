@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,25 @@ Record = dict[str, Any]
 _SHUFFLE, _HOLD_OUT = 0, 1
 _FINGERPRINT_VALUES = 1_000_000
 _KINDS_OF_NUMBERS = "biuf"
+
+
+class Column(TypedDict):
+    """How one column became inputs, or why it did not."""
+
+    name: str
+    kind: str
+    """"number", "category", "label" or "left out"."""
+    categories: NotRequired[list[str]]
+    words: NotRequired[int]
+    """Of one that is left out: how many different ones it holds, *count*."""
+
+
+class Encoding(TypedDict):
+    """How a table became numbers, ready for JSON."""
+
+    header: bool
+    delimiter: NotRequired[str | None]
+    columns: list[Column]
 
 
 @dataclass(frozen=True)
@@ -56,8 +76,8 @@ class Source(Protocol):
     skipped: list[Skipped]
     notes: list[str]
     """Sentences about what was chosen for the user."""
-    columns: dict[str, Any] | None
-    """How a table became numbers, ready for JSON; `as_source(..., columns=)` applies it again."""
+    columns: Encoding | None
+    """How a table became numbers; `as_source(..., columns=)` applies it again."""
 
     def read(self, rows: Rows) -> Array:
         """The samples of `rows`, [B, D], contiguous float32 or float64, the caller's own copy.
@@ -91,13 +111,54 @@ class Source(Protocol):
 
         The same numbers give the same fingerprint in memory, memory-mapped or sparse.
         """
-        n_rows = min(self.n_samples, max(1, _FINGERPRINT_VALUES // self.n_inputs))
-        rows = np.unique(np.linspace(0, self.n_samples - 1, n_rows).astype(np.int64))
-        columns = slice(None, None, 1 + self.n_inputs // _FINGERPRINT_VALUES)
-        x = np.ascontiguousarray(self.read(rows)[:, columns])
-        digest = hashlib.sha256(f"{(self.n_samples, *self.shape)} {x.dtype.name}".encode())
-        digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
-        return f"sha256:{digest.hexdigest()}"
+        digest = _Digest(self)
+        digest.add(self.read(digest.rows))
+        return digest.text()
+
+
+class _Digest:
+    """A fingerprint in the making."""
+
+    def __init__(self, source: Source) -> None:
+        n, width = source.n_samples, source.n_inputs
+        n_rows = min(n, max(1, _FINGERPRINT_VALUES // width))
+        self.rows = np.unique(np.linspace(0, n - 1, n_rows).astype(np.int64))
+        """Those that it looks at."""
+        self._columns = slice(None, None, 1 + width // _FINGERPRINT_VALUES)
+        self._shape, self._hash = (n, *source.shape), hashlib.sha256()
+        self._begun = False
+
+    def add(self, x: Array) -> None:
+        """The next of its rows, [B, D]."""
+        if not self._begun:
+            self._hash.update(f"{self._shape} {x.dtype.name}".encode())
+            self._begun = True
+        x = x[:, self._columns]
+        self._hash.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
+
+    def text(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+class Survey(NamedTuple):
+    """What one reading of all samples tells: that all are finite, and these."""
+
+    fingerprint: str
+    low: float
+    high: float
+
+
+def survey(source: Source) -> Survey:
+    """Read every sample once.
+
+    Raises DataError when a value is NaN or infinite.
+    """
+    digest, low, high = _Digest(source), math.inf, -math.inf
+    for x, rows in source.batches(65_536):
+        first, last = np.searchsorted(digest.rows, (rows[0], rows[-1] + 1))
+        digest.add(x[digest.rows[first:last] - rows[0]])
+        low, high = min(low, float(x.min())), max(high, float(x.max()))
+    return Survey(digest.text(), low, high)
 
 
 def positions(rows: Rows, n_samples: int) -> Array:
@@ -128,7 +189,7 @@ def _shuffled(n: int, size: int, start: int, seed: int) -> Iterator[Array]:
         number, skip = number + 1, 0
 
 
-def check_numbers(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+def check_numbers(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
     """Raise DataError, saying what to do, unless this is a non-empty array of samples."""
     if dtype.kind == "O":
         raise DataError(
@@ -167,7 +228,7 @@ def check_finite(x: Array, rows: Array, name: str, input_names: Sequence[str] | 
     )
 
 
-def as_float(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def as_float(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     """float32 and float64 stay, longer floats become float64, everything else float32."""
     wide = dtype.kind == "f" and dtype.itemsize >= 8
     return np.dtype(np.float64 if wide else np.float32)
@@ -189,7 +250,7 @@ class ArraySource(Source):
         divisor: float | None = None,
         input_names: list[str] | None = None,
         labels: Array | None = None,
-        columns: dict[str, Any] | None = None,
+        columns: Encoding | None = None,
         meta: Meta | None = None,
         notes: Sequence[str] = (),
         skipped: Sequence[Skipped] = (),
@@ -245,7 +306,7 @@ def label_of(labels: Array | None, i: int) -> Record:
 
 
 class Subset(Source):
-    """Some rows of another source; `rows` of a batch count within the subset."""
+    """Some rows of another source, and of its targets; a batch counts rows within the subset."""
 
     def __init__(self, source: Source, rows: Array) -> None:
         self._source, self._rows = source, np.asarray(rows, dtype=np.int64)
@@ -254,12 +315,36 @@ class Subset(Source):
         self.input_names, self.columns = source.input_names, source.columns
         self.labels = None if source.labels is None else source.labels[self._rows]
         self.skipped, self.notes = source.skipped, source.notes
+        targets = targets_of(source)
+        self.targets: Source | None = None if targets is None else Subset(targets, self._rows)
 
     def read(self, rows: Rows) -> Array:
         return self._source.read(self._rows[rows])
 
     def about(self, rows: Rows) -> list[Record]:
         return self._source.about(self._rows[rows])
+
+
+class Paired(Subset):
+    """Another source whose samples come with `targets`: what is to be made of each, a row a sample.
+
+    Raises DataError when there is not one a sample.
+    """
+
+    def __init__(self, source: Source, targets: Source) -> None:
+        if targets.n_samples != source.n_samples:
+            raise DataError(
+                f"there are {targets.n_samples} targets for {source.n_samples} samples; one row a "
+                "sample is needed, in their order"
+            )
+        super().__init__(source, np.arange(source.n_samples))
+        self.targets = targets
+
+
+def targets_of(source: Source) -> Source | None:
+    """What is to be made of each sample, row by row; None: the sample itself."""
+    targets: Source | None = getattr(source, "targets", None)
+    return targets
 
 
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:

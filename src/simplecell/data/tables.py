@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from simplecell.data.rows import Array
+from simplecell.data.rows import Array, Column, Encoding
 from simplecell.errors import DataError, UsageError, unknown
 
 MOST_CATEGORIES = 100
 MISSING = {"", "na", "n/a", "nan", "null", "?"}
+_NOTHING = {"None", "nan", "NaN", "<NA>", "NaT"}
+_LOOKED_AT = 50
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Table:
     values: Array
     input_names: list[str]
     labels: Array | None
-    columns: dict[str, Any]
+    columns: Encoding
     notes: list[str]
 
 
@@ -38,11 +40,12 @@ def encode_table(
     names: list[str],
     name: str,
     *,
-    how: dict[str, Any],
+    header: bool,
+    delimiter: str | None,
     label: str | int | None = None,
-    encoding: dict[str, Any] | None = None,
+    encoding: Encoding | None = None,
 ) -> Table:
-    """Inputs from columns, each numbers or text [n]; `how` is kept in the encoding.
+    """Inputs from columns, each numbers or text [n]; how they were written is kept as well.
 
     `label` names (or counts from 0) a column that is no input. With `encoding`, an earlier table's
     `columns`, this one is encoded exactly like that. Raises DataError, UsageError.
@@ -55,9 +58,9 @@ def encode_table(
     if encoding is None:
         kinds = _find_kinds(by_name, None if label is None else _label_name(label, names), notes)
         _note_left_out(kinds, name, notes)
-        encoding = how | {"columns": kinds}
+        encoding = {"header": header, "delimiter": delimiter, "columns": kinds}
     else:
-        by_name = _match(by_name, encoding, how["header"], name)
+        by_name = _match(by_name, encoding, header, name)
     return _apply(by_name, encoding, name, notes)
 
 
@@ -98,10 +101,8 @@ def _label_name(label: str | int, names: list[str]) -> str:
         raise unknown("label column", label, names) from None
 
 
-def _find_kinds(
-    columns: dict[str, Array], label: str | None, notes: list[str]
-) -> list[dict[str, Any]]:
-    kinds: list[dict[str, Any]] = []
+def _find_kinds(columns: dict[str, Array], label: str | None, notes: list[str]) -> list[Column]:
+    kinds: list[Column] = []
     for column, values in columns.items():
         if column == label:
             kinds.append({"name": column, "kind": "label"})
@@ -110,12 +111,15 @@ def _find_kinds(
         else:
             words = sorted(set(values) - {w for w in set(values) if w.casefold() in MISSING})
             many = len(words) > MOST_CATEGORIES or len(words) == len(values) > 1
-            kind = {"kind": "left out", "words": len(words)} if many else {"kind": "category"}
-            kinds.append({"name": column} | kind | ({} if many else {"categories": words}))
+            kinds.append(
+                {"name": column, "kind": "left out", "words": len(words)}
+                if many
+                else {"name": column, "kind": "category", "categories": words}
+            )
     return kinds
 
 
-def _note_left_out(kinds: list[dict[str, Any]], name: str, notes: list[str]) -> None:
+def _note_left_out(kinds: list[Column], name: str, notes: list[str]) -> None:
     left_out = [kind for kind in kinds if kind["kind"] == "left out"]
     for kind in left_out:
         notes.append(
@@ -127,7 +131,7 @@ def _note_left_out(kinds: list[dict[str, Any]], name: str, notes: list[str]) -> 
 
 
 def _match(
-    columns: dict[str, Array], encoding: dict[str, Any], header: bool, name: str
+    columns: dict[str, Array], encoding: Encoding, header: bool, name: str
 ) -> dict[str, Array]:
     """The columns under the names of the model's table: by name with headers, else by position."""
     known = [column["name"] for column in encoding["columns"]]
@@ -148,9 +152,7 @@ def _match(
     return {column: columns[column] for column in wanted}
 
 
-def _apply(
-    columns: dict[str, Array], encoding: dict[str, Any], name: str, notes: list[str]
-) -> Table:
+def _apply(columns: dict[str, Array], encoding: Encoding, name: str, notes: list[str]) -> Table:
     parts: list[Array] = []
     names: list[str] = []
     labels = None
@@ -223,10 +225,7 @@ def _one_hot(
     return parts
 
 
-_NOTHING = {"None", "nan", "NaN", "<NA>", "NaT"}
-
-
-def is_frame(data: Any) -> bool:
+def is_frame(data: object) -> bool:
     """Whether this has named columns."""
     return hasattr(data, "columns") and hasattr(data, "to_numpy")
 
@@ -251,18 +250,13 @@ def _column(frame: Any, name: Any) -> Array:
     return column_of_cells(np.array(["" if c in _NOTHING else c for c in cells], dtype=object))
 
 
-_LOOKED_AT = 50
-
-Header = bool | str
-
-
 def parse_table(
     text: str,
     name: str,
     *,
-    header: Header = "auto",
+    header: bool | str = "auto",
     label: str | int | None = None,
-    encoding: dict[str, Any] | None = None,
+    encoding: Encoding | None = None,
 ) -> Table:
     """The table written in `text`, delimiter and header found by looking.
 
@@ -294,8 +288,15 @@ def parse_table(
     if header == "auto":
         first = "its first row names the columns" if has_header else "it has no header row"
         notes.append(f"{name} is read as a table of {len(names)} columns; {first}")
-    how = {"header": has_header, "delimiter": delimiter}
-    table = encode_table(columns, names, name, how=how, label=label, encoding=encoding)
+    table = encode_table(
+        columns,
+        names,
+        name,
+        header=has_header,
+        delimiter=delimiter,
+        label=label,
+        encoding=encoding,
+    )
     return replace(table, notes=notes + table.notes)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simplecell.data.rows import targets_of
 from simplecell.model.activations import OUTPUT_BOUNDS
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.session import Session
@@ -170,7 +171,8 @@ def _range(session: Session, x: Tensor) -> list[Finding]:
     """Values that a bounded output cannot reach."""
     output = session.trainer.model.output
     bounds = OUTPUT_BOUNDS.get(output)
-    if bounds is None or session.targets is not None:  # a transcoder gives something else
+    transcoder = targets_of(session.source) is not None  # which gives something else
+    if bounds is None or transcoder:
         return []
     edge = EDGE * (bounds[1] - bounds[0])
     outside = float(((x < bounds[0] - edge) | (x > bounds[1] + edge)).double().mean())

@@ -112,7 +112,7 @@ def l0_of_new(session: Session, trained: float) -> tuple[float, float]:
     trainer = session.trainer
     if session.held_out is None:
         return trained, 0.0
-    held = Prepared(session.held_out, trainer.preprocess, trainer.model)
+    held = trainer.held or Prepared(session.held_out, trainer.preprocess, trainer.model)
     return l0_of(trainer.model, held)
 
 
@@ -300,13 +300,13 @@ def overfit(session: Session, figures: Figures) -> list[Finding]:
     if held is None or held.n_samples < FEWEST or trainer.best.patience:
         return []
     costs = [
-        (line["held_out_cost"], line["step"])
+        (cost, line["step"])
         for line in session.run.records()
-        if line.get("held_out_cost") is not None
+        if (cost := line.get("held_out_cost")) is not None
     ]
     if len(costs) < 3 or costs[-1][0] <= RISEN * (best := min(costs))[0]:
         return []
-    new = evaluate(trainer.model, trainer.preprocess, held, session.held_out_targets).fvu
+    new = evaluate(trainer.model, trainer.preprocess, held).fvu
     if not new > WORSE * figures.fvu or not math.isfinite(new):
         return []
     lowest, step = best
@@ -328,7 +328,7 @@ def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
     trainer, model = session.trainer, session.trainer.model
     if trainer.stopped is None and trainer.n_steps < session.recipe.n_steps:
         return []
-    figures = figures or evaluate(model, trainer.preprocess, session.source, session.targets)
+    figures = figures or evaluate(model, trainer.preprocess, session.source)
     density, l0 = figures.density, figures.l0
     single = isinstance(model, Autoencoder) and model.activation.sparse
     if not single or density is None or l0 is None:

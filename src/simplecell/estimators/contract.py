@@ -26,9 +26,10 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_software
 from simplecell.run.evaluate import Figures, evaluate
+from simplecell.run.info import Info
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import prepare_targets
+from simplecell.run.resolve import with_prepared_targets
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import resolve_device
 from simplecell.training.trainer import Record, Trainer
@@ -80,9 +81,9 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         return self._scored(ArraySource(validate_data(self, X, reset=False, **DOOR)))
 
-    def _scored(self, source: Source, targets: torch.Tensor | None = None) -> float:
+    def _scored(self, source: Source) -> float:
         trained = self._on_device()
-        return 1 - evaluate(trained.model, trained.preprocess, source, targets).fvu
+        return 1 - evaluate(trained.model, trained.preprocess, source).fvu
 
     def save(self, path: str | Path) -> None:
         """Write a run directory that `simplecell.load` and the command line open.
@@ -202,22 +203,16 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return layout_of(None, trained.preprocess.n_inputs, names)
 
     def _keep(
-        self,
-        built: Built,
-        requested: Recipe,
-        source: Source,
-        *,
-        held_out: Source | None = None,
-        targets: Source | None = None,
+        self, built: Built, requested: Recipe, source: Source, *, held_out: Source | None = None
     ) -> None:
         """Take over what was learned: NumPy attributes, and a compact copy on the CPU."""
         trainer, recipe, chain = built.trainer, built.recipe, built.target_preprocess
         model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
         model.load_tensors(trainer.model.tensors())
-        wanted = prepare_targets(chain, targets, model.like)
-        figures = evaluate(model, built.preprocess, source, wanted)
+        pairs = with_prepared_targets(source, chain, model.like)
+        figures = evaluate(model, built.preprocess, pairs)
         names = getattr(self, "feature_names_in_", None)
-        info = about_fit(trainer, requested, source, held_out, targets)
+        info = about_fit(trainer, requested, source, held_out)
         info["data"]["input_names"] = None if names is None else [str(name) for name in names]
         self._take(Trained(model, built.preprocess, recipe, info, chain))
         self.notes_ = list(built.notes)
@@ -331,18 +326,14 @@ def about_fit(
     requested: Recipe,
     source: Source,
     held_out: Source | None,
-    targets: Source | None,
-) -> dict[str, Any]:
+) -> Info:
     """What a run directory says of a training that had none."""
-    data = about_data(None, source, held_out)
-    if targets is not None:
-        data["targets_fingerprint"] = targets.fingerprint()
     return {
         "status": "finished",
         "stopped": trainer.stopped,
         "software": about_software(torch.get_num_threads(), str(trainer.flat.device)),
         "seed": requested.train.seed,
-        "data": data,
+        "data": about_data(None, source, held_out),
         "requested": requested.table(),
         "n_iter": trainer.n_steps,
         "seconds": 0.0,

@@ -10,12 +10,13 @@ import torch
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.data import ArraySource, Source, split
+from simplecell.data.rows import Paired
 from simplecell.errors import UsageError
 from simplecell.estimators.contract import DOOR, ModelTransformer, as_curve, follow
 from simplecell.estimators.parameters import Shared, Sizes, plain, refuse_reading, said_by
-from simplecell.run.build import Built, build, new_targets
+from simplecell.run.build import Built, build, new_pairs
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import prepare_targets, read_targets
+from simplecell.run.resolve import read_targets, with_prepared_targets
 from simplecell.training.prepared import to_model
 from simplecell.training.trainer import Trainer
 
@@ -80,34 +81,33 @@ class RecipeTransformer(Shared, ModelTransformer):
         """
         rows = validate_data(self, X, **DOOR)
         recipe = self._recipe(rows.shape[0])
-        source = ArraySource(rows)
-        wanted = None if targets is None else as_targets(targets, source)
-        if wanted is None and recipe.data.targets is not None:
+        source: Source = ArraySource(rows)
+        if targets is not None:
+            source = Paired(source, as_targets(targets, source))
+        elif recipe.data.targets is not None:
             raise UsageError(
                 "data.targets makes this a transcoder, and X alone came; call fit(X, targets=Y), "
                 "Y one row a sample, or leave the key out of settings"
             )
         # The targets of a later training are those that it is given, not a file.
-        self._train(recipe.changed({"data.targets": None}), source, wanted)
+        self._train(recipe.changed({"data.targets": None}), source)
         self._warn()
         return self
 
     def _warn(self) -> None:
         """Warn of what a fit did not reach; called by `fit` itself, for the stack's sake."""
 
-    def _train(self, recipe: Recipe, whole: Source, targets: Source | None) -> None:
+    def _train(self, recipe: Recipe, whole: Source) -> None:
         """The training of a run, without its directory."""
-        fraction, seed = recipe.data.held_out, recipe.train.seed
-        source, held_out = split(whole, fraction, seed)
-        parts = (None, None) if targets is None else split(targets, fraction, seed)
-        built = build(recipe, source, parts[0])
+        source, held_out = split(whole, recipe.data.held_out, recipe.train.seed)
+        built = build(recipe, source)
         trainer, steps = built.trainer, built.recipe.n_steps
-        y, held_y = (
-            prepare_targets(built.target_preprocess, part, trainer.model.like) for part in parts
-        )
-        records = trainer.run(source, steps, held_out=held_out, targets=y, held_out_targets=held_y)
+        chain, like = built.target_preprocess, trainer.model.like
+        pairs = with_prepared_targets(source, chain, like)
+        held = None if held_out is None else with_prepared_targets(held_out, chain, like)
+        records = trainer.run(pairs, steps, held_out=held)
         self.cost_curve_ = follow(records, steps, verbose=self.verbose)
-        self._keep(built, recipe, source, held_out=held_out, targets=parts[0])
+        self._keep(built, recipe, source, held_out=held_out)
         self._trainer, controller = None, trainer.controller
         self._steering = None if controller is None else controller.state.cpu().clone()
 
@@ -120,8 +120,7 @@ class RecipeTransformer(Shared, ModelTransformer):
             return super().score(X, y)
         check_is_fitted(self)
         source = ArraySource(validate_data(self, X, reset=False, **DOOR))
-        wanted = new_targets(self._trained, as_targets(targets, source), source)
-        return self._scored(source, wanted)
+        return self._scored(new_pairs(self._trained, source, as_targets(targets, source)))
 
     def partial_fit(self, X: object, y: object = None) -> Self:
         """Update with X [n_samples, n_features]: Adam over batches of `batch_size`, in order.

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from simplecell.data import ArraySource, Source
+from simplecell.data.rows import Paired
 from simplecell.errors import UsageError, real, whole
 from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.contract import DOOR, ROWS, Array, ModelTransformer, follow, layout_of
@@ -256,10 +257,10 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             if asked:
                 raise UsageError(f"layer {number} asks for {what}; leave it out")
 
-    def _fine_tune(self, trainer: Trainer, X: Array, targets: torch.Tensor | None = None) -> None:
+    def _fine_tune(self, trainer: Trainer, source: Source) -> None:
         """Move all weights at once."""
-        steps = self._steps(len(X))
-        records = trainer.run(ArraySource(X), steps, targets=targets)
+        steps = self._steps(source.n_samples)
+        records = trainer.run(source, steps)
         self.cost_curve_ = follow(records, steps, verbose=self.verbose)
 
     def _steps(self, n_samples: int) -> int:
@@ -314,7 +315,7 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
         recipe = self._deep_recipe(network, greedy.preprocess, seed, len(rows))
         trainer = recipe.trainer(greedy.preprocess)
         trainer.model.load_tensors(network.tensors())
-        self._fine_tune(trainer, rows)
+        self._fine_tune(trainer, ArraySource(rows))
         recipe = recipe.changed({"model.init": STACKED})
         built = Built(recipe, greedy.preprocess, trainer, greedy.notes)
         self._keep(built, recipe, ArraySource(rows))
@@ -408,7 +409,8 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
         network = classifier(greedy.layers, greedy.codes, labels, self.softmax_decay)
         self.greedy_model_ = copy.deepcopy(network).cpu()
         trainer = self._softmax_trainer(network, greedy.preprocess, len(rows), seed)
-        self._fine_tune(trainer, rows, one_hot(labels, len(self.classes_)))
+        wanted = ArraySource(one_hot(labels, len(self.classes_)).numpy())
+        self._fine_tune(trainer, Paired(ArraySource(rows), wanted))
         trainer.check_finite()
         self._preprocess = greedy.preprocess
         # A copy: the trained one's parameters are views of the trainer's vector.

@@ -30,7 +30,7 @@ from simplecell.preprocess.affine import (
 )
 
 Step = RemoveDC | Affine
-Said = Mapping[str, str | float]
+Said = Mapping[str, object]
 """A step as a recipe says it: its kind and its options."""
 CHUNK = 8192  # rows held in float64 at a time while fitting
 

@@ -5,10 +5,8 @@
 out, `evaluate` judges it, `sweep` does many at once, `progress` tells of it.
 """
 
-from typing import Any
 
-
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "Run":  # loaded when asked for: recipes and files need no torch
         from simplecell.run.directory import Run
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from simplecell.data import Source
+from simplecell.data.rows import survey, targets_of
+from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.run.build import Built, build, open_data, trainer_on
 from simplecell.run.directory import Run, about_data, about_software
+from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import open_targets, suited
+from simplecell.run.resolve import suited, with_prepared_targets
 from simplecell.run.session import Session
 from simplecell.run.storage import Lock
 
 
 def begin(
-    data: Any,
+    data: object,
     out: str | Path,
     recipe: Recipe | None = None,
     *,
@@ -43,7 +45,8 @@ def begin(
     run.refuse_strangers()
     notes: list[str] = []
     if recipe is None:
-        recipe, notes = default_recipe(data, settings)
+        recipe, notes, opened = default_recipe(data, settings)
+        source = opened if source is None else source
     recipe = _with_whole_paths(recipe.changed(settings))
     if run.exists and not restart:
         return _go_on(run, data, recipe, source)
@@ -75,61 +78,77 @@ def resume(out: str | Path, *, steps: int | None = None) -> Session:
     return _go_on(run, path, recipe)
 
 
-def default_recipe(data: Any, settings: Sequence[str]) -> tuple[Recipe, list[str]]:
-    """The recipe that suits the kind of the data, and sentences that say so."""
+def default_recipe(
+    data: object, settings: Sequence[str]
+) -> tuple[Recipe, list[str], Source | None]:
+    """The recipe that suits the kind of the data, and sentences that say so.
+
+    With them the data, where they had to be opened to be known and the recipe reads them so too.
+    Pictures are told by their names, and decoded when their patches are cut.
+    """
     plain = Recipe().changed([s for s in settings if s.startswith("data.")])
-    source = plain.source(data, n_patches=2) if _is_path(data) else plain.source(data)
+    if plain.data.kind != "array" and openers_of(data, plain.data.max_pixels) is not None:
+        name, reason = suited("patches")
+        return Recipe.load(name), [_chosen(name, reason)], None
+    source = plain.source(data, n_patches=2)
     name, reason = suited(source.kind, source.n_samples, source.n_inputs)
-    notes = [f"recipe: {name} ({reason}); choose another with --recipe"]
+    recipe, notes = Recipe.load(name), [_chosen(name, reason)]
     if name == "edges" and source.read(slice(0, 2)).min() < 0:
         notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
-    return Recipe.load(name), notes
+    read = dataclasses.replace(recipe.changed(settings).data, kind=plain.data.kind)
+    return recipe, notes, source if source.kind != "patches" and read == plain.data else None
 
 
-def _is_path(data: Any) -> bool:
-    return isinstance(data, str | Path)
+def _chosen(name: str, reason: str) -> str:
+    return f"recipe: {name} ({reason}); choose another with --recipe"
 
 
 def _start(
     run: Run,
-    data: Any,
+    data: object,
     requested: Recipe,
     notes: list[str],
     restart: bool,
     opened: Source | None = None,
 ) -> Session:
     source, held_out = open_data(data if opened is None else opened, requested)
-    for part in (source, held_out):
-        for _ in part.batches(65_536) if part is not None else ():
-            pass  # reading checks: the whole of the data is good, or nothing is written
-    targets = open_targets(requested, source, held_out)
-    built = build(requested, source, targets[0])
+    found = survey(source)
+    if held_out is not None:
+        survey(held_out)  # reading checks: all of the data are good, or nothing is written
+    built = build(requested, source, found)
     device = str(built.trainer.flat.device)
-    info: dict[str, Any] = {
+    info: Info = {
         "status": "running",
         "software": about_software(torch.get_num_threads(), device),
         "seed": requested.train.seed,
-        "data": about_data(data, source, held_out),
+        "data": about_data(data, source, held_out, found.fingerprint),
         "requested": requested.table(),
         "n_iter": 0,
         "seconds": 0.0,
         "figures": None,
     }
-    if targets[0] is not None:
-        info["data"]["targets_fingerprint"] = targets[0].fingerprint()
     if source.kind == "table" and requested.data.label is None:
         notes.append(
             f"no label column is named: all {source.n_inputs} inputs are learned from "
             "(--set data.label=NAME keeps a column out)"
         )
     notes = [*notes, *source.notes, *built.notes]
-    session = Session(run, built.recipe, info, built.trainer, source, held_out, notes=notes)
-    session.take_targets(built.target_preprocess, *targets)
+    session = _session(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
 
 
-def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> Lock:
+def _session(
+    run: Run, built: Built, info: Info, source: Source, held_out: Source | None, notes: list[str]
+) -> Session:
+    chain, like = built.target_preprocess, built.trainer.model.like
+    source = with_prepared_targets(source, chain, like)
+    if held_out is not None:
+        held_out = with_prepared_targets(held_out, chain, like)
+    return Session(run, built.recipe, info, built.trainer, source, held_out, chain, notes)
+
+
+def _begin_here(run: Run, built: Built, info: Info, restart: bool) -> Lock:
     run.make()
     lock = run.lock()
     if run.exists and not restart:
@@ -140,7 +159,7 @@ def _begin_here(run: Run, built: Built, info: dict[str, Any], restart: bool) -> 
     return lock
 
 
-def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None) -> Session:
+def _go_on(run: Run, data: object, requested: Recipe, opened: Source | None = None) -> Session:
     info, lock = run.info(), None
     recipe, steps = run.recipe(), requested.train.steps
     steps = recipe.n_steps if isinstance(steps, str) else steps
@@ -155,8 +174,8 @@ def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None)
             f"the data at '{data}' are not those that '{run.path}' was trained on; "
             "give the same data, another --out, or --restart"
         )
-    targets = open_targets(requested, source, held_out)
-    found = None if targets[0] is None else targets[0].fingerprint()
+    targets = targets_of(source)
+    found = None if targets is None else targets.fingerprint()
     if found != info["data"].get("targets_fingerprint"):
         raise DataError(
             f"the targets at '{requested.data.targets}' are not those that '{run.path}' was "
@@ -167,8 +186,9 @@ def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None)
         torch.set_num_threads(threads)  # the same bits need the same number
     preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
     trainer = trainer_on(source, recipe, preprocess, of_targets)
-    session = Session(run, recipe, info, trainer, source, held_out, lock=lock)
-    session.take_targets(of_targets, *targets)
+    built = Built(recipe, preprocess, trainer, [], of_targets)
+    session = _session(run, built, info, source, held_out, [])
+    session.lock = lock
     session.done = _is_done(info, steps)
     if session.done:
         trainer.model.load_tensors(run.load().model.tensors())
@@ -177,7 +197,7 @@ def _go_on(run: Run, data: Any, requested: Recipe, opened: Source | None = None)
     return session
 
 
-def _is_done(info: Mapping[str, Any], steps: int) -> bool:
+def _is_done(info: Info, steps: int) -> bool:
     ended = info["status"] == "finished" and info["figures"] is not None
     return ended and (info["n_iter"] >= steps or info.get("stopped") in ("converged", "early"))
 

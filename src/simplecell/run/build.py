@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from simplecell.data import Source, split
+from simplecell.data.rows import Paired, Survey, targets_of
 from simplecell.errors import DataError, UsageError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import fit_targets, prepare_targets, read_targets, resolve
+from simplecell.run.resolve import (
+    fit_targets,
+    read_targets,
+    resolve,
+    with_prepared_targets,
+    with_targets,
+)
 from simplecell.run.trained import Trained
 from simplecell.training.trainer import Trainer
 
@@ -31,20 +37,22 @@ class Built:
     """Of a transcoder: the preparation of what it reconstructs."""
 
 
-def build(requested: Recipe, source: Source, targets: Source | None = None) -> Built:
+def build(requested: Recipe, source: Source, found: Survey | None = None) -> Built:
     """Resolve the recipe on the data, fit the preparation, initialise model and trainer.
 
-    `targets` are what a transcoder reconstructs of each sample.
+    Samples that come with targets make a transcoder. `found` is what a reading of the data told
+    already.
 
     Raises:
         UsageError: for a recipe that names targets, without them.
     """
+    targets = targets_of(source)
     if targets is None and requested.data.targets is not None:
         raise UsageError(
             "the recipe names targets (data.targets), and none came; open them too, or leave the "
             "key out"
         )
-    recipe, notes = resolve(requested, source, transcoder=targets is not None)
+    recipe, notes = resolve(requested, source, found)
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
     preprocess = Preprocess(steps).fit(
@@ -53,8 +61,8 @@ def build(requested: Recipe, source: Source, targets: Source | None = None) -> B
     notes += preprocess.report()
     of_targets = None
     if targets is not None:
-        of_targets, found = fit_targets(recipe, targets)
-        notes += found
+        of_targets, said = fit_targets(recipe, targets)
+        notes += said
     trainer = trainer_on(source, recipe, preprocess, of_targets)
     return Built(recipe, preprocess, trainer, notes, of_targets)
 
@@ -90,7 +98,7 @@ def size(source: Source, preprocess: Preprocess) -> float:
     return math.sqrt(total / source.n_samples) or 1.0
 
 
-def new_data(trained: Trained, data: Any, meta: str | Path | None = None) -> Source:
+def new_data(trained: Trained, data: object, meta: str | Path | None = None) -> Source:
     """Other data as this run's own were read: the same columns, a grid of patches of pictures.
 
     `meta` is a file of records about these samples.
@@ -110,15 +118,15 @@ def new_data(trained: Trained, data: Any, meta: str | Path | None = None) -> Sou
     return source
 
 
-def new_targets(trained: Trained, targets: Any, source: Source) -> Tensor | None:
-    """What a transcoder is to give of the samples of `source`, prepared; None for no targets.
+def new_pairs(trained: Trained, source: Source, targets: object) -> Source:
+    """Samples with what a transcoder is to give of each, prepared; as they are for no targets.
 
     Raises:
         DataError: when they cannot be read, are not one row a sample or of another width.
         UsageError: for a run that is no transcoder.
     """
     if targets is None:
-        return None
+        return source
     if trained.target_preprocess is None:
         raise UsageError("this run reconstructs its inputs and needs no targets; leave them out")
     read = read_targets(targets, source.n_samples)
@@ -128,7 +136,8 @@ def new_targets(trained: Trained, targets: Any, source: Source) -> Tensor | None
             f"the targets have {read.n_inputs} columns, but this transcoder was trained on "
             f"{wanted}; give targets of the same kind"
         )
-    return prepare_targets(trained.target_preprocess, read, trained.model.like)
+    pairs, like = Paired(source, read), trained.model.like
+    return with_prepared_targets(pairs, trained.target_preprocess, like)
 
 
 def training_data(trained: Trained) -> Source:
@@ -140,7 +149,7 @@ def training_data(trained: Trained) -> Source:
     return _read_again(trained, None)[1]
 
 
-def all_data(trained: Trained, data: Any = None, meta: str | Path | None = None) -> Source:
+def all_data(trained: Trained, data: object = None, meta: str | Path | None = None) -> Source:
     """The run's data read again, held-out samples among them, or other `data` of the same kind.
 
     `meta` is a file of records about the samples; the recipe's own unless given.
@@ -168,7 +177,7 @@ def _read_again(trained: Trained, meta: str | Path | None) -> tuple[Source, Sour
     return whole, source
 
 
-def open_data(data: Any, recipe: Recipe) -> tuple[Source, Source | None]:
-    """The training samples and the held-out ones."""
-    whole = recipe.source(data)
+def open_data(data: object, recipe: Recipe) -> tuple[Source, Source | None]:
+    """The training samples and the held-out ones, with their targets where the recipe has any."""
+    whole = with_targets(recipe.source(data), recipe)
     return split(whole, recipe.data.held_out, recipe.train.seed)

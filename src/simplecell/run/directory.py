@@ -22,20 +22,23 @@ import shutil
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.data.rows import targets_of
 from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.info import DataInfo, Info, Line, Software
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import target_steps
 from simplecell.run.storage import (
     Lock,
+    form_of,
     is_temporary,
     misfit,
     parse_json,
@@ -50,119 +53,7 @@ from simplecell.run.trained import Trained
 from simplecell.training.trainer import Record
 
 FORMAT = 1
-_SPREAD = {"min": float, "mean": float, "max": float}
-_MEASURED = {
-    "cost": float,
-    "fvu": (None, float),
-    "l0": (None, float),
-    "dead": (None, float),
-    "mean_activation": _SPREAD,
-    "n_samples": int,
-}
-_FIGURES = {
-    **_MEASURED,
-    "mean_activation": {**_SPREAD, "target": (None, float)},
-    "n_iter": int,
-    "n_latents": int,
-    "stopped": str,
-    "held_out": (None, _MEASURED),
-}
-INFO = {
-    "status": str,
-    "stopped": (None, str),
-    "seed": int,
-    "n_iter": int,
-    "seconds": float,
-    "software": {"simplecell": str, "torch": str, "threads": int, "device": str},
-    "data": {
-        "path": (None, str),
-        "fingerprint": str,
-        "targets_fingerprint": (None, str),
-        "kind": str,
-        "shape": [int],
-        "input_names": (None, [str]),
-        "columns": (None, {"header": bool, "columns": [{"name": str, "kind": str}]}),
-        "n_samples": int,
-        "n_held_out": int,
-        "skipped": [{"file": str, "reason": str}],
-    },
-    "requested": dict,
-    "figures": (None, _FIGURES),
-}
-"""What run.json must hold, as `storage.misfit` reads it."""
 MOST_THREADS = 4096
-RECORD = {
-    "step": int,
-    "cost": float,
-    "terms": {str: float},
-    "mean_activation": _SPREAD,
-    "held_out_cost": (None, float),
-    "seconds": float,
-}
-"""What a line of log.jsonl must hold; others are left out."""
-
-
-def about_software(threads: int, device: str) -> dict[str, Any]:
-    """Versions and settings that the bits of a result depend on."""
-    return {
-        "simplecell": metadata.version("simplecell"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": metadata.version("numpy"),
-        "threads": threads,
-        "device": device,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
-
-
-def about_data(data: Any, source: Source, held_out: Source | None) -> dict[str, Any]:
-    """What a run remembers of its data; `data` is a path where it has one."""
-    path = str(Path(data).resolve()) if isinstance(data, str | Path) and str(data) != "-" else None
-    return {
-        "path": path,
-        "fingerprint": source.fingerprint(),
-        "kind": source.kind,
-        "shape": [int(side) for side in source.shape],
-        "input_names": source.input_names,
-        "columns": source.columns,
-        "n_samples": source.n_samples,
-        "n_held_out": 0 if held_out is None else held_out.n_samples,
-        "notes": list(source.notes),
-        "skipped": [{"file": s.file, "reason": s.reason} for s in source.skipped],
-    }
-
-
-def line_of(record: Record, seconds: float) -> dict[str, Any]:
-    """A record as a line of log.jsonl; `seconds` since the training began."""
-    mean = record.mean_activation.double()
-    ends = [finite(float(value)) for value in (mean.min(), mean.mean(), mean.max())]
-    return {
-        "step": record.step,
-        "cost": finite(float(record.cost)),
-        "terms": {name: finite(float(value)) for name, value in record.terms.items()},
-        "mean_activation": dict(zip(("min", "mean", "max"), ends, strict=True)),
-        "held_out_cost": None if record.held_out_cost is None else finite(record.held_out_cost),
-        "seconds": round(seconds, 4),
-    }
-
-
-def reported_figures(info: Mapping[str, Any]) -> dict[str, Any]:
-    """fvu and l0 of a run.json: of held-out samples where it has them, else of those of training.
-
-    None for what it does not say.
-    """
-    figures = info.get("figures") or {}
-    held_out = figures.get("held_out")
-    chosen = held_out or figures
-    samples = "held out" if held_out else "training" if figures else None
-    return {"samples": samples, "fvu": chosen.get("fvu"), "l0": chosen.get("l0")}
-
-
-def finite(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
-    return value if math.isfinite(value) else None
-
-
 OURS = (
     "recipe.toml",
     "run.json",
@@ -184,6 +75,74 @@ OURS = (
 )
 
 
+def about_software(threads: int, device: str) -> Software:
+    """Versions and settings that the bits of a result depend on."""
+    return {
+        "simplecell": metadata.version("simplecell"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": metadata.version("numpy"),
+        "threads": threads,
+        "device": device,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def about_data(
+    data: object, source: Source, held_out: Source | None, fingerprint: str | None = None
+) -> DataInfo:
+    """What a run remembers of its data; `data` is a path where it has one."""
+    path = str(Path(data).resolve()) if isinstance(data, str | Path) and str(data) != "-" else None
+    targets = targets_of(source)
+    told: DataInfo = {
+        "path": path,
+        "fingerprint": fingerprint or source.fingerprint(),
+        "kind": source.kind,
+        "shape": [int(side) for side in source.shape],
+        "input_names": source.input_names,
+        "columns": source.columns,
+        "n_samples": source.n_samples,
+        "n_held_out": 0 if held_out is None else held_out.n_samples,
+        "notes": list(source.notes),
+        "skipped": [{"file": s.file, "reason": s.reason} for s in source.skipped],
+    }
+    if targets is not None:
+        told["targets_fingerprint"] = targets.fingerprint()
+    return told
+
+
+def line_of(record: Record, seconds: float) -> dict[str, object]:
+    """A record as a line of log.jsonl; `seconds` since the training began."""
+    mean = record.mean_activation.double()
+    ends = [finite(float(value)) for value in (mean.min(), mean.mean(), mean.max())]
+    return {
+        "step": record.step,
+        "cost": finite(float(record.cost)),
+        "terms": {name: finite(float(value)) for name, value in record.terms.items()},
+        "mean_activation": dict(zip(("min", "mean", "max"), ends, strict=True)),
+        "held_out_cost": None if record.held_out_cost is None else finite(record.held_out_cost),
+        "seconds": round(seconds, 4),
+    }
+
+
+def reported_figures(info: Info) -> dict[str, str | float | None]:
+    """fvu and l0 of a run.json: of held-out samples where it has them, else of those of training.
+
+    None for what it does not say.
+    """
+    figures = info.get("figures")
+    if figures is None:
+        return {"samples": None, "fvu": None, "l0": None}
+    held_out = figures.get("held_out")
+    chosen, samples = (held_out, "held out") if held_out else (figures, "training")
+    return {"samples": samples, "fvu": chosen.get("fvu"), "l0": chosen.get("l0")}
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
+
+
 class Run:
     """A run directory at `path`; nothing is read or written until asked."""
 
@@ -195,7 +154,7 @@ class Run:
         """Whether a run has begun here."""
         return os.path.isfile(self.path / "run.json")
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Info:
         """run.json.
 
         Raises:
@@ -215,14 +174,14 @@ class Run:
                 f"'{self.path}' was written in format {found}, and this simplecell reads up to "
                 f"{FORMAT}; upgrade simplecell to open it"
             )
-        wrong = misfit(info, INFO, "its run.json")
+        wrong = misfit(info, form_of(Info), "its run.json")
         if wrong:
             raise RunError(f"'{self.path}' is damaged: {wrong}")
         if not 1 <= info["software"]["threads"] <= MOST_THREADS:
             raise RunError(f"'{self.path}' is damaged: its run.json has no number of threads")
-        return info
+        return cast(Info, info)
 
-    def requested(self, info: Mapping[str, Any]) -> Recipe:
+    def requested(self, info: Info) -> Recipe:
         """The recipe as it was asked for, every "auto" still in it."""
         try:
             asked, resolved = Recipe.from_table(info["requested"]), self.recipe()
@@ -259,7 +218,7 @@ class Run:
     def begin(
         self,
         recipe: Recipe,
-        info: Mapping[str, Any],
+        info: Info,
         preprocess: Preprocess,
         target: Preprocess | None = None,
     ) -> None:
@@ -290,7 +249,7 @@ class Run:
         with writing(self.path):
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
 
-    def begin_again(self, recipe: Recipe, info: Mapping[str, Any]) -> None:
+    def begin_again(self, recipe: Recipe, info: Info) -> None:
         """Say that training goes on, perhaps to a greater length."""
         write_whole(self.path / "recipe.toml", recipe.text().encode())
         self.describe(info)
@@ -342,25 +301,26 @@ class Run:
             (self.path / "checkpoints").rmdir()
             self.path.rmdir()
 
-    def describe(self, info: Mapping[str, Any]) -> None:
+    def describe(self, info: Info) -> None:
         """Write run.json."""
         write_json(self.path / "run.json", {"format": FORMAT, **info})
 
-    def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
+    def log(self, lines: Iterable[Mapping[str, object]]) -> None:
         """Append records to log.jsonl."""
         text = "".join(json.dumps(line) + "\n" for line in lines)
         path = self.path / "log.jsonl"
         with writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(text)
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Line]:
         """The records of log.jsonl; a last line cut short by a crash is left out."""
-        records = []
+        records: list[Line] = []
         with contextlib.suppress(OSError, UnicodeDecodeError):
             for line in (self.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(ValueError, RecursionError):
                     records.append(parse_json(line))
-        return [record for record in records if misfit(record, RECORD) is None]
+        form = form_of(Line)
+        return [record for record in records if misfit(record, form) is None]
 
     def cut_log(self, step: int) -> None:
         """Forget records after `step`: they will be made again."""
@@ -402,7 +362,7 @@ class Run:
             raise RunError(f"'{self.path}' is damaged: its recipe is not resolved")
         return Preprocess.from_state(steps, read_tensors(self.path / "preprocess.safetensors"))
 
-    def target_preprocess(self, recipe: Recipe, info: Mapping[str, Any]) -> Preprocess | None:
+    def target_preprocess(self, recipe: Recipe, info: Info) -> Preprocess | None:
         """The fitted preparation of what a transcoder reconstructs; None for any other run."""
         if info["data"].get("targets_fingerprint") is None:
             return None

@@ -18,7 +18,8 @@ from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import DENSITY_EDGES, coherence, density_histogram, fvu
 from simplecell.preprocess.chain import Preprocess
-from simplecell.training.prepared import to_model
+from simplecell.run.info import Spread
+from simplecell.training.prepared import Prepared
 
 ROWS = 8192
 NUMBERS = 2**26
@@ -74,7 +75,7 @@ class Figures:
             for i, count in enumerate(counts)
         ]
 
-    def table(self) -> dict[str, Any]:
+    def table(self) -> dict[str, object]:
         """The figures as `simplecell evaluate --json` prints them."""
         return {
             "n_samples": self.n_samples,
@@ -89,7 +90,7 @@ class Figures:
         }
 
 
-def spread(values: NDArray[np.float64]) -> dict[str, float]:
+def spread(values: NDArray[np.float64]) -> Spread:
     """Least, mean and largest value."""
     return {
         "min": float(values.min()),
@@ -154,19 +155,22 @@ class Activity:
         return mean, (self.active.double() / n).numpy(), int(self.active.sum()) / n, self.l1 / n
 
 
-@torch.no_grad()
-def evaluate(
-    model: Model, preprocess: Preprocess, source: Source, targets: Tensor | None = None
-) -> Figures:
+def evaluate(model: Model, preprocess: Preprocess, source: Source) -> Figures:
     """Figures of a model on a source, in one pass and bounded memory.
 
-    They do not depend on how many rows are taken at once, up to rounding. `targets` [n_samples, D']
-    are what a transcoder is to give, prepared; fvu is then theirs.
+    They do not depend on how many rows are taken at once, up to rounding. Where samples come with
+    targets, which are prepared already, fvu is theirs.
 
     Raises:
         UsageError: for a transcoder without targets.
     """
-    if targets is None and model.n_outputs is not None:
+    return judge(model, Prepared(source, preprocess, model, keep=False))
+
+
+@torch.no_grad()
+def judge(model: Model, samples: Prepared) -> Figures:
+    """`evaluate` on samples that have been prepared. Raises as that does."""
+    if samples.targets is None and model.n_outputs is not None:
         raise UsageError(
             "a transcoder reconstructs something else than its inputs, so nothing can be measured "
             "on these alone; give the targets of the same samples as well"
@@ -174,10 +178,8 @@ def evaluate(
     deviation, errors = Deviation(), 0.0
     activity = Activity(model.activation, model.n_latents)
     rows = min(ROWS, max(1, NUMBERS // max(model.n_latents, model.n_inputs)))
-    for raw, places in source.batches(rows):
-        x = to_model(raw, preprocess, model.like)
+    for x, target in samples.in_rows(rows):
         output = model(x)
-        target = x if targets is None else targets[torch.as_tensor(places)].to(x)
         errors += float((output.recon - target).double().square().sum())
         deviation.add(target)
         activity.add(output.code)

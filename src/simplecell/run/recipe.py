@@ -148,7 +148,8 @@ class Recipe:
     def source(self, data: object, **more: object) -> Source:
         """The source that the [data] table makes of `data` (a path or an array)."""
         told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
-        return as_source(data, **{key: told[key] for key in told.keys() - {"targets"}})
+        del told["targets"]  # what a transcoder gives: rows of another file
+        return as_source(data, **told)
 
     @property
     def n_steps(self) -> int:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simplecell.data import Source, as_source, split
+from simplecell.data import ArraySource, Source, as_source
+from simplecell.data.rows import Paired, Survey, survey, targets_of
 from simplecell.errors import DataError, UsageError
 from simplecell.model.activations import OUTPUT_BOUNDS
 from simplecell.preprocess.chain import Preprocess
@@ -40,11 +41,17 @@ MOST_SILENCE = 10_000_000
 
 
 def resolve(
-    recipe: Recipe, source: Source, *, transcoder: bool = False
+    recipe: Recipe, source: Source, found: Survey | None = None
 ) -> tuple[Recipe, list[str]]:
-    """Every "auto" replaced by what suits these data, and sentences on what was chosen."""
-    recipe, notes = as_transcoder(recipe) if transcoder else (recipe, [])
-    low, high = _range(source) if recipe.preprocess.steps == "auto" else (0.0, 1.0)
+    """Every "auto" replaced by what suits these data, and sentences on what was chosen.
+
+    For samples that come with targets this is a transcoder. `found` is what a reading of the data
+    told already.
+    """
+    recipe, notes = (recipe, []) if targets_of(source) is None else as_transcoder(recipe)
+    low, high = 0.0, 1.0
+    if recipe.preprocess.steps == "auto":
+        _, low, high = found or survey(source)
     model, steps = recipe.model, recipe.preprocess.steps
     if model.output == "auto":
         output = "sigmoid" if low >= 0 and high <= 1 else "linear"
@@ -167,13 +174,6 @@ def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], li
     return [{"kind": "range", **ends}], [note]
 
 
-def _range(source: Source) -> tuple[float, float]:
-    ends = [(x.min(), x.max()) for x, _ in source.batches(65_536)]
-    if not ends:
-        raise DataError("there are no samples")
-    return float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
-
-
 STEPS = ("center", "scale", "standardize")
 """Steps of the inputs that their targets are prepared by as well; the others look for structure, or
 drop some of it, and a target is to be given whole."""
@@ -221,19 +221,20 @@ def fit_targets(recipe: Recipe, targets: Source) -> tuple[Preprocess, list[str]]
     return preprocess, [f"targets: {line}" for line in preprocess.report()]
 
 
-def prepare_targets(
-    preprocess: Preprocess | None, targets: Source | None, like: Tensor
-) -> Tensor | None:
-    """All targets as a model is to give them, [n, D'], in memory; None where there are none."""
+def with_prepared_targets(source: Source, preprocess: Preprocess | None, like: Tensor) -> Source:
+    """The samples with their targets as a model is to give them, [n, D'], in memory.
+
+    As they are, where no targets come with them.
+    """
+    targets = targets_of(source)
     if preprocess is None or targets is None:
-        return None
-    return torch.cat([to_model(y, preprocess, like) for y, _ in targets.batches(8192)])
+        return source
+    parts = [to_model(y, preprocess, like) for y, _ in targets.batches(8192)]
+    return Paired(source, ArraySource(torch.cat(parts).cpu().numpy()))
 
 
-def open_targets(
-    recipe: Recipe, source: Source, held_out: Source | None
-) -> tuple[Source | None, Source | None]:
-    """The targets of training and held-out samples, split as these were; None without any.
+def with_targets(source: Source, recipe: Recipe) -> Source:
+    """The samples with the targets that the recipe names, if it does.
 
     Raises:
         DataError: when they cannot be read, or are not one row a sample.
@@ -241,17 +242,16 @@ def open_targets(
     """
     path = recipe.data.targets
     if path is None:
-        return None, None
+        return source
     if source.kind == "patches":
         raise UsageError(
             "targets are one row a sample, and patches are drawn from pictures, so that no row "
             "belongs to one; cut them first, and give them as an array"
         )
-    targets = read_targets(path, source.n_samples + (held_out.n_samples if held_out else 0))
-    return split(targets, recipe.data.held_out, recipe.train.seed)
+    return Paired(source, read_targets(path, source.n_samples))
 
 
-def read_targets(data: Any, n_samples: int) -> Source:
+def read_targets(data: object, n_samples: int) -> Source:
     """Targets of so many samples, from a file or an array.
 
     Raises:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from simplecell.data.options import Reading
 from simplecell.errors import UsageError, unknown
 from simplecell.model.activations import recipe_settings, settings_of, stated_settings
 from simplecell.training.objective import TERMS
@@ -20,26 +21,12 @@ Table = TypeVar("Table")
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Reading):
     """Where samples come from; the keywords of `as_source`.
 
     With `targets`, a file of one row a sample, a transcoder is trained: it reconstructs these.
     """
 
-    kind: str = "auto"
-    key: str | None = None
-    samples: str = "auto"
-    label: str | int | None = None
-    header: str | bool = "auto"
-    meta: str | None = None
-    patch: int | None = None
-    n_patches: int = 10_000
-    whiten: str = "none"
-    cutoff: float = 0.4
-    shrink: str | int = "auto"
-    color: str = "grey"
-    held_out: float = 0.1
-    max_pixels: int = 50_000_000
     targets: str | None = None
 
 

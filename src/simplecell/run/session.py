@@ -1,4 +1,13 @@
-"""One training of one run: its loop, log, checkpoints and summary."""
+"""One training of one run: its loop, log, checkpoints and summary.
+
+Which readings of the training samples a run needs, its steps apart: one that checks all of them,
+before anything is written, and tells range and fingerprint (`data.rows.survey`); one for each step
+of the preparation that is fitted, which sees what the steps before it give; one for the mean of
+what is prepared, and one for its size, where the model asks for them; the doctor's look at a few
+thousand rows, at both ends, rather than to hold 128 MB in between; and one for the last cost and
+figures together. Of the held-out samples: the same check, and one that keeps them prepared.
+With L-BFGS the steps together are one reading, which serves the last figures as well.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +17,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.errors import DivergedError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.directory import Run, finite, line_of
-from simplecell.run.evaluate import Figures, evaluate, spread
+from simplecell.run.evaluate import Figures, judge, spread
+from simplecell.run.info import FinalFigures, Info
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import prepare_targets
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
 from simplecell.training.prepared import Prepared
@@ -36,14 +44,12 @@ class Session:
 
     run: Run
     recipe: Recipe
-    info: dict[str, Any]
+    info: Info
     trainer: Trainer
     source: Source
     held_out: Source | None
-    targets: Tensor | None = None
-    """What a transcoder is to give of each training sample, prepared; None: the sample itself."""
-    held_out_targets: Tensor | None = None
     target_preprocess: Preprocess | None = None
+    """Of a transcoder: the preparation of what it gives, which the targets of both went through."""
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     done: bool = False
@@ -55,16 +61,10 @@ class Session:
         """Train to the recipe's length; log and checkpoint on the way."""
         steps = self.recipe.n_steps
         stride = 1 if self.recipe.optim.kind == "lbfgs" else max(1, steps // MAX_LOGGED)
-        waiting: list[dict[str, Any]] = []
+        waiting: list[dict[str, object]] = []
         started, last, spent = time.perf_counter() - self.seconds, time.perf_counter(), 0.0
         try:
-            for record in self.trainer.run(
-                self.source,
-                steps,
-                held_out=self.held_out,
-                targets=self.targets,
-                held_out_targets=self.held_out_targets,
-            ):
+            for record in self.trainer.run(self.source, steps, held_out=self.held_out):
                 now = time.perf_counter()
                 self.seconds = now - started
                 if record.step % stride == 0 or record.held_out_cost is not None:
@@ -140,11 +140,11 @@ class Session:
         if self.lock is not None:
             self.lock.release()
 
-    def _figures(self, status: str) -> dict[str, Any]:
-        cost, figures = self._measure(self.source, self.targets)
+    def _figures(self, status: str) -> FinalFigures:
+        cost, figures = self._measure(self.trainer.chunks, self.source)
         self.trainer.check_finite(cost)
         target = self.trainer.objective.target
-        table: dict[str, Any] = {
+        table: FinalFigures = {
             "cost": float(cost.cost),
             "terms": {name: float(value) for name, value in cost.terms.items()},
             "mean_activation": {**spread(figures.mean_activation), "target": target},
@@ -160,7 +160,7 @@ class Session:
             "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
-            cost, figures = self._measure(self.held_out, self.held_out_targets)
+            cost, figures = self._measure(self.trainer.held, self.held_out)
             self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),
@@ -172,15 +172,8 @@ class Session:
             }
         return table
 
-    def _measure(self, source: Source, targets: Tensor | None) -> tuple[Evaluation, Figures]:
-        model, preprocess = self.trainer.model, self.trainer.preprocess
-        cost = self.trainer.value(Prepared(source, preprocess, model, targets))
-        return cost, evaluate(model, preprocess, source, targets)
-
-    def take_targets(
-        self, preprocess: Preprocess | None, targets: Source | None, held_out: Source | None
-    ) -> None:
-        """Prepare what a transcoder is to give, and keep it in memory."""
-        self.target_preprocess, like = preprocess, self.trainer.model.like
-        self.targets = prepare_targets(preprocess, targets, like)
-        self.held_out_targets = prepare_targets(preprocess, held_out, like)
+    def _measure(self, ready: Prepared | None, source: Source) -> tuple[Evaluation, Figures]:
+        """Cost and figures of samples that training left `ready`, or read once for both."""
+        model = self.trainer.model
+        samples = ready or Prepared(source, self.trainer.preprocess, model)
+        return self.trainer.value(samples), judge(model, samples)

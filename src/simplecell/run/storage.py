@@ -11,8 +11,19 @@ import reprlib
 import secrets
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import (
+    IO,
+    TYPE_CHECKING,
+    Any,
+    NotRequired,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import safetensors
 
@@ -133,7 +144,7 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON, whole or not at all."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     # Names of files that are no UTF-8 hold lone surrogates; JSON has an escape for each.
@@ -190,7 +201,23 @@ def _finite(digits: str) -> float:
     return value
 
 
-def misfit(value: Any, form: Any, name: str = "it") -> str | None:
+@cache
+def form_of(kind: object) -> object:
+    """The form of a declared type: of a TypedDict, a list, a dict of any keys, alternatives."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if is_typeddict(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        return {key: form_of(hint) for key, hint in hints.items()}
+    if origin is NotRequired:
+        return None, form_of(parts[0])
+    if origin is UnionType:  # None first: what is said of a misfit is said of the last
+        return None, *(form_of(part) for part in parts if part is not NoneType)
+    if origin is list:
+        return [form_of(parts[0])]
+    return {str: form_of(parts[1])} if origin is dict else kind
+
+
+def misfit(value: object, form: object, name: str = "it") -> str | None:
     """Where a value read from JSON is not of `form`, in words; None when it fits.
 
     A form is a type, None, a tuple of alternatives, `[form]` for a list of such, or a table of
@@ -206,9 +233,11 @@ def misfit(value: Any, form: Any, name: str = "it") -> str | None:
     if isinstance(form, list) and isinstance(value, list):
         return next(filter(None, (misfit(one, form[0], f"{name}[…]") for one in value)), None)
     if form is float:
-        fits = type(value) in (int, float) and abs(value) < 1e300  # NaN is not
+        number = isinstance(value, int | float) and abs(value) < 1e300  # NaN is not
+        fits = number and not isinstance(value, bool)
     else:
-        fits = value is form or (isinstance(form, type) and type(value) is form)
+        any_value = value is form or form is object
+        fits = any_value or (isinstance(form, type) and type(value) is form)
     return None if fits else f"{name} is {reprlib.repr(value)}"
 
 

@@ -29,6 +29,7 @@ from simplecell.training.trainer import Record
 
 MOST_MODELS = 64
 SEED = "train.seed"
+MEASURED = ("fvu", "fvu_held_out", "l0", "dead", "mean_activation")
 _OPENING, _CLOSING, _QUOTES = "[{", "]}", "\"'"
 
 
@@ -38,7 +39,7 @@ class Planned:
 
     name: str
     """What varies, as the name of its folder: "seed=2 target_l0=16"."""
-    varied: dict[str, Any]
+    varied: dict[str, object]
     """Value of each key that varies, the seed among them."""
     recipe: Recipe
     group: str | None
@@ -130,7 +131,11 @@ def _split(text: str) -> list[str]:
 
 
 def _planned(
-    recipe: Recipe, axes: Mapping[str, Any], words: Mapping[str, str], along: str, seeds: int | None
+    recipe: Recipe,
+    axes: Mapping[str, object],
+    words: Mapping[str, str],
+    along: str,
+    seeds: int | None,
 ) -> Planned:
     values = {key: _value(recipe, key) for key in axes}
     said = {key: f"{words[key]}={_word(values[key])}" for key in axes}
@@ -146,7 +151,7 @@ def _planned(
     )
 
 
-def _value(recipe: Recipe, key: str) -> Any:
+def _value(recipe: Recipe, key: str) -> object:
     """What the recipe took the value for: 16 may have become 16.0."""
     place: Any = recipe.table()
     for part in key.split("."):
@@ -154,7 +159,7 @@ def _value(recipe: Recipe, key: str) -> Any:
     return place
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     """A value as part of a file's name."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -165,7 +170,7 @@ def _word(value: Any) -> str:
     return re.sub(r"[^\w.+-]+", "-", str(value)).strip("-.") or "-"
 
 
-def _short_names(keys: Mapping[str, Any]) -> dict[str, str]:
+def _short_names(keys: Mapping[str, object]) -> dict[str, str]:
     """The end of each key that no other key of the grid has."""
     short = {}
     for key in keys:
@@ -179,7 +184,7 @@ def _short_names(keys: Mapping[str, Any]) -> dict[str, str]:
     return short
 
 
-def _along(axes: Mapping[str, Any], seeds: int | None) -> str:
+def _along(axes: Mapping[str, object], seeds: int | None) -> str:
     """The key along which a line of the front runs: the first that moves sparsity."""
     keys = [key for key in axes if key != SEED or seeds is None]
     moving = [key for key in keys if key.startswith("objective.") or key == "model.target_l0"]
@@ -277,7 +282,7 @@ class Sweep:
 
     def _in_turn(self) -> list[int]:
         """The unfinished, those with one order of the data next to one another."""
-        first: dict[Any, int] = {}
+        first: dict[tuple[str, int, int], int] = {}
         for i, member in enumerate(self.members):
             recipe = member.session.recipe
             first.setdefault(_order(recipe), i)
@@ -320,7 +325,7 @@ class Sweep:
 
 
 def begin_sweep(
-    data: Any,
+    data: object,
     out: str | Path,
     recipe: Recipe | None = None,
     *,
@@ -345,9 +350,11 @@ def begin_sweep(
     if Path(out).is_file():
         raise RunError(f"'{out}' is a file; a sweep needs a folder: choose another --out")
     notes: list[str] = []
-    if recipe is None:
-        recipe, notes = default_recipe(data, settings)
     sources: dict[str, Source] = {}
+    if recipe is None:
+        recipe, notes, opened = default_recipe(data, settings)
+        if opened is not None:
+            sources[_reading(recipe.changed(settings))] = shared(opened)
     members: list[Member] = []
     fresh: list[Run] = []
     try:
@@ -370,12 +377,12 @@ def begin_sweep(
     return Sweep(members, list(dict.fromkeys(notes)), list(skipped))
 
 
-def _open(data: Any, recipe: Recipe, sources: dict[str, Source]) -> Source:
+def _open(data: object, recipe: Recipe, sources: dict[str, Source]) -> Source:
     """The source of a recipe, opened once for all that read the same.
 
     Random patches are drawn by the seed; anything else is the same for every seed.
     """
-    same = json.dumps(dataclasses.asdict(recipe.data), sort_keys=True)
+    same = _reading(recipe)
     mine = f"{same} {recipe.train.seed}"
     found = sources.get(same) or sources.get(mine)
     if found is None:
@@ -384,13 +391,14 @@ def _open(data: Any, recipe: Recipe, sources: dict[str, Source]) -> Source:
     return found
 
 
+def _reading(recipe: Recipe) -> str:
+    """The [data] table as text."""
+    return json.dumps(dataclasses.asdict(recipe.data), sort_keys=True)
+
+
 def _order(recipe: Recipe) -> tuple[str, int, int]:
     """Recipes that agree in this want the same batches."""
-    data = json.dumps(dataclasses.asdict(recipe.data), sort_keys=True)
-    return data, recipe.train.seed, recipe.optim.batch_size
-
-
-MEASURED = ("fvu", "fvu_held_out", "l0", "dead", "mean_activation")
+    return _reading(recipe), recipe.train.seed, recipe.optim.batch_size
 
 
 def row_of(planned: Planned, session: Session, error: str | None) -> dict[str, Any]:
@@ -400,8 +408,8 @@ def row_of(planned: Planned, session: Session, error: str | None) -> dict[str, A
     there are any.
     """
     info = session.info
-    figures: dict[str, Any] = {} if error else info["figures"]
-    held = figures.get("held_out") or {}
+    figures = None if error else info["figures"]
+    held = figures and figures["held_out"]
     best = held or figures
     return {
         "name": planned.name,
@@ -412,11 +420,11 @@ def row_of(planned: Planned, session: Session, error: str | None) -> dict[str, A
         "n_iter": info["n_iter"],
         "seconds": round(info["seconds"], 3),
         "n_latents": session.trainer.model.n_latents,
-        "fvu": figures.get("fvu"),
-        "fvu_held_out": held.get("fvu"),
-        "l0": best.get("l0"),
-        "dead": best.get("dead"),
-        "mean_activation": best.get("mean_activation", {}).get("mean"),
+        "fvu": figures and figures["fvu"],
+        "fvu_held_out": held and held["fvu"],
+        "l0": best and best["l0"],
+        "dead": best and best["dead"],
+        "mean_activation": best and best["mean_activation"]["mean"],
     }
 
 

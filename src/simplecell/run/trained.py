@@ -16,8 +16,11 @@ from simplecell.model.autoencoder import Layer, Model
 from simplecell.model.codes import Codes, Rows, SparseCodes
 from simplecell.model.deep import exciting
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
 from simplecell.training.prepared import to_model
+
+Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Trained:
     model: Model
     preprocess: Preprocess
     recipe: Recipe
-    info: dict[str, Any]
+    info: Info
     target_preprocess: Preprocess | None = None
     """Of a transcoder: the preparation of what it reconstructs."""
 
@@ -53,21 +56,21 @@ class Trained:
         return copy.deepcopy(self.model).to(dtype)
 
     @torch.no_grad()
-    def encode(self, x: NDArray[Any]) -> NDArray[Any]:
+    def encode(self, x: Floats) -> Floats:
         """Codes [B, M] of raw rows [B, D], in the precision of x."""
         return self._codes(x).dense.cpu().numpy()
 
     @torch.no_grad()
-    def encode_sparse(self, x: NDArray[Any]) -> Rows:
+    def encode_sparse(self, x: Floats) -> Rows:
         """The non-zero values of `encode`, sample by sample, on the CPU."""
         return Rows(*(part.cpu() for part in self._codes(x).rows()))
 
-    def _codes(self, x: NDArray[Any]) -> Codes:
+    def _codes(self, x: Floats) -> Codes:
         model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
         return model.encode(to_model(x, self.preprocess, model.like))[1]
 
     @torch.no_grad()
-    def decode(self, codes: Any) -> NDArray[Any]:
+    def decode(self, codes: Any) -> Floats:
         """Rows [B, D] in input units, of codes [B, M], NumPy or SciPy sparse.
 
         A transcoder's are in the units of its targets. What a sample carried itself (DC) is 0.
@@ -82,7 +85,7 @@ class Trained:
         return self.recon_preprocess.invert(recon).cpu().numpy()
 
     @torch.no_grad()
-    def reconstruct(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def reconstruct(self, x: Floats) -> tuple[Floats, Floats]:
         """Prepared rows [B, D'] and their reconstructions."""
         model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
         prepared = to_model(x, self.preprocess, model.like)

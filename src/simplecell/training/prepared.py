@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.data.rows import targets_of
 from simplecell.errors import UsageError, unknown
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Preprocess
@@ -73,24 +74,21 @@ class Corruption:
 class Prepared:
     """A source as the model sees it, in chunks; kept in memory when small enough.
 
-    `targets` [n_samples, K] are what each sample is to give, where that is not the sample itself.
+    `targets` [n_samples, K] are what each sample is to give, where the source says so; None: the
+    sample itself. With `keep=False` no samples are kept, and every pass reads.
     """
 
     def __init__(
-        self,
-        source: Source,
-        preprocess: Preprocess,
-        model: Model,
-        targets: Tensor | None = None,
+        self, source: Source, preprocess: Preprocess, model: Model, *, keep: bool = True
     ) -> None:
         self.source, self.preprocess, self.like = source, preprocess, model.like
-        self.targets = targets
+        self.targets = targets_in_memory(source, self.like)
         self.n_samples = source.n_samples
         width = 3 * model.n_inputs + 2 * model.n_latents
         self.rows = max(1024, CHUNK_BYTES // (width * self.like.element_size()))
         size = self.n_samples * model.n_inputs * self.like.element_size()
         self.kept: list[Tensor] | None = None
-        if size <= CACHE_BYTES:
+        if keep and size <= CACHE_BYTES:
             parts = list(self._read())
             whole = parts[0] if len(parts) == 1 else torch.cat(parts)
             self.kept = list(whole.split(self.rows))
@@ -104,9 +102,28 @@ class Prepared:
             yield x, x if self.targets is None else self.targets[start : start + len(x)]
             start += len(x)
 
+    def in_rows(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """A pass over batches of that many samples, [B, D] and [B, K].
+
+        Kept samples serve it where both ways make one batch of all: preparing others in batches of
+        another size may round otherwise, so these are read again.
+        """
+        if self.kept is not None and self.n_samples <= min(rows, self.rows):
+            yield from self
+            return
+        for raw, places in self.source.batches(rows):
+            x = to_model(raw, self.preprocess, self.like)
+            yield x, x if self.targets is None else self.targets[torch.as_tensor(places)]
+
     def _read(self) -> Iterator[Tensor]:
         for x, _ in self.source.batches(self.rows):
             yield to_model(x, self.preprocess, self.like)
+
+
+def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:
+    """What each sample is to give, [n_samples, K], in the precision and on the device of `like`."""
+    targets = targets_of(source)
+    return None if targets is None else torch.tensor(targets.read(slice(None))).to(like)
 
 
 def identity(n_inputs: int) -> Preprocess:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.data.rows import targets_of
 from simplecell.errors import DataError, DivergedError, UsageError, unknown
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
@@ -23,7 +24,13 @@ from simplecell.training.best import Best
 from simplecell.training.gradients import Chunks, Evaluation, Gradient, Whole
 from simplecell.training.lbfgs import LBFGS
 from simplecell.training.objective import Moment, Objective
-from simplecell.training.prepared import Corruption, Prepared, identity, to_model
+from simplecell.training.prepared import (
+    Corruption,
+    Prepared,
+    identity,
+    targets_in_memory,
+    to_model,
+)
 from simplecell.training.steering import Controller, l0_of, warm_up
 from simplecell.training.weights import draw_anew, flatten
 
@@ -126,8 +133,10 @@ class Trainer:
         self.corruption = corruption
         self.flat, self.grad = flatten(model)
         self.gradient = Gradient(model, objective, fast=fast)
-        self.chunks: Chunks | None = None
-        self.targets: Tensor | None = None
+        self.chunks: Prepared | None = None
+        """All training samples, for "lbfgs"."""
+        self.held: Prepared | None = None
+        """The held-out samples."""
         self.running: LogMean | None = None
         self.best = Best(model, self.flat, patience)
         self.n_steps = 0
@@ -157,25 +166,26 @@ class Trainer:
         steps: int,
         *,
         held_out: Source | None = None,
-        targets: Tensor | None = None,
-        held_out_targets: Tensor | None = None,
     ) -> Iterator[Record]:
         """Train until `steps` steps are done in all, one record a step.
 
-        `targets` [n_samples, K] is what each sample is to give, prepared and all of it in memory,
-        as are those of the held-out samples; None: the sample itself.
+        Targets that come with the samples (`data.rows.Paired`) are prepared already, and are held
+        in memory, as are those of the held-out samples.
         Stops earlier when converged or out of patience; `stopped` then says why. Breaking out of
         the loop is safe: the model is always that of the last record.
 
         Raises:
             DivergedError: when the cost or the parameters leave the finite numbers.
-            DataError: when there is not one target a sample.
+            DataError: for a transcoder whose samples come without targets.
         """
-        self.targets = self._checked(source, targets)
-        held = None
-        if held_out is not None:
-            held_out_targets = self._checked(held_out, held_out_targets)
-            held = Prepared(held_out, self.preprocess, self.model, held_out_targets)
+        for part in (source, held_out):
+            if part is not None and targets_of(part) is None and self.model.n_outputs is not None:
+                raise DataError(
+                    "a transcoder reconstructs something else than its inputs; give the targets of "
+                    "training and held-out samples as well"
+                )
+        held = None if held_out is None else Prepared(held_out, self.preprocess, self.model)
+        self.held = held
         evaluations = self._evaluations(source, steps)
         # Between looks at the held-out samples: 10 full batches, or one pass.
         whole = isinstance(self.solver, LBFGS)
@@ -222,20 +232,6 @@ class Trainer:
                 "lower the learning rate, or scale the data (preprocess)"
             )
 
-    def _checked(self, source: Source, targets: Tensor | None) -> Tensor | None:
-        """The targets in the model's precision, if they are one a sample."""
-        if targets is None and self.model.n_outputs is not None:
-            raise DataError(
-                "a transcoder reconstructs something else than its inputs; give the targets of "
-                "training and held-out samples as well"
-            )
-        if targets is not None and len(targets) != source.n_samples:
-            raise DataError(
-                f"there are {len(targets)} targets for {source.n_samples} samples; one row a "
-                "sample is needed, in their order"
-            )
-        return None if targets is None else targets.to(self.flat)
-
     def _evaluate(self) -> Evaluation:
         assert self.chunks is not None
         return self.gradient(self.chunks)
@@ -243,14 +239,15 @@ class Trainer:
     def _evaluations(self, source: Source, steps: int) -> Iterator[Evaluation]:
         """One a step, without end."""
         if isinstance(self.solver, LBFGS):
-            self.chunks = Prepared(source, self.preprocess, self.model, self.targets)
+            self.chunks = Prepared(source, self.preprocess, self.model)
             self.solver.point = None
             while True:
                 yield self.solver.advance()
+        targets = targets_in_memory(source, self.flat)
         batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
         for x, rows in batches:
             prepared = to_model(x, self.preprocess, self.flat)
-            target = None if self.targets is None else self.targets[torch.as_tensor(rows)]
+            target = None if targets is None else targets[torch.as_tensor(rows)]
             yield self.step(prepared, target, steps=steps)
 
     def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:

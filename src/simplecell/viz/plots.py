@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 Floats = NDArray[np.float64]
-Record = Mapping[str, float | Mapping[str, float] | None]
+Record = Mapping[str, object]
 """One report of training: a number, or numbers by name, for each of its keys."""
 Divergence = Callable[..., "ArrayLike"]
 CROWD = 1000  # points: beyond it markers are specks, and only colours are told apart

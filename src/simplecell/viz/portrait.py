@@ -162,7 +162,7 @@ def training_curve(run: Run) -> Figure:
     return curve(records, target, weights=weights)
 
 
-def _spread(source: Source, most: int) -> NDArray[np.generic]:
+def _spread(source: Source, most: int) -> NDArray[np.floating]:
     """Up to `most` rows of a source, evenly spread."""
     chosen = np.linspace(0, source.n_samples - 1, min(most, source.n_samples))
     return source.read(chosen.astype(int))

@@ -228,7 +228,8 @@ class AtlasWriter:
             file.write(survey.histograms.counts.numpy().astype("<f4").tobytes())
         info, activation = trained.info, trained.model.activation
         density = columns.get("density")
-        figures = dict(info.get("figures") or {})
+        final = info["figures"]
+        figures: dict[str, object] = {**final} if final else {}
         _, _, l0, _ = survey.activity.means()
         figures |= {"fvu": survey.fvu, "l0": l0, "n_samples": self.source.n_samples}
         figures["dead"] = None  # a sigmoid is never quite silent
@@ -252,7 +253,7 @@ class AtlasWriter:
             "transcoder": trained.target_preprocess is not None,
             "recipe": _without_folders(trained.recipe).text(),
             "figures": {name: _finite(value) for name, value in figures.items()},
-            "findings": (info.get("figures") or {}).get("findings") or [],
+            "findings": (final and final.get("findings")) or [],
             "status": info["status"],
             "n_iter": info["n_iter"],
             "columns": list(columns),

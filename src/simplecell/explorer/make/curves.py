@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from simplecell.run.directory import Run
+from simplecell.run.info import Info, Line
 from simplecell.run.recipe import Recipe
 from simplecell.training.objective import Objective
 
@@ -21,9 +22,7 @@ MOST_RECORDS = 2000
 _Record = TypeVar("_Record")
 
 
-def training(
-    run: Run, info: Mapping[str, Any], recipe: Recipe, records: Sequence[Mapping[str, Any]]
-) -> dict[str, object]:
+def training(run: Run, info: Info, recipe: Recipe, records: Sequence[Line]) -> dict[str, object]:
     """The training of a run so far; `info`, `recipe` and `records` are what its files say now."""
     objective, running = Objective(recipe.objective), is_running(run, info)
     reached = records[-1] if records else {"step": 0, "seconds": 0.0}
@@ -48,7 +47,7 @@ def thinned(records: Sequence[_Record], most: int = MOST_RECORDS) -> list[_Recor
     return [records[place] for place in np.unique(places).tolist()]
 
 
-def is_running(run: Run, info: Mapping[str, Any]) -> bool:
+def is_running(run: Run, info: Info) -> bool:
     """Whether a process trains here now.
 
     A training holds the run's lock for itself, so that a look must not: it asks for a shared one,

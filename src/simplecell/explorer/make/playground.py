@@ -118,7 +118,7 @@ def _steps(name: str, chain: Preprocess, store: _Store) -> list[dict[str, object
 
 
 def _step(
-    name: str, step: dict[str, object], store: _Store, tensors: dict[str, Tensor | None]
+    name: str, step: Mapping[str, object], store: _Store, tensors: dict[str, Tensor | None]
 ) -> dict[str, object]:
     if step["kind"] == "remove_dc":
         return {"kind": "remove_dc"}

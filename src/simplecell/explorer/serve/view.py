@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.notes import Note, Notes
 from simplecell.explorer.serve.remembered import Remembered, stamp_of
 from simplecell.run.directory import Run, reported_figures
+from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import misfit, parse_json, read_json
 
@@ -100,18 +101,19 @@ class RunView:
         except RunError:
             return {**row, "status": "damaged"}
         sizes, kinds = model.n_latents, model.activation
-        told = {
+        told: dict[str, object] = {
             "n_inputs": math.prod(info["data"]["shape"]),
             "n_latents": sizes[-1] if isinstance(sizes, list) else sizes,
             "activation": kinds[-1] if isinstance(kinds, list) else kinds,
         }
         if atlas is not None:
             told |= {key: atlas[key] for key in ("n_latents", "activation", "look")}
-        spread = (info.get("figures") or {}).get("mean_activation") or {}
-        told |= {"mean_activation": spread.get("mean"), **reported_figures(info)}
+        figures = info["figures"]
+        mean = figures["mean_activation"]["mean"] if figures else None
+        told |= {"mean_activation": mean, **reported_figures(info)}
         return {**row, **told, "status": info["status"]}
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Info:
         """run.json."""
         return self._remembered(self.run.path / "run.json", self.run.info)
 

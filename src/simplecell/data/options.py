@@ -1,0 +1,65 @@
+"""How samples are read: every option with its default, declared here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simplecell.data.images import COLORS, MAX_PIXELS, SHRINKINGS, WHITENINGS, Preparation
+from simplecell.data.rows import Encoding
+from simplecell.errors import UsageError, unknown
+
+_KNOWN = {
+    "kind": ("auto", "array", "patches"),
+    "samples": ("auto", "rows", "columns"),
+    "sampling": ("random", "tiles"),
+    "whiten": WHITENINGS,
+    "shrink": SHRINKINGS,
+    "color": COLORS,
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Where samples come from: keywords of `as_source`, and keys of a recipe's [data] table."""
+
+    kind: str = "auto"
+    key: str | None = None
+    samples: str = "auto"
+    label: str | int | None = None
+    header: str | bool = "auto"
+    meta: str | None = None
+    patch: int | None = None
+    n_patches: int = 10_000
+    whiten: str = "none"
+    cutoff: float = 0.4
+    shrink: str | int = "auto"
+    color: str = "grey"
+    held_out: float = 0.1
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Options(Reading):
+    """Everything `as_source` was told, checked once: a reading, and what no recipe says of it."""
+
+    columns: Encoding | None = None
+    sampling: str = "random"
+    seed: int = 0
+    skip_broken: bool = True
+
+    def __post_init__(self) -> None:
+        for option, known in _KNOWN.items():
+            if getattr(self, option) not in known:
+                raise unknown(f"data.{option}", getattr(self, option), known)
+        for option in ("patch", "n_patches", "max_pixels"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise UsageError(f"data.{option} is {value}; at least 1 is needed")
+        if not 0 <= self.held_out < 1:
+            raise UsageError(f"data.held_out is {self.held_out}; a fraction in [0, 1) is needed")
+        if not self.cutoff > 0:
+            raise UsageError(f"data.cutoff is {self.cutoff}; more than 0 cycles a pixel is needed")
+
+    def preparation(self, patch: int) -> Preparation:
+        """What happens to whole pictures before patches of that side are cut."""
+        return Preparation(self.color, self.whiten, self.cutoff, str(self.shrink), patch)

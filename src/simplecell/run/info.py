@@ -1,0 +1,113 @@
+"""What run.json and a line of log.jsonl hold: the keys and types, declared here and nowhere else.
+
+`storage.form_of` makes of them what a file is checked by before it is believed.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from simplecell.data.rows import Encoding
+
+
+class Spread(TypedDict):
+    """Least, mean and largest value over latents."""
+
+    min: float
+    mean: float
+    max: float
+
+
+class Aimed(Spread):
+    """With the mean activation that the objective asks for, if it does."""
+
+    target: float | None
+
+
+class Measured(TypedDict):
+    """What is measured of training and of held-out samples; `fvu` is None where it is infinite."""
+
+    cost: float
+    fvu: float | None
+    l0: float | None
+    dead: float | None
+    n_samples: int
+
+
+class HeldOut(Measured):
+    """The figures of the held-out samples."""
+
+    mean_activation: Spread
+
+
+class FinalFigures(Measured):
+    """The figures of a training that came to an end, its training samples' first."""
+
+    terms: NotRequired[dict[str, float]]
+    mean_activation: Aimed
+    n_iter: int
+    n_evaluations: NotRequired[int]
+    stopped: str
+    n_latents: int
+    held_out: HeldOut | None
+    findings: NotRequired[list[dict[str, str]] | None]
+
+
+class Software(TypedDict):
+    """Versions and settings that the bits of a result depend on."""
+
+    simplecell: str
+    python: NotRequired[str]
+    torch: str
+    numpy: NotRequired[str]
+    threads: int
+    device: str
+    cpu: NotRequired[str]
+
+
+class SkippedFile(TypedDict):
+    """A file that was not used, and why."""
+
+    file: str
+    reason: str
+
+
+class DataInfo(TypedDict):
+    """What a run remembers of its data; `path` is None for data given in memory."""
+
+    path: str | None
+    fingerprint: str
+    kind: str
+    shape: list[int]
+    input_names: list[str] | None
+    columns: Encoding | None
+    n_samples: int
+    n_held_out: int
+    notes: NotRequired[list[str]]
+    skipped: list[SkippedFile]
+    targets_fingerprint: NotRequired[str | None]
+
+
+class Info(TypedDict):
+    """run.json, its format number apart."""
+
+    status: str
+    stopped: NotRequired[str | None]
+    software: Software
+    seed: int
+    data: DataInfo
+    requested: dict[str, dict[str, object]]
+    n_iter: int
+    seconds: float
+    figures: FinalFigures | None
+
+
+class Line(TypedDict):
+    """A line of log.jsonl that tells of a step whose numbers are all finite."""
+
+    step: int
+    cost: float
+    terms: dict[str, float]
+    mean_activation: Spread
+    held_out_cost: NotRequired[float | None]
+    seconds: float
