@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -90,7 +90,7 @@ class RecipeTransformer(Shared, ModelTransformer):
                 "Y one row a sample, or leave the key out of settings"
             )
         # The targets of a later training are those that it is given, not a file.
-        self._train(recipe.changed({"data.targets": None}), source)
+        self._train(replace(recipe, data=replace(recipe.data, targets=None)), source)
         self._warn()
         return self
 
