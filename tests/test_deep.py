@@ -9,6 +9,7 @@ from torch import nn
 
 from simplecell import check_gradient
 from simplecell.data import ArraySource
+from simplecell.data.rows import Paired
 from simplecell.errors import DataError, UsageError
 from simplecell.model.autoencoder import Autoencoder, Layer
 from simplecell.model.codes import Codes
@@ -366,7 +367,7 @@ def test_targets_follow_their_rows():
         trainer = Trainer(
             network, Objective({"softmax": {}}), solver=solver, batch_size=10, learning_rate=0.2
         )
-        for _ in trainer.run(ArraySource(x), steps, targets=targets):
+        for _ in trainer.run(Paired(ArraySource(x), ArraySource(targets.numpy())), steps):
             pass
         found = network(torch.from_numpy(x)).recon.detach()
         assert (found - targets).abs().max().item() < 0.1

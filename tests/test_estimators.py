@@ -187,7 +187,7 @@ def test_plot_and_notebook(digits):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"activation": "relu"}, "KL sparsity needs codes of a bounded range"),
+        ({"activation": "relu"}, "kl needs codes of a bounded range"),
         ({"activation": "sigmiod"}, "did you mean 'sigmoid'"),
         ({"solver": "sgd"}, "unknown solver 'sgd'"),
         ({"target": 1.5}, "between 0 and 1"),

@@ -57,6 +57,10 @@ SHOWN = {
 """What the small ones show, as the large ones do."""
 
 
+def one_pass(bench, digits, sizes, passes, train=generative.train_deep):
+    return train(bench, digits, sizes, 1)
+
+
 def with_few_steps(train):
     return lambda *given, **named: train(*given[:-2], min(given[-2], 10), given[-1], **named)
 
@@ -70,7 +74,7 @@ def with_few_atoms(picture, noise, **size):
 
 
 SMALLER = {
-    "code-plot": [(generative, "train_deep", with_few_steps(generative.train_deep))],
+    "code-plot": [(generative, "train_deep", one_pass)],
     "variational": [(generative, "VariationalAutoencoder", with_few_passes)],
     "sparse-coding": [(sparse, "_dictionary", with_few_steps(sparse._dictionary))],
     "topographic": [(sparse, "_dictionary", with_few_steps(sparse._dictionary))],
