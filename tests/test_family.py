@@ -146,7 +146,8 @@ def trained(out, path, row, x):
         recon = model.decode(model.encode(prepared)[1])
     tensors = {name: tensor.clone() for name, tensor in model.tensors().items()}
     assert torch.equal(recon, output.recon)
-    return Kept(Run(out), result, costs, tensors, output.code.dense.numpy(), recon.numpy())
+    code = output.code.dense.cpu().numpy()
+    return Kept(Run(out), result, costs, tensors, code, recon.cpu().numpy())
 
 
 def weights(run):

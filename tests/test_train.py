@@ -27,8 +27,8 @@ def source_of(n=120, d=6, seed=0):
     return ArraySource(np.random.default_rng(seed).random((n, d)).astype(np.float32))
 
 
-def trainer_of(d=6, m=5, *, sparsity=1.0, dtype=torch.float32, **how):
-    model = Autoencoder(d, m, dtype=dtype)
+def trainer_of(d=6, m=5, *, sparsity=1.0, dtype=torch.float32, device="cpu", **how):
+    model = Autoencoder(d, m, dtype=dtype).to(device)
     initialise(model, 0)
     objective = Objective.classic(weight_decay=1e-4, sparsity_weight=sparsity, target=0.1)
     return Trainer(model, objective, **how)
@@ -78,6 +78,17 @@ def test_state_goes_on_with_the_same_bits(solver, stop):
     list(again.run(source, 20, held_out=held))
     assert torch.equal(whole.flat, again.flat)
     assert whole.best.cost == again.best.cost
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_a_state_read_on_the_cpu_goes_on_on_a_gpu(solver):
+    """Seen on an H200: Adam's moments stayed where the checkpoint had been read."""
+    cut, again = (trainer_of(solver=solver, device="cuda") for _ in range(2))
+    list(islice(cut.run(source_of(), 20), 4))
+    again.load_state_dict({name: t.cpu() for name, t in cut.state_dict().items()})
+    list(again.run(source_of(), 6))
+    assert again.n_steps == 6
 
 
 ADAM = "flat n_steps best optimiser.step optimiser.exp_avg optimiser.exp_avg_sq"

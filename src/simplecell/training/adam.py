@@ -77,7 +77,10 @@ class Adam:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up where `state_dict` left."""
         if state:
-            self.torch.state[self.parameter] = {k: v.clone() for k, v in state.items()}
+            here = self.parameter.device  # a checkpoint is read on the CPU
+            self.torch.state[self.parameter] = {
+                name: value.to(here, copy=True) for name, value in state.items()
+            }
 
 
 class UnitNorm:
