@@ -18,7 +18,7 @@ import pytest
 MOTHER = """
 import json, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-import torch, torch._dynamo  # which torch's optimisers load when the first is made
+import torch
 import simplecell.run.begin, simplecell.cli, simplecell.cli.code_files
 import simplecell.cli.train, simplecell.cli.printing, simplecell.doctor
 import simplecell.viz.portrait, matplotlib.figure, scipy.fft

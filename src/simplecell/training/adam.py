@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from simplecell.errors import UsageError, unknown
 from simplecell.model.autoencoder import Autoencoder, Model
@@ -45,42 +44,60 @@ class Adam:
         self.learning_rate, self.schedule = learning_rate, SCHEDULES[schedule]
         self.parameter = nn.Parameter(flat)
         self.parameter.grad = grad
-
-    @functools.cached_property
-    def torch(self) -> torch.optim.Adam:
-        """torch's own; made when first used, since that imports for two seconds."""
-        betas = (0.9, self.beta2)
-        return torch.optim.Adam([self.parameter], lr=self.learning_rate, betas=betas, fused=True)
+        self._state: dict[str, Tensor] = {}
 
     @property
     def n_evaluations(self) -> int:
-        """Gradients that it has moved along: torch's own count."""
-        return int(self.torch.state.get(self.parameter, {}).get("step", 0))
+        """Gradients that it has moved along."""
+        return int(self._state.get("step", 0))
 
+    @torch.no_grad()
     def advance(self, progress: float) -> None:
         """Move the parameters along the gradient; `progress` is 0 at the start and 1 at the end."""
-        for group in self.torch.param_groups:
-            group["lr"] = self.learning_rate * self.schedule(progress)
-        self.torch.step()
+        state = self._state or self._begin()
+        assert self.parameter.grad is not None, "flatten was not called"
+        # The function beneath torch.optim.Adam: making one of those imports for two seconds.
+        adam(
+            [self.parameter],
+            [self.parameter.grad],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=self.beta2,
+            lr=self.learning_rate * self.schedule(progress),
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+    def _begin(self) -> dict[str, Tensor]:
+        """Moments 0, and a count of none in the type that the fused update asks for."""
+        self._state = {
+            "step": torch.zeros((), dtype=torch.float32, device=self.parameter.device),
+            "exp_avg": torch.zeros_like(self.parameter),
+            "exp_avg_sq": torch.zeros_like(self.parameter),
+        }
+        return self._state
 
     def forget(self, parameter: Tensor, rows: Tensor) -> None:
         """Moments 0 for some rows of a parameter that lies in the flat vector."""
         start, size = parameter.storage_offset(), parameter.numel()
-        for name, moment in self.torch.state.get(self.parameter, {}).items():
+        for name, moment in self._state.items():
             if name != "step":
                 moment[start : start + size].view_as(parameter)[rows] = 0
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Moments and count, as tensors."""
-        return dict(self.torch.state.get(self.parameter, {}))
+        """Moments and count, as tensors; nothing before the first step."""
+        return dict(self._state)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up where `state_dict` left."""
-        if state:
-            here = self.parameter.device  # a checkpoint is read on the CPU
-            self.torch.state[self.parameter] = {
-                name: value.to(here, copy=True) for name, value in state.items()
-            }
+        here = self.parameter.device  # a checkpoint is read on the CPU
+        self._state = {name: value.to(here, copy=True) for name, value in state.items()}
 
 
 class UnitNorm:
