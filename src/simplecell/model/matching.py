@@ -9,7 +9,6 @@ from typing import TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from simplecell.errors import DataError, UsageError
@@ -134,6 +133,8 @@ def match(first: Atoms, second: Atoms, *, signed: bool = True) -> Match:
         UsageError: for more pairs of atoms than there is memory for.
         DataError: as `nearest` does.
     """
+    from scipy.optimize import linear_sum_assignment  # half a second, which only this asks for
+
     if len(first) * len(second) > LARGEST:
         raise UsageError(
             f"an optimal matching of {len(first)} with {len(second)} atoms needs more memory than "
