@@ -14,6 +14,7 @@ from simplecell.data import Source
 from simplecell.data.rows import targets_of
 from simplecell.errors import UsageError, unknown
 from simplecell.model.autoencoder import Model
+from simplecell.preprocess.chain import Prepared as Rows
 from simplecell.preprocess.chain import Preprocess
 
 CORRUPTIONS = ("none", "mask", "gaussian")
@@ -131,6 +132,16 @@ def identity(n_inputs: int) -> Preprocess:
     return Preprocess([]).fit(lambda: [torch.zeros(1, n_inputs)])
 
 
+def prepare(x: np.ndarray, preprocess: Preprocess, like: Tensor) -> Rows:
+    """Raw rows [B, D], prepared on a model's device, in their precision if it is the finer one.
+
+    Cast first, a column at 1.7e9 ± 1 would be a few steps of rounding before its mean is gone.
+    """
+    precision = torch.promote_types(torch.from_numpy(x[:0]).dtype, like.dtype)
+    device = like.device if like.device.type != "mps" else torch.device("cpu")  # has no float64
+    return preprocess.apply(torch.tensor(x).to(device, precision))
+
+
 def to_model(x: np.ndarray, preprocess: Preprocess, like: Tensor) -> Tensor:
     """Raw rows [B, D], prepared, in the model's precision and on its device."""
-    return preprocess.apply(torch.tensor(x).to(like)).x.contiguous()
+    return prepare(x, preprocess, like).x.to(like).contiguous()

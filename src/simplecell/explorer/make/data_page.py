@@ -19,7 +19,7 @@ from simplecell.explorer.make.sprites import sample_as_tile
 from simplecell.explorer.make.survey import NUMBERS, Survey
 from simplecell.run.directory import finite
 from simplecell.run.trained import Trained
-from simplecell.training.prepared import to_model
+from simplecell.training.prepared import prepare, to_model
 
 WORST, EVEN = 60, 140
 KEPT_NUMBERS = 2**20
@@ -138,12 +138,11 @@ def _through(trained: Trained, values: Values) -> tuple[NDArray[np.float64], _Ba
     parts: list[list[NDArray[np.float64]]] = []
     size = max(1, NUMBERS // max(model.n_latents, model.n_inputs))
     for first in range(0, len(values), size):
-        raw = torch.tensor(values[first : first + size]).to(model.like)
-        prepared, carried = trained.preprocess.apply(raw)
+        prepared, carried = prepare(values[first : first + size], trained.preprocess, model.like)
         found = [prepared]
         if trained.target_preprocess is None:
-            recon = model(prepared).recon
-            found += [recon, trained.preprocess.invert(recon, carried)]
+            recon = model(prepared.to(model.like).contiguous()).recon
+            found += [recon, trained.preprocess.invert(recon.to(prepared), carried)]
         parts.append([one.cpu().double().numpy() for one in found])
     whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
     return whole[0], _Back(*whole[1:]) if len(whole) > 1 else None
