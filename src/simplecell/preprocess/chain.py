@@ -85,6 +85,17 @@ class Preprocess:
             width = _width(step, width)
         return width
 
+    @property
+    def centred(self) -> bool:
+        """Whether each prepared column has the mean 0 over the rows that this was fitted to."""
+        at_zero = False
+        for step in self._steps:
+            if isinstance(step, Center | Standardize | PCA):
+                at_zero = True
+            elif isinstance(step, Range):  # the others are linear, and leave a mean of 0 there
+                at_zero = False
+        return at_zero
+
     def fit(self, batches: Callable[[], Iterable[Tensor]]) -> Self:
         """Learn each step from its own pass; `batches()` gives a fresh pass over rows [B, D].
 

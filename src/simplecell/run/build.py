@@ -12,6 +12,7 @@ from torch import Tensor
 from simplecell.data import Source, split
 from simplecell.data.rows import Paired, Survey, targets_of
 from simplecell.errors import DataError, UsageError
+from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import (
@@ -77,9 +78,19 @@ def trainer_on(
     center = mean(source, preprocess) if recipe.model.center else None
     n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
     trainer = recipe.trainer(preprocess, center, n_outputs)
+    model = trainer.model
+    if isinstance(model, Autoencoder) and model.pre_bias and not preprocess.centred:
+        _start_at_the_mean(model, source, preprocess)
     if recipe.model.activation == "jumprelu":
         trainer.model.activation.set_scale(size(source, preprocess))
     return trainer
+
+
+@torch.no_grad()
+def _start_at_the_mean(model: Autoencoder, source: Source, preprocess: Preprocess) -> None:
+    """From zero, latents would be spent on the mean until the offset had learned it."""
+    if model.output == "linear":  # others add the offset before they bend
+        model.offset.copy_(mean(source, preprocess))
 
 
 def mean(source: Source, preprocess: Preprocess) -> Tensor:

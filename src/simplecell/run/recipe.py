@@ -201,6 +201,11 @@ class Recipe:
         deep = isinstance(sizes, list)
         if asked.tied and deep:
             raise UsageError("model.tied is for one layer; leave it out with a list of n_latents")
+        if asked.center and asked.pre_bias:
+            raise UsageError(
+                "model.center subtracts the mean of the inputs, and model.pre_bias an offset that "
+                "begins there and is learned; leave one of them out"
+            )
         if not isinstance(sizes, list):
             sizes = [whole(sizes, "model.n_latents")]
         if isinstance(asked.activation, str) and not deep:

@@ -43,7 +43,8 @@ class Model:
 
     A list of n_latents makes a deep network, whose `activation` is one name for all layers or a
     list with one for each. `center` subtracts the mean of the data before the encoder; what is
-    reconstructed keeps it; with `pre_bias` it is the offset that is subtracted. `target_l0` is how
+    reconstructed keeps it; with `pre_bias` it is the offset that is subtracted, which begins at
+    that mean (of a linear output) and is learned. `target_l0` is how
     many latents may be active a sample ("auto": a quarter of the inputs, at most 32; 0: whatever
     the weights of the terms lead to): the k of topk and batchtopk codes. `settings` are what the
     activation's class declares, each a key of [model]. `init` is how weights start: "uniform", or
