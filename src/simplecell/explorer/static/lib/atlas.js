@@ -6,7 +6,6 @@ const opened = new Map();
  * Open a run once; asked again, the same.
  * @param {import("./store.js").Store} store
  * @param {string} name
- * @returns {Promise<Run>}
  */
 export function openRun(store, name) {
   if (!opened.has(name)) {
@@ -71,12 +70,11 @@ export class Run {
     return this.columns.histogram.subarray(latent * bins, (latent + 1) * bins);
   }
 
-  /** Load the sheets of tiles; `each` is called when one has come. */
-  loadSheets(each = () => {}) {
+  /** Load the sheets of tiles; `then` is called when all have come. */
+  loadSheets(then) {
     const files = this.atlas.sprites?.sheets ?? [];
     this.ready ??= Promise.all(files.map((file, k) => this.#loadSheet(file, k)));
-    this.ready.then(each, () => {});
-    return this.ready;
+    this.ready.then(then, () => {});
   }
 
   async #loadSheet(file, k) {

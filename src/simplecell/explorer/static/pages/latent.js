@@ -170,7 +170,7 @@ function distribution(run, latent) {
   const edges = Array.from({ length: counts.length + 1 }, (_, k) => low + ((high - low) * k) / counts.length);
   const total = counts.reduce((sum, one) => sum + one, 0);
   const told = t(run.atlas.sparse ? "latent.active" : "latent.all", { n: count(total) });
-  const chart = histogram({ edges, counts, label: t("latent.histogram"), x: t("word.code"), log: true });
+  const chart = histogram({ edges, counts, label: t("latent.histogram"), x: t("word.code") });
   return section(term(t("latent.histogram"), t("about.histogram")), chart, h("p", { class: "quiet" }, told));
 }
 

@@ -3,10 +3,8 @@
 import { columnsOf } from "../lib/columns.js";
 import { h, table, tableRow } from "../lib/dom.js";
 import { figure, known } from "../lib/numbers.js";
-import { moreColumns } from "../lib/sample.js";
+import { columnTables, moreColumns } from "../lib/sample.js";
 import { t } from "../lib/words.js";
-
-const SHOWN = 6;
 
 /**
  * The columns over the samples that are kept; null where those are not here.
@@ -34,8 +32,7 @@ export function rowTables(run, one, columns) {
   const names = [t("data.column"), t("data.value"), usual && t("data.mean")];
   const mean = (k) => h("span", { class: "quiet" }, figure(usual[k].mean, 4));
   const line = (k) => tableRow(values[k][0], [figure(values[k][1], 4), ...(usual ? [mean(k)] : [])]);
-  const [first, rest] = [order.slice(0, SHOWN), order.slice(SHOWN)].map((some) => some.map(line));
-  if (!one.columns) return [table("columns", names, first), moreColumns(names, rest)];
+  if (!one.columns) return columnTables(names, order.map(line));
   const told = new Set(one.columns.map(([name]) => name));
   return [errorTable(one), moreColumns(names, order.filter((k) => !told.has(values[k][0])).map(line))];
 }
