@@ -40,18 +40,16 @@ class Gallery {
   }
 
   #read(query) {
-    const first = this.sorts.includes("density") ? "density" : this.sorts[0] ?? "number";
     const number = (name, otherwise) => {
       const text = query.get(name);
       return text === null || Number.isNaN(Number(text)) ? otherwise : Number(text);
     };
     const known = [...this.sorts, "number", "similar"];
-    const sort = known.includes(query.get("sort")) ? query.get("sort") : first;
+    const sort = known.includes(query.get("sort")) ? query.get("sort") : known[0];
     const down = query.has("down") ? query.get("down") === "1" : sort !== "number";
     const show = ["alive", "dead"].includes(query.get("show")) ? query.get("show") : "all";
     const range = { from: number("from", -Infinity), to: number("to", Infinity) };
-    const like = number("like", 0);
-    return { sort, down, show, ...range, text: query.get("q") ?? "", like };
+    return { sort, down, show, ...range, text: query.get("q") ?? "", like: number("like", 0) };
   }
 
   /** The address that shows the same again. */

@@ -60,11 +60,7 @@ function sortBy(latents, keys, down) {
   });
 }
 
-/**
- * What a search looks through: number, tag and note of every latent, in small letters.
- * @param {import("../lib/atlas.js").Run} run
- * @returns {string[]}
- */
+/** What a search looks through: number, tag and note of every latent, in small letters. */
 export function searchable(run) {
   const texts = new Array(run.size);
   for (let i = 0; i < run.size; i += 1) texts[i] = `${i} ${run.atlas.tags[i] ?? ""}`.toLowerCase();
@@ -118,7 +114,6 @@ function cosines(play, bytes, latent) {
 
 /**
  * Logarithmic classes of a column of positive numbers.
- * @param {Float32Array} values
  * @returns {{edges: number[], counts: number[], none: number}} `none`: values that are 0
  */
 export function classes(values) {
