@@ -4,9 +4,6 @@ import { ACTIVATIONS, OUTPUTS, mapped } from "./activations.js";
  * The mathematics of a run in the browser: prepare, encode, decode, invert.
  * The truth is the Python package's preprocess, affine, model and activations.
  *
- * @typedef {{at: number, shape: number[]}} Place
- * @typedef {{rows: number, columns: number, values: Float32Array}} Matrix
- * @typedef {{x: Float32Array, width: number, means: Float64Array[]}} Prepared
  * @typedef {{code: Float32Array, recon: Float32Array, prepared: Float32Array,
  *   preparedRecon: Float32Array}} Answer
  */
@@ -75,7 +72,7 @@ export class Engine {
   }
 }
 
-/** @returns {Matrix|null} a matrix; vectors are one row, numbers one by one */
+/** A matrix {rows, columns, axes, values}; vectors are one row, numbers one by one. */
 function tensorOf(play, weights, name) {
   if (name === null || name === undefined) return null;
   const { at, shape } = play.tensors[name];
@@ -177,18 +174,12 @@ function dot({ values, columns }, at, x) {
 }
 
 function encodeLayer({ encoder, bias, center, activation }, x, n) {
-  const width = encoder.columns;
-  const code = new Float32Array(n * encoder.rows);
-  const centered = new Float64Array(width);
+  const { rows: m, columns: width } = encoder;
+  const less = (value, at) => value - (center ? center[at % width] : 0);
+  const sums = times(encoder, mapped(x, less, new Float64Array(x.length)), n);
+  const code = mapped(sums, (sum, at) => sum + (bias ? bias[at % m] : 0));
   for (let row = 0; row < n; row += 1) {
-    for (let at = 0; at < width; at += 1) {
-      centered[at] = x[row * width + at] - (center ? center[at] : 0);
-    }
-    const own = code.subarray(row * encoder.rows, (row + 1) * encoder.rows);
-    for (let at = 0; at < encoder.rows; at += 1) {
-      own[at] = dot(encoder, at, centered) + (bias ? bias[at] : 0);
-    }
-    ACTIVATIONS[activation.kind](own, activation);
+    ACTIVATIONS[activation.kind](code.subarray(row * m, (row + 1) * m), activation);
   }
   return code;
 }

@@ -25,7 +25,6 @@ export class Exciting {
 
   /**
    * The input that excites a latent most.
-   * @param {number} latent
    * @returns {Promise<Found|null>} null when no input that is at hand excites it
    */
   async of(latent) {

@@ -54,8 +54,7 @@ export class Hints {
 
 /** Those of some latents whose codes are next to nothing: beside the strongest, and their own. */
 function hardlyActive({ atlas, size, columns }, code, latents) {
-  let strongest = 0;
-  for (const one of code) strongest = Math.max(strongest, Math.abs(one));
+  const strongest = code.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
   const least = atlas.sparse ? IDLE : IDLE_DENSE;
   return latents.filter((latent) => {
     let own = 0;

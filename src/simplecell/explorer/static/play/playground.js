@@ -1,5 +1,6 @@
 /** The playground: an input, its code, its reconstruction, and latents to turn. */
 
+import { columnsOf } from "../lib/columns.js";
 import { button, fill, h, section } from "../lib/dom.js";
 import { Engine } from "./engine.js";
 import { Exciting } from "./excite.js";
@@ -63,10 +64,7 @@ class Playground {
   constructor(context, play, samples, answers) {
     const { run } = context;
     Object.assign(this, { context, run, play, answers, atlas: run.atlas });
-    this.turn = 0;
-    this.patch = null;
-    this.input = null;
-    this.plain = null;
+    Object.assign(this, { turn: 0, patch: null, input: null, plain: null });
     this.read();
     this.latents = new Sliders(context, run, this.scales, () => this.changed());
     this.errors = new Errors(play, this.atlas.figures);
@@ -211,19 +209,12 @@ class Playground {
   showCode() {
     const { input, plain, patch } = this;
     const m = this.run.size;
-    let code = plain.code.slice((patch ?? 0) * m, ((patch ?? 0) + 1) * m);
-    if (patch === null && input.n > 1) {
-      code = code.map((_, latent) => {
-        let sum = 0;
-        for (let row = 0; row < input.n; row += 1) sum += plain.code[row * m + latent];
-        return sum / input.n;
-      });
-    }
-    this.latents.show(code);
-    this.patchLine.hidden = !input.across;
-    this.patchBack.hidden = patch === null;
-    const place = { row: Math.floor(patch / input.across) + 1, column: (patch % input.across) + 1 };
     const all = patch === null;
+    const rows = all ? plain.code : plain.code.subarray(patch * m, (patch + 1) * m);
+    this.latents.show(Float32Array.from(columnsOf(rows, m), ({ mean }) => mean));
+    this.patchLine.hidden = !input.across;
+    this.patchBack.hidden = all;
+    const place = { row: Math.floor(patch / input.across) + 1, column: (patch % input.across) + 1 };
     this.patchTold.textContent = all ? t("play.patch.all", { n: input.n }) : t("play.patch.one", place);
   }
 }

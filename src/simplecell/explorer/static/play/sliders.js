@@ -64,10 +64,7 @@ export class Sliders {
     this.changed();
   }
 
-  /**
-   * Another code, of this input; rows are made anew.
-   * @param {Float32Array} code [M]
-   */
+  /** Another code [M], of this input; rows are made anew. */
   show(code) {
     this.code = code;
     this.build();
