@@ -10,10 +10,7 @@ import { ACTIVATIONS, OUTPUTS, mapped } from "./activations.js";
 
 /** A model that answers; all arrays are rows after rows, `n` of them. */
 export class Engine {
-  /**
-   * @param {object} play what playground.json holds
-   * @param {ArrayBuffer} weights what weights.bin holds
-   */
+  /** @param {ArrayBuffer} weights what weights.bin holds */
   constructor(play, weights) {
     const tensor = (name) => tensorOf(play, weights, name);
     this.steps = play.steps.map((step) => stepOf(step, tensor));
@@ -42,13 +39,13 @@ export class Engine {
   /** From the innermost layer's sums to prepared rows. */
   outward(sums, n) {
     const outer = this.layers.slice(0, -1);
+    const finish = ({ output }, rows) => mapped(rows, OUTPUTS[output]);
     return outer.reduceRight((rows, layer) => finish(layer, sumsOf(layer, rows, n)), finish(this.inner, sums));
   }
 
   /**
    * All at once. A second call with the same array only decodes: sliders stay fluid.
    * @param {Float32Array} x raw rows [n, D]; changed values need a new array
-   * @param {number} n
    * @param {Object<string, number>} scales what codes are multiplied by: {"17": 0}
    * @returns {Answer} `code` is that of the input, before scaling
    */
@@ -93,15 +90,11 @@ function layerOf(layer, tensor) {
   for (const [name, value] of Object.entries(numbers)) {
     if (typeof value === "string") numbers[name] = tensor(value).values;
   }
-  return {
-    encoder: tensor(layer.encoder),
-    bias: tensor(layer.bias)?.values,
-    center: tensor(layer.center)?.values,
-    decoder: tensor(layer.decoder),
-    offset: tensor(layer.offset)?.values,
-    output: layer.output,
-    activation: { kind, ...numbers },
-  };
+  const [encoder, decoder] = [layer.encoder, layer.decoder].map(tensor);
+  const vectors = [layer.bias, layer.center, layer.offset].map(tensor);
+  const [bias, center, offset] = vectors.map((vector) => vector?.values);
+  const activation = { kind, ...numbers };
+  return { encoder, bias, center, decoder, offset, output: layer.output, activation };
 }
 
 /** D of raw rows: what the first full matrix takes, or what comes out of a chain without one. */
@@ -214,8 +207,4 @@ function scaled({ decoder }, sums, code, n, scales) {
     }
   }
   return out;
-}
-
-function finish({ output }, sums) {
-  return mapped(sums, OUTPUTS[output]);
 }
