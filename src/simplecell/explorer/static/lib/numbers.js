@@ -82,7 +82,7 @@ export function duration(seconds) {
 
 /** Round numbers between two powers of ten, given by their exponents. */
 export function logTicks(low, high) {
-  for (const steps of [[1, 2, 5], [1, 3], [1]]) {
+  const within = (steps) => {
     const found = [];
     for (let k = Math.floor(low); k <= high; k += 1) {
       for (const m of steps) {
@@ -90,12 +90,11 @@ export function logTicks(low, high) {
         if (at >= low - 1e-9 && at <= high + 1e-9) found.push(Number(`${m}e${k}`));
       }
     }
-    if (found.length <= 5 || steps.length === 1) {
-      const stride = Math.ceil(found.length / 6);
-      return found.filter((_, i) => i % stride === 0);
-    }
-  }
-  return [];
+    return found;
+  };
+  const found = [[1, 2, 5], [1, 3]].map(within).find(({ length }) => length <= 5) ?? within([1]);
+  const stride = Math.ceil(found.length / 6);
+  return found.filter((_, i) => i % stride === 0);
 }
 
 /** Round numbers between two ends, about `most` of them. */

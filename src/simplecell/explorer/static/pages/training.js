@@ -13,7 +13,7 @@ const FALL = 0.95;
 /** @param {import("../app.js").Context} context */
 export async function showTraining(context) {
   const place = h("div", {});
-  const state = { log: true, skip: true, told: null };
+  const state = { skip: true, told: null };
   const line = h("p", { class: "lead", role: "status" });
   const check = (id) => h("input", { type: "checkbox", id, checked: true, on: { change: () => flip() } });
   const [box, skip] = [check("log"), check("skip")];
@@ -30,10 +30,9 @@ export async function showTraining(context) {
     skip.checked = state.skip && first !== null;
     const shown = skip.checked ? first : null;
     from.textContent = shown === null ? t("training.whole") : t("training.from", { n: count(shown), apart: "\u00a0" });
-    fill(place, charts(state.told, state.log, shown ?? 0));
+    fill(place, charts(state.told, box.checked, shown ?? 0));
   };
   const flip = () => {
-    state.log = box.checked;
     if (!skip.disabled) state.skip = skip.checked;
     draw();
   };
