@@ -2,11 +2,7 @@
 
 const opened = new Map();
 
-/**
- * Open a run once; asked again, the same.
- * @param {import("./store.js").Store} store
- * @param {string} name
- */
+/** Open a run of a store once; asked again, the same. */
 export function openRun(store, name) {
   if (!opened.has(name)) {
     const parts = [store.get(`${name}/`), store.bytes(`${name}/files/columns.bin`)];

@@ -27,8 +27,6 @@ export function pixels(text, shape, size, label) {
 
 /**
  * A sample as a figure.
- * @param {import("./atlas.js").Run} run
- * @param {any} sample
  * @param {{value?: number, quantile?: number, size?: number, most?: number, first?: string[],
  *   play?: string, columns?: import("./dom.js").Child}} [told]
  *   code value, its quantile among those drawn, size of a picture, largest code, columns to

@@ -19,8 +19,6 @@ export function readPaint() {
 
 /**
  * How the tiles of a run are laid out at a size in CSS pixels.
- * @param {import("./atlas.js").Run} run
- * @param {number} size
  * @param {boolean} valued whether a value stands under the number
  */
 export function layoutOf(run, size, valued) {
@@ -56,13 +54,7 @@ export function layoutOf(run, size, valued) {
   return plan;
 }
 
-/**
- * Draw one latent with its upper left corner at (x, y).
- * @param {CanvasRenderingContext2D} pen
- * @param {import("./atlas.js").Run} run
- * @param {number} latent
- * @param {ReturnType<typeof layoutOf>} plan
- */
+/** Draw one latent with its upper left corner at (x, y), as `layoutOf` plans it. */
 export function drawTile(pen, run, latent, x, y, plan) {
   const dead = run.isDead(latent);
   pen.globalAlpha = dead ? 0.4 : 1;
@@ -195,10 +187,7 @@ function drawCaption(pen, run, latent, x, y, { width, write }, dead) {
   if (wide + pen.measureText(number).width + 4 <= width) pen.fillText(mark, x + width - wide, y + 4);
 }
 
-/**
- * A latent's picture alone, as an element of about `size` CSS pixels; words where it has none.
- * @param {import("./atlas.js").Run} run
- */
+/** A latent's picture alone, as an element of about `size` CSS pixels; words where it has none. */
 export function portrait(run, latent, size) {
   if (!run.atlas.sprites) {
     return h("span", { class: "words" }, run.atlas.tags[latent] || "–");
@@ -216,11 +205,7 @@ export function portrait(run, latent, size) {
   return canvas;
 }
 
-/**
- * A small link to a latent: its picture, its number, and a word about it.
- * @param {{link: (path: string) => string}} context
- * @param {import("./atlas.js").Run} run
- */
+/** A small link to a latent: its picture, its number, and a word about it, or "". */
 export function tileLink(context, run, latent, remark, size) {
   const tag = run.atlas.tags[latent];
   const name = [t("latent.name", { n: String(latent) }), tag, remark].filter(Boolean).join(", ");

@@ -32,8 +32,6 @@ export function spoken(key) {
 /**
  * The words for a key; `{name}` in them is replaced by a value. Where `n` is 1, those for
  * `key.one`, if there are any.
- * @param {string} key
- * @param {Record<string, string|number>} [values]
  */
 export function t(key, values = {}) {
   const one = values.n === 1 || values.n === "1" ? WORDS[`${key}.one`] : null;

@@ -15,10 +15,7 @@ function sizeFor({ look, n_latents: n }) {
   return n <= 150 ? 80 : n <= 600 ? 60 : 50;
 }
 
-/**
- * The page of all latents.
- * @param {import("../app.js").Context} context
- */
+/** The page of all latents. */
 export async function showGallery(context) {
   const gallery = new Gallery(context);
   await gallery.start();
@@ -75,9 +72,10 @@ class Gallery {
     this.controls = new Controls(this, (change, final) => this.change(change, final));
     this.overview = overview(run, this.spread.name, this.classes, this.wish, (range) =>
       this.change(range, true));
+    const guide = [t(`gallery.guide.${run.atlas.look}`), " ", t("gallery.guide")];
     context.root.append(
       h("h1", { class: "hidden", tabindex: "-1" }, t("gallery.title")),
-      h("div", { class: "overhead" }, this.overview.element, this.#guide()),
+      h("div", { class: "overhead" }, this.overview.element, h("p", { class: "guide" }, guide)),
       this.controls.element,
       this.shown,
       this.board.element,
@@ -90,10 +88,6 @@ class Gallery {
     run.loadSheets(() => this.board.again());
     this.keydown = (event) => this.#shortcut(event);
     document.addEventListener("keydown", this.keydown);
-  }
-
-  #guide() {
-    return h("p", { class: "guide" }, t(`gallery.guide.${this.run.atlas.look}`), " ", t("gallery.guide"));
   }
 
   #boardWishes() {

@@ -11,7 +11,6 @@ export const memory = { run: "", order: null };
 
 /**
  * Numbers of the latents that pass, in order.
- * @param {import("../lib/atlas.js").Run} run
  * @param {{sort: string, down: boolean, show: string, from: number, to: number, text: string}} wish
  * @param {{keys: Float32Array|null, texts: string[], spread: Float32Array|null}} known
  * @returns {Uint32Array}
@@ -73,8 +72,6 @@ export function searchable(run) {
 /**
  * Cosine of every latent's atom with one, from the decoder that the page holds, the server, or
  * the latents that its own page lists; those not known are NaN.
- * @param {import("../lib/atlas.js").Run} run
- * @param {number} latent
  * @returns {Promise<Float32Array>}
  */
 export async function similarTo(run, latent) {

@@ -7,7 +7,6 @@ import { t } from "../lib/words.js";
 const ALL = { from: -Infinity, to: Infinity };
 
 /**
- * @param {import("../lib/atlas.js").Run} run
  * @param {string} name of the column: "density" or "mean"
  * @param {{edges: number[], counts: number[], none: number}} classes as of order.js
  * @param {{from: number, to: number}} wish

@@ -6,10 +6,7 @@ import { figure, known } from "../lib/numbers.js";
 import { columnTables, moreColumns } from "../lib/sample.js";
 import { t } from "../lib/words.js";
 
-/**
- * The columns over the samples that are kept; null where those are not here.
- * @param {import("../lib/atlas.js").Run} run
- */
+/** The columns over the samples that are kept; null where those are not here. */
 export async function columnsOfRun(run) {
   const bytes = await run.store.bytes(`${run.name}/files/samples.bin`).catch(() => null);
   const x = new Float32Array(bytes ?? 0);
@@ -18,7 +15,6 @@ export async function columnsOfRun(run) {
 
 /**
  * The tables of a sample that is a row: the columns that err most, or those farthest from their mean.
- * @param {import("../lib/atlas.js").Run} run
  * @param {any} one a sample of the data page
  * @param {import("../lib/columns.js").Column[]|null} columns
  */

@@ -38,8 +38,7 @@ export function statusOf(status) {
 
 /**
  * Runs as points: the lower and the farther left, the better and the sparser.
- * @param {import("../app.js").Context} context
- * @param {any[]} runs
+ * @param {any[]} runs rows of the list of runs
  * @param {string[]} chosen names
  */
 export function plane(context, runs, chosen) {

@@ -122,12 +122,7 @@ export class Errors {
     this.element = h("p", { class: "play-error", role: "status" });
   }
 
-  /**
-   * @param {import("./engine.js").Answer} plain
-   * @param {import("./engine.js").Answer} turned
-   * @param {number} n
-   * @param {number|null} patch the one that is meant; null: the mean over all
-   */
+  /** Of answers without and with changes; `patch` is which is meant, null the mean over all. */
   tell(plain, turned, n, patch) {
     const before = squared(plain, n, patch);
     const after = plain === turned ? null : squared(turned, n, patch);

@@ -17,7 +17,6 @@ const MOST_NUMBERS = 2 ** 20;
 
 /**
  * Fill the page.
- * @param {import("../app.js").Context} context
  * @returns {Promise<function(): void>} to call when the page is left
  */
 export async function showPlayground(context) {

@@ -11,12 +11,6 @@ const MOST_SCALE = 3;
 
 /** Shows codes, and holds what they are multiplied by: `scales`, {latent: factor}. */
 export class Sliders {
-  /**
-   * @param {import("../app.js").Context} context
-   * @param {import("../lib/atlas.js").Run} run
-   * @param {Record<string, number>} scales
-   * @param {function(): void} changed
-   */
   constructor(context, run, scales, changed) {
     Object.assign(this, { context, run, scales, changed });
     this.shown = AT_FIRST;
