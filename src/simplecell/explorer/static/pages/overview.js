@@ -19,8 +19,8 @@ export function overview(run, name, classes, wish, choose) {
   const about = name === "density" && !run.knowsDead ? "about.density.dense" : `about.${name}`;
   let anchor = -1;
   const pick = (k, event) => {
-    const chosen = bars[k].getAttribute("aria-pressed") === "true" && !event.shiftKey;
-    if (chosen && bars.filter((bar) => bar.getAttribute("aria-pressed") === "true").length === 1) {
+    const pressed = bars.filter((bar) => bar.getAttribute("aria-pressed") === "true");
+    if (!event.shiftKey && pressed.length === 1 && pressed[0] === bars[k]) {
       choose(ALL);
       return;
     }

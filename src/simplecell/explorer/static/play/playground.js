@@ -15,10 +15,7 @@ const ADDRESS_PAUSE = 300;
 const MOST_PATCHES = 144;
 const MOST_NUMBERS = 2 ** 20;
 
-/**
- * Fill the page.
- * @returns {Promise<function(): void>} to call when the page is left
- */
+/** Fill the page; what is given back is to be called when the page is left. */
 export async function showPlayground(context) {
   const { store, run, name, root } = context;
   const title = h("h1", { tabindex: "-1" }, t("page.playground"));
@@ -63,7 +60,10 @@ class Playground {
   constructor(context, play, samples, answers) {
     const { run } = context;
     Object.assign(this, { context, run, play, answers, atlas: run.atlas });
-    Object.assign(this, { turn: 0, patch: null, input: null, plain: null });
+    this.turn = 0;
+    this.patch = null;
+    this.input = null;
+    this.plain = null;
     this.read();
     this.latents = new Sliders(context, run, this.scales, () => this.changed());
     this.errors = new Errors(play, this.atlas.figures);
