@@ -51,16 +51,15 @@ def evaluation_table(result: Table) -> str:
             "sum of squared errors / sum of squared deviations from the mean",
         ),
     ]
+    rows += _weighed_otherwise(result)
     if result["density"] is not None:
-        active = "active latents per sample (not 0; if bounded, above mid-range)"
         rows += [
-            ("l0", f"{result['l0']:.3f}   {active}"),
-            ("dead", f"{result['dead']:.3f}   fraction of latents never that active"),
-            (
-                "code l1",
-                f"{result['code_l1']:.4g}   sum of |code| over the latents, mean over samples",
-            ),
+            ("l0", f"{result['l0']:.3f}   active latents per sample"),
+            ("dead", f"{result['dead']:.3f}   fraction of latents that are never active"),
         ]
+    if result["code_l1"] is not None:
+        words = "sum of |code| over the latents, mean over samples"
+        rows.append(("code l1", f"{result['code_l1']:.4g}   {words}"))
     named = {
         "mean_activation": "mean code of each latent; if bounded, mapped to 0 ... 1",
         "coherence": "largest |cosine| of each atom with another",
@@ -71,8 +70,25 @@ def evaluation_table(result: Table) -> str:
             rows.append((name.replace("_", " "), f"{_ends(result[name])} the {words}"))
     lines = [f"{name:<18}{words}" for name, words in rows]
     if result["density"] is None:
-        return "\n".join([*lines, "no l0, dead, code l1, density: these codes are never 0"])
+        return "\n".join([*lines, "no l0, dead, density: these codes are never 0"])
     return "\n".join([*lines, "latents by density", *_bars(result["histogram"])])
+
+
+def _weighed_otherwise(result: Table) -> list[tuple[str, str]]:
+    """What fvu alone may hide: inputs and rows that own most of the variance."""
+    rows = [
+        (
+            "  standardized",
+            f"{result['fvu_standardized']:.4f}   the same where each input is divided by its "
+            "standard deviation",
+        ),
+        ("  median row", f"{result['fvu_median']:.4f}   the same of one sample, median"),
+    ]
+    for name in ("inputs", "rows"):
+        top = result[f"largest_{name}"]
+        words = f"what the largest {top['count']} of them own of the variance"
+        rows.append((f"  {name}", f"{top['share']:.1%}   {words}"))
+    return rows
 
 
 def comparison_table(result: Table) -> str:

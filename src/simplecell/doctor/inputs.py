@@ -112,13 +112,15 @@ def sizes(session: Session, x: Tensor) -> list[Finding]:
         return columns
     if not model.activation.sparse:
         return []
-    if model.centred:
-        x = x - model.center.double()
-    whole, mean = float(x.square().sum(1).mean()), float(x.mean(0).square().sum())
+    whole, mean = _size(x)
+    lopsided = mean > CENTER * whole
+    if model.centred or model.pre_bias:  # the offset begins at the mean
+        whole, mean = _size(x - (model.center.double() if model.centred else x.mean(0)))
     uncentred = mean > CENTER * whole
     left = (whole - mean if uncentred else whole) / x.shape[1]
     unscaled = left > 0 and not 1 / SCALE <= left <= SCALE
-    cure, found = f"prepare them: {_steps(session, uncentred, unscaled)}", []
+    centre = uncentred or (unscaled and lopsided)  # else a scale would be that of the mean
+    cure, found = f"prepare them: {_steps(session, centre, unscaled)}", []
     if uncentred:
         words = (
             f"the mean of the inputs makes up {mean / whole:.0%} of their size (mean ‖x‖²), and "
@@ -132,6 +134,11 @@ def sizes(session: Session, x: Tensor) -> list[Finding]:
         )
         found.append(Finding("scale", words))
     return found
+
+
+def _size(x: Tensor) -> tuple[float, float]:
+    """Mean ‖x‖² of rows, and how much of it is that of their mean."""
+    return float(x.square().sum(1).mean()), float(x.mean(0).square().sum())
 
 
 def _columns(session: Session, x: Tensor) -> list[Finding]:
@@ -155,12 +162,12 @@ def _columns(session: Session, x: Tensor) -> list[Finding]:
     return [Finding("scale", words)]
 
 
-def _steps(session: Session, uncentred: bool, unscaled: bool) -> str:
+def _steps(session: Session, centre: bool, unscaled: bool) -> str:
     """The preparation there is, and behind it what is missing."""
     steps: list[Step] = list(session.recipe.preprocess.steps)
     scaled = unscaled or any(_name(step) == "scale" for step in steps)
     steps = [step for step in steps if _name(step) != "scale"]
-    return setting("preprocess.steps", steps + ["center"] * uncentred + ["scale"] * scaled)
+    return setting("preprocess.steps", steps + ["center"] * centre + ["scale"] * scaled)
 
 
 def _name(step: Step) -> str:

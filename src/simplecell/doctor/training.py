@@ -112,7 +112,8 @@ def l0_of_new(session: Session, trained: float) -> tuple[float, float]:
     trainer = session.trainer
     if session.held_out is None:
         return trained, 0.0
-    held = trainer.held or Prepared(session.held_out, trainer.preprocess, trainer.model)
+    judged = trainer.held_apart(session.held_out)[1]
+    held = trainer.held or Prepared(judged, trainer.preprocess, trainer.model)
     return l0_of(trainer.model, held)
 
 
@@ -306,7 +307,7 @@ def overfit(session: Session, figures: Figures) -> list[Finding]:
     ]
     if len(costs) < 3 or costs[-1][0] <= RISEN * (best := min(costs))[0]:
         return []
-    new = evaluate(trainer.model, trainer.preprocess, held).fvu
+    new = evaluate(trainer.model, trainer.preprocess, trainer.held_apart(held)[1]).fvu
     if not new > WORSE * figures.fvu or not math.isfinite(new):
         return []
     lowest, step = best

@@ -71,6 +71,11 @@ class Activation(nn.Module):
         `wanted` is how many latents are to be active of each, if anybody said so.
         """
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether samples not trained on have a say in its thresholds."""
+        return type(self).calibrate is not Activation.calibrate
+
     def set_scale(self, scale: float) -> None:
         """Take the root mean square of the inputs as the unit of what is relative to it."""
 

@@ -160,7 +160,8 @@ class Session:
             "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
-            cost, figures = self._measure(self.trainer.held, self.held_out)
+            judged = self.trainer.held_apart(self.held_out)[1]
+            cost, figures = self._measure(self.trainer.held, judged)
             self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),
