@@ -358,6 +358,8 @@ FAULTY = (
     "--set",
     BARE,
     "--set",
+    "model.pre_bias=false",
+    "--set",
     "train.steps=3",
     "--set",
     "model.target_l0=60",

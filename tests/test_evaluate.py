@@ -91,7 +91,7 @@ def test_what_a_few_inputs_and_a_few_rows_own():
     assert found.fvu < 1e-4
     assert found.fvu_standardized == pytest.approx(19 / 20)
     top = largest(found.variance)
-    assert (top.count, top.first) == (1, 7)
+    assert (top.number, top.first) == (1, 7)
     assert top.share == pytest.approx((x[:, 7] ** 2).sum() / (x**2).sum())
     x = np.random.default_rng(0).standard_normal((500, 20))
     x[[3, 9, 40, 41, 99]] *= 300
@@ -100,7 +100,7 @@ def test_what_a_few_inputs_and_a_few_rows_own():
     found = evaluate(model, identity(20), ArraySource(x))
     own = ((x - x.mean(0)) ** 2).sum(1)
     top = largest(found.rows.variance)
-    assert (top.count, top.first) == (5, own.argmax())
+    assert (top.number, top.first) == (5, own.argmax())
     assert top.share == pytest.approx(np.sort(own)[-5:].sum() / own.sum())
     assert found.rows.median == pytest.approx(np.median((x**2).sum(1) / own))
 

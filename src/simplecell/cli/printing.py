@@ -79,14 +79,14 @@ def _weighed_otherwise(result: Table) -> list[tuple[str, str]]:
     rows = [
         (
             "  standardized",
-            f"{result['fvu_standardized']:.4f}   the same where each input is divided by its "
-            "standard deviation",
+            f"{_cell(result['fvu_standardized'], '.4f')}   the same where inputs are divided by "
+            "their standard deviations",
         ),
         ("  median row", f"{result['fvu_median']:.4f}   the same of one sample, median"),
     ]
     for name in ("inputs", "rows"):
         top = result[f"largest_{name}"]
-        words = f"what the largest {top['count']} of them own of the variance"
+        words = f"what the largest {top['number']} of them own of the variance"
         rows.append((f"  {name}", f"{top['share']:.1%}   {words}"))
     return rows
 

@@ -204,8 +204,11 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _keep(
         self, built: Built, requested: Recipe, source: Source, *, held_out: Source | None = None
-    ) -> None:
-        """Take over what was learned: NumPy attributes, and a compact copy on the CPU."""
+    ) -> Figures:
+        """Take over what was learned: NumPy attributes, and a compact copy on the CPU.
+
+        Gives what a pass over the training samples found.
+        """
         trainer, recipe, chain = built.trainer, built.recipe, built.target_preprocess
         model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
         model.load_tensors(trainer.model.tensors())
@@ -217,6 +220,7 @@ class ModelTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self._take(Trained(model, built.preprocess, recipe, info, chain))
         self.notes_ = list(built.notes)
         self._judge(figures)
+        return figures
 
     def _judge(self, figures: Figures) -> None:
         """What a pass over the training samples found."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, csr_matrix
 from sklearn import get_config
-from sklearn.exceptions import ConvergenceWarning
 
 from simplecell.data import Source
 from simplecell.errors import UsageError, switch, whole
@@ -25,8 +23,6 @@ from simplecell.training.trainer import Trainer
 
 BATCH_ENTRIES = 2**26
 """Most numbers before the activation, samples times latents, that are held at a time."""
-MISSED = 0.1
-"""Distance of l0 from its target, relative, that is told."""
 
 
 @dataclass(eq=False, repr=False)
@@ -45,16 +41,6 @@ class ModernTransformer(RecipeTransformer):
     named: ClassVar[str]
     """The recipe, unless `_basis` chooses."""
     cure = "allow more active latents (target_l0), or train longer (max_samples)"
-
-    def _warn(self) -> None:
-        wanted, l0 = self._trained.recipe.target_l0, self.l0_
-        if wanted and l0 is not None and abs(l0 - wanted) > MISSED * wanted:
-            warnings.warn(
-                f"l0 is {l0:.3g}, but target_l0 is {wanted:g}; train for longer (max_samples), or "
-                "ask for as many as these data give",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
 
     def _basis(self) -> Recipe:
         return Recipe.load(self.named)

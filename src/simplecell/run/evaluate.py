@@ -31,7 +31,7 @@ LOOKED_AT = 8192
 class Largest(NamedTuple):
     """The largest hundredth of inputs or rows, one at least, and what they own of the variance."""
 
-    count: int
+    number: int
     share: float
     """Of the whole variance, *fraction 0–1*."""
     first: int
@@ -40,9 +40,9 @@ class Largest(NamedTuple):
 
 def largest(variance: NDArray[np.float64]) -> Largest:
     """Who owns most of the variance, given what each has of it, [n]."""
-    count, whole = max(1, len(variance) // 100), float(variance.sum())
-    top = np.sort(variance)[-count:].sum()
-    return Largest(count, float(top / whole) if whole else 0.0, int(variance.argmax()))
+    number, whole = max(1, len(variance) // 100), float(variance.sum())
+    top = np.sort(variance)[-number:].sum()
+    return Largest(number, float(top / whole) if whole else 0.0, int(variance.argmax()))
 
 
 @dataclass(frozen=True)
