@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,17 +21,24 @@ from simplecell.model.measures import (
     squared_weights,
 )
 from simplecell.training.objective import KL, Look, Moment, Objective
+from simplecell.training.prepared import Prepared
 
 
-class Chunks(Protocol):
-    """All samples as the model sees them, in pieces (x, target) that fit in memory."""
+class Whole:
+    """All samples in memory as one chunk; the target is x itself unless given."""
 
-    n_samples: int
+    def __init__(self, x: Tensor, target: Tensor | None = None) -> None:
+        self.x, self.target, self.n_samples = x, x if target is None else target, len(x)
 
     def __len__(self) -> int:
-        """Number of pieces."""
+        return 1
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.x, self.target
+
+
+Chunks = Prepared | Whole
+"""All samples as the model sees them, in pieces (x, target) that fit in memory."""
 
 
 class Evaluation(NamedTuple):
@@ -197,16 +204,3 @@ class Gradient:
             before = 0.0 if once else totals.get(term.kind, 0.0)
             totals[term.kind] = before + value.detach().double()
         return torch.as_tensor(loss)
-
-
-class Whole:
-    """All samples in memory as one chunk; the target is x itself unless given."""
-
-    def __init__(self, x: Tensor, target: Tensor | None = None) -> None:
-        self.x, self.target, self.n_samples = x, x if target is None else target, len(x)
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield self.x, self.target

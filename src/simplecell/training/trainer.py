@@ -141,7 +141,7 @@ class Trainer:
         self.best = Best(model, self.flat, patience)
         self.n_steps = 0
         self.stopped: str | None = None
-        self.solver: LBFGS[Evaluation] | Adam
+        self.solver: LBFGS | Adam
         if solver == "lbfgs":
             self.solver = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
         else:
