@@ -64,10 +64,6 @@ class Codes:
         """The code of the latents first … last − 1."""
         return Codes(self.dense[:, first:last])
 
-    def prefix(self, width: int) -> Codes:
-        """The code of the first `width` latents."""
-        return self.part(0, width)
-
     def rows(self) -> Rows:
         """The non-zero values, sample by sample."""
         sample, latent = self.dense.nonzero(as_tuple=True)

@@ -427,20 +427,11 @@ def _single(term: Term, model: Model) -> Autoencoder:
     return model
 
 
-TERMS: dict[str, type[Term]] = {
-    "reconstruction": Reconstruction,
-    "cross_entropy": CrossEntropy,
-    "softmax": Softmax,
-    "kl": KL,
-    "gaussian_kl": GaussianKL,
-    "decay": Decay,
-    "l1": L1,
-    "l0": L0,
-    "auxk": AuxK,
-    "preact": PreAct,
-    "gate": Gate,
-    "nested": Nested,
-}
+_ALL: tuple[type[Term], ...] = (
+    *(Reconstruction, CrossEntropy, Softmax, KL, GaussianKL, Decay),
+    *(L1, L0, AuxK, PreAct, Gate, Nested),
+)
+TERMS = {term.kind: term for term in _ALL}
 
 
 def _term(kind: str, values: Mapping[str, object]) -> Term:
