@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from simplecell.data.cifar import is_archive, load_training
-from simplecell.data.files import Loaded, read_file
+from simplecell.data.files import read_file
 from simplecell.data.images import (
     SUFFIXES,
     Gallery,
@@ -27,7 +27,7 @@ from simplecell.data.options import Options
 from simplecell.data.patches import PatchSource, random_patches, tiles
 from simplecell.data.records import read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, check_numbers
-from simplecell.data.tables import columns_of_frame, encode_table, is_frame
+from simplecell.data.tables import Loaded, columns_of_frame, encode_table, is_frame
 from simplecell.errors import DataError, UsageError, unknown
 
 _DEFAULT_PATCH = 10
@@ -107,23 +107,16 @@ def _opened(data: object, options: Options) -> Source:
 
 def _of_file(path: Path, options: Options) -> Source:
     loaded = load_training(path) if is_archive(path) else read_file(path, options)
-    if loaded.table is None and options.label is not None:
+    if loaded.columns is None and options.label is not None:
         raise UsageError(f"label {options.label!r} names a column, but {path.name} has none")
     return _of_array(loaded, path.name, options)
 
 
 def _of_frame(frame: Any, options: Options) -> Source:
     names, values = columns_of_frame(frame)
-    table = encode_table(
-        values,
-        names,
-        "the data frame",
-        header=True,
-        delimiter=None,
-        label=options.label,
-        encoding=options.columns,
-    )
-    return _of_array(Loaded.of_table(table), "the data frame", options)
+    name, label, encoding = "the data frame", options.label, options.columns
+    table = encode_table(values, names, name, label=label, encoding=encoding)
+    return _of_array(table, name, options)
 
 
 def _of_list(data: Sequence[Any], options: Options) -> Source:
@@ -146,7 +139,7 @@ def _of_array(loaded: Loaded, name: str, options: Options) -> Source:
     if array.ndim > 4:
         raise DataError(f"{name} has the shape {array.shape}; 2, 3 or 4 dimensions are needed")
     wanted = options.kind == "patches" or options.whiten != "none"
-    if wanted and (loaded.table is not None or hasattr(array, "tocsr")):
+    if wanted and (loaded.columns is not None or hasattr(array, "tocsr")):
         raise UsageError(f"{name} is a table, and patches and 1/f whitening are for pictures")
     one = _as_one_picture(array, options)
     if one is not None:
@@ -186,17 +179,17 @@ def _as_one_picture(array: Any, options: Options) -> Array | None:
 
 
 def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
-    pictures, table = array.ndim > 2, loaded.table
+    pictures = array.ndim > 2
     if pictures and array.ndim == 4 and array.shape[3] == 1:
         array = array[:, :, :, 0]
     return ArraySource(
         array,
-        kind="pictures" if pictures else "table" if table else "array",
+        kind="pictures" if pictures else "table" if loaded.columns else "array",
         name=name,
         divisor=divisor_of(array.dtype) if pictures else None,
-        input_names=table.input_names if table else None,
+        input_names=loaded.input_names,
         labels=loaded.labels,
-        columns=table.columns if table else None,
+        columns=loaded.columns,
         meta=_records(options),
         notes=loaded.notes,
     )
