@@ -88,7 +88,9 @@ class Recipe:
         path = Path(name)
         if path.suffix or len(path.parts) > 1:
             if not os.path.isfile(path):
-                raise UsageError(f"recipe file '{path}' does not exist; recipes: {_known()}")
+                raise UsageError(
+                    f"recipe file '{path}' does not exist; recipes: {', '.join(names())}"
+                )
             try:
                 text = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
@@ -96,8 +98,7 @@ class Recipe:
             return cls.from_text(text, str(path))
         if str(name) not in names():
             raise unknown("recipe", name, names())
-        file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
-        return cls.from_text(file.read_text(encoding="utf-8"), str(name))
+        return cls.from_text(_shipped(str(name)), str(name))
 
     @classmethod
     def from_text(cls, text: str, where: str) -> Recipe:
@@ -262,8 +263,12 @@ def names() -> list[str]:
 
 def headline(name: str) -> str:
     """The first line of a named recipe: what it is for."""
+    return _shipped(name).splitlines()[0].removeprefix("# ")
+
+
+def _shipped(name: str) -> str:
     file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
-    return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    return file.read_text(encoding="utf-8")
 
 
 def _parsed(setting: str) -> tuple[str, object]:
@@ -315,7 +320,3 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + key] = value
     return found
-
-
-def _known() -> str:
-    return ", ".join(names())

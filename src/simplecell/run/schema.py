@@ -145,11 +145,7 @@ MOST = {"train.seed": 2**63 - 1}
 
 def build_table(name: str, table: type[Table], values: Mapping[str, object]) -> Table:
     """A table from its keys. Raises UsageError for a key or a value that does not fit."""
-    types = _types(table)
-    for key in values:
-        if key not in types:
-            raise unknown(f"key of [{name}]", key, types)
-    built = {key: _taken(f"{name}.{key}", types[key], value) for key, value in values.items()}
+    built = _read(f"[{name}]", name, _types(table), values)
     if table is Model:
         told = {key: built.pop(key) for key in recipe_settings() if key in built}
         built["settings"] = stated_settings() | told
@@ -168,14 +164,22 @@ def build_terms(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
                 f"got {reprlib.repr(term)}"
             )
         types = _types(TERMS[kind])
-        for key in term:
-            if key not in types:
-                raise unknown(f"key of term '{kind}'", key, types)
-        terms[kind] = {
-            key: _taken(f"objective.{kind}.{key}", types[key], value, IN_TERMS)
-            for key, value in term.items()
-        }
+        terms[kind] = _read(f"term '{kind}'", f"objective.{kind}", types, term, IN_TERMS)
     return terms
+
+
+def _read(
+    whose: str,
+    name: str,
+    types: Mapping[str, Any],
+    values: Mapping[str, object],
+    words: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Values as the types of their keys take them; `words` name types in errors."""
+    for key in values:
+        if key not in types:
+            raise unknown(f"key of {whose}", key, types)
+    return {key: _taken(f"{name}.{key}", types[key], value, words) for key, value in values.items()}
 
 
 def _types(table: type) -> dict[str, Any]:
