@@ -117,7 +117,7 @@ def _bars(bins: Sequence[Mapping[str, float]], width: int = 40) -> list[str]:
     return lines
 
 
-def _cell(value: float | None, form: str) -> str:
+def _cell(value: float | None, form: str = ".4g") -> str:
     return "–" if value is None else format(value, form)
 
 
@@ -125,7 +125,7 @@ def sweep_table(result: Table) -> str:
     """The result of a sweep as text: a line a model, then a line a group."""
     heads = ("fvu", "held out", "l0", "dead", "activation")
     models = [
-        [row["name"], *(_short(row[key]) for key in MEASURED), _ended(row)]
+        [row["name"], *(_cell(row[key]) for key in MEASURED), _ended(row)]
         for row in result["models"]
     ]
     parts = [_aligned([["model", *heads, ""], *models])]
@@ -135,7 +135,7 @@ def sweep_table(result: Table) -> str:
                 group["name"] or "all",
                 str(group["n_models"]),
                 *(_with_spread(group["mean"][key], group["std"][key]) for key in MEASURED),
-                _short(group["stability"]),
+                _cell(group["stability"]),
             ]
             for group in result["groups"]
         ]
@@ -157,12 +157,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
 def _with_spread(mean: float | None, std: float | None) -> str:
-    return _short(mean) if std is None else f"{_short(mean)} ± {std:.2g}"
+    return _cell(mean) if std is None else f"{_cell(mean)} ± {std:.2g}"
 
 
 def installation() -> tuple[Table, str]:
