@@ -18,14 +18,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.utils import Tags, check_random_state
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from simplecell.errors import DataError, UsageError, unknown, whole
 from simplecell.estimators.classic import SparseAutoencoder
-from simplecell.estimators.contract import Array
+from simplecell.estimators.contract import Array, PrecisionTransformer
 from simplecell.estimators.parameters import Randomness
 from simplecell.model.activations import Activation
 from simplecell.model.autoencoder import Layer, Model
@@ -232,7 +232,7 @@ def bounds(n_places: int, n_regions: int) -> list[tuple[int, int]]:
 
 
 @dataclass(eq=False, repr=False)
-class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class ConvolvedFeatures(PrecisionTransformer):
     """Pictures to features: codes of a patch model at every place, pooled over regions.
 
     At `fit`, `n_patches` random patches are cut from X and from nothing else, and a clone of
@@ -398,11 +398,6 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
     def _transformed(self, patches: torch.Tensor) -> torch.Tensor:
         codes = np.asarray(self.estimator_.transform(patches.numpy()))
         return torch.from_numpy(codes).to(patches.dtype)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from simplecell.data import Source
 from simplecell.data.rows import targets_of
 from simplecell.errors import UsageError, unknown
 from simplecell.model.autoencoder import Model
-from simplecell.preprocess.chain import Preprocess
+from simplecell.preprocess.chain import Preprocess, Said
 
 CORRUPTIONS = ("none", "mask", "gaussian")
 CACHE_BYTES = 2**31
@@ -124,6 +124,11 @@ def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:
     """What each sample is to give, [n_samples, K], in the precision and on the device of `like`."""
     targets = targets_of(source)
     return None if targets is None else torch.tensor(targets.read(slice(None))).to(like)
+
+
+def fitted(steps: Sequence[str | Said], source: Source) -> Preprocess:
+    """The preparation of these steps, fitted to all samples of a source."""
+    return Preprocess(steps).fit(lambda: (torch.from_numpy(x) for x, _ in source.batches(8192)))
 
 
 def identity(n_inputs: int) -> Preprocess:
