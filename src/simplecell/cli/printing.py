@@ -68,7 +68,8 @@ def evaluation_table(result: Table) -> str:
     }
     for name, words in named.items():
         if result[name] is not None:
-            rows.append((name.replace("_", " "), f"{_ends(result[name])} the {words}"))
+            ends = " / ".join(f"{result[name][end]:.4f}" for end in ("min", "mean", "max"))
+            rows.append((name.replace("_", " "), f"{ends}   min / mean / max of the {words}"))
     lines = [f"{name:<18}{words}" for name, words in rows]
     if result["density"] is None:
         return "\n".join([*lines, "no l0, dead, code l1, density: these codes are never 0"])
@@ -98,10 +99,6 @@ def comparison_table(result: Table) -> str:
     lines.append(f"{'mean ' + kind:<18}{result['mean_cosine']:>12.4f}   {pairs}")
     lines.append(f"{'share >= 0.9':<18}{result['share']:>12.4f}   {pairs}")
     return "\n".join(lines)
-
-
-def _ends(ends: Mapping[str, float]) -> str:
-    return f"{ends['min']:.4f} / {ends['mean']:.4f} / {ends['max']:.4f}   min / mean / max of"
 
 
 def _bars(bins: Sequence[Mapping[str, float]], width: int = 40) -> list[str]:

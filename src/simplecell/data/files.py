@@ -31,7 +31,7 @@ from simplecell.data.matlab import variables
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, check_numbers
 from simplecell.data.tables import Loaded, parse_table
-from simplecell.errors import DataError, unknown
+from simplecell.errors import DataError, choice
 
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -123,8 +123,7 @@ def choose(name: str, shapes: Mapping[str, object], key: str | None) -> str:
     if not shapes:
         raise DataError(f"{name} holds no arrays")
     if key is not None:
-        if key not in shapes:
-            raise unknown(f"variable in {name}", key, shapes)
+        choice(f"variable in {name}", key, shapes)
         return key
     if len(shapes) > 1:
         listed = ", ".join(f"{variable} {shape}" for variable, shape in shapes.items())

@@ -73,8 +73,7 @@ def read_picture(
     # Pillow only warns at 89 megapixels and would refuse what a larger max_pixels allows to 178.
     bomb = "error" if max_pixels <= (Image.MAX_IMAGE_PIXELS or math.inf) else "ignore"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             warnings.simplefilter(bomb, Image.DecompressionBombWarning)  # type: ignore[arg-type]
             if isinstance(source, Image.Image):
                 return _decode(source, max_pixels, name)

@@ -28,7 +28,7 @@ from simplecell.data.patches import PatchSource, random_patches, tiles
 from simplecell.data.records import read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, check_numbers
 from simplecell.data.tables import Loaded, columns_of_frame, encode_table, is_frame
-from simplecell.errors import DataError, UsageError, unknown
+from simplecell.errors import DataError, UsageError, choice
 
 _DEFAULT_PATCH = 10
 _LARGE_PICTURE, _SMALL_PICTURE = 64, 16
@@ -50,8 +50,7 @@ def as_source(data: object, **options: Any) -> Source:
     """
     known = [option.name for option in fields(Options)]
     for name in options:
-        if name not in known:
-            raise unknown("option of as_source", name, known)
+        choice("option of as_source", name, known)
     told = Options(**options)
     return data if isinstance(data, Source) else _opened(data, told)
 

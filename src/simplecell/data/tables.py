@@ -360,8 +360,7 @@ def _numeric_columns(text: str, delimiter: str, header: bool, n: int) -> list[Ar
             return None
         skip = 1 + text[: len(text) - len(text.lstrip())].count("\n")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             values = np.loadtxt(
                 io.StringIO(text),
                 delimiter=None if delimiter == " " else delimiter,

@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from simplecell.errors import DataError, UsageError, unknown, whole
+from simplecell.errors import DataError, UsageError, choice, whole
 from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.contract import Array, PrecisionTransformer
 from simplecell.estimators.parameters import Randomness
@@ -149,8 +149,7 @@ class Convolution:
             DataError: when no patch fits.
             UsageError: for an unknown pooling, or more regions than places.
         """
-        if pooling not in POOLINGS:
-            raise unknown("pooling", pooling, POOLINGS)
+        choice("pooling", pooling, POOLINGS)
         rows, columns = places(pictures.shape[1:3], self.patch, self.stride)
         down, across = bounds(rows, regions[0]), bounds(columns, regions[1])
         probe = self.encode(torch.zeros(1, self._n_inputs(pictures)))
@@ -321,18 +320,11 @@ class ConvolvedFeatures(PrecisionTransformer):
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """`region<row>_<column>_latent<m>`, in the order of the features."""
         check_is_fitted(self)
-        down, across = self.regions_
-        names = [
-            f"region{i}_{j}_latent{m}"
-            for i in range(down)
-            for j in range(across)
-            for m in range(self._n_latents)
-        ]
-        return np.array(names, dtype=object)
+        places = itertools.product(*map(range, (*self.regions_, self._n_latents)))
+        return np.array([f"region{i}_{j}_latent{m}" for i, j, m in places], dtype=object)
 
     def _check(self) -> None:
-        if self.pooling not in tuple(POOLINGS):
-            raise unknown("pooling", self.pooling, POOLINGS)
+        choice("pooling", self.pooling, tuple(POOLINGS))
         for name in ("patch", "n_patches", "stride", "regions", "max_bytes"):
             whole(name, getattr(self, name), most=math.inf)
         methods = ("fit", "transform", "get_params")
@@ -356,8 +348,7 @@ class ConvolvedFeatures(PrecisionTransformer):
             self.patch_shape_, self.regions_ = self._sizes(*self.image_shape_[:2], guessed)
         elif own is not None and _three(own) != self.image_shape_:
             raise UsageError(f"the pictures are {own}, but were {self.image_shape_} at fit")
-        pictures: Pictures = X.reshape(-1, *self.image_shape_)
-        return pictures
+        return X.reshape(-1, *self.image_shape_)
 
     def _sizes(
         self, height: int, width: int, guessed: bool

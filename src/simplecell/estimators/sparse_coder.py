@@ -11,7 +11,7 @@ import torch
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from simplecell.data import ArraySource
-from simplecell.errors import DivergedError, UsageError, real, switch, unknown, whole
+from simplecell.errors import DivergedError, UsageError, choice, real, switch, whole
 from simplecell.estimators.contract import (
     DOOR,
     ROWS,
@@ -188,8 +188,7 @@ class SparseCoding(CodeTransformer):
             if getattr(self, name) is not None:
                 may_be(name, getattr(self, name))
         for name, known in (("penalty", PENALTIES), ("dtype", tuple(DTYPES))):
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
+            choice(name, getattr(self, name), known)
         if self.penalty == "l1" and self.neighbourhood is not None:
             raise UsageError("a neighbourhood needs penalty='smooth'; with 'l1' leave it None")
 

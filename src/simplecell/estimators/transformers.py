@@ -10,7 +10,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.estimators.contract import Array, PrecisionTransformer
 from simplecell.preprocess.chain import Preprocess
 
@@ -82,8 +82,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ign
     remove_dc: bool = False
 
     def _steps(self) -> list[dict[str, object] | str]:
-        if self.method not in ("pca", "zca"):
-            raise unknown("whitening method", self.method, ["pca", "zca"])
+        choice("whitening method", self.method, ("pca", "zca"))
         whiten = {"kind": f"{self.method}_whiten", "epsilon": self.epsilon}
         if self.method == "pca":
             whiten["retained"] = self.retained

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.codes import Codes, Rows, SparseCodes
 
 
@@ -310,8 +310,7 @@ class JumpReLU(Activation):
         return self.relative_bandwidth * self.scale
 
     def code(self, pre: Tensor) -> Tensor:
-        code: Tensor = _Jump.apply(pre, self.threshold, self.bandwidth)
-        return code
+        return _Jump.apply(pre, self.threshold, self.bandwidth)
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
@@ -334,8 +333,7 @@ class JumpReLU(Activation):
         self.scale.fill_(scale)
 
     def count(self, pre: Tensor, code: Codes) -> Tensor:
-        steps: Tensor = _Step.apply(pre, self.threshold, self.bandwidth)
-        return steps.sum(1)
+        return _Step.apply(pre, self.threshold, self.bandwidth).sum(1)
 
 
 class _Jump(torch.autograd.Function):
@@ -441,8 +439,7 @@ OUTPUT_BOUNDS: dict[str, tuple[float, float] | None] = {
 
 
 def _declared(kind: str) -> dict[str, inspect.Parameter]:
-    if kind not in ACTIVATIONS:
-        raise unknown("activation", kind, ACTIVATIONS)
+    choice("activation", kind, ACTIVATIONS)
     given = inspect.signature(ACTIVATIONS[kind], eval_str=True).parameters
     return {name: given[name] for name in given if name not in ("n_latents", "dtype")}
 
@@ -485,7 +482,6 @@ def activation(
     """
     known = settings_of(kind)
     for name in settings:
-        if name not in known:
-            raise unknown(f"setting of '{kind}' codes", name, known)
+        choice(f"setting of '{kind}' codes", name, known)
     made: Callable[..., Activation] = ACTIVATIONS[kind]
     return made(n_latents, dtype=dtype, **settings)

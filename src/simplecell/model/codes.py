@@ -83,10 +83,9 @@ class SparseCodes(Codes):
 
     @cached_property
     def dense(self) -> Tensor:
-        n_samples = len(self._rows.offsets) - 1
-        flat = self._rows.values.new_zeros(n_samples * self.n_latents)
+        flat = self._rows.values.new_zeros(self._n_samples() * self.n_latents)
         places = self._samples() * self.n_latents + self._rows.indices
-        return flat.index_put((places,), self._rows.values).view(n_samples, self.n_latents)
+        return flat.index_put((places,), self._rows.values).view(self._n_samples(), self.n_latents)
 
     def detach(self) -> Codes:
         return SparseCodes(self._rows._replace(values=self._rows.values.detach()), self.n_latents)

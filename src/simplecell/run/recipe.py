@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source, as_source
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.activations import ACTIVATIONS, settings_of
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.deep import DeepAutoencoder
@@ -68,15 +68,13 @@ class Recipe:
         """
         built: dict[str, Any] = {}
         for name, values in tables.items():
-            if name not in TABLES:
-                raise unknown("recipe table", name, TABLES)
+            choice("recipe table", name, TABLES)
             if not isinstance(values, Mapping):
                 raise UsageError(f"recipe: '{name}' must be a table; got {values!r}")
             table = TABLES[name]
             built[name] = build_terms(values) if table is dict else build_table(name, table, values)
         recipe = cls(**built)
-        if recipe.train.dtype not in DTYPES:
-            raise unknown("train.dtype", recipe.train.dtype, DTYPES)
+        choice("train.dtype", recipe.train.dtype, DTYPES)
         Objective(recipe.objective)
         if recipe.preprocess.steps != "auto":
             Preprocess(recipe.preprocess.steps)
@@ -96,8 +94,7 @@ class Recipe:
             except (OSError, UnicodeDecodeError) as error:
                 raise UsageError(f"recipe file '{path}' cannot be read: {error}") from error
             return cls.from_text(text, str(path))
-        if str(name) not in names():
-            raise unknown("recipe", name, names())
+        choice("recipe", str(name), names())
         return cls.from_text(_shipped(str(name)), str(name))
 
     @classmethod
@@ -285,8 +282,7 @@ def _parsed(setting: str) -> tuple[str, object]:
 def _put(tables: dict[str, dict[str, Any]], path: object, value: object) -> None:
     """Set what lies at `table.key` to a value; a whole table where the path is its name."""
     name, *keys = str(path).split(".")
-    if name not in TABLES:
-        raise unknown("recipe table", name, TABLES)
+    choice("recipe table", name, TABLES)
     if not keys:
         if not isinstance(value, Mapping):
             raise UsageError(

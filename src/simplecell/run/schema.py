@@ -11,7 +11,7 @@ from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from simplecell.data.options import Reading
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.activations import recipe_settings, settings_of, stated_settings
 from simplecell.training.objective import TERMS
 
@@ -156,8 +156,7 @@ def build_terms(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """The [objective] table: one table a term. Raises UsageError for what does not fit."""
     terms: dict[str, dict[str, object]] = {}
     for kind, term in values.items():
-        if kind not in TERMS:
-            raise unknown("term", kind, TERMS)
+        choice("term", kind, TERMS)
         if not isinstance(term, Mapping):
             raise UsageError(
                 f"recipe: objective.{kind} must be a table such as {{ weight = 1.0 }}; "
@@ -177,8 +176,7 @@ def _read(
 ) -> dict[str, Any]:
     """Values as the types of their keys take them; `words` name types in errors."""
     for key in values:
-        if key not in types:
-            raise unknown(f"key of {whose}", key, types)
+        choice(f"key of {whose}", key, types)
     return {key: _taken(f"{name}.{key}", types[key], value, words) for key, value in values.items()}
 
 

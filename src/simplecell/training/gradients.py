@@ -127,9 +127,13 @@ class Gradient:
                 "an l0 term is learned batch by batch; use solver 'adam' for this objective"
             )
         moment = self._overall(chunks, moment)
-        if self.kernel is None:
-            return self._by_autograd(chunks, moment)
-        return self._by_kernel(self.kernel, chunks, moment.average)
+        if self.kernel is not None:
+            return self._by_kernel(self.kernel, chunks, moment.average)
+        for parameter in self.model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.zero_()
+        return self._plain(chunks, moment, backward=True)
 
     def _overall(self, chunks: Chunks, moment: Moment) -> Moment:
         """With the means over all samples that terms need, where these come in several chunks."""
@@ -167,13 +171,6 @@ class Gradient:
     def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
         """The cost without its gradient, for held-out samples."""
         return self._plain(chunks, self._overall(chunks, moment), backward=False)
-
-    def _by_autograd(self, chunks: Chunks, moment: Moment) -> Evaluation:
-        for parameter in self.model.parameters():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            parameter.grad.zero_()
-        return self._plain(chunks, moment, backward=True)
 
     def _plain(self, chunks: Chunks, moment: Moment, *, backward: bool) -> Evaluation:
         totals: dict[str, Tensor] = {}

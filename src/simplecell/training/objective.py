@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.activations import ACTIVATIONS, Activation
 from simplecell.model.autoencoder import Autoencoder, Model, Output
 from simplecell.model.codes import Codes
@@ -435,13 +435,11 @@ TERMS = {term.kind: term for term in _ALL}
 
 
 def _term(kind: str, values: Mapping[str, object]) -> Term:
-    if kind not in TERMS:
-        raise unknown("term", kind, TERMS)
+    choice("term", kind, TERMS)
     made: Callable[..., Term] = TERMS[kind]
     fields = {field.name for field in dataclasses.fields(TERMS[kind])}
     for name in values:
-        if name not in fields:
-            raise unknown(f"key of term '{kind}'", name, fields)
+        choice(f"key of term '{kind}'", name, fields)
     return made(**values)
 
 

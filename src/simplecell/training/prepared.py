@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.data.rows import targets_of
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Preprocess, Said
 
@@ -51,8 +51,7 @@ class Corruption:
     level: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in CORRUPTIONS:
-            raise unknown("corruption", self.kind, CORRUPTIONS)
+        choice("corruption", self.kind, CORRUPTIONS)
         most = 1.0 if self.kind == "mask" else math.inf
         if not 0 <= self.level < most:
             raise UsageError(

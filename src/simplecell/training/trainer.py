@@ -14,7 +14,7 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.data.rows import targets_of
-from simplecell.errors import DataError, DivergedError, UsageError, unknown
+from simplecell.errors import DataError, DivergedError, UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import LogMean, average_activation, merge_means
@@ -61,8 +61,7 @@ def _check(
     target_l0: float | None,
 ) -> None:
     """UsageError unless these settings fit together."""
-    if solver not in SOLVERS:
-        raise unknown("solver", solver, SOLVERS)
+    choice("solver", solver, SOLVERS)
     if solver == "lbfgs" and (corrupted or model.draws_noise):
         what = "corrupted inputs" if corrupted else "passes that draw noise"
         raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")

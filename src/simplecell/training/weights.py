@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from simplecell.errors import unknown
+from simplecell.errors import choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.training.adam import Adam
 
@@ -27,8 +27,7 @@ def initialise(model: Model, seed: int, start: str = "uniform", length: float = 
     Raises:
         UsageError: for an unknown start.
     """
-    if start not in STARTS:
-        raise unknown("start", start, STARTS)
+    choice("start", start, STARTS)
     generator = torch.Generator().manual_seed(seed)
     for layer in model.layers:
         if not layer.activation.owns_bias:
