@@ -354,13 +354,13 @@ class ConvolvedFeatures(PrecisionTransformer):
         self, height: int, width: int, guessed: bool
     ) -> tuple[tuple[int, int], tuple[int, int]]:
         """The patch and the regions, (h, w) each; made to fit where the shape is a guess."""
-        patch = (self.patch, self.patch)
-        if guessed:
-            patch = (min(self.patch, height), min(self.patch, width))
+
+        def fit(size: int, room: int) -> int:
+            return min(size, room) if guessed else size
+
+        patch = fit(self.patch, height), fit(self.patch, width)
         rows, columns = places((height, width), patch, self.stride)
-        regions = (self.regions, self.regions)
-        if guessed:
-            regions = (min(self.regions, rows), min(self.regions, columns))
+        regions = fit(self.regions, rows), fit(self.regions, columns)
         bounds(rows, regions[0])
         bounds(columns, regions[1])
         return patch, regions

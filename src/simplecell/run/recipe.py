@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tomli_w
 import torch
@@ -23,7 +23,6 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.deep import DeepAutoencoder
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.schema import (
-    TABLES,
     Auto,
     Data,
     Model,
@@ -71,8 +70,10 @@ class Recipe:
             choice("recipe table", name, TABLES)
             if not isinstance(values, Mapping):
                 raise UsageError(f"recipe: '{name}' must be a table; got {values!r}")
-            table = TABLES[name]
-            built[name] = build_terms(values) if table is dict else build_table(name, table, values)
+            if name == "objective":
+                built[name] = build_terms(values)
+            else:
+                built[name] = build_table(name, TABLES[name], values)
         recipe = cls(**built)
         choice("train.dtype", recipe.train.dtype, DTYPES)
         Objective(recipe.objective)
@@ -233,6 +234,10 @@ class Recipe:
         counts = ACTIVATIONS[kind].counts
         wanted: dict[str, object] = {counts: self.target_l0} if counts else {}
         return wanted | {name: told[name] for name in known if name in told}
+
+
+TABLES = get_type_hints(Recipe)
+"""The type of each table, by its name."""
 
 
 def whole(value: Number | Auto, name: str) -> Number:

@@ -118,16 +118,6 @@ class Train:
     device: str = "auto"
 
 
-TABLES: dict[str, type] = {
-    "data": Data,
-    "preprocess": Preparation,
-    "model": Model,
-    "objective": dict,
-    "optim": Optim,
-    "train": Train,
-}
-
-
 LEAST = {
     "train.steps": 1,
     "train.max_samples": 1,

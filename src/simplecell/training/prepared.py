@@ -88,9 +88,7 @@ class Prepared:
         size = self.n_samples * model.n_inputs * self.like.element_size()
         self.kept: list[Tensor] | None = None
         if keep and size <= CACHE_BYTES:
-            parts = list(self._read())
-            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-            self.kept = list(whole.split(self.rows))
+            self.kept = list(self._read())
 
     def __len__(self) -> int:
         return -(-self.n_samples // self.rows)
