@@ -196,19 +196,15 @@ def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
 
 def _of_pictures(openers: list[Opener], options: Options, kind: str | None = None) -> Source:
     kind = kind or options.kind
-    patch = options.patch or _DEFAULT_PATCH
-    if kind == "array":
-        gallery = Gallery(openers, options.preparation(1), options.skip_broken)
-        return whole_pictures(gallery, _records(options))
+    patch = 1 if kind == "array" else options.patch or _DEFAULT_PATCH
     gallery = Gallery(openers, options.preparation(patch), options.skip_broken)
+    meta, held_out = _records(options), options.held_out
+    if kind == "array":
+        return whole_pictures(gallery, meta)
     if options.sampling == "tiles":
-        return tiles(gallery, meta=_records(options))
+        return tiles(gallery, meta=meta)
     source = random_patches(
-        gallery,
-        options.n_patches,
-        held_out=options.held_out,
-        seed=options.seed,
-        meta=_records(options),
+        gallery, options.n_patches, held_out=held_out, seed=options.seed, meta=meta
     )
     if options.kind == "auto":
         source.notes.insert(0, _said(source, gallery, options))

@@ -173,10 +173,7 @@ def _apply(columns: dict[str, Array], encoding: Encoding, name: str, notes: list
         else:
             parts.extend(_one_hot(values, how["categories"], column, name, notes))
             names.extend(f"{column}={word}" for word in how["categories"])
-    dtype = np.result_type(*(part.dtype for part in parts))
-    table = np.empty((len(parts[0]), len(parts)), dtype=dtype)
-    for j, part in enumerate(parts):
-        table[:, j] = part
+    table = np.column_stack(parts)
     return Loaded(table, labels=labels, columns=encoding, input_names=names, notes=notes)
 
 
