@@ -42,25 +42,20 @@ def figures_table(result: Table) -> str:
 
 def evaluation_table(result: Table) -> str:
     """The figures of `simplecell evaluate` as text, each with its formula in words."""
-    fvu = _cell(result["fvu"], ".4f")
-    rows = [
-        ("samples", f"{result['n_samples']}"),
-        (
-            "fvu",
-            f"{fvu}   fraction of variance unexplained: "
-            "sum of squared errors / sum of squared deviations from the mean",
+    rows = [("samples", f"{result['n_samples']}")]
+    formulas = {
+        "fvu": (
+            ".4f",
+            "fraction of variance unexplained: sum of squared errors / sum of squared "
+            "deviations from the mean",
         ),
-    ]
-    if result["density"] is not None:
-        active = "active latents per sample (not 0; if bounded, above mid-range)"
-        rows += [
-            ("l0", f"{result['l0']:.3f}   {active}"),
-            ("dead", f"{result['dead']:.3f}   fraction of latents never that active"),
-            (
-                "code l1",
-                f"{result['code_l1']:.4g}   sum of |code| over the latents, mean over samples",
-            ),
-        ]
+        "l0": (".3f", "active latents per sample (not 0; if bounded, above mid-range)"),
+        "dead": (".3f", "fraction of latents never that active"),
+        "code_l1": (".4g", "sum of |code| over the latents, mean over samples"),
+    }
+    for name, (form, words) in formulas.items():
+        if name == "fvu" or result[name] is not None:  # fvu may be infinite, which is told as –
+            rows.append((name.replace("_", " "), f"{_cell(result[name], form)}   {words}"))
     named = {
         "mean_activation": "mean code of each latent; if bounded, mapped to 0 ... 1",
         "coherence": "largest |cosine| of each atom with another",
