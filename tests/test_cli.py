@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from simplecell import cli
 from simplecell.cli.application import print_result
-from simplecell.cli.code_files import writer
+from simplecell.cli.code_files import write_rows
 from simplecell.run.recipe import Recipe
 
 pytest_plugins = ["children"]
@@ -397,7 +397,7 @@ def test_codes_are_written_piece_by_piece(tmp_path):
     names = [f"latent{j}" for j in range(width)]
     tracemalloc.start()
     for name in ("codes.npz", "codes.npy"):
-        writer(str(tmp_path / name))((piece for _ in range(rows)), rows, names)
+        write_rows(str(tmp_path / name), (piece for _ in range(rows)), rows, names)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < rows * width * 4 / 2

@@ -16,7 +16,7 @@ TEXT = "age,color,kind,id\n1,red,a,u1\n2,blue,b,u2\n3,red,a,u3\n"
 def test_words_become_one_input_each_and_ids_are_left_out() -> None:
     table = parse_table(TEXT, "t.csv", label="kind")
     assert table.input_names == ["age", "color=blue", "color=red"]
-    np.testing.assert_array_equal(table.values, [[1, 0, 1], [2, 1, 0], [3, 0, 1]])
+    np.testing.assert_array_equal(table.data, [[1, 0, 1], [2, 1, 0], [3, 0, 1]])
     assert table.labels is not None
     assert table.labels.tolist() == ["a", "b", "a"]
     assert "'id' of t.csv is left out" in table.notes[1]
@@ -47,30 +47,30 @@ def test_new_tables_are_encoded_the_same() -> None:
     first = parse_table(TEXT, "t.csv", label="kind")
     encoding = json.loads(json.dumps(first.columns))
     again = parse_table(TEXT, "t.csv", encoding=encoding)
-    np.testing.assert_array_equal(again.values, first.values)
+    np.testing.assert_array_equal(again.data, first.data)
     assert again.input_names == first.input_names
     assert again.labels is not None
     assert again.labels.tolist() == ["a", "b", "a"]
     unlabelled = parse_table("age,color,id\n9,red,7\n", "n.csv", encoding=encoding)
-    np.testing.assert_array_equal(unlabelled.values, [[9, 0, 1]])
+    np.testing.assert_array_equal(unlabelled.data, [[9, 0, 1]])
     assert unlabelled.labels is None
     moved = parse_table("id;color;age\nu9;blue;9\n", "n.csv", encoding=encoding)
-    np.testing.assert_array_equal(moved.values, [[9, 1, 0]])
+    np.testing.assert_array_equal(moved.data, [[9, 1, 0]])
     bare = parse_table("9,red,a,u7\n8,blue,b,u8\n", "n.csv", encoding=encoding)
-    np.testing.assert_array_equal(bare.values, [[9, 0, 1], [8, 1, 0]])
+    np.testing.assert_array_equal(bare.data, [[9, 0, 1], [8, 1, 0]])
 
 
 def test_unknown_words_are_zeros_and_counted() -> None:
     encoding = parse_table(TEXT, "t.csv").columns
     table = parse_table("age,color,kind,id\n1,green,a,x\n2,red,b,y\n", "n.csv", encoding=encoding)
-    assert table.values[0, 1:3].tolist() == [0, 0]
+    assert table.data[0, 1:3].tolist() == [0, 0]
     assert "1 of 2 values in column 'color' of n.csv" in table.notes[-1]
 
 
 def test_words_that_look_like_numbers_stay_words() -> None:
     encoding = parse_table("z,w\n1,07\n2,x\n3,x\n", "t").columns
     table = parse_table("z,w\n1,07\n2,7\n", "n", encoding=encoding)
-    np.testing.assert_array_equal(table.values, [[1, 1, 0], [2, 0, 0]])
+    np.testing.assert_array_equal(table.data, [[1, 1, 0], [2, 0, 0]])
 
 
 @pytest.mark.parametrize(

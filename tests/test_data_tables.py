@@ -17,7 +17,7 @@ def test_delimiters_and_headers_are_found(delimiter: str, header: bool, word: st
     text = "\n".join(delimiter.join(row) for row in rows) + "\n\n"
     assert find_delimiter(text.splitlines()) == delimiter
     table = parse_table(text, "t.csv")
-    np.testing.assert_array_equal(table.values[:, :2], [[1, 2.5], [4, 5]])
+    np.testing.assert_array_equal(table.data[:, :2], [[1, 2.5], [4, 5]])
     names = ["a", "b", "c"] if header else ["column_0", "column_1", "column_2"]
     assert table.input_names == [*names[:2], names[2] + ("=red" if word else "")]
     assert ("no header" in table.notes[0]) is not header
@@ -76,4 +76,4 @@ def test_broken_tables(text: str, sentence: str) -> None:
 def test_25000_by_43_with_words_stays_fast() -> None:
     row = ",".join(["0.25"] * 40 + ["tcp", "http", "7"])
     table = parse_table("\n".join([row] * 5_000), "t.csv")
-    assert table.values.shape == (5_000, 43)
+    assert table.data.shape == (5_000, 43)

@@ -33,10 +33,9 @@ def encode_file(trained: Trained, data: str | Path | Array, out: str) -> list[st
     `OUT.rows.csv` beside it says where each came from.
     """
     source = new_data(trained, data)
-    write = writer(out)
     names = [f"latent{j}" for j in range(trained.model.n_latents)]
     pieces = (trained.encode(x.astype(np.float32)) for x, _ in source.batches(ROWS))
-    write(pieces, source.n_samples, names)
+    write_rows(out, pieces, source.n_samples, names)
     say_skipped(source.skipped)
     said = list(source.notes)
     said.append(f"{source.n_samples} rows of {len(names)} latents: {out}")
@@ -59,7 +58,7 @@ def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[s
     if trained.target_preprocess is not None:
         names = [f"y{i}" for i in range(trained.target_preprocess.n_inputs)]
     pieces = (trained.decode(x) for x, _ in source.batches(ROWS))
-    writer(out)(pieces, source.n_samples, names)
+    write_rows(out, pieces, source.n_samples, names)
     return [f"{source.n_samples} rows of {len(names)} inputs: {out}"]
 
 
@@ -71,8 +70,8 @@ def _key(codes: str | Path | Array) -> str | None:
     return None
 
 
-def writer(out: str) -> Callable[[Iterator[Array], int, list[str]], None]:
-    """The function that writes pieces of rows in the format that `out` names.
+def write_rows(out: str, pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
+    """Write pieces of rows in the format that `out` names.
 
     Raises:
         UsageError: for a suffix that is not known.
@@ -81,14 +80,9 @@ def writer(out: str) -> Callable[[Iterator[Array], int, list[str]], None]:
     if suffix not in WRITERS:
         raise unknown("output format", suffix or out, WRITERS)
 
-    def write(pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
-        if out == "-":
-            WRITERS[suffix](sys.stdout.buffer, pieces, n_rows, names)
-            return
-        with replacing(Path(out)) as file:
-            WRITERS[suffix](file, pieces, n_rows, names)
-
-    return write
+    place = contextlib.nullcontext(sys.stdout.buffer) if out == "-" else replacing(Path(out))
+    with place as file:
+        WRITERS[suffix](file, pieces, n_rows, names)
 
 
 def _npy(file: IO[bytes], pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:

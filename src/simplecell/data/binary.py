@@ -27,8 +27,7 @@ _LONGEST_SIDE = 2**26
 def naming(name: str) -> Iterator[None]:
     """Whatever a parser raises becomes a DataError that names the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     except SimplecellError:
         raise

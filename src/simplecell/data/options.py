@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from simplecell.data.images import COLORS, MAX_PIXELS, SHRINKINGS, WHITENINGS, Preparation
 from simplecell.data.rows import Encoding
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 
 _KNOWN = {
     "kind": ("auto", "array", "patches"),
@@ -49,8 +49,7 @@ class Options(Reading):
 
     def __post_init__(self) -> None:
         for option, known in _KNOWN.items():
-            if getattr(self, option) not in known:
-                raise unknown(f"data.{option}", getattr(self, option), known)
+            choice(f"data.{option}", getattr(self, option), known)
         for option in ("patch", "n_patches", "max_pixels"):
             value = getattr(self, option)
             if value is not None and value < 1:

@@ -346,8 +346,7 @@ class Paired(Subset):
 
 def targets_of(source: Source) -> Source | None:
     """What is to be made of each sample, row by row; None: the sample itself."""
-    targets: Source | None = getattr(source, "targets", None)
-    return targets
+    return getattr(source, "targets", None)
 
 
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:

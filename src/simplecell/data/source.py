@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from simplecell.data.cifar import is_archive, load_training
-from simplecell.data.files import Loaded, read_file
+from simplecell.data.files import read_file
 from simplecell.data.images import (
     SUFFIXES,
     Gallery,
@@ -27,8 +27,8 @@ from simplecell.data.options import Options
 from simplecell.data.patches import PatchSource, random_patches, tiles
 from simplecell.data.records import read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, check_numbers
-from simplecell.data.tables import columns_of_frame, encode_table, is_frame
-from simplecell.errors import DataError, UsageError, unknown
+from simplecell.data.tables import Loaded, columns_of_frame, encode_table, is_frame
+from simplecell.errors import DataError, UsageError, choice
 
 _DEFAULT_PATCH = 10
 _LARGE_PICTURE, _SMALL_PICTURE = 64, 16
@@ -50,8 +50,7 @@ def as_source(data: object, **options: Any) -> Source:
     """
     known = [option.name for option in fields(Options)]
     for name in options:
-        if name not in known:
-            raise unknown("option of as_source", name, known)
+        choice("option of as_source", name, known)
     told = Options(**options)
     return data if isinstance(data, Source) else _opened(data, told)
 
@@ -107,23 +106,16 @@ def _opened(data: object, options: Options) -> Source:
 
 def _of_file(path: Path, options: Options) -> Source:
     loaded = load_training(path) if is_archive(path) else read_file(path, options)
-    if loaded.table is None and options.label is not None:
+    if loaded.columns is None and options.label is not None:
         raise UsageError(f"label {options.label!r} names a column, but {path.name} has none")
     return _of_array(loaded, path.name, options)
 
 
 def _of_frame(frame: Any, options: Options) -> Source:
     names, values = columns_of_frame(frame)
-    table = encode_table(
-        values,
-        names,
-        "the data frame",
-        header=True,
-        delimiter=None,
-        label=options.label,
-        encoding=options.columns,
-    )
-    return _of_array(Loaded.of_table(table), "the data frame", options)
+    name, label, encoding = "the data frame", options.label, options.columns
+    table = encode_table(values, names, name, label=label, encoding=encoding)
+    return _of_array(table, name, options)
 
 
 def _of_list(data: Sequence[Any], options: Options) -> Source:
@@ -146,7 +138,7 @@ def _of_array(loaded: Loaded, name: str, options: Options) -> Source:
     if array.ndim > 4:
         raise DataError(f"{name} has the shape {array.shape}; 2, 3 or 4 dimensions are needed")
     wanted = options.kind == "patches" or options.whiten != "none"
-    if wanted and (loaded.table is not None or hasattr(array, "tocsr")):
+    if wanted and (loaded.columns is not None or hasattr(array, "tocsr")):
         raise UsageError(f"{name} is a table, and patches and 1/f whitening are for pictures")
     one = _as_one_picture(array, options)
     if one is not None:
@@ -186,17 +178,17 @@ def _as_one_picture(array: Any, options: Options) -> Array | None:
 
 
 def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
-    pictures, table = array.ndim > 2, loaded.table
+    pictures = array.ndim > 2
     if pictures and array.ndim == 4 and array.shape[3] == 1:
         array = array[:, :, :, 0]
     return ArraySource(
         array,
-        kind="pictures" if pictures else "table" if table else "array",
+        kind="pictures" if pictures else "table" if loaded.columns else "array",
         name=name,
         divisor=divisor_of(array.dtype) if pictures else None,
-        input_names=table.input_names if table else None,
+        input_names=loaded.input_names,
         labels=loaded.labels,
-        columns=table.columns if table else None,
+        columns=loaded.columns,
         meta=_records(options),
         notes=loaded.notes,
     )
@@ -204,19 +196,15 @@ def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
 
 def _of_pictures(openers: list[Opener], options: Options, kind: str | None = None) -> Source:
     kind = kind or options.kind
-    patch = options.patch or _DEFAULT_PATCH
-    if kind == "array":
-        gallery = Gallery(openers, options.preparation(1), options.skip_broken)
-        return whole_pictures(gallery, _records(options))
+    patch = 1 if kind == "array" else options.patch or _DEFAULT_PATCH
     gallery = Gallery(openers, options.preparation(patch), options.skip_broken)
+    meta, held_out = _records(options), options.held_out
+    if kind == "array":
+        return whole_pictures(gallery, meta)
     if options.sampling == "tiles":
-        return tiles(gallery, meta=_records(options))
+        return tiles(gallery, meta=meta)
     source = random_patches(
-        gallery,
-        options.n_patches,
-        held_out=options.held_out,
-        seed=options.seed,
-        meta=_records(options),
+        gallery, options.n_patches, held_out=held_out, seed=options.seed, meta=meta
     )
     if options.kind == "auto":
         source.notes.insert(0, _said(source, gallery, options))

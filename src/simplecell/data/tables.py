@@ -10,7 +10,7 @@ import csv
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,17 @@ _LOOKED_AT = 50
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table as numbers: values [n, D] with their names, labels [n], encoding, notes."""
+class Loaded:
+    """An array as a file or a frame holds it: numbers, layout, and what is known beside them."""
 
-    values: Array
-    input_names: list[str]
-    labels: Array | None
-    columns: Encoding
-    notes: list[str]
+    data: Any
+    samples_last: bool = False
+    """Where the sample is the last axis of 3-D and 4-D arrays (MATLAB)."""
+    labels: Array | None = None
+    columns: Encoding | None = None
+    """How a table was encoded; None for what is no table."""
+    input_names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def encode_table(
@@ -40,11 +43,11 @@ def encode_table(
     names: list[str],
     name: str,
     *,
-    header: bool,
-    delimiter: str | None,
+    header: bool = True,
+    delimiter: str | None = None,
     label: str | int | None = None,
     encoding: Encoding | None = None,
-) -> Table:
+) -> Loaded:
     """Inputs from columns, each numbers or text [n]; how they were written is kept as well.
 
     `label` names (or counts from 0) a column that is no input. With `encoding`, an earlier table's
@@ -56,7 +59,7 @@ def encode_table(
     notes: list[str] = []
     by_name = dict(zip(names, columns, strict=True))
     if encoding is None:
-        kinds = _find_kinds(by_name, None if label is None else _label_name(label, names), notes)
+        kinds = _find_kinds(by_name, None if label is None else _label_name(label, names))
         _note_left_out(kinds, name, notes)
         encoding = {"header": header, "delimiter": delimiter, "columns": kinds}
     else:
@@ -101,7 +104,7 @@ def _label_name(label: str | int, names: list[str]) -> str:
         raise unknown("label column", label, names) from None
 
 
-def _find_kinds(columns: dict[str, Array], label: str | None, notes: list[str]) -> list[Column]:
+def _find_kinds(columns: dict[str, Array], label: str | None) -> list[Column]:
     kinds: list[Column] = []
     for column, values in columns.items():
         if column == label:
@@ -152,7 +155,7 @@ def _match(
     return {column: columns[column] for column in wanted}
 
 
-def _apply(columns: dict[str, Array], encoding: Encoding, name: str, notes: list[str]) -> Table:
+def _apply(columns: dict[str, Array], encoding: Encoding, name: str, notes: list[str]) -> Loaded:
     parts: list[Array] = []
     names: list[str] = []
     labels = None
@@ -170,11 +173,8 @@ def _apply(columns: dict[str, Array], encoding: Encoding, name: str, notes: list
         else:
             parts.extend(_one_hot(values, how["categories"], column, name, notes))
             names.extend(f"{column}={word}" for word in how["categories"])
-    dtype = np.result_type(*(part.dtype for part in parts))
-    table = np.empty((len(parts[0]), len(parts)), dtype=dtype)
-    for j, part in enumerate(parts):
-        table[:, j] = part
-    return Table(table, names, labels, encoding, notes)
+    table = np.column_stack(parts)
+    return Loaded(table, labels=labels, columns=encoding, input_names=names, notes=notes)
 
 
 def _labels(values: Array) -> Array:
@@ -257,7 +257,7 @@ def parse_table(
     header: bool | str = "auto",
     label: str | int | None = None,
     encoding: Encoding | None = None,
-) -> Table:
+) -> Loaded:
     """The table written in `text`, delimiter and header found by looking.
 
     `encoding` is the `columns` of an earlier table: new text is encoded exactly like that one.
@@ -357,8 +357,7 @@ def _numeric_columns(text: str, delimiter: str, header: bool, n: int) -> list[Ar
             return None
         skip = 1 + text[: len(text) - len(text.lstrip())].count("\n")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             values = np.loadtxt(
                 io.StringIO(text),
                 delimiter=None if delimiter == " " else delimiter,

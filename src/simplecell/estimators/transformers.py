@@ -7,17 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    OneToOneFeatureMixin,
-    TransformerMixin,
-)
-from sklearn.utils import Tags
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from simplecell.errors import UsageError, unknown
-from simplecell.estimators.contract import Array
+from simplecell.errors import UsageError, choice
+from simplecell.estimators.contract import Array, PrecisionTransformer
 from simplecell.preprocess.chain import Preprocess
 
 # torch takes no read-only and no negatively strided arrays: scikit-learn copies those at the door.
@@ -28,7 +22,7 @@ DOOR: dict[str, Any] = {
 }
 
 
-class _StepTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class _StepTransformer(PrecisionTransformer):
     """A fitted chain behind fit, transform and inverse_transform; a subclass names the steps."""
 
     def _steps(self) -> list[dict[str, object] | str]:
@@ -51,11 +45,6 @@ class _StepTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         """X [n_samples, n_outputs] back in the units of the data, as far as it can be undone."""
         check_is_fitted(self)
         return self._chain.invert(torch.from_numpy(check_array(X, **DOOR))).numpy()
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 @dataclass(eq=False, repr=False)
@@ -93,8 +82,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ign
     remove_dc: bool = False
 
     def _steps(self) -> list[dict[str, object] | str]:
-        if self.method not in ("pca", "zca"):
-            raise unknown("whitening method", self.method, ["pca", "zca"])
+        choice("whitening method", self.method, ("pca", "zca"))
         whiten = {"kind": f"{self.method}_whiten", "epsilon": self.epsilon}
         if self.method == "pca":
             whiten["retained"] = self.retained

@@ -36,7 +36,7 @@ class Moments:
             scatter += apart * (count * len(x) / total)
             shift += delta * (len(x) / total)
             count = total
-        self.mean, self.variance = origin + shift, scatter / count
+        self.count, self.mean, self.variance = count, origin + shift, scatter / count
         if not torch.isfinite(self.variance).all():
             raise DataError("the values are too large for a variance in float64: scale them first")
 

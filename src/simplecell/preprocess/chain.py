@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from simplecell.errors import DataError, RunError, UsageError, unknown
+from simplecell.errors import DataError, RunError, UsageError, choice
 from simplecell.preprocess.affine import (
     PCA,
     Affine,
@@ -254,13 +254,12 @@ def _build(step: str | Said) -> Step:
     table = {"kind": step} if isinstance(step, str) else step
     if not isinstance(table, Mapping) or not isinstance(table.get("kind"), str):
         raise UsageError(f"a step is a name or a table with a kind, such as 'center'; got {step!r}")
-    if (kind := str(table["kind"])) not in STEPS:
-        raise unknown("preparation step", kind, STEPS)
+    kind = str(table["kind"])
+    choice("preparation step", kind, STEPS)
     options = dict(STEPS[kind].defaults)
     known = ["kind", *options, *(["n_components"] if "retained" in options else [])]
     for name, value in table.items():
-        if name not in known:
-            raise unknown(f"option of {kind}", name, known)
+        choice(f"option of {kind}", name, known)
         if name != "kind":
             options[name] = _option(kind, name, value)
     if "n_components" in options and "retained" in table:
@@ -277,8 +276,7 @@ def _option(kind: str, name: str, value: Any) -> float:
     fits = isinstance(value, numbers.Integral if convert is int else numbers.Real)
     if not fits or isinstance(value, bool) or not holds(value):
         raise UsageError(f"{kind} needs {words} as {name}; got {value!r}")
-    number: float = convert(value)
-    return number
+    return convert(value)
 
 
 STEPS: dict[str, type[RemoveDC] | type[Affine]] = {

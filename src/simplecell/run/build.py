@@ -23,6 +23,7 @@ from simplecell.run.resolve import (
     with_targets,
 )
 from simplecell.run.trained import Trained
+from simplecell.training.prepared import fitted
 from simplecell.training.trainer import Trainer
 
 
@@ -56,9 +57,7 @@ def build(requested: Recipe, source: Source, found: Survey | None = None) -> Bui
     recipe, notes = resolve(requested, source, found)
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
-    preprocess = Preprocess(steps).fit(
-        lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
-    )
+    preprocess = fitted(steps, source)
     notes += preprocess.report()
     of_targets = None
     if targets is not None:

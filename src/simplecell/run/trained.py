@@ -65,8 +65,12 @@ class Trained:
         """The non-zero values of `encode`, sample by sample, on the CPU."""
         return Rows(*(part.cpu() for part in self._codes(x).rows()))
 
+    def _model_for(self, values: Any) -> Model:
+        """The model in float64 for values [B, …] in float64, else in float32."""
+        return self.model_in(torch.float64 if values.dtype == np.float64 else torch.float32)
+
     def _codes(self, x: Floats) -> Codes:
-        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        model = self._model_for(x)
         return model.encode(to_model(x, self.preprocess, model.like))[1]
 
     @torch.no_grad()
@@ -75,7 +79,7 @@ class Trained:
 
         A transcoder's are in the units of its targets. What a sample carried itself (DC) is 0.
         """
-        model = self.model_in(torch.float64 if codes.dtype == np.float64 else torch.float32)
+        model = self._model_for(codes)
         if codes.ndim != 2 or codes.shape[1] != model.n_latents:
             raise DataError(
                 f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
@@ -87,7 +91,7 @@ class Trained:
     @torch.no_grad()
     def reconstruct(self, x: Floats) -> tuple[Floats, Floats]:
         """Prepared rows [B, D'] and their reconstructions."""
-        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        model = self._model_for(x)
         prepared = to_model(x, self.preprocess, model.like)
         return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.data.rows import Subset, targets_of
-from simplecell.errors import DataError, DivergedError, UsageError, unknown
+from simplecell.errors import DataError, DivergedError, UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import LogMean, average_activation, merge_means
@@ -61,8 +61,7 @@ def _check(
     target_l0: float | None,
 ) -> None:
     """UsageError unless these settings fit together."""
-    if solver not in SOLVERS:
-        raise unknown("solver", solver, SOLVERS)
+    choice("solver", solver, SOLVERS)
     if solver == "lbfgs" and (corrupted or model.draws_noise):
         what = "corrupted inputs" if corrupted else "passes that draw noise"
         raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
@@ -141,7 +140,7 @@ class Trainer:
         self.best = Best(model, self.flat, patience)
         self.n_steps = 0
         self.stopped: str | None = None
-        self.solver: LBFGS[Evaluation] | Adam
+        self.solver: LBFGS | Adam
         if solver == "lbfgs":
             self.solver = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
         else:
