@@ -16,15 +16,15 @@ from simplecell.data.files import read_file
 from simplecell.data.images import (
     SUFFIXES,
     Gallery,
-    Opener,
-    divisor_of,
     openers_of_arrays,
     openers_of_files,
     openers_of_images,
     whole_pictures,
 )
 from simplecell.data.options import Options
+from simplecell.data.pages import Opener
 from simplecell.data.patches import PatchSource, random_patches, tiles
+from simplecell.data.pixels import divisor_of
 from simplecell.data.records import read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, check_numbers
 from simplecell.data.tables import Loaded, columns_of_frame, encode_table, is_frame
@@ -67,7 +67,7 @@ def _signature() -> inspect.Signature:
 vars(as_source)["__signature__"] = _signature()
 
 
-def openers_of(data: object, max_pixels: int) -> list[Opener] | None:
+def openers_of(data: object, max_pixels: int, channels: str = "auto") -> list[Opener] | None:
     """The pictures that data are when they are files or Pillow's own; None for anything else.
 
     None of them is decoded yet. Raises DataError for files that do not exist.
@@ -77,20 +77,20 @@ def openers_of(data: object, max_pixels: int) -> list[Opener] | None:
         if not path.exists():
             raise DataError(f"{path} does not exist")
         if path.is_dir() or path.suffix.lower() in SUFFIXES:
-            return openers_of_files(path, max_pixels)
+            return openers_of_files(path, max_pixels, channels)
     if isinstance(data, Image.Image):
-        return openers_of_images([data], max_pixels)
+        return openers_of_images([data], max_pixels, channels)
     if not isinstance(data, list | tuple) or not data:
         return None
     if all(isinstance(item, Image.Image) for item in data):
-        return openers_of_images(data, max_pixels)
+        return openers_of_images(data, max_pixels, channels)
     if all(isinstance(item, str | Path) for item in data):
-        return [o for item in data for o in openers_of_files(Path(item), max_pixels)]
+        return [o for item in data for o in openers_of_files(Path(item), max_pixels, channels)]
     return None
 
 
 def _opened(data: object, options: Options) -> Source:
-    openers = openers_of(data, options.max_pixels)
+    openers = openers_of(data, options.max_pixels, options.channels)
     if openers is not None:
         return _of_pictures(openers, options)
     if isinstance(data, str | Path):
@@ -122,7 +122,7 @@ def _of_list(data: Sequence[Any], options: Options) -> Source:
     """Pictures where arrays differ in size, else rows of numbers."""
     shapes = {np.shape(item) for item in data if isinstance(item, np.ndarray)}
     if len(shapes) > 1:
-        return _of_pictures(openers_of_arrays(data, "the list"), options)
+        return _of_pictures(openers_of_arrays(data, "the list", options.channels), options)
     try:
         array = np.asarray(data)
     except ValueError:
@@ -142,7 +142,7 @@ def _of_array(loaded: Loaded, name: str, options: Options) -> Source:
         raise UsageError(f"{name} is a table, and patches and 1/f whitening are for pictures")
     one = _as_one_picture(array, options)
     if one is not None:
-        source = _of_pictures(openers_of_arrays(one, name), options)
+        source = _of_pictures(openers_of_arrays(one, name, options.channels), options)
         if array.ndim == 2:
             source.notes.insert(
                 0,
@@ -152,14 +152,14 @@ def _of_array(loaded: Loaded, name: str, options: Options) -> Source:
         return source
     large = array.ndim > 2 and min(array.shape[1:3]) >= _LARGE_PICTURE
     if options.kind == "patches" or (options.kind == "auto" and large):
-        return _of_pictures(openers_of_arrays(array, name), options, "patches")
+        return _of_pictures(openers_of_arrays(array, name, options.channels), options, "patches")
     if options.whiten != "none":
         if array.ndim == 2:
             raise UsageError(
                 f"1/f whitening is for pictures, but {name} has the shape {array.shape}; "
                 "give (n, h, w), or set data.whiten to 'none'"
             )
-        return _of_pictures(openers_of_arrays(array, name), options, "array")
+        return _of_pictures(openers_of_arrays(array, name, options.channels), options, "array")
     return _vectors(array, loaded, name, options)
 
 
