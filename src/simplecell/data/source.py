@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from simplecell.data.cifar import is_archive, load_training
+from simplecell.data.cifar import is_cifar, load_training
 from simplecell.data.files import read_file
 from simplecell.data.images import (
     SUFFIXES,
@@ -36,8 +36,8 @@ _LARGE_PICTURE, _SMALL_PICTURE = 64, 16
 
 def as_source(data: object, **options: Any) -> Source:
     """A `Source` of an array [n, D], [n, h, w] or [n, h, w, c], a SciPy sparse matrix, a data
-    frame, pictures of any sizes, or a path to a file of those, to a folder of pictures or to an
-    archive of CIFAR-10 (its training pictures).
+    frame, pictures of any sizes, or a path to a file of those, to a folder of pictures or to
+    CIFAR-10, packed or unpacked (its training pictures). Each page of a picture file is a picture.
 
     With `kind="auto"` picture files, folders and arrays of pictures of at least 64×64 pixels give
     patches, smaller pictures and all else one vector a sample. Arrays have the samples first, save
@@ -76,6 +76,8 @@ def openers_of(data: object, max_pixels: int, channels: str = "auto") -> list[Op
         path = Path(data)
         if not path.exists():
             raise DataError(f"{path} does not exist")
+        if is_cifar(path):
+            return None
         if path.is_dir() or path.suffix.lower() in SUFFIXES:
             return openers_of_files(path, max_pixels, channels)
     if isinstance(data, Image.Image):
@@ -105,7 +107,7 @@ def _opened(data: object, options: Options) -> Source:
 
 
 def _of_file(path: Path, options: Options) -> Source:
-    loaded = load_training(path) if is_archive(path) else read_file(path, options)
+    loaded = load_training(path) if is_cifar(path) else read_file(path, options)
     if loaded.columns is None and options.label is not None:
         raise UsageError(f"label {options.label!r} names a column, but {path.name} has none")
     return _of_array(loaded, path.name, options)

@@ -29,7 +29,7 @@ from simplecell.data.rows import Array
 MOST_PAGES = 100_000
 EXTRA = "pip install 'simplecell[pictures]'"
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262
 _SUBFILE, _SAMPLES, _PLANAR, _DESCRIPTION, _EXTRAS, _FORMAT = 254, 277, 284, 270, 338, 339
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
 _UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED = 1, 2, 3, 4
@@ -53,7 +53,6 @@ class Page:
     channels: int
     photometric: int
     planes: bool
-    raw: bool
     extras: tuple[int, ...]
     aside: bool
     """A small copy of another page, or a mask."""
@@ -105,7 +104,7 @@ class Page:
             return bool(self.alpha) and self.channels == 2 and self.bits == 8
         if self.channels > 4 or (self.deep and self.photometric not in (_RGB, _SEPARATED)):
             return False
-        return not (self.deep and self.planes and self.raw)
+        return not (self.deep and self.planes)  # libtiff hands over the upper bytes alone
 
 
 @contextlib.contextmanager
@@ -123,12 +122,18 @@ def is_tiff(start: bytes) -> bool:
 def pages_of(source: Path | bytes) -> list[Page]:
     """All pages in order, none decoded; a header that leads back to an earlier one is the end.
 
-    Raises BrokenPictureError for more than 100,000 pages, whatever Pillow raises for damage.
+    Raises BrokenPictureError for more than 100,000 pages and for what Pillow cannot follow,
+    whatever else it raises for damage.
     """
     pages: list[Page] = []
     with opened(source) as stream, warnings.catch_warnings(action="ignore"):
         start = stream.read(8)
-        big = start[2:4] in (b"+\0", b"\0+")
+        if start[:4] == b"MM\0+":
+            raise BrokenPictureError(
+                "is a BigTIFF with the high byte first, which Pillow does not read; save it as a "
+                "TIFF with the low byte first"
+            )
+        big = start[2:4] == b"+\0"
         tags = TiffImagePlugin.ImageFileDirectory_v2(start + stream.read(8) if big else start)
         seen: set[int] = set()
         offset = tags.next
@@ -160,7 +165,6 @@ def _page(tags: Any, offset: int, index: int) -> Page | None:
         channels=max(1, _numbers(tags.get(_SAMPLES), (1,))[0]),
         photometric=_numbers(tags.get(_PHOTOMETRIC), (_WHITE_IS_ZERO,))[0],
         planes=_numbers(tags.get(_PLANAR), (1,))[0] == 2,
-        raw=_numbers(tags.get(_COMPRESSION), (_RAW,))[0] == _RAW,
         extras=_numbers(tags.get(_EXTRAS), ()),
         aside=bool(_numbers(tags.get(_SUBFILE), (0,))[0] & (_REDUCED | _MASK)),
         said=_pages_said(tags.get(_DESCRIPTION)),
@@ -195,7 +199,7 @@ class FirstPage(io.RawIOBase):
         stream.seek(0)
         start = stream.read(16)
         order = "little" if start[:1] == b"I" else "big"
-        big = start[2:4] in (b"+\0", b"\0+")
+        big = start[2:4] == b"+\0"
         at, size = (8, 8) if big else (4, 4)
         self._start = start[:at] + offset.to_bytes(size, order)  # type: ignore[arg-type]
         stream.seek(0)
@@ -216,11 +220,11 @@ class FirstPage(io.RawIOBase):
         return self._stream.tell()
 
     def readinto(self, buffer: Any) -> int:
-        at = self._stream.tell()
-        data = self._stream.read(len(buffer))
+        at, target = self._stream.tell(), memoryview(buffer).cast("B")
+        data = self._stream.read(len(target))
         if at < len(self._start):
             data = (self._start[at:] + data[len(self._start) - at :])[: len(data)]
-        buffer[: len(data)] = data
+        target[: len(data)] = data
         return len(data)
 
 
