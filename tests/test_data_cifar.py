@@ -305,7 +305,7 @@ def test_a_hostile_batch_in_a_folder_is_refused_and_never_runs(tmp_path):
             as_source(folder)
     assert not trap.exists()
     (folder / "data_batch_1").write_bytes(b"")
-    with pytest.raises(DataError, match="cannot be read|data_batch_1"):
+    with pytest.raises(DataError, match="data_batch_1"):
         as_source(folder)
 
 

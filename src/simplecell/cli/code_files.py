@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from simplecell.data import Source
+from simplecell.data import PatchSource, Source
 from simplecell.data.source import as_source
 from simplecell.errors import DataError, unknown
 from simplecell.run.build import new_data
@@ -120,7 +120,9 @@ WRITERS: dict[str, Callable[[IO[bytes], Iterator[Array], int, list[str]], None]]
 def _write_rows(place: Path, source: Source) -> None:
     with replacing(place) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        table = csv.DictWriter(text, ["row", "file", "top", "left", "scale"], restval=1)
+        page = ["page"] if isinstance(source, PatchSource) and source.several_pages else []
+        columns = ["row", "file", *page, "top", "left", "scale"]
+        table = csv.DictWriter(text, columns, restval=1)
         table.writeheader()
         for start in range(0, source.n_samples, ROWS):
             for row, record in enumerate(source.about(slice(start, start + ROWS)), start):

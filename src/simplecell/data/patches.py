@@ -68,6 +68,11 @@ class PatchSource(Source):
         self.input_names = None if channels in (1, 3) else _names(*self.shape)
         self.skipped, self.notes = gallery.skipped, gallery.notes
 
+    @property
+    def several_pages(self) -> bool:
+        """Whether some file has several pages, which `about` then tells apart."""
+        return any("page" in self._gallery.record(k) for k in range(len(self._gallery)))
+
     def read(self, rows: Rows) -> Array:
         x = np.array(self._patches.values[rows])
         check_finite(x, positions(rows, self.n_samples), "the patches", None)

@@ -65,8 +65,8 @@ class Samples:
         self.drawn_as = drawn_as(source)
         self.names = source.input_names or [f"x{i}" for i in range(source.n_inputs)]
         self.texts = text_fields(source) if self.drawn_as == "text" else []
-        self.photos: dict[str, int] = {}
-        self.photo_scale: dict[str, int] = {}
+        self.photos: dict[tuple[str, int | None], int] = {}
+        self.photo_scale: dict[tuple[str, int | None], int] = {}
         self._middle = self._spread_of_columns() if self.drawn_as == "row" else None
 
     def _spread_of_columns(self) -> tuple[Values, Values]:
@@ -106,7 +106,7 @@ class Samples:
         """The photograph that a patch was cut from."""
         if not isinstance(self.source, PatchSource):
             return
-        name = about["file"]
+        name = (about["file"], about.get("page"))
         if name not in self.photos and len(self.photos) < MOST_PHOTOS:
             self.photos[name], self.photo_scale[name] = len(self.photos), about.get("scale", 1)
         if name in self.photos:
@@ -133,15 +133,16 @@ class Samples:
         """The photographs met so far, as the manifest holds them, and their files."""
         told: list[Photo] = []
         files = {}
-        for name, number in self.photos.items():
+        for place, number in self.photos.items():
             assert isinstance(self.source, PatchSource)
-            picture = self.source.photograph(name)
+            picture = self.source.photograph(*place)
+            name = place[0] if place[1] is None else f"{place[0]}, page {place[1]}"
             width, height = picture.size
             picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
             file = io.BytesIO()
             picture.save(file, "JPEG", quality=80)
             files[path := f"photos/{number}.jpg"] = file.getvalue()
-            scale = self.photo_scale[name]
+            scale = self.photo_scale[place]
             told.append(
                 {"name": name, "width": width, "height": height, "scale": scale, "file": path}
             )
@@ -235,7 +236,19 @@ def cleaned(value: object, depth: int = 3) -> object:
 
 
 FAVOURITES = ("label", "labels", "topics", "topic", "class", "category", "target", "kind")
-PLACES = {"row", "file", "top", "left", "scale", "position", "document", "token", "text", "title"}
+PLACES = {
+    "row",
+    "file",
+    "page",
+    "top",
+    "left",
+    "scale",
+    "position",
+    "document",
+    "token",
+    "text",
+    "title",
+}
 PROBED, MOST_LABEL_VALUES, LONGEST = 2000, 64, 80
 
 
