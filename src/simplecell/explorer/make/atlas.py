@@ -30,7 +30,7 @@ from simplecell.explorer.make.columns import Words, columns_of
 from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.playground import write_play
-from simplecell.explorer.make.samples import Labels, Samples, find_labels
+from simplecell.explorer.make.samples import Labels, Samples, evenly, find_labels
 from simplecell.explorer.make.sprites import sheets, weights_as_tiles
 from simplecell.explorer.make.survey import BINS, SPREAD, Survey
 from simplecell.model.matching import nearest_within
@@ -38,6 +38,7 @@ from simplecell.run.directory import Run, finite
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock, is_temporary, read_json, writing
 from simplecell.run.trained import Trained
+from simplecell.viz.portrait import only_standardised
 
 FOLDER = "atlas"
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -144,9 +145,8 @@ class AtlasWriter:
     def _weights(self) -> None:
         """What each latent likes, in the units that are drawn."""
         trained, shape = self.trained, self.shape
-        kinds = {step["kind"] for step in trained.preprocess.steps}
         directions = trained.latents()
-        if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
+        if only_standardised(trained, shape):
             directions = trained.model.directions().double().cpu()
         self.directions: NDArray[np.float64] = directions.numpy()
         tiles = None
@@ -160,14 +160,9 @@ class AtlasWriter:
         """details.jsonl; returns the words that stand for each latent."""
         m = self.trained.model.n_latents
         chosen = [self._examples(latent) for latent in range(m)]
-        wanted = {row for top, spread in chosen for _, row, _ in itertools.chain(top, spread)}
-        records = self.samples.records(wanted)
-        contexts: dict[tuple[int, int], Context] = {}
-        if self.samples.drawn_as == "tokens":
-            pairs = (
-                (i, row) for i, both in enumerate(chosen) for part in both for _, row, _ in part
-            )
-            contexts = self.samples.contexts(pairs)
+        pairs = [(i, row) for i, both in enumerate(chosen) for _, row, _ in itertools.chain(*both)]
+        records = self.samples.records({row for _, row in pairs})
+        contexts = self.samples.contexts(pairs) if self.samples.drawn_as == "tokens" else {}
         yield 0.88
         words = Words(self.trained, self.labels, self.survey, self.directions, self.samples)
         together = dict(self.survey.together())
@@ -202,9 +197,7 @@ class AtlasWriter:
         ]
         values, rows = self.survey.drawn.of(latent)
         order = np.argsort(values, kind="stable")
-        if not len(order):
-            return top, []
-        places = np.unique(np.linspace(0, len(order) - 1, SPREAD).astype(int))
+        places = evenly(len(order), SPREAD)
         share = places / max(1, len(order) - 1)
         spread: list[Chosen] = [
             (float(values[order[p]]), int(rows[order[p]]), round(float(q), 3))
@@ -308,8 +301,7 @@ def key_of(run: Run, source: Source) -> str:
     digest = hashlib.sha256(f"{FORMAT} {source.fingerprint()}".encode())
     for name in ("model.safetensors", "preprocess.safetensors", "recipe.toml"):
         digest.update((run.path / name).read_bytes())
-    n = source.n_samples
-    rows = np.unique(np.linspace(0, n - 1, min(n, MOST_HASHED)).astype(np.int64))
+    rows = evenly(source.n_samples, MOST_HASHED)
     for part in np.array_split(rows, -(-len(rows) // 10_000)):
         digest.update(json.dumps(source.about(part), default=str).encode())
     return digest.hexdigest()
@@ -375,10 +367,8 @@ def _build(home: Path, trained: Trained, source: Source, key: str) -> Iterator[f
 
 
 def _replace(new: Path, place: Path) -> None:
+    old = place.with_name(f".{secrets.token_hex(8)}.tmp")
     if place.exists():
-        old = place.with_name(f".{secrets.token_hex(8)}.tmp")
         os.replace(place, old)
-        os.replace(new, place)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(new, place)
+    os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)

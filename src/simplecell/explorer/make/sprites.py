@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from simplecell.explorer.make.contents import Sprites
-from simplecell.viz.grid import LARGEST, signed_grey, unsigned_grey
+from simplecell.viz.grid import LARGEST, in_unit_range, signed_grey, unsigned_grey
 
 Pixels = NDArray[np.uint8]
 WIDEST_ROW = 64 * 64
@@ -53,8 +53,13 @@ def _sheet(tiles: Pixels, per_row: int) -> bytes:
     padded = np.zeros((rows * per_row, h, w, 3), dtype=np.uint8)
     padded[:n] = tiles
     whole = padded.reshape(rows, per_row, h, w, 3).swapaxes(1, 2).reshape(rows * h, -1, 3)
+    return png_of(Image.fromarray(whole))
+
+
+def png_of(image: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
     file = io.BytesIO()
-    Image.fromarray(whole).save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()
 
 
@@ -71,9 +76,7 @@ def weights_as_tiles(rows: NDArray[np.float64], shape: tuple[int, ...]) -> Pixel
     height = -(-rows.shape[1] // width)
     field = np.zeros((len(rows), height * width))
     field[:, : rows.shape[1]] = rows
-    largest = np.abs(field).max(axis=1, keepdims=True)
-    unit = np.divide(field, largest, out=np.zeros_like(field), where=largest > 0)
-    return blue_orange(unit).reshape(len(rows), height, width, 3)
+    return blue_orange(in_unit_range(field)).reshape(len(rows), height, width, 3)
 
 
 def blue_orange(unit: NDArray[np.float64]) -> Pixels:

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.explorer.make.samples import Labels
+from simplecell.explorer.make.samples import Labels, evenly
 from simplecell.model.activations import Activation
 from simplecell.model.measures import fvu
 from simplecell.run.evaluate import Activity, Deviation
@@ -111,9 +111,8 @@ class Survey:
         self.max = torch.full((m,), -torch.inf)
         self.within = torch.zeros(len(labels.values), m, dtype=torch.float64)
         self.errors = np.zeros(source.n_samples, dtype=np.float32)
-        n = source.n_samples
-        kept = min(n, KEPT_SAMPLES, max(1000, KEPT_NUMBERS // m))
-        self._keep = np.unique(np.linspace(0, n - 1, kept).astype(np.int64))
+        kept = min(KEPT_SAMPLES, max(1000, KEPT_NUMBERS // m))
+        self._keep = evenly(source.n_samples, kept)
         self._kept: list[Kept] = []
         self._generator = torch.Generator().manual_seed(0)
 

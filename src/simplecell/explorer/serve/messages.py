@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
@@ -36,6 +37,11 @@ MEDIA = {
     ".txt": "text/plain; charset=utf-8",
 }
 """Kinds of files that are served, by suffix; others are not."""
+
+
+def data_url(suffix: str, content: bytes) -> str:
+    """A file as an address that holds it."""
+    return f"data:{MEDIA[suffix]};base64,{base64.b64encode(content).decode()}"
 
 
 class Refused(Exception):  # noqa: N818
@@ -144,7 +150,6 @@ def as_refusal(request: Request, refused: Refused) -> Answer:
 MOST_BODY = 2**20
 """Bytes that a request may carry."""
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 SAME_SITE = ("", "same-origin", "none")
 
 
@@ -212,8 +217,3 @@ def _length(request: Request) -> int:
 def too_large() -> Refused:
     """A body over the limit."""
     return Refused(413, f"the body is larger than {MOST_BODY:,} bytes; send less")
-
-
-def is_token(token: str) -> bool:
-    """Whether it can stand in an address as it is."""
-    return _TOKEN.fullmatch(token) is not None

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -32,7 +33,6 @@ from simplecell.explorer.serve.messages import (
     Answer,
     Request,
     as_refusal,
-    is_token,
     may_be_long,
     too_large,
 )
@@ -124,7 +124,7 @@ class Server:
         embedder: Embedder | None = None,
     ) -> None:
         self.token = secrets.token_urlsafe(24) if token is None else token
-        if not is_token(self.token):
+        if not re.fullmatch("[A-Za-z0-9_-]+", self.token):
             raise UsageError("a token consists of letters, digits, '-' and '_'; give another")
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]

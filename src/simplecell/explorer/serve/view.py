@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -9,9 +10,6 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from simplecell.errors import RunError
 from simplecell.explorer.make.atlas import damaged, folder_of
@@ -172,7 +170,7 @@ class RunView:
         starts = self._remembered(path, lambda: _line_starts(path))
         try:
             with open(path, "rb") as file:
-                file.seek(int(starts[latent]))
+                file.seek(starts[latent])
                 line: Details = parse_json(file.readline())
             if line["latent"] != latent:
                 raise ValueError(f"line {latent} is about another latent")
@@ -253,16 +251,11 @@ def _checked_manifest(path: Path) -> Manifest:
     return cast(Manifest, manifest)
 
 
-def _line_starts(path: Path) -> NDArray[np.int64]:
-    """Where each line of a file begins, in bytes."""
-    ends = [np.zeros(1, dtype=np.int64)]
-    at = 0
+def _line_starts(path: Path) -> list[int]:
+    """Where each whole line of a file begins, in bytes."""
     try:
         with open(path, "rb") as file:
-            while block := file.read(2**20):
-                found = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
-                ends.append(found + at + 1)
-                at += len(block)
+            lengths = [len(line) for line in file if line.endswith(b"\n")]
     except OSError as error:
         raise RunError(f"'{path}' cannot be read: {error}") from error
-    return np.concatenate(ends)[:-1]
+    return list(itertools.accumulate(lengths, initial=0))[:-1]
