@@ -242,16 +242,11 @@ def _listen(host: str, port: int) -> socket.socket:
         )
     if not 0 <= port <= 65535:
         raise UsageError(f"port {port} does not exist; ports go from 0 (any free one) to 65535")
-    listening = socket.socket(FAMILIES[host], socket.SOCK_STREAM)
     try:
-        if os.name != "nt":  # where it would let two programs share a port
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(128)
+        return socket.create_server((host, port), family=FAMILIES[host], backlog=128)
     except OSError as error:
-        listening.close()
+        reason = os.strerror(error.errno or 0)  # alone: Python's own sentence has the address too
         raise UsageError(
-            f"port {port} of {host} cannot be used: {error.strerror}; choose another port, or 0 "
+            f"port {port} of {host} cannot be used: {reason}; choose another port, or 0 "
             "for any that is free"
         ) from error
-    return listening
