@@ -133,14 +133,14 @@ class AtlasWriter:
             yield 0.8 * done / self.source.n_samples
         self._weights()
         yield 0.82
-        words = yield from self._details()
+        tags = yield from self._details()
         low, high = self._data()
         yield 0.97
         write_play(self.trained, self.folder, low, high)
         photos, files = self.samples.save_photos()
         for name, content in files.items():
             (self.folder / name).write_bytes(content)
-        self._manifest(words, photos)
+        self._manifest(tags, photos)
 
     def _weights(self) -> None:
         """What each latent likes, in the units that are drawn."""
@@ -156,8 +156,8 @@ class AtlasWriter:
         for k, content in enumerate(self.sheets.files if self.sheets else []):
             (self.folder / f"sprites-{k}.png").write_bytes(content)
 
-    def _details(self) -> Generator[float, None, Words]:
-        """details.jsonl; returns the words that stand for each latent."""
+    def _details(self) -> Generator[float, None, list[str]]:
+        """details.jsonl; returns the few words that stand for each latent."""
         m = self.trained.model.n_latents
         chosen = [self._examples(latent) for latent in range(m)]
         pairs = [(i, row) for i, both in enumerate(chosen) for _, row, _ in itertools.chain(*both)]
@@ -166,9 +166,9 @@ class AtlasWriter:
         yield 0.88
         words = Words(self.trained, self.labels, self.survey, self.directions, self.samples)
         together = dict(self.survey.together())
-        atoms = self.trained.model.atoms().cpu()
-        near = nearest_within(atoms, 8)
+        near = nearest_within(self.trained.model.atoms().cpu(), 8)
         with open(self.folder / "details.jsonl", "w", encoding="utf-8") as file:
+            tags = []
             for i in range(m):
                 top, spread = (
                     [_example(records, contexts, i, *one) for one in part] for part in chosen[i]
@@ -184,10 +184,10 @@ class AtlasWriter:
                     "labels": words.labels(i),
                     "inputs": words.inputs(i),
                 }
-                words.note(i, line)
+                tags.append(words.tag(i, line))
                 file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
         yield 0.95
-        return words
+        return tags
 
     def _examples(self, latent: int) -> tuple[list[Chosen], list[Chosen]]:
         """The strongest examples of a latent, and others spread over quantiles."""
@@ -212,7 +212,7 @@ class AtlasWriter:
         kept.astype("<f4").tofile(self.folder / "samples.bin")
         return float(kept.min()), float(kept.max())
 
-    def _manifest(self, words: Words, photos: list[Photo]) -> None:
+    def _manifest(self, tags: list[str], photos: list[Photo]) -> None:
         survey, trained = self.survey, self.trained
         columns = columns_of(trained, survey, self.directions, self.shape)
         with open(self.folder / "columns.bin", "wb") as file:
@@ -251,7 +251,7 @@ class AtlasWriter:
             "n_iter": info["n_iter"],
             "columns": list(columns),
             "histogram": {"bins": BINS},
-            "tags": [words.tags[latent] for latent in range(trained.model.n_latents)],
+            "tags": tags,
             "sprites": None if self.sheets is None else self.sheets.table(),
             "labels": self.labels.table(),
             "photos": photos,

@@ -156,11 +156,6 @@ class Survey:
             return None
         return fvu(float(self.errors.sum(dtype=np.float64)), self.deviation.sum)
 
-    def deviations(self) -> Tensor:
-        """Standard deviation of each latent's code, [M]."""
-        n = self.source.n_samples
-        return (self.squares / n - (self.sum / n).square()).clamp_min(0).sqrt()
-
     def of_labels(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Per label and latent, [L, M]: mean code within it, and the correlation; counts [L].
 
@@ -171,7 +166,8 @@ class Survey:
         counts = torch.as_tensor(self.labels.counts, dtype=torch.float64)[:, None]
         share = counts / n
         apart = self.within / n - self.sum / n * share
-        spread = self.deviations() * (share * (1 - share)).sqrt()
+        deviation = (self.squares / n - (self.sum / n).square()).clamp_min(0).sqrt()
+        spread = deviation * (share * (1 - share)).sqrt()
         related = torch.where(spread > 0, apart / spread, 0.0)
         return (self.within / counts.clamp_min(1)).numpy(), related.numpy(), counts[:, 0].numpy()
 

@@ -118,14 +118,13 @@ def as_json(value: object, status: int = 200, **headers: str) -> Answer:
     return answer(status, MEDIA[".json"], text.encode("ascii"), **headers)
 
 
-def as_page(title: str, sentence: str, status: int) -> Answer:
+def as_page(sentence: str, status: int, **headers: str) -> Answer:
     """A page of a few words."""
-    words = html.escape(sentence)
     text = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}'
-        f"</title></head><body><h1>{html.escape(title)}</h1><p>{words}</p></body></html>\n"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>simplecell</title>'
+        f"</head><body><h1>simplecell</h1><p>{html.escape(sentence)}</p></body></html>\n"
     )
-    return answer(status, MEDIA[".html"], text.encode(errors="replace"))
+    return answer(status, MEDIA[".html"], text.encode(errors="replace"), **headers)
 
 
 def as_file(request: Request, content: bytes, suffix: str, tag: str) -> Answer:
@@ -141,10 +140,8 @@ def as_refusal(request: Request, refused: Refused) -> Answer:
     """A refusal in the form that was asked for."""
     sentence, status = str(refused), refused.status
     if request.wants_page:
-        told = as_page("simplecell", sentence, status)
-    else:
-        told = as_json({"error": sentence}, status)
-    return Answer(status, {**told.headers, **refused.headers}, told.body)
+        return as_page(sentence, status, **refused.headers)
+    return as_json({"error": sentence}, status, **refused.headers)
 
 
 MOST_BODY = 2**20

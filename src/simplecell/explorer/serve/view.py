@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from simplecell.errors import RunError
-from simplecell.explorer.make.atlas import damaged, folder_of
+from simplecell.explorer.make.atlas import FORMAT, damaged, folder_of
 from simplecell.explorer.make.contents import DataPage, Details, Manifest, PlaygroundPage
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
@@ -23,8 +23,6 @@ from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import misfit, parse_json, read_json
 
-FORMAT = 1
-"""Of an atlas."""
 MANIFEST = {
     "format": int,
     "key": str,
