@@ -57,7 +57,6 @@ class Found:
     f1: float
     l0: float
     fvu: float
-    dead: float
 
 
 def planted(bench: Bench) -> Outcome:
@@ -126,9 +125,7 @@ def _judge(built: Built, truth: Planted, n_train: int) -> Found:
     atoms = preprocess.atoms(model.atoms().double().cpu())
     got = recovery(atoms, truth.atoms, activity)
     figures = evaluate(model, preprocess, as_source(held))
-    return Found(
-        got.share, got.mcc, got.f1 or 0.0, figures.l0 or 0.0, figures.fvu, figures.dead or 0.0
-    )
+    return Found(got.share, got.mcc, got.f1 or 0.0, figures.l0 or 0.0, figures.fvu)
 
 
 def _drawn(found: dict[tuple[str, str], list[Found]]) -> Canvas:
