@@ -66,12 +66,10 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Hold the lock on a folder's mark; on Windows, an open file would keep it from its place."""
-    lock = Lock(folder / MARK) if fcntl is not None else None
-    try:
+    with contextlib.ExitStack() as last:
+        if fcntl is not None:
+            last.callback(Lock(folder / MARK).release)
         yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 def _write_mark(folder: Path, names: list[str]) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from simplecell.explorer.make.contents import Example, Judged, Manifest, Sample
-from simplecell.explorer.make.sprites import png_of
 from simplecell.explorer.serve.messages import data_url
 from simplecell.explorer.serve.view import KnownRun, RunView
 from simplecell.run.directory import Run, reported_figures
@@ -177,4 +176,6 @@ def _figure(figure: Figure) -> str:
 
 
 def _png(image: Image.Image) -> str:
-    return data_url(".png", png_of(image))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return data_url(".png", file.getvalue())

@@ -31,7 +31,7 @@ from simplecell.explorer.make.contents import Context, Details, Example, Manifes
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.playground import write_play
 from simplecell.explorer.make.samples import Labels, Samples, evenly, find_labels
-from simplecell.explorer.make.sprites import sheets, weights_as_tiles
+from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
 from simplecell.explorer.make.survey import BINS, SPREAD, Survey
 from simplecell.model.matching import nearest_within
 from simplecell.run.directory import Run, finite
@@ -137,10 +137,7 @@ class AtlasWriter:
         low, high = self._data()
         yield 0.97
         write_play(self.trained, self.folder, low, high)
-        photos, files = self.samples.save_photos()
-        for name, content in files.items():
-            (self.folder / name).write_bytes(content)
-        self._manifest(tags, photos)
+        self._manifest(tags, self.samples.save_photos(self.folder))
 
     def _weights(self) -> None:
         """What each latent likes, in the units that are drawn."""
@@ -152,9 +149,7 @@ class AtlasWriter:
         tiles = None
         if self.samples.drawn_as in ("picture", "row"):
             tiles = weights_as_tiles(self.directions, shape)
-        self.sheets = None if tiles is None else sheets(tiles)
-        for k, content in enumerate(self.sheets.files if self.sheets else []):
-            (self.folder / f"sprites-{k}.png").write_bytes(content)
+        self.sprites = None if tiles is None else save_sheets(tiles, self.folder)
 
     def _details(self) -> Generator[float, None, list[str]]:
         """details.jsonl; returns the few words that stand for each latent."""
@@ -164,7 +159,7 @@ class AtlasWriter:
         records = self.samples.records({row for _, row in pairs})
         contexts = self.samples.contexts(pairs) if self.samples.drawn_as == "tokens" else {}
         yield 0.88
-        words = Words(self.trained, self.labels, self.survey, self.directions, self.samples)
+        words = Words(self.labels, self.survey, self.directions, self.samples)
         together = dict(self.survey.together())
         near = nearest_within(self.trained.model.atoms().cpu(), 8)
         with open(self.folder / "details.jsonl", "w", encoding="utf-8") as file:
@@ -252,7 +247,7 @@ class AtlasWriter:
             "columns": list(columns),
             "histogram": {"bins": BINS},
             "tags": tags,
-            "sprites": None if self.sheets is None else self.sheets.table(),
+            "sprites": self.sprites,
             "labels": self.labels.table(),
             "photos": photos,
             "sizes": {

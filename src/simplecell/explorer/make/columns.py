@@ -53,7 +53,6 @@ class Words:
 
     def __init__(
         self,
-        trained: Trained,
         labels: Labels,
         survey: Survey,
         directions: NDArray[np.float64],

@@ -4,10 +4,10 @@ and what is known about them that latents can be held against: classes, topics, 
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -128,22 +128,20 @@ class Samples:
             record["title"] = plain_text(about.get("title"))[:LONGEST_VALUE]
         record["text"] = body[:LONGEST_TEXT] + ("…" if len(body) > LONGEST_TEXT else "")
 
-    def save_photos(self) -> tuple[list[Photo], dict[str, bytes]]:
-        """The photographs met so far, as the manifest holds them, and their files."""
+    def save_photos(self, folder: Path) -> list[Photo]:
+        """Write the photographs met so far; these as the manifest holds them."""
         told: list[Photo] = []
-        files = {}
         for name, (number, scale) in self.photos.items():
             assert isinstance(self.source, PatchSource)
             picture = self.source.photograph(name)
             width, height = picture.size
             picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-            file = io.BytesIO()
-            picture.save(file, "JPEG", quality=80)
-            files[path := f"photos/{number}.jpg"] = file.getvalue()
+            path = f"photos/{number}.jpg"
+            picture.save(folder / path, quality=80)
             told.append(
                 {"name": name, "width": width, "height": height, "scale": scale, "file": path}
             )
-        return told, files
+        return told
 
     @torch.no_grad()
     def contexts(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Context]:
