@@ -54,8 +54,8 @@ class Finding:
     """What was seen, with its number, why it matters, and the cure as settings to give."""
 
     kind: str
-    """precision, center, scale, range, batch; dead, saturated, duplicates, thresholds, overfit; inputs, rows,
-    apart."""
+    """precision, center, scale, range, batch; dead, saturated, duplicates, thresholds, overfit;
+    inputs, rows, apart."""
     words: str
 
     def __str__(self) -> str:
@@ -150,9 +150,10 @@ def _rounding(session: Training, x: Tensor) -> list[Finding]:
     lost = float((seen - x).square().sum())
     if not variance or lost <= LOST * variance:
         return []
+    far = float(x.mean(0).abs().max())
     words = (
-        f"the prepared values lie so far from zero, around {float(x.mean(0).abs().max()):.3g}, that "
-        f"32-bit numbers lose {lost / variance:.2%} of their variance by rounding; "
+        f"the prepared values lie so far from zero, around {far:.3g}, that 32-bit numbers lose "
+        f"{lost / variance:.2%} of their variance by rounding; "
         f"prepare them: {_steps(session, centre=True, unscaled=True)}"
     )
     return [Finding("precision", words)]
