@@ -31,7 +31,8 @@ from simplecell.data.binary import (
 from simplecell.data.matlab import variables
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, check_numbers
-from simplecell.data.tables import Table, parse_table
+from simplecell.data.tables import Table
+from simplecell.data.text_tables import parse_table
 from simplecell.errors import DataError, unknown
 
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -183,10 +184,7 @@ def read_text(path: Path) -> str:
 
 def read_table(path: Path, options: Options) -> Loaded:
     """A table as text: commas, semicolons, tabs or spaces."""
-    label, encoding, text = options.label, options.columns, read_text(path)
-    return Loaded.of_table(
-        parse_table(text, path.name, header=options.header, label=label, encoding=encoding)
-    )
+    return Loaded.of_table(parse_table(read_text(path), path.name, options))
 
 
 def read_idx(path: Path, options: Options) -> Loaded:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from simplecell.data.cifar import is_archive, load_training
 from simplecell.data.files import Loaded, read_file
+from simplecell.data.frames import is_frame
 from simplecell.data.images import (
     SUFFIXES,
     Gallery,
@@ -25,9 +26,9 @@ from simplecell.data.images import (
 )
 from simplecell.data.options import Options
 from simplecell.data.patches import PatchSource, random_patches, tiles
-from simplecell.data.records import read_meta
+from simplecell.data.records import joined, read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, check_numbers
-from simplecell.data.tables import columns_of_frame, encode_table, is_frame
+from simplecell.data.tables import table_of_frame
 from simplecell.errors import DataError, UsageError, unknown
 
 _DEFAULT_PATCH = 10
@@ -113,16 +114,7 @@ def _of_file(path: Path, options: Options) -> Source:
 
 
 def _of_frame(frame: Any, options: Options) -> Source:
-    names, values = columns_of_frame(frame)
-    table = encode_table(
-        values,
-        names,
-        "the data frame",
-        header=True,
-        delimiter=None,
-        label=options.label,
-        encoding=options.columns,
-    )
+    table = table_of_frame(frame, "the data frame", options)
     return _of_array(Loaded.of_table(table), "the data frame", options)
 
 
@@ -141,7 +133,8 @@ def _of_list(data: Sequence[Any], options: Options) -> Source:
 def _of_array(loaded: Loaded, name: str, options: Options) -> Source:
     array = loaded.data if hasattr(loaded.data, "tocsr") else np.asanyarray(loaded.data)
     check_numbers(name, array.dtype, array.shape)
-    if options.samples == "columns" or (options.samples == "auto" and loaded.samples_last):
+    asked = options.samples == "columns" and loaded.table is None  # a table is turned already
+    if asked or (options.samples == "auto" and loaded.samples_last):
         array = array.T if array.ndim == 2 else np.moveaxis(array, -1, 0)
     if array.ndim > 4:
         raise DataError(f"{name} has the shape {array.shape}; 2, 3 or 4 dimensions are needed")
@@ -197,7 +190,7 @@ def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
         input_names=table.input_names if table else None,
         labels=loaded.labels,
         columns=table.columns if table else None,
-        meta=_records(options),
+        meta=joined(table.meta if table else None, _records(options)),
         notes=loaded.notes,
     )
 
