@@ -7,12 +7,13 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource, Source, split
 from simplecell.data.rows import Paired
 from simplecell.errors import UsageError
-from simplecell.estimators.contract import DOOR, ModelTransformer, as_curve, follow
+from simplecell.estimators.contract import ModelTransformer, as_curve, follow
+from simplecell.estimators.door import DOOR, check_array, source_of, validate_data
 from simplecell.estimators.parameters import Shared, Sizes, plain, refuse_reading, said_by
 from simplecell.run.build import Built, build, new_pairs
 from simplecell.run.recipe import Recipe
@@ -81,7 +82,7 @@ class RecipeTransformer(Shared, ModelTransformer):
         """
         rows = validate_data(self, X, **DOOR)
         recipe = self._recipe(rows.shape[0])
-        source: Source = ArraySource(rows)
+        source: Source = source_of(self, rows)
         if targets is not None:
             source = Paired(source, as_targets(targets, source))
         elif recipe.data.targets is not None:
@@ -130,7 +131,7 @@ class RecipeTransformer(Shared, ModelTransformer):
         """
         first = not hasattr(self, "n_features_in_")
         rows = validate_data(self, X, reset=first, **DOOR)
-        source = ArraySource(rows)
+        source = source_of(self, rows)
         requested = self._in_parts(self._recipe(rows.shape[0], solver="adam"))
         size = min(requested.optim.batch_size, rows.shape[0])
         if not first:
