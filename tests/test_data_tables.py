@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simplecell.data.tables import find_delimiter, parse_table
+from simplecell.data.cells import find_delimiter
+from simplecell.data.options import Options
+from simplecell.data.text_tables import parse_table
 from simplecell.errors import DataError, UsageError
 
 
@@ -17,7 +19,7 @@ def test_delimiters_and_headers_are_found(delimiter: str, header: bool, word: st
     text = "\n".join(delimiter.join(row) for row in rows) + "\n\n"
     assert find_delimiter(text.splitlines()) == delimiter
     table = parse_table(text, "t.csv")
-    np.testing.assert_array_equal(table.data[:, :2], [[1, 2.5], [4, 5]])
+    np.testing.assert_array_equal(table.values[:, :2], [[1, 2.5], [4, 5]])
     names = ["a", "b", "c"] if header else ["column_0", "column_1", "column_2"]
     assert table.input_names == [*names[:2], names[2] + ("=red" if word else "")]
     assert ("no header" in table.notes[0]) is not header
@@ -45,9 +47,9 @@ def test_a_missing_cell_in_the_first_row_is_no_header() -> None:
 
 
 def test_header_can_be_said() -> None:
-    assert parse_table("1,2\n3,4\n", "t", header=True).input_names == ["1", "2"]
+    assert parse_table("1,2\n3,4\n", "t", Options(header=True)).input_names == ["1", "2"]
     with pytest.raises(UsageError, match="header is 'yes'"):
-        parse_table("1,2\n", "t", header="yes")
+        parse_table("1,2\n", "t", Options(header="yes"))
 
 
 def test_quotes_spaces_comments_byte_order_and_doubled_names() -> None:
@@ -76,4 +78,4 @@ def test_broken_tables(text: str, sentence: str) -> None:
 def test_25000_by_43_with_words_stays_fast() -> None:
     row = ",".join(["0.25"] * 40 + ["tcp", "http", "7"])
     table = parse_table("\n".join([row] * 5_000), "t.csv")
-    assert table.data.shape == (5_000, 43)
+    assert table.values.shape == (5_000, 43)

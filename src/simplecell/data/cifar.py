@@ -13,8 +13,8 @@ from typing import IO, Any, NamedTuple, Self, cast
 import numpy as np
 
 from simplecell.data.binary import naming, opened, take
+from simplecell.data.files import Loaded
 from simplecell.data.rows import Array
-from simplecell.data.tables import Loaded
 from simplecell.errors import DataError
 
 CLASSES = (

@@ -9,8 +9,9 @@ import math
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -30,10 +31,28 @@ from simplecell.data.binary import (
 from simplecell.data.matlab import variables
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, check_numbers
-from simplecell.data.tables import Loaded, parse_table
-from simplecell.errors import DataError, choice
+from simplecell.data.tables import Table
+from simplecell.data.text_tables import parse_table
+from simplecell.errors import DataError, unknown
 
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An array as a file holds it: numbers, layout, and what is known beside them."""
+
+    data: Any
+    samples_last: bool = False
+    """Where the sample is the last axis of 3-D and 4-D arrays (MATLAB)."""
+    table: Table | None = None
+    labels: Array | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_table(cls, table: Table) -> Loaded:
+        """A table's numbers, and what is known beside them."""
+        return cls(table.values, table=table, labels=table.labels, notes=table.notes)
 
 
 def read_file(path: Path, options: Options | None = None) -> Loaded:
@@ -123,7 +142,8 @@ def choose(name: str, shapes: Mapping[str, object], key: str | None) -> str:
     if not shapes:
         raise DataError(f"{name} holds no arrays")
     if key is not None:
-        choice(f"variable in {name}", key, shapes)
+        if key not in shapes:
+            raise unknown(f"variable in {name}", key, shapes)
         return key
     if len(shapes) > 1:
         listed = ", ".join(f"{variable} {shape}" for variable, shape in shapes.items())
@@ -138,16 +158,16 @@ def read_mat(path: Path, options: Options) -> Loaded:
     """One variable of a MATLAB file up to version 7; in 3-D and 4-D the sample is the last axis."""
     with opened(path) as stream:
         old = 0 in stream.read(4)
+    found = {} if old else variables(path)
+    shapes = {name: variable.shape for name, variable in found.items()}
     if old:
         from scipy import io
 
         shapes = {name: shape for name, shape, _ in io.whosmat(path)}
-        key = choose(path.name, shapes, options.key)
+    key = choose(path.name, shapes, options.key)
+    data: Any = None if old else found[key].read()
+    if old:
         data = checked_sparse(io.loadmat(path, variable_names=[key], mat_dtype=True)[key])
-    else:
-        found = variables(path)
-        key = choose(path.name, {name: one.shape for name, one in found.items()}, options.key)
-        data = found[key].read()
     check_numbers(f"{key!r} of {path.name}", data.dtype, data.shape)
     return Loaded(data, samples_last=data.ndim > 2)
 
@@ -164,18 +184,17 @@ def read_text(path: Path) -> str:
 
 def read_table(path: Path, options: Options) -> Loaded:
     """A table as text: commas, semicolons, tabs or spaces."""
-    label, encoding, text = options.label, options.columns, read_text(path)
-    return parse_table(text, path.name, header=options.header, label=label, encoding=encoding)
+    return Loaded.of_table(parse_table(read_text(path), path.name, options))
 
 
 def read_idx(path: Path, options: Options) -> Loaded:
     """MNIST's format; the labels beside it ("…-labels-idx1-…") come along when they fit."""
-    data = _idx(path)
+    data, notes = _idx(path), []
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     labels = _idx(beside) if beside != path and beside.is_file() else None
     if labels is not None and labels.shape == data.shape[:1]:
-        note = f"{beside.name} gives the labels; they are no inputs"
-        return Loaded(data, labels=labels, notes=[note])
+        notes.append(f"{beside.name} gives the labels; they are no inputs")
+        return Loaded(data, labels=labels, notes=notes)
     check_numbers(path.name, data.dtype, data.shape)
     return Loaded(data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from simplecell.data.images import COLORS, MAX_PIXELS, SHRINKINGS, WHITENINGS, Preparation
 from simplecell.data.rows import Encoding
@@ -20,13 +21,21 @@ _KNOWN = {
 
 @dataclass(frozen=True)
 class Reading:
-    """Where samples come from: keywords of `as_source`, and keys of a recipe's [data] table."""
+    """Where samples come from: keywords of `as_source`, and keys of a recipe's [data] table.
+
+    Of tables: `id` names the column that names the rows ("auto": found; "none": every column of
+    numbers is an input), `missing` the words that mean "nothing is known", `words` the columns that
+    hold words although they look like numbers.
+    """
 
     kind: str = "auto"
     key: str | None = None
     samples: str = "auto"
     label: str | int | None = None
     header: str | bool = "auto"
+    id: str | int = "auto"
+    missing: str | float | list[Any] = "auto"
+    words: str | list[Any] | None = None
     meta: str | None = None
     patch: int | None = None
     n_patches: int = 10_000
@@ -50,6 +59,8 @@ class Options(Reading):
     def __post_init__(self) -> None:
         for option, known in _KNOWN.items():
             choice(f"data.{option}", getattr(self, option), known)
+        if self.header not in ("auto", True, False):
+            raise UsageError(f"header is {self.header!r}; 'auto', True or False is needed")
         for option in ("patch", "n_patches", "max_pixels"):
             value = getattr(self, option)
             if value is not None and value < 1:

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from simplecell.data.cifar import is_archive, load_training
-from simplecell.data.files import read_file
+from simplecell.data.files import Loaded, read_file
+from simplecell.data.frames import is_frame
 from simplecell.data.images import (
     SUFFIXES,
     Gallery,
@@ -25,9 +26,9 @@ from simplecell.data.images import (
 )
 from simplecell.data.options import Options
 from simplecell.data.patches import PatchSource, random_patches, tiles
-from simplecell.data.records import read_meta
+from simplecell.data.records import joined, read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, check_numbers
-from simplecell.data.tables import Loaded, columns_of_frame, encode_table, is_frame
+from simplecell.data.tables import table_of_frame
 from simplecell.errors import DataError, UsageError, choice
 
 _DEFAULT_PATCH = 10
@@ -106,16 +107,14 @@ def _opened(data: object, options: Options) -> Source:
 
 def _of_file(path: Path, options: Options) -> Source:
     loaded = load_training(path) if is_archive(path) else read_file(path, options)
-    if loaded.columns is None and options.label is not None:
+    if loaded.table is None and options.label is not None:
         raise UsageError(f"label {options.label!r} names a column, but {path.name} has none")
     return _of_array(loaded, path.name, options)
 
 
 def _of_frame(frame: Any, options: Options) -> Source:
-    names, values = columns_of_frame(frame)
-    name, label, encoding = "the data frame", options.label, options.columns
-    table = encode_table(values, names, name, label=label, encoding=encoding)
-    return _of_array(table, name, options)
+    table = table_of_frame(frame, "the data frame", options)
+    return _of_array(Loaded.of_table(table), "the data frame", options)
 
 
 def _of_list(data: Sequence[Any], options: Options) -> Source:
@@ -133,12 +132,13 @@ def _of_list(data: Sequence[Any], options: Options) -> Source:
 def _of_array(loaded: Loaded, name: str, options: Options) -> Source:
     array = loaded.data if hasattr(loaded.data, "tocsr") else np.asanyarray(loaded.data)
     check_numbers(name, array.dtype, array.shape)
-    if options.samples == "columns" or (options.samples == "auto" and loaded.samples_last):
+    asked = options.samples == "columns" and loaded.table is None  # a table is turned already
+    if asked or (options.samples == "auto" and loaded.samples_last):
         array = array.T if array.ndim == 2 else np.moveaxis(array, -1, 0)
     if array.ndim > 4:
         raise DataError(f"{name} has the shape {array.shape}; 2, 3 or 4 dimensions are needed")
     wanted = options.kind == "patches" or options.whiten != "none"
-    if wanted and (loaded.columns is not None or hasattr(array, "tocsr")):
+    if wanted and (loaded.table is not None or hasattr(array, "tocsr")):
         raise UsageError(f"{name} is a table, and patches and 1/f whitening are for pictures")
     one = _as_one_picture(array, options)
     if one is not None:
@@ -178,18 +178,18 @@ def _as_one_picture(array: Any, options: Options) -> Array | None:
 
 
 def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
-    pictures = array.ndim > 2
+    pictures, table = array.ndim > 2, loaded.table
     if pictures and array.ndim == 4 and array.shape[3] == 1:
         array = array[:, :, :, 0]
     return ArraySource(
         array,
-        kind="pictures" if pictures else "table" if loaded.columns else "array",
+        kind="pictures" if pictures else "table" if table else "array",
         name=name,
         divisor=divisor_of(array.dtype) if pictures else None,
-        input_names=loaded.input_names,
+        input_names=table.input_names if table else None,
         labels=loaded.labels,
-        columns=loaded.columns,
-        meta=_records(options),
+        columns=table.columns if table else None,
+        meta=joined(table.meta if table else None, _records(options)),
         notes=loaded.notes,
     )
 

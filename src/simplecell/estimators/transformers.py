@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.errors import UsageError, choice
 from simplecell.estimators.contract import Array, PrecisionTransformer
+from simplecell.estimators.door import check_array, validate_data
 from simplecell.preprocess.affine import PCAWhiten
 from simplecell.preprocess.chain import Preprocess
 

@@ -16,7 +16,7 @@ from simplecell.run.build import Built, build, open_data, trainer_on
 from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import suited, with_prepared_targets
+from simplecell.run.resolve import kind_of, suited, with_prepared_targets
 from simplecell.run.session import Session
 from simplecell.run.storage import Lock
 
@@ -91,7 +91,7 @@ def default_recipe(
         name, reason = suited("patches")
         return Recipe.load(name), [_chosen(name, reason)], None
     source = plain.source(data, n_patches=2)
-    name, reason = suited(source.kind, source.n_samples, source.n_inputs)
+    name, reason = suited(kind_of(source), source.n_samples, source.n_inputs)
     recipe, notes = Recipe.load(name), [_chosen(name, reason)]
     if name == "edges" and source.read(slice(0, 2)).min() < 0:
         notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")

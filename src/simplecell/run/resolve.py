@@ -160,6 +160,14 @@ def suited(kind: str, n_samples: int = 0, n_inputs: int = 0) -> tuple[str, str]:
     return "table", "rows of numbers: columns standardised, a linear decoder"
 
 
+def kind_of(source: Source) -> str:
+    """The kind that a recipe is chosen by: a table of numbers alone is the array that it holds."""
+    if source.kind != "table" or source.columns is None:
+        return source.kind
+    words = any(column["kind"] == "category" for column in source.columns["columns"])
+    return "table" if words else "array"
+
+
 def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], list[str]]:
     """Preparation for data in low … high, so that a bounded output can reach them."""
     bounds = OUTPUT_BOUNDS.get(output)

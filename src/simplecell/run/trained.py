@@ -115,6 +115,11 @@ class Trained:
         return self.recon_preprocess.atoms(self.model.atoms().double().cpu())
 
 
+def latent_names(n_latents: int) -> list[str]:
+    """What latents are called, in files and by `get_feature_names_out`."""
+    return [f"latent{j}" for j in range(n_latents)]
+
+
 def _as_codes(codes: Any, like: Tensor) -> Codes:
     if not hasattr(codes, "tocsr"):
         return Codes(torch.tensor(codes).to(like))
