@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors import numpy as safetensors_numpy
 from scipy import io as scipy_io
 from scipy import sparse
 
@@ -45,6 +47,9 @@ def write_all(folder: Path) -> None:
     for name, delimiter in [("x.csv", ","), ("x.tsv", "\t"), ("x.txt", " "), ("x.data", ";")]:
         np.savetxt(folder / name, X, delimiter=delimiter)
         (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
+    safetensors_numpy.save_file({"x": X}, folder / "x.safetensors")
+    for suffix in ("pt", "pth"):
+        torch.save(torch.from_numpy(X), folder / f"x.{suffix}")
     (folder / "x.idx").write_bytes(idx(X.astype(np.uint8)))
     (folder / "x-idx2-ubyte").write_bytes(idx(X.astype(np.uint8)))
     (folder / "x-idx2-ubyte.gz").write_bytes(gzip.compress(idx(X.astype(np.uint8))))

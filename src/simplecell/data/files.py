@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,30 +27,15 @@ from simplecell.data.binary import (
     packed,
     take,
 )
+from simplecell.data.loaded import Loaded, choose
 from simplecell.data.matlab import variables
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, check_numbers
-from simplecell.data.tables import Table, parse_table
-from simplecell.errors import DataError, unknown
+from simplecell.data.tables import parse_table
+from simplecell.data.tensors import read_safetensors, read_torch
+from simplecell.errors import DataError
 
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """An array as a file holds it: numbers, layout, and what is known beside them."""
-
-    data: Any
-    samples_last: bool = False
-    """Where the sample is the last axis of 3-D and 4-D arrays (MATLAB)."""
-    table: Table | None = None
-    labels: Array | None = None
-    notes: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of_table(cls, table: Table) -> Loaded:
-        """A table's numbers, and what is known beside them."""
-        return cls(table.values, table=table, labels=table.labels, notes=table.notes)
 
 
 def read_file(path: Path, options: Options | None = None) -> Loaded:
@@ -136,23 +120,6 @@ def _shape_said(stream: IO[bytes]) -> str:
         return "?"
 
 
-def choose(name: str, shapes: Mapping[str, object], key: str | None) -> str:
-    """The variable to read; several and no `key` is an error that lists them."""
-    if not shapes:
-        raise DataError(f"{name} holds no arrays")
-    if key is not None:
-        if key not in shapes:
-            raise unknown(f"variable in {name}", key, shapes)
-        return key
-    if len(shapes) > 1:
-        listed = ", ".join(f"{variable} {shape}" for variable, shape in shapes.items())
-        raise DataError(
-            f"{name} holds several variables: {listed}; "
-            f"say which one, for instance --set data.key={next(iter(shapes))} (from Python key=…)"
-        )
-    return next(iter(shapes))
-
-
 def read_mat(path: Path, options: Options) -> Loaded:
     """One variable of a MATLAB file up to version 7; in 3-D and 4-D the sample is the last axis."""
     with opened(path) as stream:
@@ -168,7 +135,7 @@ def read_mat(path: Path, options: Options) -> Loaded:
     if old:
         data = checked_sparse(io.loadmat(path, variable_names=[key], mat_dtype=True)[key])
     check_numbers(f"{key!r} of {path.name}", data.dtype, data.shape)
-    return Loaded(data, samples_last=data.ndim > 2)
+    return Loaded(data, samples_last=data.ndim > 2, either_way=True)
 
 
 def read_text(path: Path) -> str:
@@ -225,5 +192,8 @@ READERS: dict[str, Reader] = {
     "data": read_table,
     "idx": read_idx,
     "ubyte": read_idx,
+    "safetensors": read_safetensors,
+    "pt": read_torch,
+    "pth": read_torch,
 }
 """By suffix; each but npz and mat also with ".gz" behind it."""

@@ -8,6 +8,7 @@ from simplecell.data.images import COLORS, MAX_PIXELS, SHRINKINGS, WHITENINGS, P
 from simplecell.data.rows import Encoding
 from simplecell.errors import UsageError, unknown
 
+_AXES = ("auto", "first", "middle", "last", "all")
 _KNOWN = {
     "kind": ("auto", "array", "patches"),
     "samples": ("auto", "rows", "columns"),
@@ -25,6 +26,8 @@ class Reading:
     kind: str = "auto"
     key: str | None = None
     samples: str = "auto"
+    inputs: str | int = "auto"
+    layer: str | None = None
     label: str | int | None = None
     header: str | bool = "auto"
     meta: str | None = None
@@ -51,6 +54,8 @@ class Options(Reading):
         for option, known in _KNOWN.items():
             if getattr(self, option) not in known:
                 raise unknown(f"data.{option}", getattr(self, option), known)
+        if isinstance(self.inputs, str) and self.inputs not in _AXES:
+            raise unknown("data.inputs", self.inputs, (*_AXES, "or an axis by its number"))
         for option in ("patch", "n_patches", "max_pixels"):
             value = getattr(self, option)
             if value is not None and value < 1:

@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from PIL import Image
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
+from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_software
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from simplecell.explorer.export import Page
 
 Array = NDArray[np.floating]
-DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
 ROWS = 8192
 USELESS = 0.99  # fvu from which a code says next to nothing of its samples
 

@@ -7,12 +7,13 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource, Source, split
 from simplecell.data.rows import Paired
 from simplecell.errors import UsageError
-from simplecell.estimators.contract import DOOR, ModelTransformer, as_curve, follow
+from simplecell.estimators.contract import ModelTransformer, as_curve, follow
+from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.estimators.parameters import Shared, Sizes, plain, refuse_reading, said_by
 from simplecell.run.build import Built, build, new_pairs
 from simplecell.run.recipe import Recipe

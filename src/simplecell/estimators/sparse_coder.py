@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource
 from simplecell.errors import DivergedError, UsageError, real, switch, unknown, whole
-from simplecell.estimators.contract import DOOR, ROWS, Array, follow, layout_of
+from simplecell.estimators.contract import ROWS, Array, follow, layout_of
+from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.estimators.parameters import Check, Randomness, Steps, positive, seed_of
 from simplecell.model.measures import fvu
 from simplecell.preprocess.chain import Preprocess

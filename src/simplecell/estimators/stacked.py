@@ -20,14 +20,15 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Paired
 from simplecell.errors import UsageError, real, whole
 from simplecell.estimators.classic import SparseAutoencoder
-from simplecell.estimators.contract import DOOR, ROWS, Array, ModelTransformer, follow, layout_of
+from simplecell.estimators.contract import ROWS, Array, ModelTransformer, follow, layout_of
+from simplecell.estimators.door import DOOR, validate_data
 from simplecell.estimators.fitting import ClassicTransformer, batches
 from simplecell.estimators.parameters import Randomness, Steps, read, said_by, seed_of
 from simplecell.model.autoencoder import Autoencoder, Layer

@@ -14,10 +14,11 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.errors import UsageError, unknown
 from simplecell.estimators.contract import Array
+from simplecell.estimators.door import check_array, validate_data
 from simplecell.preprocess.chain import Preprocess
 
 # torch takes no read-only and no negatively strided arrays: scikit-learn copies those at the door.
