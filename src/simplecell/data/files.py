@@ -8,23 +8,26 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from simplecell.data.binary import (
-    MAX_BYTES,
     NPY_MAGIC,
     array_from,
     check_size,
     checked_sparse,
+    mapped_member,
+    most_bytes,
+    most_of,
     naming,
     npy_array,
     npy_header,
     opened,
     packed,
+    refuse_trap,
     take,
 )
 from simplecell.data.loaded import Loaded, choose
@@ -35,6 +38,7 @@ from simplecell.data.tables import parse_table
 from simplecell.data.tensors import read_safetensors, read_torch
 from simplecell.errors import DataError
 
+_MOST_LINES, _LONG_LINE = 20_000_000, 2**24
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -78,7 +82,7 @@ def read_npy(path: Path, options: Options) -> Loaded:
     """A NumPy array, memory-mapped (unless it is gzipped)."""
     with opened(path) as stream:
         if packed(path):
-            return Loaded(npy_array(stream, path.name))
+            return Loaded(npy_array(stream, path.name, most_of(path)))
         shape, _, dtype = npy_header(stream, path.name)
         check_size(path.name, shape, dtype, path.stat().st_size - stream.tell())
     return Loaded(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -91,33 +95,47 @@ def read_bytes_array(stream: IO[bytes], name: str = "standard input") -> Array:
 
 
 def read_npz(path: Path, options: Options) -> Loaded:
-    """One array of a NumPy archive, or a SciPy sparse matrix saved by `save_npz`."""
+    """One array of a NumPy archive, mapped where it is not compressed, or a SciPy sparse matrix
+    saved by `save_npz`."""
     with zipfile.ZipFile(path) as archive:
-        declared = sum(info.file_size for info in archive.infolist())
-        if declared > MAX_BYTES:
-            raise DataError(f"{path.name} declares {declared / 2**30:.3g} GiB when unpacked")
-        members = [name for name in archive.namelist() if name.endswith(".npy")]
-        shapes = {}
-        for member in members:
-            with archive.open(member) as stream:
-                shapes[member.removesuffix(".npy")] = _shape_said(stream)
+        members = {
+            info.filename.removesuffix(".npy"): info
+            for info in archive.infolist()
+            if info.filename.endswith(".npy")
+        }
+        shapes = {name: _shape_said(archive, info) for name, info in members.items()}
         if {"format", "shape", "data"} <= set(shapes) and options.key is None:
-            from scipy import sparse
-
-            return Loaded(checked_sparse(sparse.load_npz(path)))
+            return Loaded(_sparse_archive(path, members))
         key = choose(path.name, shapes, options.key)
-        with archive.open(key + ".npy") as stream:
-            return Loaded(npy_array(stream, f"{key!r} of {path.name}"))
+        name, info = f"{key!r} of {path.name}", members[key]
+        mapped = mapped_member(path, info, name)
+        if mapped is not None:
+            return Loaded(mapped)
+        refuse_trap(path.name, info.file_size, path.stat().st_size)
+        with archive.open(info) as stream:
+            return Loaded(npy_array(stream, name, most_bytes(path.stat().st_size)))
 
 
-def _shape_said(stream: IO[bytes]) -> str:
+def _shape_said(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
     """The shape in a .npy header as text, for a list of variables; "?" where it has none."""
     try:
-        major = np.lib.format.read_magic(stream)[0]
-        read = np.lib.format.read_array_header_1_0 if major == 1 else None
-        return str((read or np.lib.format.read_array_header_2_0)(stream)[0])
-    except ValueError:
+        with archive.open(info) as stream:
+            return str(npy_header(stream, info.filename, whatever=True)[0])
+    except (DataError, ValueError):
         return "?"
+
+
+def _sparse_archive(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> Any:
+    """SciPy's matrix, whose members say no more than they hold."""
+    from scipy import sparse
+
+    refuse_trap(path.name, sum(i.file_size for i in members.values()), path.stat().st_size)
+    with zipfile.ZipFile(path) as archive:
+        for name, info in members.items():
+            with archive.open(info) as stream:
+                shape, _, dtype = npy_header(stream, f"{name!r} of {path.name}", whatever=True)
+                check_size(path.name, shape, dtype, info.file_size - stream.tell())
+    return checked_sparse(sparse.load_npz(path))
 
 
 def read_mat(path: Path, options: Options) -> Loaded:
@@ -141,11 +159,29 @@ def read_mat(path: Path, options: Options) -> Loaded:
 def read_text(path: Path) -> str:
     """The text of a file, gzipped or not: UTF-8, else Latin-1."""
     with opened(path) as stream:
-        data = take(stream, path.name)
+        data = take(stream, path.name, most_of(path))
+    _check_lines(data, path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def _check_lines(data: bytearray, path: Path) -> None:
+    """Refuse text whose cells alone would fill the memory: lines are counted before they are cut.
+
+    Every line of twice `_LONG_LINE` has a whole window of that size, and none of it ends there.
+    """
+    if packed(path) and data.count(b"\n") > _MOST_LINES:
+        raise DataError(
+            f"{path.name} has more than {_MOST_LINES:,} lines; unpack it first, if that is meant"
+        )
+    for at in range(0, len(data) - _LONG_LINE, _LONG_LINE):
+        if data.find(b"\n", at, at + _LONG_LINE) < 0:
+            raise DataError(
+                f"{path.name} has a line of more than {_LONG_LINE / 2**20:g} MiB; so many columns "
+                "are for an array: save them as .npy or .parquet"
+            )
 
 
 def read_table(path: Path, options: Options) -> Loaded:
@@ -176,7 +212,7 @@ def _idx(path: Path) -> Array:
         shape = struct.unpack(f">{magic[3]}I", stream.read(4 * magic[3]))
         dtype = np.dtype(_IDX[magic[2]])
         if packed(path) or not math.prod(shape):
-            return array_from(stream, path.name, shape, dtype)
+            return array_from(stream, path.name, shape, dtype, most=most_of(path))
         check_size(path.name, shape, dtype, path.stat().st_size - stream.tell())
         return np.memmap(path, dtype, "r", stream.tell(), shape)
 
