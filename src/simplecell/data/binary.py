@@ -82,8 +82,12 @@ _TRAP = f", over {RATIO} times its size; unpack it first, if that is meant"
 
 def refuse_trap(name: str, declared: int, size: int) -> None:
     """Raise DataError where `size` compressed bytes declare more than they may expand to."""
+    told = f"{name} declares {declared / 2**30:.3g} GiB when unpacked"
+    if declared > MAX_BYTES:
+        most = f"{MAX_BYTES / 2**30:g} GiB of what is compressed can be read"
+        raise DataError(f"{told}; at most {most}: save it uncompressed, to be mapped")
     if declared > most_bytes(size):
-        raise DataError(f"{name} declares {declared / 2**30:.3g} GiB when unpacked{_TRAP}")
+        raise DataError(f"{told}{_TRAP}")
 
 
 def npy_header(
@@ -180,6 +184,22 @@ def mapped_member(path: Path, info: zipfile.ZipInfo, name: str) -> Array | None:
 
 _ZIP_START = 30
 """Bytes of a zip member's own header, before its name."""
+
+
+def dataset_array(dataset: Any, path: Path) -> Array:
+    """The numbers of an HDF5 dataset, mapped where they lie in one piece of this very file.
+
+    Raises DataError for datasets that are elsewhere, or larger than what they may expand to.
+    """
+    if dataset.is_virtual or dataset.external:
+        raise DataError(
+            f"{dataset.name} of {path.name} lies in another file; copy it into one of its own"
+        )
+    offset = dataset.id.get_offset()
+    if offset is not None and dataset.dtype.kind in "biuf" and dataset.size:
+        return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+    refuse_trap(path.name, dataset.size * dataset.dtype.itemsize, path.stat().st_size)
+    return dataset[()]
 
 
 def checked_sparse(matrix: Any) -> Any:

@@ -30,15 +30,24 @@ from simplecell.data.binary import (
     refuse_trap,
     take,
 )
+from simplecell.data.hdf5 import read_hdf5, read_matlab
+from simplecell.data.json_lines import read_json_lines
 from simplecell.data.loaded import Loaded, choose
 from simplecell.data.matlab import variables
+from simplecell.data.matrix_market import read_matrix_market
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, check_numbers
+from simplecell.data.sound import SUFFIXES as SOUNDS
+from simplecell.data.sound import read_sound
 from simplecell.data.tables import parse_table
 from simplecell.data.tensors import read_safetensors, read_torch
-from simplecell.errors import DataError
+from simplecell.data.words import are_word_vectors, read_word_binary, read_word_text
+from simplecell.errors import DataError, UsageError
 
 _MOST_LINES, _LONG_LINE = 20_000_000, 2**24
+_LOOKED_AT = 2**16
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_TEXTS = ("csv", "tsv", "txt", "data")
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -50,11 +59,14 @@ def read_file(path: Path, options: Options | None = None) -> Loaded:
     """
     if not path.exists():
         raise DataError(f"{path} does not exist")
+    told = options or Options()
     with naming(path.name):
         reader = READERS.get(suffix_of(path)) or _by_first_bytes(path)
-        if packed(path) and reader in (read_npz, read_mat):
+        if packed(path) and reader not in UNPACKED:
             raise DataError(f"{path.name} is compressed twice; gunzip it first")
-        return reader(path, options or Options())
+        if told.layer is not None and reader is not read_hdf5:
+            raise UsageError(f"data.layer is for AnnData (.h5ad), which {path.name} is not")
+        return reader(path, told)
 
 
 def suffix_of(path: Path) -> str:
@@ -74,6 +86,8 @@ def _by_first_bytes(path: Path) -> Reader:
         return read_npz
     if start.startswith(b"MATLAB"):
         return read_mat
+    if start == _HDF5:
+        return read_hdf5
     known = ", ".join(f".{suffix}" for suffix in READERS)
     raise DataError(f"{path.name} is of no known kind; known are pictures, {known}")
 
@@ -139,9 +153,12 @@ def _sparse_archive(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> Any:
 
 
 def read_mat(path: Path, options: Options) -> Loaded:
-    """One variable of a MATLAB file up to version 7; in 3-D and 4-D the sample is the last axis."""
+    """One variable of a MATLAB file; in 3-D and 4-D the sample is the last axis."""
     with opened(path) as stream:
-        old = 0 in stream.read(4)
+        start = stream.read(512 + len(_HDF5))
+        old = 0 in start[:4]
+    if start.startswith(_HDF5) or start.endswith(_HDF5):
+        return read_matlab(path, options)
     found = {} if old else variables(path)
     shapes = {name: variable.shape for name, variable in found.items()}
     if old:
@@ -161,6 +178,10 @@ def read_text(path: Path) -> str:
     with opened(path) as stream:
         data = take(stream, path.name, most_of(path))
     _check_lines(data, path)
+    return _decoded(data)
+
+
+def _decoded(data: bytearray) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -172,7 +193,8 @@ def _check_lines(data: bytearray, path: Path) -> None:
 
     Every line of twice `_LONG_LINE` has a whole window of that size, and none of it ends there.
     """
-    if packed(path) and data.count(b"\n") > _MOST_LINES:
+    compressed = packed(path) or suffix_of(path) == "zip"
+    if compressed and data.count(b"\n") > _MOST_LINES:
         raise DataError(
             f"{path.name} has more than {_MOST_LINES:,} lines; unpack it first, if that is meant"
         )
@@ -186,9 +208,13 @@ def _check_lines(data: bytearray, path: Path) -> None:
 
 def read_table(path: Path, options: Options) -> Loaded:
     """A table as text: commas, semicolons, tabs or spaces."""
-    label, encoding, text = options.label, options.columns, read_text(path)
+    return _table_in(read_text(path), path.name, options)
+
+
+def _table_in(text: str, name: str, options: Options) -> Loaded:
+    label, encoding = options.label, options.columns
     return Loaded.of_table(
-        parse_table(text, path.name, header=options.header, label=label, encoding=encoding)
+        parse_table(text, name, header=options.header, label=label, encoding=encoding)
     )
 
 
@@ -217,6 +243,35 @@ def _idx(path: Path) -> Array:
         return np.memmap(path, dtype, "r", stream.tell(), shape)
 
 
+def read_text_or_words(path: Path, options: Options) -> Loaded:
+    """A table as text, or word vectors, which have no commas and a different word in each line."""
+    with opened(path) as stream:
+        vectors = are_word_vectors(stream.read(_LOOKED_AT))
+    return (read_word_text if vectors else read_table)(path, options)
+
+
+def read_zip(path: Path, options: Options) -> Loaded:
+    """The table in a .zip, as pandas writes one; of several, `data.key` names it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {
+            info.filename: info
+            for info in archive.infolist()
+            if suffix_of(Path(info.filename)) in _TEXTS and not info.filename.startswith("__MACOSX")
+        }
+        if not members and any(name.endswith(".npy") for name in archive.namelist()):
+            return read_npz(path, options)
+        if not members:
+            held = ", ".join(archive.namelist()[:5]) or "nothing"
+            raise DataError(f"{path.name} holds {held}, and no table (.csv, .tsv, .txt); unpack it")
+        sizes = {name: f"of {info.file_size} bytes" for name, info in members.items()}
+        name = choose(path.name, sizes, options.key)
+        refuse_trap(path.name, members[name].file_size, path.stat().st_size)
+        with archive.open(members[name]) as stream:
+            data = take(stream, path.name, most_bytes(path.stat().st_size))
+    _check_lines(data, path)
+    return _table_in(_decoded(data), f"{name} of {path.name}", options)
+
+
 Reader = Callable[[Path, Options], Loaded]
 READERS: dict[str, Reader] = {
     "npy": read_npy,
@@ -224,12 +279,26 @@ READERS: dict[str, Reader] = {
     "mat": read_mat,
     "csv": read_table,
     "tsv": read_table,
-    "txt": read_table,
+    "txt": read_text_or_words,
     "data": read_table,
     "idx": read_idx,
     "ubyte": read_idx,
     "safetensors": read_safetensors,
     "pt": read_torch,
     "pth": read_torch,
+    "h5": read_hdf5,
+    "hdf5": read_hdf5,
+    "h5ad": read_hdf5,
+    "jsonl": read_json_lines,
+    "ndjson": read_json_lines,
+    "mtx": read_matrix_market,
+    "vec": read_word_text,
+    "bin": read_word_binary,
+    "zip": read_zip,
+    **dict.fromkeys(SOUNDS, read_sound),
 }
-"""By suffix; each but npz and mat also with ".gz" behind it."""
+"""By suffix; those that `UNPACKED` reads also with ".gz" behind it."""
+UNPACKED = {
+    *(read_npy, read_table, read_text_or_words, read_idx),
+    *(read_json_lines, read_matrix_market, read_word_text, read_word_binary),
+}

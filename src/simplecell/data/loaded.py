@@ -25,6 +25,8 @@ class Loaded:
     """Of arrays whose inputs have names, such as genes; a table brings its own."""
     records: Meta | None = None
     """What the file says of each sample: ids, words, texts."""
+    label_is_known: bool = False
+    """Whether `labels` are those that `data.label` named."""
     either_way: bool = False
     """Whether formats of this kind as often have samples in columns as in rows."""
 

@@ -149,7 +149,7 @@ def _of_file(path: Path, options: Options) -> Source:
 
 
 def _refuse_label(loaded: Loaded, name: str, options: Options) -> None:
-    if loaded.table is None and options.label is not None:
+    if options.label is not None and loaded.table is None and not loaded.label_is_known:
         raise UsageError(f"label {options.label!r} names a column, but {name} has none")
 
 
