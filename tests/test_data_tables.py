@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simplecell.data.tables import find_delimiter, parse_table
+from simplecell.data.cells import find_delimiter
+from simplecell.data.options import Options
+from simplecell.data.text_tables import parse_table
 from simplecell.errors import DataError, UsageError
 
 
@@ -45,9 +47,9 @@ def test_a_missing_cell_in_the_first_row_is_no_header() -> None:
 
 
 def test_header_can_be_said() -> None:
-    assert parse_table("1,2\n3,4\n", "t", header=True).input_names == ["1", "2"]
+    assert parse_table("1,2\n3,4\n", "t", Options(header=True)).input_names == ["1", "2"]
     with pytest.raises(UsageError, match="header is 'yes'"):
-        parse_table("1,2\n", "t", header="yes")
+        parse_table("1,2\n", "t", Options(header="yes"))
 
 
 def test_quotes_spaces_comments_byte_order_and_doubled_names() -> None:

@@ -32,7 +32,8 @@ def arranged(loaded: Loaded, name: str, options: Options) -> Loaded:
     if options.inputs != "auto":
         return _by_inputs(loaded, array, name, options)
     notes = list(loaded.notes)
-    if options.samples == "columns" or (options.samples == "auto" and loaded.samples_last):
+    asked = options.samples == "columns" and loaded.table is None  # a table is turned already
+    if asked or (options.samples == "auto" and loaded.samples_last):
         array = _turned(array) if len(array.shape) == 2 else np.moveaxis(np.asarray(array), -1, 0)
     elif options.samples == "auto" and loaded.either_way and len(array.shape) == 2:
         notes += _which_way(array, name)

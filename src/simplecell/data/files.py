@@ -30,6 +30,7 @@ from simplecell.data.binary import (
     refuse_trap,
     take,
 )
+from simplecell.data.columnar import read_arrow, read_parquet
 from simplecell.data.hdf5 import read_hdf5, read_matlab
 from simplecell.data.json_lines import read_json_lines
 from simplecell.data.loaded import Loaded, choose
@@ -39,8 +40,8 @@ from simplecell.data.options import Options
 from simplecell.data.rows import Array, check_numbers
 from simplecell.data.sound import SUFFIXES as SOUNDS
 from simplecell.data.sound import read_sound
-from simplecell.data.tables import parse_table
 from simplecell.data.tensors import read_safetensors, read_torch
+from simplecell.data.text_tables import parse_table
 from simplecell.data.words import are_word_vectors, read_word_binary, read_word_text
 from simplecell.errors import DataError, UsageError
 
@@ -212,10 +213,7 @@ def read_table(path: Path, options: Options) -> Loaded:
 
 
 def _table_in(text: str, name: str, options: Options) -> Loaded:
-    label, encoding = options.label, options.columns
-    return Loaded.of_table(
-        parse_table(text, name, header=options.header, label=label, encoding=encoding)
-    )
+    return Loaded.of_table(parse_table(text, name, options))
 
 
 def read_idx(path: Path, options: Options) -> Loaded:
@@ -286,6 +284,9 @@ READERS: dict[str, Reader] = {
     "safetensors": read_safetensors,
     "pt": read_torch,
     "pth": read_torch,
+    "parquet": read_parquet,
+    "feather": read_arrow,
+    "arrow": read_arrow,
     "h5": read_hdf5,
     "hdf5": read_hdf5,
     "h5ad": read_hdf5,

@@ -15,7 +15,7 @@ from simplecell.data.binary import most_of, opened, take
 from simplecell.data.loaded import Loaded, choose
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, Meta, Record
-from simplecell.data.tables import column_of_cells, encode_table
+from simplecell.data.tables import encode_table
 from simplecell.errors import DataError, UsageError
 
 
@@ -110,15 +110,12 @@ def _table(records: Sequence[Record], name: str, options: Options) -> Loaded:
                 f"field {field!r} of {name} holds {str(nested)[:40]}; a list of numbers of one "
                 "length in every line, or single values, are needed"
             )
-        words = ["" if v is None else str(v) for v in values]
-        columns.append(column_of_cells(np.array(words, dtype=object)))
-    table = encode_table(
-        columns,
-        names,
-        name,
-        header=True,
-        delimiter=None,
-        label=options.label,
-        encoding=options.columns,
-    )
-    return Loaded.of_table(table)
+        columns.append(_column(values))
+    return Loaded.of_table(encode_table(columns, names, name, options, header=True))
+
+
+def _column(values: Sequence[object]) -> Array:
+    """Numbers [n] where JSON has numbers alone, else text [n], empty for null."""
+    if all(_is_number(value) for value in values):
+        return np.array(values)
+    return np.array(["" if value is None else str(value) for value in values], dtype=object)

@@ -33,7 +33,13 @@ class Loaded:
     @classmethod
     def of_table(cls, table: Table) -> Loaded:
         """A table's numbers, and what is known beside them."""
-        return cls(table.values, table=table, labels=table.labels, notes=table.notes)
+        return cls(
+            table.values,
+            table=table,
+            labels=table.labels,
+            notes=table.notes,
+            records=table.meta,
+        )
 
 
 def choose(name: str, shapes: Mapping[str, object], key: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from simplecell.data.images import COLORS, MAX_PIXELS, SHRINKINGS, WHITENINGS, Preparation
 from simplecell.data.rows import Encoding
@@ -21,7 +22,12 @@ _KNOWN = {
 
 @dataclass(frozen=True)
 class Reading:
-    """Where samples come from: keywords of `as_source`, and keys of a recipe's [data] table."""
+    """Where samples come from: keywords of `as_source`, and keys of a recipe's [data] table.
+
+    Of tables: `id` names the column that names the rows ("auto": found; "none": every column of
+    numbers is an input), `missing` the words that mean "nothing is known", `words` the columns that
+    hold words although they look like numbers.
+    """
 
     kind: str = "auto"
     key: str | None = None
@@ -30,6 +36,9 @@ class Reading:
     layer: str | None = None
     label: str | int | None = None
     header: str | bool = "auto"
+    id: str | int = "auto"
+    missing: str | float | list[Any] = "auto"
+    words: str | list[Any] | None = None
     meta: str | None = None
     patch: int | None = None
     n_patches: int = 10_000
@@ -56,6 +65,8 @@ class Options(Reading):
                 raise unknown(f"data.{option}", getattr(self, option), known)
         if isinstance(self.inputs, str) and self.inputs not in _AXES:
             raise unknown("data.inputs", self.inputs, (*_AXES, "or an axis by its number"))
+        if self.header not in ("auto", True, False):
+            raise UsageError(f"header is {self.header!r}; 'auto', True or False is needed")
         for option in ("patch", "n_patches", "max_pixels"):
             value = getattr(self, option)
             if value is not None and value < 1:

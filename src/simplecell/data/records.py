@@ -10,9 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from simplecell.data.binary import MAX_BYTES, naming, packed
+from simplecell.data.cells import (
+    cells_of,
+    find_delimiter,
+    first_lines,
+    without_delimiter_line,
+)
 from simplecell.data.files import read_text, suffix_of
 from simplecell.data.rows import Array, Meta, Record
-from simplecell.data.tables import cells_of, find_delimiter, first_lines
 from simplecell.errors import DataError
 
 KINDS = ("csv", "tsv", "jsonl", "npz")
@@ -38,10 +43,24 @@ def read_meta(path: Path) -> Meta:
     raise DataError(f"{path.name}: meta is read from .{', .'.join(KINDS)}")
 
 
+def joined(own: Meta | None, said: Meta | None) -> Meta | None:
+    """What data tell of their samples themselves, and what a meta file says, which counts more.
+
+    Raises DataError where there is not one record each.
+    """
+    if own is None or said is None:
+        return said or own
+    if own.n_records != said.n_records:
+        raise DataError(
+            f"{said.n_records} records of meta came for {own.n_records} samples; one each is needed"
+        )
+    return Meta(own.n_records, lambda i: own.record(i) | said.record(i))
+
+
 def _of_rows(path: Path) -> Meta:
-    text = read_text(path)
+    text, said = without_delimiter_line(read_text(path))
     lines = text.splitlines(keepends=True)
-    rows = [row for _, row in cells_of(lines, find_delimiter(first_lines(text)))]
+    rows = [row for _, row in cells_of(lines, said or find_delimiter(first_lines(text)))]
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         raise DataError(f"{path.name} needs a header and rows of as many cells")
     names = rows[0]

@@ -31,8 +31,10 @@ class Column(TypedDict):
 
     name: str
     kind: str
-    """"number", "category", "label" or "left out"."""
+    """"number", "numbers" (a list in each cell), "category", "label", "id" or "left out"."""
     categories: NotRequired[list[str]]
+    length: NotRequired[int]
+    """Of one of lists: how many numbers each holds, *count*."""
     words: NotRequired[int]
     """Of one that is left out: how many different ones it holds, *count*."""
 
@@ -42,6 +44,8 @@ class Encoding(TypedDict):
 
     header: bool
     delimiter: NotRequired[str | None]
+    decimal: NotRequired[str]
+    """The sign before fractions, "." or ","."""
     columns: list[Column]
 
 

@@ -129,7 +129,7 @@ def read_shards(shards: Sequence[Shard], name: str, options: Options) -> Loaded:
         kept.append(shard)
     if len(parts) == 1:
         return parts[0]
-    loaded = joined(parts, [{"file": shard.name} for shard in kept])
+    loaded = stacked(parts, [{"file": shard.name} for shard in kept])
     note = (
         f"{len(kept)} files of {name}, {kept[0].name} … {kept[-1].name} in this order, are one "
         f"array of {loaded.data.shape[0]} rows"
@@ -152,7 +152,7 @@ def _check_alike(first: str, mine: Loaded, name: str, other: Loaded) -> None:
         )
 
 
-def joined(parts: Sequence[Loaded], about: Sequence[Record]) -> Loaded:
+def stacked(parts: Sequence[Loaded], about: Sequence[Record]) -> Loaded:
     """Arrays of one width as one, with a record for each part: rows carry it, and their number."""
     arrays = [part.data for part in parts]
     data: Any = Joined(arrays)

@@ -14,6 +14,7 @@ from PIL import Image
 from simplecell.data.axes import arranged, taken_for_pictures
 from simplecell.data.cifar import is_archive, load_training
 from simplecell.data.files import read_file
+from simplecell.data.frames import is_frame
 from simplecell.data.images import (
     SUFFIXES,
     Gallery,
@@ -28,18 +29,18 @@ from simplecell.data.lazy import Lazy
 from simplecell.data.loaded import Loaded
 from simplecell.data.options import Options
 from simplecell.data.patches import PatchSource, random_patches, tiles
-from simplecell.data.records import read_meta
-from simplecell.data.rows import Array, ArraySource, Meta, Record, Source
+from simplecell.data.records import joined, read_meta
+from simplecell.data.rows import Array, ArraySource, Meta, Source
 from simplecell.data.shards import (
     is_pattern,
-    joined,
     left_out,
     matched,
     read_shards,
     shards_in,
     shards_of,
+    stacked,
 )
-from simplecell.data.tables import columns_of_frame, encode_table, is_frame
+from simplecell.data.tables import table_of_frame
 from simplecell.data.tensors import array_of, dense_array_of
 from simplecell.errors import DataError, UsageError, unknown
 
@@ -170,16 +171,7 @@ def _of_shards(paths: Sequence[str | Path], name: str, options: Options) -> Sour
 
 
 def _of_frame(frame: Any, options: Options) -> Source:
-    names, values = columns_of_frame(frame)
-    table = encode_table(
-        values,
-        names,
-        "the data frame",
-        header=True,
-        delimiter=None,
-        label=options.label,
-        encoding=options.columns,
-    )
+    table = table_of_frame(frame, "the data frame", options)
     return _of_array(Loaded.of_table(table), "the data frame", options)
 
 
@@ -222,7 +214,7 @@ def _are_matrices(data: Sequence[Any], options: Options) -> bool:
 
 def _of_matrices(data: Sequence[Any], options: Options) -> Loaded:
     parts = [arranged(Loaded(item), f"matrix {i}", options) for i, item in enumerate(data)]
-    loaded = joined(parts, [{"matrix": i} for i in range(len(parts))])
+    loaded = stacked(parts, [{"matrix": i} for i in range(len(parts))])
     n_samples, n_inputs = loaded.data.shape
     note = (
         f"the list of {len(parts)} matrices is one array of {n_samples} rows of {n_inputs} inputs; "
@@ -309,22 +301,9 @@ def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
         input_names=table.input_names if table else loaded.input_names,
         labels=loaded.labels,
         columns=table.columns if table else None,
-        meta=_both(loaded.records, _records(options)),
+        meta=joined(loaded.records, _records(options)),
         notes=notes,
     )
-
-
-def _both(first: Meta | None, second: Meta | None) -> Meta | None:
-    """What the file says of each sample, and what the user does."""
-    if first is None or second is None:
-        return first or second
-    if first.n_records != second.n_records:
-        return second  # whose number is wrong, as the source will say
-
-    def record(i: int) -> Record:
-        return first.record(i) | second.record(i)
-
-    return Meta(first.n_records, record)
 
 
 def _of_pictures(openers: list[Opener], options: Options, kind: str | None = None) -> Source:
