@@ -36,6 +36,13 @@ def idx(array: np.ndarray) -> bytes:
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
+WRITTEN_ELSEWHERE = {
+    *("parquet", "feather", "arrow", "h5", "hdf5", "h5ad", "jsonl", "ndjson", "mtx", "vec", "bin"),
+    *("zip", "wav", "flac", "ogg", "mp3", "aiff", "aif"),
+}
+"""By test_data_formats.py, with the libraries that people write them with."""
+
+
 def write_all(folder: Path) -> None:
     np.save(folder / "x.npy", X)
     (folder / "x.npy.gz").write_bytes(gzip.compress(npy(X)))
@@ -62,7 +69,7 @@ def write_all(folder: Path) -> None:
 def test_every_format_gives_the_same_numbers(tmp_path: Path) -> None:
     write_all(tmp_path)
     paths = list(tmp_path.iterdir())
-    assert set(READERS) <= {suffix_of(path) for path in paths}
+    assert set(READERS) - WRITTEN_ELSEWHERE <= {suffix_of(path) for path in paths}
     for path in paths:
         data = read_file(path).data
         dense = data.toarray() if hasattr(data, "toarray") else data
@@ -182,6 +189,31 @@ BROKEN = {
     "no zip": ("x.npz", b"PK\x03\x04 and so on", "x.npz cannot be read"),
     "no mat": ("x.mat", b"MATLAB 5.0 MAT-file" + b"\0" * 200, "x.mat"),
     "mat 7.3": ("x.mat", b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + b"\0" * 99, "7.3"),
+    "no mtx": ("x.mtx", b"1 2 3\n", "not MatrixMarket text"),
+    "mtx": (
+        "x.mtx",
+        b"%%MatrixMarket matrix array real general\n99999 99999\n1\n",
+        "9999800001 entries are declared",
+    ),
+    "sparse mtx": (
+        "x.mtx.gz",
+        gzip.compress(b"%%MatrixMarket matrix coordinate real general\n9 9 999999999\n1 1 1\n"),
+        "999999999 entries are declared",
+    ),
+    "words": ("x.vec", b"3 2\na 1 2\nb 3 4\n", "declares 3 words, but 2 are there"),
+    "word": ("x.vec", b"2 2\na 1 2\nb 3\n", "line 3 of x.vec is no word and 2 numbers"),
+    "binary words": ("x.bin", b"999999999 300\na " + b"\0" * 99, "x.bin is cut off"),
+    "fastText": ("x.bin", (793712314).to_bytes(4, "little") + b"\0" * 99, "save its vectors as"),
+    "no words": ("x.bin", b"\1\2\3", "is not of word2vec"),
+    "json": ("x.jsonl", b'{"a": [1, 2]}\n{"a": [1, 2\n', "line 2 of x.jsonl is no JSON"),
+    "no object": ("x.jsonl", b"[1, 2]\n", "line 1 of x.jsonl is no JSON object"),
+    "json width": (
+        "x.jsonl",
+        b'{"a": [1, 2]}\n\n{"a": [1]}\n',
+        r"record 1 .* has 1 numbers in 'a'",
+    ),
+    "zip": ("x.zip", zip_of("readme.md", b"hello"), "and no table"),
+    "safetensors": ("x.safetensors", b"\xff" * 50, "x.safetensors cannot be read"),
     "idx": ("x.idx", idx(np.zeros((9, 9), np.uint8))[:-1], "cut off"),
     "idx header": ("x-ubyte.gz", gzip.compress(struct.pack(">HBBI", 0, 8, 9, 1)), "x-ubyte.gz can"),
     "idx magic": ("x.idx", b"\1\2\3\4", "not an idx file"),

@@ -13,7 +13,7 @@ from simplecell.data.tables import table_of_frame
 from simplecell.errors import DataError, unknown
 
 _SMALL_BYTES = 2**30
-"""What a table may take in memory however small its file: columns that repeat cost nothing there."""
+"""What a table may take however small its file is, where columns that repeat cost nothing."""
 _NUMBER_BYTES = 8
 
 

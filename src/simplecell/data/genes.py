@@ -118,7 +118,7 @@ def _column(item: Any, path: Path) -> Array:
         refuse_trap(path.name, item.size * item.dtype.itemsize, path.stat().st_size)
         return as_text(item[()])
     if {"codes", "categories"} <= set(item):
-        words = np.append(as_text(item["categories"][()]).astype(object), None)
+        words = np.array([*as_text(item["categories"][()]), None], dtype=object)
         return words[item["codes"][()]]
     if {"values", "mask"} <= set(item):
         values = as_text(item["values"][()]).astype(object)

@@ -87,9 +87,9 @@ def _matlab_sparse(group: Any, path: Path) -> Any:
     """MATLAB's compressed columns; an empty matrix has no data."""
     from scipy import sparse
 
-    parts = [
-        dataset_array(group[name], path) if name in group else [] for name in ("data", "ir", "jc")
-    ]
-    values, rows, starts = (np.asarray(part) for part in parts)
+    if "data" not in group:
+        return sparse.csr_array(_matlab_shape(group))
+    parts = (dataset_array(group[name], path) for name in ("data", "ir", "jc"))
+    values, rows, starts = parts
     matrix = (values.astype(np.float64), rows.astype(np.int64), starts.astype(np.int64))
     return checked_sparse(sparse.csc_array(matrix, shape=_matlab_shape(group)))

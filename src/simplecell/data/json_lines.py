@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def _is_vector(value: object) -> bool:
 def _vectors(records: Sequence[Record], key: str, n_inputs: int, name: str) -> Array:
     data = np.empty((len(records), n_inputs))
     for i, record in enumerate(records):
-        value = record.get(key)
+        value: Any = record.get(key)
         if not _is_vector(value) or len(value) != n_inputs:
             came = f"{len(value)} numbers" if _is_vector(value) else repr(value)[:40]
             raise DataError(

@@ -29,6 +29,7 @@ FAMILIES = (
     ("parquet", "feather", "arrow"),
     ("h5ad", "h5", "hdf5"),
     ("jsonl", "ndjson"),
+    ("mtx",),
     ("wav", "flac", "ogg", "mp3", "aiff", "aif"),
     ("csv", "tsv"),
 )
@@ -168,11 +169,11 @@ def stacked(parts: Sequence[Loaded], about: Sequence[Record]) -> Loaded:
         own = parts[part].records
         return {**about[part], "row": row} | (own.record(row) if own else {})
 
-    labels = [part.labels for part in parts]
+    labels = [part.labels for part in parts if part.labels is not None]
     return replace(
         parts[0],
         data=data,
-        labels=np.concatenate(labels) if all(part is not None for part in labels) else None,
+        labels=np.concatenate(labels) if len(labels) == len(parts) else None,
         records=Meta(joint.shape[0], record),
         notes=_few([note for part in parts for note in part.notes]),
     )

@@ -80,10 +80,11 @@ def read_word_text(path: Path, options: Options) -> Loaded:
 
 def _parsed(line: bytes, n_inputs: int, number: int, name: str) -> tuple[str, Array]:
     cells = line.rsplit(None, n_inputs)
+    values: Array = np.empty(0)
     try:
         values = np.array(cells[1:], dtype="S").astype(np.float32)
     except ValueError:
-        values = np.empty(0)
+        values = np.empty(0)  # said below
     if len(cells) != n_inputs + 1 or len(values) != n_inputs:
         raise DataError(
             f"line {number} of {name} is no word and {n_inputs} numbers, as the first is: "
