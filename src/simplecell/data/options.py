@@ -24,6 +24,8 @@ _KNOWN = {
 class Reading:
     """Where samples come from: keywords of `as_source`, and keys of a recipe's [data] table.
 
+    `key` names one of several variables of a file, `layer` one of AnnData's layers, `inputs` the
+    axis that holds the inputs: "first", "middle", "last", a number, or "all" but the first.
     Of tables: `id` names the column that names the rows ("auto": found; "none": every column of
     numbers is an input), `missing` the words that mean "nothing is known", `words` the columns that
     hold words although they look like numbers.
