@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple, Self, cast
 import numpy as np
 
 from simplecell.data.binary import naming, opened, take
-from simplecell.data.files import Loaded
+from simplecell.data.loaded import Loaded
 from simplecell.data.rows import Array
 from simplecell.errors import DataError
 

@@ -96,7 +96,11 @@ def default_recipe(
     if name == "edges" and source.read(slice(0, 2)).min() < 0:
         notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
     read = dataclasses.replace(recipe.changed(settings).data, kind=plain.data.kind)
-    return recipe, notes, source if source.kind != "patches" and read == plain.data else None
+    if source.kind != "patches" and read == plain.data:
+        return recipe, notes, source
+    # The recipe's own reading will not say what the data were taken for; the count of two
+    # patches, which the first note is, says nothing.
+    return recipe, notes + source.notes[source.kind == "patches" :], None
 
 
 def _chosen(name: str, reason: str) -> str:
@@ -123,7 +127,7 @@ def _start(
             f"no label column is named: all {source.n_inputs} inputs are learned from "
             "(--set data.label=NAME keeps a column out)"
         )
-    notes = [*notes, *source.notes, *built.notes]
+    notes = list(dict.fromkeys([*notes, *source.notes, *built.notes]))
     session = _session(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
