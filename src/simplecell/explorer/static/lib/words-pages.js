@@ -100,6 +100,8 @@ export const PAGES = {
   "data.nosteps": ["None: the model sees the data as they are.", "无：模型直接使用原始数据。"],
   "data.before": ["Samples before and after", "预处理前后的样本"],
   "data.raw": ["raw", "原始"],
+  "data.photo": ["in its photograph", "在照片中"],
+  "data.whitened": ["after 1/f whitening", "1/f 白化后"],
   "data.prepared": ["prepared", "预处理后"],
   "data.spectrum": ["Spectrum", "谱"],
   "data.direction": ["direction", "方向"],
