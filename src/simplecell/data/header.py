@@ -31,8 +31,28 @@ def looks_like_header(top: Cells) -> bool:
         return True
     if len(numeric) > 1 and _names_by_number(first, below, numeric):
         return True
+    if numeric and _words_never_recur(first, below, numeric):
+        return True
     recurs = set(first) & {value for row in below for value in row}
     return not numeric and len(set(first)) == len(first) and not recurs
+
+
+def _words_never_recur(first: Sequence[str], below: Cells, numeric: list[int]) -> bool:
+    """Whether two columns or more hold few words, none of them those of the first row.
+
+    "1, call, 2, call" above numbers and A or P: what else stands there is whole numbers, all
+    different.
+    """
+    names = [first[j] for j in numeric]
+    if not all(name.isdigit() for name in names) or len(set(names)) < len(names):
+        return False
+    few = 0
+    for j in set(range(len(first))) - set(numeric):
+        words = {row[j] for row in below}
+        if first[j] in words:
+            return False
+        few += 3 * len(words) <= len(below)
+    return few > 1
 
 
 def _mostly_numbers(cells: Sequence[str]) -> bool:
@@ -56,11 +76,13 @@ def _names_by_number(first: Sequence[str], below: Cells, numeric: list[int]) -> 
     if corner and _is_counter([row[0] for row in below]) and _rises(top):
         return True
     rows = np.array([[_value(row[j]) for j in columns] for row in below])
+    whole = all(name.lstrip("+-").isdigit() for name in names)
+    whole = whole and bool((rows % 1 != 0).any(axis=0).all())
+    if whole and len(rows) > 2 and _is_counter(names):
+        return True
     if min(rows.shape) < 3 or np.isnan(rows).all(axis=0).any():
         return False
-    whole = all(name.lstrip("+-").isdigit() for name in names)
-    decimals = (rows % 1 != 0).any(axis=0).all()
-    return _stands_apart(top, rows, whole and bool(decimals))
+    return _stands_apart(top, rows, whole)
 
 
 def _stands_apart(top: Array, rows: Array, whole: bool) -> bool:

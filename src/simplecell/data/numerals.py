@@ -130,7 +130,7 @@ def numbers_of(cells: Array, style: Style, missing: Iterable[str]) -> Array:
         try:
             return cells.astype(np.float64)
         except ValueError:
-            return np.array([np.nan if c in missing else float(c) for c in cells])
+            pass
     return np.array([np.nan if cell in missing else style.number(cell) for cell in cells])
 
 
