@@ -46,12 +46,12 @@ def cells_of(lines: Iterable[str], delimiter: str) -> list[Row]:
 
 
 def _cut(lines: Iterable[str], delimiter: str) -> list[Row]:
-    if delimiter == " ":
-        return [(number, _words_of(line)) for number, line in enumerate(lines, 1)]
     # The csv module's limit of 131,072 letters a cell holds for the whole process; here a line
     # that another delimiter does not cut is one cell, and a table of genes has longer ones.
     limit = csv.field_size_limit(2**31 - 1)
     try:
+        if delimiter == " ":
+            return [(number, _words_of(line)) for number, line in enumerate(lines, 1)]
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         return [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     finally:

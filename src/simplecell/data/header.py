@@ -145,4 +145,5 @@ def _no_numbers(cells: Sequence[str]) -> bool:
     """Whether words stand here, apart from empty cells and a unit that is called 1."""
     words = [cell for cell in cells if _is_word(cell) or cell in ("%", "-", "°")]
     rest = [cell for cell in cells if not (_is_word(cell) or cell in ("", "-", "1", "%", "°"))]
-    return 2 * len(words) >= len(cells) and any(map(_is_word, words)) and not rest
+    given = sum(cell != "" for cell in cells)
+    return 2 * len(words) >= given and any(map(_is_word, words)) and not rest
