@@ -118,6 +118,15 @@ def test_estimators_take_frames_of_every_library(make: Any) -> None:
         sae.transform(pandas.DataFrame({"a": IDS}))
 
 
+def test_estimators_tell_of_identifiers_among_numbers() -> None:
+    from simplecell import SparseAutoencoder
+
+    frame = pandas.DataFrame(E, columns=list("abcd")).assign(nr=range(30))
+    sae = SparseAutoencoder(3, max_iter=2, random_state=0).fit(frame)
+    assert sae.n_features_in_ == 5
+    assert "column 'nr' of X counts the rows, 0, 1 … 29" in sae.notes_[0]
+
+
 def test_estimators_match_frames_of_more_by_name(tmp_path: Any) -> None:
     import simplecell
 

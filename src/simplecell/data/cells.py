@@ -108,7 +108,7 @@ def _width(rows: list[list[str]]) -> int:
 
 def _goodness(rows: list[list[str]], delimiter: str) -> float:
     """How many cells, a fraction 0–1, are what a cell should be."""
-    cells = [cell for row in rows[:_WEIGHED_ROWS] for cell in row[:_WEIGHED_CELLS]]
+    cells = [cell for row in rows[:_WEIGHED_ROWS] for cell in row[:_WEIGHED_CELLS] if cell]
     others = [d for d in ",;\t|" if d != delimiter]
     good = 0.0
     for cell in cells:

@@ -155,9 +155,9 @@ def _words_of(name: str) -> set[str]:
     return set() if last.isdigit() else {joined[1] if joined else last.casefold()}
 
 
-def is_name(name: str) -> bool:
-    """Whether a column's name says that it identifies rows."""
-    return bool(_words_of(name) & _IDENTIFIER)
+def is_name(name: str, *, surely: bool = False) -> bool:
+    """Whether a column's name says that it identifies rows; `surely` even where values repeat."""
+    return bool(_words_of(name) & (_ALWAYS if surely else _IDENTIFIER))
 
 
 def find_stray(values: Array, missing: Missing) -> tuple[int, int] | None:

@@ -11,6 +11,8 @@ from simplecell.data.rows import Array
 
 _SURE = 8
 """Columns from which on no row of measurements rises from end to end by chance."""
+_FEWEST = 3
+"""Rows from which on their range says something."""
 _MOST_UNITS = 3
 """Rows between a header and its numbers: units, kinds of averages, remarks."""
 
@@ -80,7 +82,7 @@ def _names_by_number(first: Sequence[str], below: Cells, numeric: list[int]) -> 
     whole = whole and bool((rows % 1 != 0).any(axis=0).all())
     if whole and len(rows) > 2 and _is_counter(names):
         return True
-    if min(rows.shape) < 3 or np.isnan(rows).all(axis=0).any():
+    if len(names) < 3 or np.isnan(rows).all(axis=0).any():
         return False
     return _stands_apart(top, rows, whole)
 
@@ -90,14 +92,17 @@ def _stands_apart(top: Array, rows: Array, whole: bool) -> bool:
 
     `whole` says that it alone holds whole numbers.
     """
+    in_order = _rises(top) or _rises(-top)
+    alike = sum(_rises(row) or _rises(-row) for row in rows) / len(rows)
+    if in_order and alike < 0.1 and len(top) >= _SURE:
+        return True
+    if len(rows) < _FEWEST:
+        return False
     low, high = np.nanmin(rows, axis=0), np.nanmax(rows, axis=0)
     span = high - low
     outside = float(((top < low - 3 * span) | (top > high + 3 * span)).mean())
-    if not (_rises(top) or _rises(-top)):
+    if not in_order:
         return whole and outside > 0.9
-    alike = sum(_rises(row) or _rises(-row) for row in rows) / len(rows)
-    if alike < 0.1 and len(top) >= _SURE:
-        return True
     return (alike < 0.5 and (_even(top) or outside > 0.9)) or (_even(top) and outside > 0.9)
 
 

@@ -130,6 +130,10 @@ class Judge:
     def _of_words(self, column: str, values: Array) -> Column:
         stray = find_stray(values, self.missing)
         if stray is None:
+            if self.header and self._options.id == "auto" and is_name(column, surely=True):
+                self._name_rows.append(column)
+                why = f"is an identifier, as its name says; data.words={column} makes words of it"
+                return self._left_out(column, why)
             return self._category(column, values)
         row, count = stray
         cell = values[row]
@@ -148,7 +152,7 @@ class Judge:
             f"put a number there{half} or remove that row; say data.missing for what means "
             f"missing, or data.words={column} if the column holds words"
         )
-        if is_censored(cell) or given - count >= _NEARLY_ALL * given:
+        if count == 1 or is_censored(cell) or given - count >= _NEARLY_ALL * given:
             more = f" ({count} such cells)" if count > 1 else ""
             raise DataError(f"{told}{more}; {cure}")
         different = len({*values})
