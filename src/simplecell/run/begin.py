@@ -117,7 +117,7 @@ def _start(
         survey(held_out)  # reading checks: all of the data are good, or nothing is written
     built = build(requested, source, found)
     about = about_data(data, source, held_out, found.fingerprint)
-    info = about_training(requested, built.trainer, about)
+    info = about_training(requested, built.recipe, built.trainer, about)
     if source.kind == "table" and requested.data.label is None:
         notes.append(
             f"no label column is named: all {source.n_inputs} inputs are learned from "
@@ -151,15 +151,48 @@ def _begin_here(run: Run, built: Built, info: Info, restart: bool) -> Lock:
 
 
 def _go_on(run: Run, data: object, requested: Recipe, opened: Source | None = None) -> Session:
-    info, lock = run.info(), None
-    recipe, steps = run.recipe(), requested.train.steps
-    steps = recipe.n_steps if isinstance(steps, str) else steps
+    run.refuse_strangers()
+    info = run.info()
     _refuse_changes(run, run.requested(info), requested)
-    if not _is_done(info, steps):
-        lock = run.lock()
+    steps = requested.train.steps
+    steps = run.recipe().n_steps if isinstance(steps, str) else steps
+    if _is_done(info, steps):
+        session = _reopened(run, info, data, requested, steps, opened)
+        session.done = True
+        session.trainer.model.load_tensors(run.load().model.tensors())
+        return session
+    lock = run.lock()
+    try:
         info = run.info()  # whoever had the lock may have written it anew
-    recipe = recipe.changed([f"train.steps={steps}"])
+        session = _reopened(run, info, data, requested, steps, opened)
+        session.lock = lock
+        _take_up(session, requested)
+    except BaseException:
+        lock.release()
+        raise
+    return session
+
+
+def _reopened(
+    run: Run, info: Info, data: object, requested: Recipe, steps: int, opened: Source | None
+) -> Session:
+    """A session on a run that is there, its trainer at the start."""
+    recipe = run.recipe().changed([f"train.steps={steps}"])
     source, held_out = open_data(data if opened is None else opened, requested)
+    _refuse_other_data(run, info, data, source, requested)
+    threads = info["software"]["threads"]
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)  # the same bits need the same number
+    preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
+    trainer = trainer_on(source, recipe, preprocess, of_targets)
+    built = Built(recipe, preprocess, trainer, [], of_targets)
+    return _session(run, built, info, source, held_out, [])
+
+
+def _refuse_other_data(
+    run: Run, info: Info, data: object, source: Source, requested: Recipe
+) -> None:
+    """Raise DataError unless these are the samples, and the targets, that the run began with."""
     if source.fingerprint() != info["data"]["fingerprint"]:
         raise DataError(
             f"the data at '{data}' are not those that '{run.path}' was trained on; "
@@ -172,20 +205,6 @@ def _go_on(run: Run, data: object, requested: Recipe, opened: Source | None = No
             f"the targets at '{requested.data.targets}' are not those that '{run.path}' was "
             "trained on; give the same, another --out, or --restart"
         )
-    threads = info["software"]["threads"]
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)  # the same bits need the same number
-    preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
-    trainer = trainer_on(source, recipe, preprocess, of_targets)
-    built = Built(recipe, preprocess, trainer, [], of_targets)
-    session = _session(run, built, info, source, held_out, [])
-    session.lock = lock
-    session.done = _is_done(info, steps)
-    if session.done:
-        trainer.model.load_tensors(run.load().model.tensors())
-    else:
-        _take_up(session, requested)
-    return session
 
 
 def _is_done(info: Info, steps: int) -> bool:
@@ -200,9 +219,11 @@ def _take_up(session: Session, requested: Recipe) -> None:
     if state is not None:
         try:
             trainer.load_state_dict(state)
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise RunError(f"the checkpoint of '{run.path}' does not fit: {reason}") from error
+            raise RunError(
+                f"the checkpoint of '{run.path}' does not fit: {reason}; begin anew with --restart"
+            ) from error
         if not bool(torch.isfinite(trainer.flat).all()):
             raise RunError(
                 f"the checkpoint of '{run.path}' is damaged: it holds weights that are not finite; "
@@ -211,7 +232,11 @@ def _take_up(session: Session, requested: Recipe) -> None:
     run.cut_log(trainer.n_steps)
     session.seconds = max((record["seconds"] for record in run.records()), default=0.0)
     session.notes.append(f"continuing '{run.path}' after step {trainer.n_steps}")
-    session.info |= {"status": "running", "requested": requested.table()}
+    session.info |= {
+        "status": "running",
+        "requested": requested.table(),
+        "resolved": session.recipe.table(),
+    }
     run.begin_again(session.recipe, session.info)
 
 
