@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -505,6 +506,50 @@ def test_what_is_no_file_is_a_sentence_and_nobody_waits(stopped, tmp_path, capsy
             os.mkfifo(out / name)
         with pytest.raises(RunError, match=r"is a pipe, and a \w+ of the run itself is needed"):
             Run(out).info()
+
+
+ALIKE = {
+    "lbfgs": ("table", ["train.steps=16"]),
+    "topk": ("topk", ["train.steps=16", "model.n_latents=12", "model.target_l0=2"]),
+    "jumprelu": ("jumprelu", ["train.steps=16", "model.n_latents=12", "model.target_l0=2"]),
+    "gated": ("gated", ["train.steps=16", "model.n_latents=12", "model.target_l0=2"]),
+    "early": ("compress", ["train.patience=1", "train.steps=60", "data.held_out=0.3"]),
+    "variational": ("variational", [*ADAM, "train.steps=16", "model.n_latents=[5, 3]"]),
+}
+
+
+def without_times(folder):
+    """Every file of a run; numbers of seconds are 0."""
+    times = re.compile(rb'("seconds": )[0-9.e-]+')
+    return {
+        path.relative_to(folder): times.sub(rb"\g<1>0", path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("way", ALIKE)
+@pytest.mark.parametrize("stops", [(1,), (5, 11), (16,)])
+def test_a_run_that_was_cut_off_is_in_the_end_the_same_directory(data, tmp_path, way, stops):
+    """Every file byte by byte, but for times: killed once, stopped cleanly at every other time."""
+    recipe, settings = ALIKE[way]
+    for out in ("whole", "cut"):
+        for at, stop in enumerate(stops if out == "cut" else ()):
+            one = begin(data / "small.npy", tmp_path / out, Recipe.load(recipe), settings=settings)
+            Doctor(one)
+            for record in one.records():
+                if record.step == stop:
+                    break
+            if at:
+                one.finish("interrupted")
+            else:
+                one.save()
+            one.lock and one.lock.release()
+        one = begin(data / "small.npy", tmp_path / out, Recipe.load(recipe), settings=settings)
+        Doctor(one)
+        finish(one)
+    assert without_times(tmp_path / "cut") == without_times(tmp_path / "whole")
+    assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 1
 
 
 def test_a_log_cut_short_or_spoilt_does_not_matter(data, tmp_path):

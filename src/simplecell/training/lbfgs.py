@@ -38,10 +38,9 @@ class Trial:
     grad: Tensor
     evaluation: Evaluation
 
-    def kept(self, place: Tensor | None = None) -> Trial:
-        """The same with a gradient of its own, in `place` where one is free."""
-        grad = self.grad.clone() if place is None else place.copy_(self.grad)
-        return dataclasses.replace(self, grad=grad)
+    def kept(self, place: Tensor) -> Trial:
+        """The same with a gradient of its own, which is written to `place`."""
+        return dataclasses.replace(self, grad=place.copy_(self.grad))
 
 
 class LBFGS:
@@ -76,15 +75,27 @@ class LBFGS:
         self.flat, self.grad, self.evaluate = flat, grad, evaluate
         self.history, self.tolerance = history, tolerance
         self.pairs: list[Pair] = []
+        self._free: list[Tensor] = []
+        """Vectors [n] to use again: given back to the system, they leave holes in its memory."""
         self.stalled, self.n_evaluations = 0, 0
         self.converged = False
         self.point: Trial | None = None
+
+    def _room(self) -> Tensor:
+        """A vector [n] to write into."""
+        return self._free.pop() if self._free else torch.empty_like(self.flat)
+
+    def _forget(self) -> None:
+        """No pairs any longer."""
+        for pair in self.pairs:
+            self._free += [pair.step, pair.change]
+        self.pairs.clear()
 
     def advance(self) -> Evaluation:
         """One accepted iteration; the evaluation at the new parameters."""
         if self.point is None:  # the first step, or the first after `load_state_dict`
             begun = self.n_evaluations
-            self.point = self._evaluate(0.0, None).kept()
+            self.point = self._evaluate(0.0, None).kept(self._room())
             # A training that was cut off has counted this one already.
             self.n_evaluations = begun or self.n_evaluations
         if self.converged:
@@ -93,18 +104,20 @@ class LBFGS:
         direction = self._direction(start.grad)
         slope = float(direction @ start.grad)
         if slope >= 0:  # rounding spoilt the curvature pairs: begin again from steepest descent
-            self.pairs.clear()
-            direction, slope = -start.grad, -float(start.grad @ start.grad)
+            self._forget()
+            torch.neg(start.grad, out=direction)
+            slope = -float(start.grad @ start.grad)
         first = 1.0 if self.pairs else min(1.0, 1 / max(float(start.grad.abs().sum()), 1e-30))
-        origin = self.flat.clone()
+        origin = self._room().copy_(self.flat)
         found = self._search(origin, direction, start, slope, first)
         if found is None:
             self.flat.copy_(origin)
             self.converged = not self.pairs
-            self.pairs.clear()
+            self._forget()
+            self._free += [origin, direction]
             return start.evaluation
         torch.add(origin, direction, alpha=found.length, out=self.flat)
-        del origin
+        self._free.append(origin)
         # What nobody needs any longer becomes the pair: nothing of its size is allocated.
         step = direction.mul_(found.length)
         self._remember(step, torch.sub(found.grad, start.grad, out=start.grad))
@@ -120,7 +133,7 @@ class LBFGS:
 
     def _direction(self, grad: Tensor) -> Tensor:
         """Two-loop recursion: the approximate Newton direction."""
-        direction = -grad
+        direction = torch.neg(grad, out=self._room())
         alphas = []
         for pair in reversed(self.pairs):
             alpha = torch.dot(pair.step, direction).item() / pair.curvature
@@ -137,9 +150,11 @@ class LBFGS:
     def _remember(self, step: Tensor, change: Tensor) -> None:
         pair = Pair(step, change, float(step @ change))
         if not pair.curvature > 1e-10 * float(change @ change):
+            self._free += [step, change]
             return
         if len(self.pairs) == self.history:
-            self.pairs.pop(0)
+            oldest = self.pairs.pop(0)
+            self._free += [oldest.step, oldest.change]
         self.pairs.append(pair)
 
     def _judge(self, before: float, found: Trial) -> None:
@@ -163,17 +178,21 @@ class LBFGS:
             if not math.isfinite(trial.cost) or not enough or trial.cost > low.cost + slack:
                 high = trial
             elif abs(trial.slope) <= -self.curvature * slope:
-                return trial.kept(None if low.grad is start.grad else low.grad)
+                return trial.kept(self._room() if low.grad is start.grad else low.grad)
             else:
                 ahead = math.inf if high is None else high.length - low.length
                 if trial.slope * ahead >= 0:
                     high = dataclasses.replace(low, grad=self.grad)
-                low = trial.kept(None if low.grad is start.grad else low.grad)
+                low = trial.kept(self._room() if low.grad is start.grad else low.grad)
             length = _next_length(low, high)
             tiniest = torch.finfo(self.flat.dtype).eps * largest(origin)
             if high and abs(high.length - low.length) * largest(direction) <= tiniest:
                 break
-        return low if low.length > 0 and low.cost < start.cost else None
+        if low.length > 0 and low.cost < start.cost:
+            return low
+        if low.grad is not start.grad:
+            self._free.append(low.grad)
+        return None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, parameters and their gradient apart."""
@@ -197,6 +216,7 @@ class LBFGS:
             DataError: for a tensor that is missing or of another form.
         """
         self.point = None
+        self._forget()
         counts = taken(state, f"{prefix}counts", (3,), torch.int64)
         self.stalled, self.n_evaluations, converged = counts.tolist()
         self.converged = bool(converged)
