@@ -9,16 +9,21 @@ from pathlib import Path
 import torch
 
 from simplecell.data import Source
-from simplecell.data.rows import survey, targets_of
+from simplecell.data.rows import Survey, survey, targets_of
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.run.build import Built, build, open_data, trainer_on
 from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.info import Info
+from simplecell.run.memory import too_wide
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import suited, with_prepared_targets
+from simplecell.run.resolve import resolve, suited, with_prepared_targets
 from simplecell.run.session import Session
 from simplecell.run.storage import Lock
+
+WIDE = ("optim.kind=adam", "optim.learning_rate=0.01")
+"""Of the recipe for tables, where they are too wide for L-BFGS. On 200 rows of 200 columns it gives
+held-out fvu 0.121 where L-BFGS gives 0.124; 0.003 leaves the codes far from their target."""
 
 
 def begin(
@@ -95,8 +100,26 @@ def default_recipe(
     recipe, notes = Recipe.load(name), [_chosen(name, reason)]
     if name == "edges" and source.read(slice(0, 2)).min() < 0:
         notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
+    recipe, wide = _within_memory(recipe, settings, source)
+    notes += wide
     read = dataclasses.replace(recipe.changed(settings).data, kind=plain.data.kind)
     return recipe, notes, source if source.kind != "patches" and read == plain.data else None
+
+
+def _within_memory(
+    recipe: Recipe, settings: Sequence[str], source: Source
+) -> tuple[Recipe, list[str]]:
+    """The recipe with Adam where the history of L-BFGS would not fit, and a sentence on it.
+
+    Only for what nobody chose: a recipe or a solver that was named is taken, or refused.
+    """
+    if any(setting.partition("=")[0].strip() in ("optim", "optim.kind") for setting in settings):
+        return recipe, []
+    sized, _ = resolve(recipe.changed(settings), source, Survey("", 0.0, 1.0))
+    reason = too_wide(sized, source.n_inputs, source.n_samples)
+    if reason is None:
+        return recipe, []
+    return recipe.changed(WIDE), [f"optimiser: adam, since {reason}"]
 
 
 def _chosen(name: str, reason: str) -> str:

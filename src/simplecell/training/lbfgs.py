@@ -15,6 +15,9 @@ from simplecell.errors import UsageError
 from simplecell.training.gradients import Evaluation
 from simplecell.training.state import State, largest, shape_of, stacked, taken, taken_rows
 
+HISTORY = 20
+"""Pairs that are kept, *count*; each is two vectors as long as the weights."""
+
 
 class Pair(NamedTuple):
     """One step of the parameters, the change of the gradient over it, and their product."""
@@ -67,7 +70,7 @@ class LBFGS:
         grad: Tensor,
         evaluate: Callable[[], Evaluation],
         *,
-        history: int = 20,
+        history: int = HISTORY,
         tolerance: float = 1e-9,
     ) -> None:
         if history < 1:
