@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from simplecell import cli
 from simplecell.cli.application import print_result
-from simplecell.cli.code_files import writer
+from simplecell.cli.writers import Sheet, writer
 from simplecell.run.recipe import Recipe
 
 pytest_plugins = ["children"]
@@ -61,7 +61,7 @@ def made(tmp_path_factory):
     for k in range(3):
         pixels = random.integers(0, 256, (40, 50), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "pictures" / f"{k}.png")
-    table = "a,b,kind\n" + "".join(f"{i},{i * i},{'xyz'[i % 3]}\n" for i in range(30))
+    table = "a,b,kind\n" + "".join(f"{i / 2},{i * i},{'xyz'[i % 3]}\n" for i in range(30))
     (folder / "table.csv").write_text(table)
     small = ("--set", "data.patch=6", "--set", "data.n_patches=200", "--set", "model.n_latents=9")
     for data, out, more in (
@@ -315,10 +315,13 @@ def test_json_of_evaluate_and_info(say, made):
     result = json.loads(out)
     measured = {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
+        *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows", "findings"),
         *("density", "histogram", "mean_activation"),
     }
     assert set(result) == WRAPPING | measured
-    assert set(result["density"]) == {"min", "mean", "max"}
+    # These codes are sigmoids, which are never 0.
+    assert [result[name] for name in ("l0", "dead", "density", "histogram")] == [None] * 4
+    assert set(result["largest_inputs"]) == {"number", "share", "first"}
     assert 0 < result["fvu"] < 1.5
     code, out, _ = say("info", made / "rows", "--json")
     assert code == 0
@@ -397,7 +400,7 @@ def test_codes_are_written_piece_by_piece(tmp_path):
     names = [f"latent{j}" for j in range(width)]
     tracemalloc.start()
     for name in ("codes.npz", "codes.npy"):
-        writer(str(tmp_path / name))((piece for _ in range(rows)), rows, names)
+        writer(str(tmp_path / name))((piece for _ in range(rows)), Sheet(rows, names))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < rows * width * 4 / 2
@@ -497,14 +500,14 @@ def test_encode_and_decode_refuse_what_does_not_fit(say, made, tmp_path):
     holes = np.ones((4, 8), np.float32)
     holes[2, 3] = np.nan
     np.save("holes.npy", holes)
-    Path("wide.csv").write_text("a,b,kind,more\n1,2,x,3\n1,2,x,3\n")
+    Path("narrow.csv").write_text("a,kind,more\n1,x,3\n1,x,3\n")
     before = sorted(tmp_path.iterdir())
     rows, table = made / "rows", made / "table"
     for words, code, sentence in (
         (("encode", rows, "wide.npy", "--out", "c.npy"), 3, "9 inputs per sample"),
         (("encode", rows, "holes.npy", "--out", "c.npy"), 3, "sample 2, input 3"),
         (("encode", rows, "none.npy", "--out", "c.npy"), 3, "none.npy"),
-        (("encode", table, "wide.csv", "--out", "c.npy"), 3, "4 columns"),
+        (("encode", table, "narrow.csv", "--out", "c.npy"), 3, "has no column 'b'"),
         (("encode", rows, made / "x.npy", "--out", "c.txt"), 2, "unknown output format '.txt'"),
         (("encode", rows, made / "x.npy", "--out", ""), 2, "unknown output format"),
         (("encode", rows, made / "x.npy", "--out", "no/c.npy"), 6, "No such file"),
@@ -521,7 +524,7 @@ def test_encode_and_decode_refuse_what_does_not_fit(say, made, tmp_path):
 
 def test_new_data_need_no_label_and_no_meta(say, made):
     Path("labelled.csv").write_text(
-        "a,b,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(30))
+        "a,b,y\n" + "".join(f"{i / 2},{i % 7},{i % 2}\n" for i in range(30))
     )
     Path("plain.csv").write_text("a,b\n1,2\n3,4\n")
     assert say("train", "labelled.csv", "--out", "run", *SHORT, "--set", "data.label=y")[0] == 0

@@ -528,7 +528,6 @@ def test_data_are_read_no_oftener_than_is_needed(
     one = begin(tmp_path / "x.npy", tmp_path / "run", Recipe.load(recipe), settings=told)
     Doctor(one)
     finish(one)
-    assert (counted.count(270), counted.count(30), len(counted)) == (
-        *(training, held_out),
-        training + held_out,
-    )
+    whole = counted.count(270)
+    # What is held out may come in two halves: one settles thresholds, the other is judged.
+    assert (whole, sum(counted) - 270 * whole) == (training, 30 * held_out)

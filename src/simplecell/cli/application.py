@@ -63,7 +63,7 @@ Meta = Annotated[
     Path | None, typer.Option("--meta", help="csv, jsonl or npz with one record a sample.")
 ]
 OtherData = Annotated[str | None, typer.Option("--data", help="Other samples than the run's own.")]
-CodesOut = Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv or - (npy).")]
+CodesOut = Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv, F.parquet or - (npy).")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a recipe key; repeatable."),

@@ -34,8 +34,7 @@ _MOST_HEADER = 10_000
 def naming(name: str) -> Iterator[None]:
     """Whatever a parser raises becomes a DataError that names the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     except SimplecellError:
         raise

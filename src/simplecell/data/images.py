@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,7 @@ def read_picture(
     # Pillow only warns at 89 megapixels and would refuse what a larger max_pixels allows to 178.
     bomb = "error" if max_pixels <= (Image.MAX_IMAGE_PIXELS or math.inf) else "ignore"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             warnings.simplefilter(bomb, Image.DecompressionBombWarning)  # type: ignore[arg-type]
             if isinstance(source, Image.Image):
                 return _decode(source, max_pixels, name)
@@ -322,7 +322,8 @@ class Gallery:
         values, scale = self.preparation.apply(picture)
         (h, w), patch = values.shape[:2], self.preparation.patch
         if min(h, w) < patch:
-            self._largest = max(self._largest or (0, 0, ""), (h, w, self.names[k]), key=_area)
+            sizes = (self._largest or (0, 0, ""), (h, w, self.names[k]))
+            self._largest = max(sizes, key=lambda size: size[0] * size[1])
             reason = f"{w}x{h} pixels, smaller than a patch of {patch}x{patch}"
             self.unusable[k] = Skipped(self.names[k], reason)
             return None
@@ -345,46 +346,33 @@ class Gallery:
             count = f"none of the {len(self)} pictures" if len(self) > 1 else "the picture cannot"
             can = " can be read; the first, " if len(self) > 1 else " be read: "
             return DataError(f"{count}{can}{first.file}: {first.reason}")
-        w, h, name = self._largest[1], self._largest[0], self._largest[2]
-        patch = self.preparation.patch
+        (h, w, name), patch = self._largest, self.preparation.patch
         return DataError(
             f"a patch of {patch}x{patch} pixels fits in none of the {len(self)} pictures; the "
             f"largest is {w}x{h} ({name}); choose a smaller patch"
         )
 
 
-def _area(size: tuple[int, int, str]) -> int:
-    return size[0] * size[1]
-
-
 def openers_of_files(folder: Path, max_pixels: int) -> list[Opener]:
     """The pictures below a folder, or the one picture that a file is."""
     paths = list_pictures(folder) if folder.is_dir() else [folder]
     root = folder if folder.is_dir() else folder.parent
-
-    def opener(path: Path) -> Opener:
-        name = path.relative_to(root).as_posix()
-        return Opener(name, lambda: read_picture(path, max_pixels, name))
-
-    return [opener(path) for path in paths]
+    named = [(path.relative_to(root).as_posix(), path) for path in paths]
+    return [Opener(name, partial(read_picture, path, max_pixels, name)) for name, path in named]
 
 
 def openers_of_arrays(pictures: Sequence[Array] | Array, name: str) -> list[Opener]:
     """Pictures in memory or memory-mapped, [h, w] or [h, w, c] each."""
 
-    def opener(k: int) -> Opener:
-        return Opener(f"{name}[{k}]", lambda: picture_of_array(pictures[k], f"{name}[{k}]"))
-
-    return [opener(k) for k in range(len(pictures))]
+    named = [(f"{name}[{k}]", picture) for k, picture in enumerate(pictures)]
+    return [Opener(name, partial(picture_of_array, picture, name)) for name, picture in named]
 
 
 def openers_of_images(images: Sequence[Image.Image], max_pixels: int) -> list[Opener]:
     """Pillow's own objects."""
 
-    def opener(k: int) -> Opener:
-        return Opener(f"picture {k}", lambda: read_picture(images[k], max_pixels, f"picture {k}"))
-
-    return [opener(k) for k in range(len(images))]
+    named = [(f"picture {k}", image) for k, image in enumerate(images)]
+    return [Opener(name, partial(read_picture, image, max_pixels, name)) for name, image in named]
 
 
 def whole_pictures(gallery: Gallery, meta: Meta | None = None) -> ArraySource:

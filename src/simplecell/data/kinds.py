@@ -210,19 +210,24 @@ class Judge:
             )
 
     def name_rows(self, columns: dict[str, Array], kinds: list[Column]) -> list[Column]:
-        """Kinds of the columns that a model's table has not: they are records of new rows.
+        """Kinds of the words that a model's table has not: they are records of new rows.
 
-        Where that table's identifier is missing one of them stands in for it.
+        Where that table's identifier is missing one of them, or a counter, stands in for it.
         """
         known = {kind["name"] for kind in kinds}
         extra = [column for column in columns if column not in known]
-        found = [Column(name=column, kind="left out") for column in extra]
+        found = [Column(name=c, kind="left out") for c in extra if self._describes(c, columns[c])]
         if not any(kind["kind"] == "id" and kind["name"] in columns for kind in kinds):
             for kind in found:
                 if self._may_name_rows(kind["name"], columns[kind["name"]]):
                     kind["kind"] = "id"
                     break
         return found
+
+    def _describes(self, column: str, values: Array) -> bool:
+        """Whether a column that is no input of a model says what a row is."""
+        words = values.dtype == object and as_numbers(values, self.missing, self.decimal) is None
+        return words or self._may_name_rows(column, values)
 
     def _may_name_rows(self, column: str, values: Array) -> bool:
         read = as_numbers(values, self.missing, self.decimal) if values.ndim == 1 else None

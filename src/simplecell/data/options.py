@@ -7,7 +7,7 @@ from typing import Any
 
 from simplecell.data.images import COLORS, MAX_PIXELS, SHRINKINGS, WHITENINGS, Preparation
 from simplecell.data.rows import Encoding
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 
 _AXES = ("auto", "first", "middle", "last", "all")
 _KNOWN = {
@@ -63,10 +63,9 @@ class Options(Reading):
 
     def __post_init__(self) -> None:
         for option, known in _KNOWN.items():
-            if getattr(self, option) not in known:
-                raise unknown(f"data.{option}", getattr(self, option), known)
-        if isinstance(self.inputs, str) and self.inputs not in _AXES:
-            raise unknown("data.inputs", self.inputs, (*_AXES, "or an axis by its number"))
+            choice(f"data.{option}", getattr(self, option), known)
+        if isinstance(self.inputs, str):
+            choice("data.inputs", self.inputs, (*_AXES, "or an axis by its number"))
         if self.header not in ("auto", True, False):
             raise UsageError(f"header is {self.header!r}; 'auto', True or False is needed")
         for option in ("patch", "n_patches", "max_pixels"):

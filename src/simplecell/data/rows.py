@@ -245,8 +245,11 @@ def check_finite(x: Array, rows: Array, name: str, input_names: Sequence[str] | 
 
 
 def as_float(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
-    """float32 and float64 stay, longer floats become float64, everything else float32."""
-    wide = dtype.kind == "f" and dtype.itemsize >= 8
+    """float32 and float64 stay, longer floats become float64, everything else float32.
+
+    Integers of 32 bits and more become float64, since float32 counts by ones up to 2**24 only.
+    """
+    wide = dtype.itemsize >= (8 if dtype.kind == "f" else 4)
     return np.dtype(np.float64 if wide else np.float32)
 
 
@@ -361,8 +364,7 @@ class Paired(Subset):
 
 def targets_of(source: Source) -> Source | None:
     """What is to be made of each sample, row by row; None: the sample itself."""
-    targets: Source | None = getattr(source, "targets", None)
-    return targets
+    return getattr(source, "targets", None)
 
 
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:

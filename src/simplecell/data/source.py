@@ -42,7 +42,7 @@ from simplecell.data.shards import (
 )
 from simplecell.data.tables import table_of_frame
 from simplecell.data.tensors import array_of, dense_array_of
-from simplecell.errors import DataError, UsageError, unknown
+from simplecell.errors import DataError, UsageError, choice
 
 _DEFAULT_PATCH = 10
 _LARGE_PICTURE, _SMALL_PICTURE = 64, 16
@@ -67,8 +67,7 @@ def as_source(data: object, **options: Any) -> Source:
     """
     known = [option.name for option in fields(Options)]
     for name in options:
-        if name not in known:
-            raise unknown("option of as_source", name, known)
+        choice("option of as_source", name, known)
     told = Options(**options)
     return data if isinstance(data, Source) else _opened(data, told)
 
@@ -308,19 +307,15 @@ def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
 
 def _of_pictures(openers: list[Opener], options: Options, kind: str | None = None) -> Source:
     kind = kind or options.kind
-    patch = options.patch or _DEFAULT_PATCH
-    if kind == "array":
-        gallery = Gallery(openers, options.preparation(1), options.skip_broken)
-        return whole_pictures(gallery, _records(options))
+    patch = 1 if kind == "array" else options.patch or _DEFAULT_PATCH
     gallery = Gallery(openers, options.preparation(patch), options.skip_broken)
+    meta, held_out = _records(options), options.held_out
+    if kind == "array":
+        return whole_pictures(gallery, meta)
     if options.sampling == "tiles":
-        return tiles(gallery, meta=_records(options))
+        return tiles(gallery, meta=meta)
     source = random_patches(
-        gallery,
-        options.n_patches,
-        held_out=options.held_out,
-        seed=options.seed,
-        meta=_records(options),
+        gallery, options.n_patches, held_out=held_out, seed=options.seed, meta=meta
     )
     if options.kind == "auto":
         source.notes.insert(0, _said(source, gallery, options))

@@ -13,10 +13,10 @@ from simplecell.data.rows import survey, targets_of
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.run.build import Built, build, open_data, trainer_on
-from simplecell.run.directory import Run, about_data, about_software
+from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import suited, with_prepared_targets
+from simplecell.run.resolve import kind_of, suited, with_prepared_targets
 from simplecell.run.session import Session
 from simplecell.run.storage import Lock
 
@@ -91,7 +91,7 @@ def default_recipe(
         name, reason = suited("patches")
         return Recipe.load(name), [_chosen(name, reason)], None
     source = plain.source(data, n_patches=2)
-    name, reason = suited(source.kind, source.n_samples, source.n_inputs)
+    name, reason = suited(kind_of(source), source.n_samples, source.n_inputs)
     recipe, notes = Recipe.load(name), [_chosen(name, reason)]
     if name == "edges" and source.read(slice(0, 2)).min() < 0:
         notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
@@ -120,17 +120,8 @@ def _start(
     if held_out is not None:
         survey(held_out)  # reading checks: all of the data are good, or nothing is written
     built = build(requested, source, found)
-    device = str(built.trainer.flat.device)
-    info: Info = {
-        "status": "running",
-        "software": about_software(torch.get_num_threads(), device),
-        "seed": requested.train.seed,
-        "data": about_data(data, source, held_out, found.fingerprint),
-        "requested": requested.table(),
-        "n_iter": 0,
-        "seconds": 0.0,
-        "figures": None,
-    }
+    about = about_data(data, source, held_out, found.fingerprint)
+    info = about_training(requested, built.trainer, about)
     if source.kind == "table" and requested.data.label is None:
         notes.append(
             f"no label column is named: all {source.n_inputs} inputs are learned from "

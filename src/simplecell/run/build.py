@@ -12,6 +12,7 @@ from torch import Tensor
 from simplecell.data import Source, split
 from simplecell.data.rows import Paired, Survey, targets_of
 from simplecell.errors import DataError, UsageError
+from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import (
@@ -22,6 +23,7 @@ from simplecell.run.resolve import (
     with_targets,
 )
 from simplecell.run.trained import Trained
+from simplecell.training.prepared import fitted
 from simplecell.training.trainer import Trainer
 
 
@@ -55,9 +57,7 @@ def build(requested: Recipe, source: Source, found: Survey | None = None) -> Bui
     recipe, notes = resolve(requested, source, found)
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
-    preprocess = Preprocess(steps).fit(
-        lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
-    )
+    preprocess = fitted(steps, source)
     notes += preprocess.report()
     of_targets = None
     if targets is not None:
@@ -77,9 +77,19 @@ def trainer_on(
     center = mean(source, preprocess) if recipe.model.center else None
     n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
     trainer = recipe.trainer(preprocess, center, n_outputs)
+    model = trainer.model
+    if isinstance(model, Autoencoder) and model.pre_bias and not preprocess.centred:
+        _start_at_the_mean(model, source, preprocess)
     if recipe.model.activation == "jumprelu":
         trainer.model.activation.set_scale(size(source, preprocess))
     return trainer
+
+
+@torch.no_grad()
+def _start_at_the_mean(model: Autoencoder, source: Source, preprocess: Preprocess) -> None:
+    """From zero, latents would be spent on the mean until the offset had learned it."""
+    if model.output == "linear":  # others add the offset before they bend
+        model.offset.copy_(mean(source, preprocess))
 
 
 def mean(source: Source, preprocess: Preprocess) -> Tensor:

@@ -50,7 +50,7 @@ from simplecell.run.storage import (
     writing,
 )
 from simplecell.run.trained import Trained
-from simplecell.training.trainer import Record
+from simplecell.training.trainer import Record, Trainer
 
 FORMAT = 1
 MOST_THREADS = 4096
@@ -85,6 +85,20 @@ def about_software(threads: int, device: str) -> Software:
         "threads": threads,
         "device": device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def about_training(requested: Recipe, trainer: Trainer, data: DataInfo) -> Info:
+    """run.json of a training as it stands, before any figures."""
+    return {
+        "status": "running",
+        "software": about_software(torch.get_num_threads(), str(trainer.flat.device)),
+        "seed": requested.train.seed,
+        "data": data,
+        "requested": requested.table(),
+        "n_iter": trainer.n_steps,
+        "seconds": 0.0,
+        "figures": None,
     }
 
 
@@ -397,10 +411,6 @@ class Run:
             model.load_tensors(tensors)
         except (DataError, UsageError) as error:
             raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
-        if not all(_is_finite(tensor) for tensor in tensors.values()):
+        if not all(t.is_floating_point() and torch.isfinite(t).all() for t in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
         return Trained(model, preprocess, recipe, info, target)
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())

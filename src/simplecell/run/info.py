@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from simplecell.data.rows import Encoding
 
@@ -100,6 +100,15 @@ class Info(TypedDict):
     n_iter: int
     seconds: float
     figures: FinalFigures | None
+
+
+class StepLog(NamedTuple):
+    """What a log tells of a step, to those who look at the course of a training."""
+
+    step: int
+    mean_activation: float
+    """Mean over latents."""
+    held_out_cost: float | None
 
 
 class Line(TypedDict):

@@ -23,7 +23,7 @@ from simplecell.preprocess.chain import Preprocess
 from simplecell.run.recipe import Recipe, whole
 from simplecell.run.schema import Model, Optim, Preparation, Train
 from simplecell.training.objective import Objective
-from simplecell.training.prepared import to_model
+from simplecell.training.prepared import fitted, to_model
 
 EXPANSION = 8
 RATE = 1e-3
@@ -160,6 +160,14 @@ def suited(kind: str, n_samples: int = 0, n_inputs: int = 0) -> tuple[str, str]:
     return "table", "rows of numbers: columns standardised, a linear decoder"
 
 
+def kind_of(source: Source) -> str:
+    """The kind that a recipe is chosen by: a table of numbers alone is the array that it holds."""
+    if source.kind != "table" or source.columns is None:
+        return source.kind
+    words = any(column["kind"] == "category" for column in source.columns["columns"])
+    return "table" if words else "array"
+
+
 def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], list[str]]:
     """Preparation for data in low … high, so that a bounded output can reach them."""
     bounds = OUTPUT_BOUNDS.get(output)
@@ -215,9 +223,7 @@ def target_steps(recipe: Recipe) -> list[dict[str, Any]]:
 
 def fit_targets(recipe: Recipe, targets: Source) -> tuple[Preprocess, list[str]]:
     """The preparation of the training targets, of a resolved recipe; sentences on it."""
-    preprocess = Preprocess(target_steps(recipe)).fit(
-        lambda: (torch.from_numpy(y) for y, _ in targets.batches(8192))
-    )
+    preprocess = fitted(target_steps(recipe), targets)
     return preprocess, [f"targets: {line}" for line in preprocess.report()]
 
 

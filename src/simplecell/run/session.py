@@ -23,7 +23,7 @@ from simplecell.errors import DivergedError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.directory import Run, finite, line_of
 from simplecell.run.evaluate import Figures, judge, spread
-from simplecell.run.info import FinalFigures, Info
+from simplecell.run.info import FinalFigures, Info, StepLog
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
@@ -56,6 +56,18 @@ class Session:
     lock: Lock | None = None
     doctor: Callable[[Session, Figures], list[dict[str, str]]] | None = None
     """Asked at the end; what it finds is kept with the figures. None: nobody looks."""
+
+    @property
+    def requested(self) -> dict[str, dict[str, object]]:
+        """The recipe's tables as they were asked for."""
+        return self.info["requested"]
+
+    def story(self) -> list[StepLog]:
+        """What the log tells of the training so far."""
+        return [
+            StepLog(line["step"], line["mean_activation"]["mean"], line.get("held_out_cost"))
+            for line in self.run.records()
+        ]
 
     def records(self) -> Generator[Record]:
         """Train to the recipe's length; log and checkpoint on the way."""
@@ -160,7 +172,8 @@ class Session:
             "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
-            cost, figures = self._measure(self.trainer.held, self.held_out)
+            judged = self.trainer.held_apart(self.held_out)[1]
+            cost, figures = self._measure(self.trainer.held, judged)
             self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),

@@ -236,8 +236,7 @@ def misfit(value: object, form: object, name: str = "it") -> str | None:
         number = isinstance(value, int | float) and abs(value) < 1e300  # NaN is not
         fits = number and not isinstance(value, bool)
     else:
-        any_value = value is form or form is object
-        fits = any_value or (isinstance(form, type) and type(value) is form)
+        fits = value is form or form is object or type(value) is form
     return None if fits else f"{name} is {reprlib.repr(value)}"
 
 

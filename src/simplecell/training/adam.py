@@ -6,15 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.training.steering import SCHEDULES
 
 
 def check_pace(learning_rate: float, schedule: str, beta2: float) -> None:
     """Raise UsageError unless Adam can move at this pace."""
-    if schedule not in SCHEDULES:
-        raise unknown("schedule", schedule, SCHEDULES)
+    choice("schedule", schedule, SCHEDULES)
     if not 0 < learning_rate < float("inf"):
         raise UsageError(f"learning_rate is {learning_rate}; it must be above 0")
     if not 0 <= beta2 < 1:

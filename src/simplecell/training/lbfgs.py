@@ -5,22 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from simplecell.errors import UsageError
-
-
-class Costed(Protocol):
-    """What an evaluation must tell: the cost."""
-
-    @property
-    def cost(self) -> Tensor: ...
-
-
-Evaluated = TypeVar("Evaluated", bound=Costed)
+from simplecell.training.gradients import Evaluation
 
 
 class Pair(NamedTuple):
@@ -32,17 +23,17 @@ class Pair(NamedTuple):
 
 
 @dataclass
-class Trial(Generic[Evaluated]):
+class Trial:
     """One point on the search line: step length, cost, slope along the direction."""
 
     length: float
     cost: float
     slope: float
     grad: Tensor
-    evaluation: Evaluated
+    evaluation: Evaluation
 
 
-class LBFGS(Generic[Evaluated]):
+class LBFGS:
     """Limited-memory BFGS with a strong-Wolfe line search; one `advance` is one accepted iteration.
 
     Args:
@@ -64,7 +55,7 @@ class LBFGS(Generic[Evaluated]):
         self,
         flat: Tensor,
         grad: Tensor,
-        evaluate: Callable[[], Evaluated],
+        evaluate: Callable[[], Evaluation],
         *,
         history: int = 20,
         tolerance: float = 1e-9,
@@ -76,9 +67,9 @@ class LBFGS(Generic[Evaluated]):
         self.pairs: list[Pair] = []
         self.stalled, self.n_evaluations = 0, 0
         self.converged = False
-        self.point: Trial[Evaluated] | None = None
+        self.point: Trial | None = None
 
-    def advance(self) -> Evaluated:
+    def advance(self) -> Evaluation:
         """One accepted iteration; the evaluation at the new parameters."""
         if self.point is None:  # the first step, or the first after `load_state_dict`
             self.point = self._evaluate(0.0, None)
@@ -104,7 +95,7 @@ class LBFGS(Generic[Evaluated]):
         self.point = found
         return found.evaluation
 
-    def _evaluate(self, length: float, direction: Tensor | None) -> Trial[Evaluated]:
+    def _evaluate(self, length: float, direction: Tensor | None) -> Trial:
         evaluation = self.evaluate()
         self.n_evaluations += 1
         slope = 0.0 if direction is None else float(direction @ self.grad)
@@ -134,19 +125,19 @@ class LBFGS(Generic[Evaluated]):
             self.pairs.pop(0)
         self.pairs.append(pair)
 
-    def _judge(self, before: float, found: Trial[Evaluated]) -> None:
+    def _judge(self, before: float, found: Trial) -> None:
         fell = before - found.cost
         self.stalled = self.stalled + 1 if fell <= self.tolerance * abs(before) else 0
         flat_enough = float(found.grad.abs().max()) <= self.tolerance
         self.converged = flat_enough or self.stalled >= self.patience
 
     def _search(
-        self, origin: Tensor, direction: Tensor, start: Trial[Evaluated], slope: float, first: float
-    ) -> Trial[Evaluated] | None:
+        self, origin: Tensor, direction: Tensor, start: Trial, slope: float, first: float
+    ) -> Trial | None:
         """A step length that satisfies the strong Wolfe conditions, or the best decrease found."""
         slack = 4 * torch.finfo(self.flat.dtype).eps * abs(start.cost)
         low = Trial(0.0, start.cost, slope, start.grad, start.evaluation)
-        high: Trial[Evaluated] | None = None
+        high: Trial | None = None
         length = first
         for _ in range(self.max_trials):
             torch.add(origin, direction, alpha=length, out=self.flat)
@@ -191,7 +182,7 @@ class LBFGS(Generic[Evaluated]):
         self.pairs = [Pair(*pair) for pair in zip(steps, changes, curvatures, strict=True)]
 
 
-def _next_length(low: Trial[Evaluated], high: Trial[Evaluated] | None) -> float:
+def _next_length(low: Trial, high: Trial | None) -> float:
     """Cubic interpolation inside the bracket, kept off its ends; before one is found, 4 times."""
     if high is None:
         return 4 * low.length if low.length else 1.0

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.data.rows import targets_of
-from simplecell.errors import DataError, DivergedError, UsageError, unknown
+from simplecell.data.rows import Subset, targets_of
+from simplecell.errors import DataError, DivergedError, UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import LogMean, average_activation, merge_means
@@ -61,8 +61,7 @@ def _check(
     target_l0: float | None,
 ) -> None:
     """UsageError unless these settings fit together."""
-    if solver not in SOLVERS:
-        raise unknown("solver", solver, SOLVERS)
+    choice("solver", solver, SOLVERS)
     if solver == "lbfgs" and (corrupted or model.draws_noise):
         what = "corrupted inputs" if corrupted else "passes that draw noise"
         raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
@@ -136,12 +135,12 @@ class Trainer:
         self.chunks: Prepared | None = None
         """All training samples, for "lbfgs"."""
         self.held: Prepared | None = None
-        """The held-out samples."""
+        """The held-out samples that are judged."""
         self.running: LogMean | None = None
         self.best = Best(model, self.flat, patience)
         self.n_steps = 0
         self.stopped: str | None = None
-        self.solver: LBFGS[Evaluation] | Adam
+        self.solver: LBFGS | Adam
         if solver == "lbfgs":
             self.solver = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
         else:
@@ -184,8 +183,12 @@ class Trainer:
                     "a transcoder reconstructs something else than its inputs; give the targets of "
                     "training and held-out samples as well"
                 )
-        held = None if held_out is None else Prepared(held_out, self.preprocess, self.model)
-        self.held = held
+        held = None
+        if held_out is not None:
+            settling, judged = self.held_apart(held_out)
+            self.held = held = Prepared(judged, self.preprocess, self.model)
+            if settling is not judged:
+                held = Prepared(settling, self.preprocess, self.model)
         evaluations = self._evaluations(source, steps)
         # Between looks at the held-out samples: 10 full batches, or one pass.
         whole = isinstance(self.solver, LBFGS)
@@ -207,6 +210,18 @@ class Trainer:
         self.best.bring_back()
         if held is not None and self.model.activation.sparse:
             self.best.calibrate(held, self.controller.target if self.controller else None)
+
+    def held_apart(self, held_out: Source) -> tuple[Source, Source]:
+        """Held-out samples that thresholds and coefficients are settled by, and those judged.
+
+        Every other one each, since a threshold meets its target on the samples that set it; all of
+        them are both where they settle nothing, or are fewer than four.
+        """
+        settles = self.model.activation.calibrates or self.controller is not None
+        if not settles or held_out.n_samples < 4:
+            return held_out, held_out
+        places = np.arange(held_out.n_samples)
+        return Subset(held_out, places[::2]), Subset(held_out, places[1::2])
 
     def _hold(self, held: Prepared, progress: float) -> float:
         """The cost of the held-out samples, and what is learned from them."""

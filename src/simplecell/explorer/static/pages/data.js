@@ -38,7 +38,7 @@ function jumps(parts) {
 
 function errors({ errors: table }) {
   if (!table) return h("p", { class: "notice" }, t("data.unmeasured"));
-  const chart = histogram({ ...table, label: t("data.errors"), x: t("data.error"), log: true });
+  const chart = histogram({ ...table, label: t("data.errors"), x: t("data.error") });
   return section(term(t("data.errors"), t("about.error")), chart);
 }
 

@@ -26,26 +26,19 @@ export async function showRuns(context) {
   );
 }
 
-/**
- * Whether the codes of an activation have exact zeros, so that l0 counts what is not 0.
- * @param {string|null} activation
- */
+/** Whether the codes of an activation have exact zeros, so that l0 counts what is not 0. */
 export function isSparse(activation) {
   return !["sigmoid", "tanh", "identity", "gaussian"].includes(activation ?? "");
 }
 
-/**
- * A run's status in words.
- * @param {string} status
- */
+/** A run's status in words. */
 export function statusOf(status) {
   return spoken(`status.${status}`) ? t(`status.${status}`) : status;
 }
 
 /**
  * Runs as points: the lower and the farther left, the better and the sparser.
- * @param {import("../app.js").Context} context
- * @param {any[]} runs
+ * @param {any[]} runs rows of the list of runs
  * @param {string[]} chosen names
  */
 export function plane(context, runs, chosen) {
