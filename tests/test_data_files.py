@@ -280,8 +280,13 @@ def test_lines_are_counted_before_they_are_cut(
     (tmp_path / "x.csv").write_bytes(b"1\n" * 100)
     assert len(read_file(tmp_path / "x.csv").data) == 100
     (tmp_path / "x.csv").write_bytes(b"1,2\n" + b"0," * 100 + b"1\n")
-    monkeypatch.setattr(files, "_LONG_LINE", 64)
-    with pytest.raises(DataError, match="a line of more than"):
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_LONG_LINE", 64)
+        with pytest.raises(DataError, match=r"x\.csv has a line of over"):
+            read_file(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_bytes(b"0," * 30 + b"1\n")
+    monkeypatch.setattr(files, "_MOST_COLUMNS", 30)
+    with pytest.raises(DataError, match=r"x\.csv has 31 columns; a table may have 30"):
         read_file(tmp_path / "x.csv")
 
 

@@ -22,6 +22,7 @@ from simplecell.data.lazy import Joined
 from simplecell.data.loaded import Loaded
 from simplecell.data.options import Options
 from simplecell.data.rows import Meta, Record
+from simplecell.data.tables import Table
 from simplecell.errors import DataError
 
 FAMILIES = (
@@ -120,10 +121,8 @@ def read_shards(shards: Sequence[Shard], name: str, options: Options) -> Loaded:
     parts: list[Loaded] = []
     kept: list[Shard] = []
     for shard in shards:
-        told = options
-        if parts and parts[0].table is not None:
-            told = replace(options, columns=parts[0].table.columns)
-        part = arranged(read_file(shard.path, told), shard.name, options)
+        first = parts[0].table if parts else None
+        part = arranged(_like(first, kept, shard, options), shard.name, options)
         if parts:
             _check_alike(kept[0].name, parts[0], shard.name, part)
         parts.append(part)
@@ -136,6 +135,19 @@ def read_shards(shards: Sequence[Shard], name: str, options: Options) -> Loaded:
         f"array of {loaded.data.shape[0]} rows"
     )
     return replace(loaded, notes=[note, *loaded.notes])
+
+
+def _like(first: Table | None, kept: Sequence[Shard], shard: Shard, options: Options) -> Loaded:
+    """What a file holds; where the first file is a table, in its columns."""
+    if first is None:
+        return read_file(shard.path, options)
+    try:
+        return read_file(shard.path, replace(options, columns=first.columns))
+    except DataError as error:
+        raise DataError(
+            f"{error} ({kept[0].name} says how tables that make one array are read; name those "
+            "that belong together)"
+        ) from None
 
 
 def _check_alike(first: str, mine: Loaded, name: str, other: Loaded) -> None:
