@@ -132,9 +132,11 @@ def test_a_run_on_shards_goes_on(tmp_path: Path) -> None:
     folder_of(tmp_path / "acts", ["0.npy", "1.npy", "2.npy"])
     told = ["train.steps=2", "model.n_latents=4"]
     for i, data in enumerate((tmp_path / "acts", str(tmp_path / "acts" / "*.npy"))):
-        session = begin(data, tmp_path / f"run{i}", settings=told)
+        run = tmp_path / "acts" / f"run{i}"  # beside its data, which it is no part of
+        session = begin(data, run, settings=told)
         for _ in session.records():
             pass
         if session.lock is not None:
             session.lock.release()
-        assert resume(tmp_path / f"run{i}", steps=2).source.n_samples == 12
+        Image.new("L", (20, 20)).save(run / "features.png")
+        assert resume(run, steps=2).source.n_samples == 12

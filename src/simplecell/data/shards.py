@@ -38,6 +38,8 @@ FAMILIES = (
 
 _PATTERN = re.compile(r"[*?\[]")
 _SHOWN = 5
+_RUN = "run.json"
+"""What marks a directory as a run: people write runs beside their data."""
 
 
 class Shard(NamedTuple):
@@ -69,19 +71,29 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def shards_in(folder: Path) -> tuple[list[Shard], list[str]]:
-    """The files of numbers below a folder, of one family of formats, and the names of the others.
-
-    Hidden files are ignored.
-    """
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    shown = [p for p in files if not any(s.startswith(".") for s in p.relative_to(folder).parts)]
-    shown.sort(key=natural)
+    """The files of numbers below a folder, of one family of formats; the names of the others."""
+    shown = files_below(folder)
     for family in FAMILIES:
         chosen = [path for path in shown if suffix_of(path) in family]
         if chosen:
             others = [p.relative_to(folder).as_posix() for p in shown if p not in set(chosen)]
             return [Shard(p.relative_to(folder).as_posix(), p) for p in chosen], others
     return [], [path.relative_to(folder).as_posix() for path in shown]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files in natural order, without hidden ones and those of runs, which are no data."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    runs = {path.parent for path in found if path.name == _RUN and path.parent != folder}
+    return sorted(
+        (
+            path
+            for path in found
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and runs.isdisjoint(path.parents)
+        ),
+        key=natural,
+    )
 
 
 def shards_of(data: Sequence[str | Path]) -> list[Shard] | None:

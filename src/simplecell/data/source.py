@@ -32,6 +32,7 @@ from simplecell.data.patches import PatchSource, random_patches, tiles
 from simplecell.data.records import joined, read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source
 from simplecell.data.shards import (
+    files_below,
     is_pattern,
     left_out,
     matched,
@@ -110,7 +111,7 @@ def openers_of(data: object, max_pixels: int) -> list[Opener] | None:
 
 def _holds_pictures(folder: Path) -> bool:
     """Whether a folder is one of pictures, as an empty one is. Raises DataError for neither."""
-    if any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
+    if any(path.suffix.lower() in SUFFIXES for path in files_below(folder)):
         return True
     found, others = shards_in(folder)
     if not found and others:
