@@ -12,7 +12,7 @@ from simplecell.data.numerals import like_number, listed
 from simplecell.errors import DataError
 
 LOOKED_AT = 50
-_DELIMITERS = (",", ";", "\t", " ")
+_DELIMITERS = (",", ";", "\t", "|", " ")
 _SAID = re.compile(r'\s*"?sep=(.|\\t)"?\s*\n', re.IGNORECASE)
 _WEIGHED_ROWS, _WEIGHED_CELLS = 10, 1000
 
@@ -46,16 +46,22 @@ def cells_of(lines: Iterable[str], delimiter: str) -> list[Row]:
 
 
 def _cut(lines: Iterable[str], delimiter: str) -> list[Row]:
-    if delimiter == " ":
-        return [(number, line.split()) for number, line in enumerate(lines, 1)]
     # The csv module's limit of 131,072 letters a cell holds for the whole process; here a line
     # that another delimiter does not cut is one cell, and a table of genes has longer ones.
     limit = csv.field_size_limit(2**31 - 1)
     try:
+        if delimiter == " ":
+            return [(number, _words_of(line)) for number, line in enumerate(lines, 1)]
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         return [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     finally:
         csv.field_size_limit(limit)
+
+
+def _words_of(line: str) -> list[str]:
+    if '"' not in line:
+        return line.split()
+    return next(csv.reader([line.strip()], delimiter=" ", skipinitialspace=True), [])
 
 
 def find_delimiter(lines: Sequence[str]) -> str:
@@ -64,21 +70,28 @@ def find_delimiter(lines: Sequence[str]) -> str:
     A cell that is a number is a good one, one that still holds another delimiter a bad one: of
     "1,5;2,3" the comma would make 1, "5;2" and 3.
     """
+    if lines and not re.search(r"[,;\t|]", lines[0]) and _are_decimals(lines[1:]):
+        return ";"  # one column of decimal commas
     best, found = (0.0, 0, 0), ""
     for place, delimiter in enumerate(_DELIMITERS):
         rows = [row for _, row in cells_of(lines, delimiter)]
         width = _width(rows)
         if width < 2:
             continue
-        weight = (round(_goodness(rows[1:] or rows, delimiter), 3), 0 if place == 3 else width)
+        weight = (
+            round(_goodness(rows[1:] or rows, delimiter), 3),
+            0 if delimiter == " " else width,
+        )
         if (*weight, -place) > best or not found:
             best, found = (*weight, -place), delimiter
     if found:
         return found
-    values = [line.strip() for line in lines[1:]]
-    if values and all("," in value and like_number(value) for value in values):
-        return ";"  # one column of decimal commas
-    return max(",;\t", key=lambda d: sum(line.count(d) for line in lines))
+    return max(",;\t|", key=lambda d: sum(line.count(d) for line in lines))
+
+
+def _are_decimals(lines: Sequence[str]) -> bool:
+    values = [line.strip() for line in lines]
+    return bool(values) and all("," in value and like_number(value) for value in values)
 
 
 def _width(rows: list[list[str]]) -> int:
@@ -95,8 +108,8 @@ def _width(rows: list[list[str]]) -> int:
 
 def _goodness(rows: list[list[str]], delimiter: str) -> float:
     """How many cells, a fraction 0–1, are what a cell should be."""
-    cells = [cell for row in rows[:_WEIGHED_ROWS] for cell in row[:_WEIGHED_CELLS]]
-    others = [d for d in ",;\t" if d != delimiter]
+    cells = [cell for row in rows[:_WEIGHED_ROWS] for cell in row[:_WEIGHED_CELLS] if cell]
+    others = [d for d in ",;\t|" if d != delimiter]
     good = 0.0
     for cell in cells:
         if like_number(cell):

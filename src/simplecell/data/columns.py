@@ -75,9 +75,25 @@ def as_numbers(values: Array, missing: Missing, decimal: str) -> tuple[Array, St
     """Numbers [n], NaN where missing, and how they were written; None for anything else."""
     if values.dtype != object:
         return values, Style()
+    if decimal == ",":
+        quick = _with_commas(values)
+        if quick is not None:
+            return quick, Style(",")
     given = [cell for cell in values if cell not in missing.words]
     style = style_of(given, decimal) if given else None
     return None if style is None else (numbers_of(values, style, missing.words), style)
+
+
+def _with_commas(values: Array) -> Array | None:
+    """Numbers [n] that are all there, with no other sign in them than a decimal comma."""
+    if any("." in cell or "_" in cell or "a" in cell for cell in values) or not any(
+        "," in cell for cell in values
+    ):
+        return None
+    try:
+        return np.array([cell.replace(",", ".") for cell in values]).astype(np.float64)
+    except ValueError:
+        return None
 
 
 def as_vectors(values: Array, name: str) -> Array | None:
@@ -139,20 +155,24 @@ def _words_of(name: str) -> set[str]:
     return set() if last.isdigit() else {joined[1] if joined else last.casefold()}
 
 
-def is_name(name: str) -> bool:
-    """Whether a column's name says that it identifies rows."""
-    return bool(_words_of(name) & _IDENTIFIER)
+def is_name(name: str, *, surely: bool = False) -> bool:
+    """Whether a column's name says that it identifies rows; `surely` even where values repeat."""
+    return bool(_words_of(name) & (_ALWAYS if surely else _IDENTIFIER))
 
 
 def find_stray(values: Array, missing: Missing) -> tuple[int, int] | None:
-    """(row, count) of what is no number in a column [n] most of whose cells are; None in others."""
+    """(row, count) of what is no number in a column [n] most of whose cells are; None in others.
+
+    Where all are, and not written alike, the first that is not written as most are.
+    """
     given = [cell for cell in values if cell not in missing.words]
     strays = [cell for cell in given if not like_number(cell)]
     if not given or 2 * len(strays) >= len(given):
         return None
-    if not strays:  # numbers all, but not written alike: the first that a plain reading refuses
+    if not strays:
         usual = _usual_shape(given)
         strays = [cell for cell in given if _shape_of(cell) != usual] or given
+        return next(i for i, cell in enumerate(values) if cell == strays[0]), 0
     row = next(i for i, cell in enumerate(values) if cell == strays[0])
     return row, len(strays)
 
@@ -187,4 +207,6 @@ def plain_value(value: object) -> object:
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, np.ndarray):
         return json.loads(json.dumps(value.tolist()))
+    if isinstance(value, str) and re.fullmatch(r"0|-?[1-9]\d{0,14}", value):
+        return int(value)  # "007" stays as it is
     return None if value == "" else value

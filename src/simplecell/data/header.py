@@ -11,6 +11,8 @@ from simplecell.data.rows import Array
 
 _SURE = 8
 """Columns from which on no row of measurements rises from end to end by chance."""
+_FEWEST = 3
+"""Rows from which on their range says something."""
 _MOST_UNITS = 3
 """Rows between a header and its numbers: units, kinds of averages, remarks."""
 
@@ -31,8 +33,28 @@ def looks_like_header(top: Cells) -> bool:
         return True
     if len(numeric) > 1 and _names_by_number(first, below, numeric):
         return True
+    if numeric and _words_never_recur(first, below, numeric):
+        return True
     recurs = set(first) & {value for row in below for value in row}
     return not numeric and len(set(first)) == len(first) and not recurs
+
+
+def _words_never_recur(first: Sequence[str], below: Cells, numeric: list[int]) -> bool:
+    """Whether two columns or more hold few words, none of them those of the first row.
+
+    "1, call, 2, call" above numbers and A or P: what else stands there is whole numbers, all
+    different.
+    """
+    names = [first[j] for j in numeric]
+    if not all(name.isdigit() for name in names) or len(set(names)) < len(names):
+        return False
+    few = 0
+    for j in set(range(len(first))) - set(numeric):
+        words = {row[j] for row in below}
+        if first[j] in words:
+            return False
+        few += 3 * len(words) <= len(below)
+    return few > 1
 
 
 def _mostly_numbers(cells: Sequence[str]) -> bool:
@@ -56,11 +78,13 @@ def _names_by_number(first: Sequence[str], below: Cells, numeric: list[int]) -> 
     if corner and _is_counter([row[0] for row in below]) and _rises(top):
         return True
     rows = np.array([[_value(row[j]) for j in columns] for row in below])
-    if min(rows.shape) < 3 or np.isnan(rows).all(axis=0).any():
-        return False
     whole = all(name.lstrip("+-").isdigit() for name in names)
-    decimals = (rows % 1 != 0).any(axis=0).all()
-    return _stands_apart(top, rows, whole and bool(decimals))
+    whole = whole and bool((rows % 1 != 0).any(axis=0).all())
+    if whole and len(rows) > 2 and _is_counter(names):
+        return True
+    if len(names) < 3 or np.isnan(rows).all(axis=0).any():
+        return False
+    return _stands_apart(top, rows, whole)
 
 
 def _stands_apart(top: Array, rows: Array, whole: bool) -> bool:
@@ -68,14 +92,17 @@ def _stands_apart(top: Array, rows: Array, whole: bool) -> bool:
 
     `whole` says that it alone holds whole numbers.
     """
+    in_order = _rises(top) or _rises(-top)
+    alike = sum(_rises(row) or _rises(-row) for row in rows) / len(rows)
+    if in_order and alike < 0.1 and len(top) >= _SURE:
+        return True
+    if len(rows) < _FEWEST:
+        return False
     low, high = np.nanmin(rows, axis=0), np.nanmax(rows, axis=0)
     span = high - low
     outside = float(((top < low - 3 * span) | (top > high + 3 * span)).mean())
-    if not (_rises(top) or _rises(-top)):
+    if not in_order:
         return whole and outside > 0.9
-    alike = sum(_rises(row) or _rises(-row) for row in rows) / len(rows)
-    if alike < 0.1 and len(top) >= _SURE:
-        return True
     return (alike < 0.5 and (_even(top) or outside > 0.9)) or (_even(top) and outside > 0.9)
 
 
@@ -123,4 +150,5 @@ def _no_numbers(cells: Sequence[str]) -> bool:
     """Whether words stand here, apart from empty cells and a unit that is called 1."""
     words = [cell for cell in cells if _is_word(cell) or cell in ("%", "-", "°")]
     rest = [cell for cell in cells if not (_is_word(cell) or cell in ("", "-", "1", "%", "°"))]
-    return 2 * len(words) >= len(cells) and any(map(_is_word, words)) and not rest
+    given = sum(cell != "" for cell in cells)
+    return 2 * len(words) >= given and any(map(_is_word, words)) and not rest

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 
@@ -62,9 +63,8 @@ class Judge:
                 kinds.append(self._kind(column, values))
         self._choose_id(kinds, chosen)
         self._refuse_nothing(kinds, columns)
-        self._tell_styles()
         told = [kind for kind in kinds if kind["kind"] in ("id", "left out")]
-        kept = [repr(kind["name"]) for kind in told if kind.get("words") != 0]
+        kept = [repr(record_name(kind, names)) for kind in told if kind.get("words") != 0]
         if kept:
             self.notes.append(f"each row of {self.name} is remembered by {listed(kept)}")
         return kinds
@@ -130,22 +130,31 @@ class Judge:
     def _of_words(self, column: str, values: Array) -> Column:
         stray = find_stray(values, self.missing)
         if stray is None:
+            if self.header and self._options.id == "auto" and is_name(column, surely=True):
+                self._name_rows.append(column)
+                why = f"is an identifier, as its name says; data.words={column} makes words of it"
+                return self._left_out(column, why)
             return self._category(column, values)
         row, count = stray
         cell = values[row]
+        if not count:
+            raise DataError(
+                f"row {row} (the first is 0), column {column!r} of {self.name} is {cell!r:.40}, "
+                "and most of its numbers are written in another way; write them alike"
+            )
         given = sum(value not in self.missing.words for value in values)
         told = (
             f"row {row} (the first is 0), column {column!r} of {self.name} is {cell!r:.40}, "
             f"among {given - count} numbers"
         )
+        half = " (for a value below a limit often half of it)" if cell[0] == "<" else ""
         cure = (
-            "put a number there or remove that row; say data.missing for what means missing, or "
-            f"data.words={column} if the column holds words"
+            f"put a number there{half} or remove that row; say data.missing for what means "
+            f"missing, or data.words={column} if the column holds words"
         )
-        if is_censored(cell) or given - count >= _NEARLY_ALL * given:
-            below = " (of a value below a limit, often half the limit)" if cell[0] == "<" else ""
+        if count == 1 or is_censored(cell) or given - count >= _NEARLY_ALL * given:
             more = f" ({count} such cells)" if count > 1 else ""
-            raise DataError(f"{told}{more}; {cure}{below}")
+            raise DataError(f"{told}{more}; {cure}")
         different = len({*values})
         if different == len(values):
             self._name_rows.append(column)
@@ -186,16 +195,12 @@ class Judge:
         texts = [kind["name"] for kind in kinds if kind.get("words")]
         others = [kind for kind in kinds if kind["kind"] != "label"]
         if texts and len(texts) == len(others):
-            raise DataError(
-                f"{self.name} has no column that can be an input: it holds text alone "
-                f"({listed(texts)}), and simplecell learns from numbers; make a row of numbers of "
-                "each text first (an embedding), train on those, and give the texts with --meta; "
-                f"{told}"
-            )
+            raise DataError(f"{text_alone(self.name, listed(texts))}; {told}")
         raise DataError(f"{self.name} has no column that can be an input; {told}")
 
-    def _tell_styles(self) -> None:
+    def styles_told(self) -> list[str]:
         """What numbers written otherwise than programs do were read as, with an example each."""
+        notes = []
         for style, columns in self._styles.items():
             ways = [
                 "a decimal comma" * (style.decimal == ","),
@@ -204,10 +209,11 @@ class Judge:
             ]
             column, cell, value = columns[0]
             more = f" and {len(columns) - 1} more" if len(columns) > 1 else ""
-            self.notes.append(
+            notes.append(
                 f"numbers of {self.name} (column {column!r}{more}) are read with "
                 f"{' and '.join(filter(None, ways))}: {cell!r} is {value:.10g}"
             )
+        return notes
 
     def name_rows(self, columns: dict[str, Array], kinds: list[Column]) -> list[Column]:
         """Kinds of the words that a model's table has not: they are records of new rows.
@@ -318,6 +324,22 @@ class Judge:
                 "words that the model has never seen; all their inputs are 0"
             )
         return parts
+
+
+def text_alone(name: str, where: str) -> str:
+    """The sentence on a table without numbers."""
+    return (
+        f"{name} has no column that can be an input: it holds text alone ({where}), and simplecell "
+        "learns from numbers; make a row of numbers of each text first (an embedding), train on "
+        "those, and give the texts with --meta"
+    )
+
+
+def record_name(kind: Column, columns: Container[str]) -> str:
+    """What a column is called in the records of rows: "id", where it names them and has no name."""
+    name = kind["name"]
+    blank = kind["kind"] == "id" and re.fullmatch(r"column_\d+", name)
+    return "id" if blank and "id" not in columns else name
 
 
 def label_name(said: object, names: list[str], what: str = "label column") -> str:

@@ -49,10 +49,8 @@ def _by_name(
 def _with_known_numbers(columns: dict[str, Array], known: Iterable[str]) -> dict[str, Array]:
     """Columns that are called by numbers under the model's spelling: 900 for 900.0."""
     spelled = {_number(name): name for name in known if _number(name) is not None}
-    taken = {
-        name: name if name in spelled.values() else spelled.get(_number(name), name)
-        for name in columns
-    }
+    ours = set(spelled.values())
+    taken = {name: name if name in ours else spelled.get(_number(name), name) for name in columns}
     if not spelled or len(set(taken.values())) < len(taken):
         return columns
     return {taken[name]: values for name, values in columns.items()}

@@ -101,7 +101,9 @@ def style_of(cells: Iterable[str], decimal: str) -> Style | None:
         return Style()
     found = [_PARTS.fullmatch(cell.translate(_PLAIN)) for cell in different]
     parts = [part for part in found if part is not None]
-    affixes = {(part["before"] + (part["after"] or "")).strip() for part in parts}
+    # "0" among "5%" is 0 with the sign and without it.
+    signed = [part for part in parts if part["before"] or part["after"] or part["core"] != "0"]
+    affixes = {(part["before"] + (part["after"] or "")).strip() for part in signed or parts}
     if len(parts) != len(different) or len(affixes) != 1:
         return Style() if all(is_number(cell) for cell in different) else None
     cores = [part["core"].strip() for part in parts]
@@ -130,7 +132,7 @@ def numbers_of(cells: Array, style: Style, missing: Iterable[str]) -> Array:
         try:
             return cells.astype(np.float64)
         except ValueError:
-            return np.array([np.nan if c in missing else float(c) for c in cells])
+            pass
     return np.array([np.nan if cell in missing else style.number(cell) for cell in cells])
 
 

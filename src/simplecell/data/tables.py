@@ -9,6 +9,7 @@ How a table was encoded is a JSON-able dict.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,14 +18,14 @@ import numpy as np
 
 from simplecell.data.columns import Missing, as_numbers, plain_value
 from simplecell.data.frames import columns_of_frame
-from simplecell.data.kinds import Judge
+from simplecell.data.kinds import Judge, record_name
 from simplecell.data.matched import matched
 from simplecell.data.numerals import decimal_of, listed
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, Column, Encoding, Meta, Record
 from simplecell.errors import DataError
 
-_LOOKED_AT = 10_000
+_LOOKED_AT, _MANY = 10_000, 10
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,23 @@ def encode_table(
         kinds = judge.kinds(by_name)
         encoding = Encoding(header=header, delimiter=delimiter, decimal=decimal, columns=kinds)
     else:
-        by_name, notes = matched(by_name, encoding, header, name)
-        judge.notes += notes
+        by_name, ignored = matched(by_name, encoding, header, name)
+        judge.notes += ignored
         kinds = [*encoding["columns"], *judge.name_rows(by_name, encoding["columns"])]
     parts, input_names = judge.inputs(by_name, kinds)
     labels = _labels(by_name, kinds, judge.missing)
-    records = _records(by_name, kinds)
-    return Table(_side_by_side(parts), input_names, labels, encoding, judge.notes, records)
+    records, notes = _records(by_name, kinds), [*_twice(names, name), *judge.notes]
+    notes += judge.styles_told()
+    return Table(_side_by_side(parts), input_names, labels, encoding, notes, records)
+
+
+def _twice(names: Sequence[str], name: str) -> list[str]:
+    """The sentence on names that several columns have."""
+    counts = Counter(filter(None, names))
+    doubled = [repr(one) for one, count in counts.items() if count > 1]
+    if not doubled:
+        return []
+    return [f"several columns of {name} are called {listed(doubled)}; the later ones get a number"]
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -110,10 +121,22 @@ def _distinct(names: Iterable[str]) -> list[str]:
 def _decimal(columns: Sequence[Array], options: Options, delimiter: str | None) -> str:
     """The decimal sign of a table, "." or ","."""
     texts = [values for values in columns if values.dtype == object]
-    otherwise = "," if delimiter == ";" else "."
+    otherwise = "," if delimiter == ";" or _all_have_commas(texts, delimiter) else "."
     if options.columns is not None:
         otherwise = options.columns.get("decimal", otherwise)
     return decimal_of((cell for values in texts for cell in values[:_LOOKED_AT]), otherwise)
+
+
+def _all_have_commas(texts: Sequence[Array], delimiter: str | None) -> bool:
+    """Whether every number has a comma and three digits: that many between 1,000 and 999,999 are
+    rarer than numbers with three decimals, unless commas separate the cells as well."""
+    numbers = [values for values in texts if re.match(r"[+-]?\d{1,3},\d{3}$", values[0])]
+    return (
+        delimiter in ("\t", " ", "|")
+        and bool(numbers)
+        and all("," in cell for values in numbers for cell in values[:_LOOKED_AT] if cell)
+        and sum(len(values) for values in numbers) >= _MANY
+    )
 
 
 def _labels(columns: dict[str, Array], kinds: Sequence[Column], missing: Missing) -> Array | None:
@@ -138,8 +161,7 @@ def _records(columns: dict[str, Array], kinds: Sequence[Column]) -> dict[str, Ar
             column = kind["name"]
             if kind["kind"] != wanted or column not in columns or kind.get("words") == 0:
                 continue
-            blank = wanted == "id" and re.fullmatch(r"column_\d+", column) and "id" not in columns
-            found["id" if blank else column] = columns[column]
+            found[record_name(kind, columns)] = columns[column]
     return found
 
 
@@ -175,6 +197,7 @@ def _turned(
     told = replace(options, samples="rows", id="none", words=None)
     turned = encode_table(list(rows.T), inputs, name, told, header=True)
     notes.append(f"the {len(names)} columns of {name} are its samples: {listed(names, 3)}")
+    notes += judge.styles_told()
     sample_names = np.array(names, dtype=object)
     return replace(turned, notes=notes + turned.notes, records={"id": sample_names})
 
@@ -184,8 +207,8 @@ def _names_of_inputs(
 ) -> tuple[list[str], list[str]]:
     """What the rows of a turned table are called, and sentences on the columns of words."""
     n = len(next(iter(columns.values())))
-    words = [kind["name"] for kind in kinds if kind["kind"] not in ("number", "label")]
-    texts = [column for column in words if columns[column].dtype == object]
+    words = [kind["name"] for kind in kinds if kind["kind"] != "number"]
+    texts = [k["name"] for k in kinds if k.get("words") or k["kind"] == "category"]
     texts.sort(key=lambda column: len({*columns[column]}) < n)
     # A counter names rows only where no words do: "0, G1, 5.2 …" is gene G1.
     by_id = [kind["name"] for kind in kinds if kind["kind"] == "id"]

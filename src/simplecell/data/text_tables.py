@@ -17,15 +17,14 @@ from simplecell.data.cells import (
     without_delimiter_line,
 )
 from simplecell.data.header import count_units, looks_like_header
-from simplecell.data.numerals import is_number, listed
+from simplecell.data.kinds import text_alone
+from simplecell.data.numerals import is_number, like_number, listed
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, Encoding
 from simplecell.data.tables import Table, encode_table
 from simplecell.errors import DataError
 
-_EXACT = 2.0**53
-_ZERO_IN_FRONT = re.compile(r'(?:^|[,;\t "])0\d', re.MULTILINE)
-_SURELY_COMMA = re.compile(r",\d{1,2}(?!\d)|,\d{4}|(?<!\d)0,\d")
+_EXACT, _LOOKED_AT = 2.0**53, 50
 
 
 def parse_table(text: str, name: str, options: Options | None = None) -> Table:
@@ -37,6 +36,8 @@ def parse_table(text: str, name: str, options: Options | None = None) -> Table:
     options = options or Options()
     if "\0" in text[:10_000]:
         raise DataError(f"{name} is not text: it holds zero bytes")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     text, said = without_delimiter_line(text)
     lines = first_lines(text)
     if not lines:
@@ -47,7 +48,7 @@ def parse_table(text: str, name: str, options: Options | None = None) -> Table:
     notes = _told(top, header, name) if options.header == "auto" else []
     names = top[0] if header else [f"column_{j}" for j in range(len(top[0]))]
     columns = None
-    if not _needs_text(text, options):
+    if not _needs_text(text, delimiter, options):
         columns = _numeric_columns(text, delimiter, header, len(names))
     if columns is None:
         names, columns, more = _columns_of_cells(text, delimiter, header, name)
@@ -83,11 +84,13 @@ def _told(top: list[list[str]], header: bool, name: str) -> list[str]:
     return notes
 
 
-def _needs_text(text: str, options: Options) -> bool:
+def _needs_text(text: str, delimiter: str, options: Options) -> bool:
     """Whether cells must stay as they are written: the word "07" is not the number 7."""
     encoding: Encoding | None = options.columns
     words = encoding is not None and any(c["kind"] == "category" for c in encoding["columns"])
-    return words or options.words is not None or _ZERO_IN_FRONT.search(text) is not None
+    if words or options.words is not None:
+        return True
+    return re.search(rf'(?:^|["{delimiter}])0\d', text, re.MULTILINE) is not None
 
 
 def _numeric_columns(text: str, delimiter: str, header: bool, n: int) -> list[Array] | None:
@@ -124,10 +127,16 @@ def _columns_of_cells(
     text: str, delimiter: str, header: bool, name: str
 ) -> tuple[list[str], list[Array], list[str]]:
     """Names, columns of text and what was put right; rows of units are no samples."""
-    cut = squared(cells_of(io.StringIO(text), delimiter), name, header)
+    cells = cells_of(io.StringIO(text), delimiter)
+    try:
+        cut = squared(cells, name, header)
+    except DataError:
+        if any(like_number(cell) for _, row in cells[:_LOOKED_AT] for cell in row):
+            raise
+        raise DataError(text_alone(name, "its lines")) from None
     rows, notes = cut.rows[header:], cut.notes
     names = cut.rows[0] if header else [f"column_{j}" for j in range(len(cut.rows[0]))]
-    units = count_units(rows[:50]) if header else 0
+    units = count_units(rows[:_LOOKED_AT]) if header else 0
     if units:
         told = "; ".join(f"row {i}: {listed([repr(c) for c in rows[i]])}" for i in range(units))
         pairs = [f"{column} in {cell!r}" for column, cell in zip(names, rows[0], strict=True)]

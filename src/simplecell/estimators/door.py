@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import validation
 
+from simplecell.data.columns import is_identifier
 from simplecell.data.frames import is_frame
 from simplecell.data.options import Options
 from simplecell.data.rows import ArraySource, Column, Encoding, check_numbers
@@ -26,7 +27,7 @@ def validate_data(estimator: Any, X: object, *y: object, reset: bool = True, **c
     encoding = None if reset else _encoding(estimator)
     if not is_frame(X) or (encoding is None and _is_plain(X)):
         if reset:
-            estimator._columns, estimator._told = None, []
+            estimator._columns, estimator._told = None, _identifiers(X) if is_frame(X) else []
         return validation.validate_data(estimator, _array_of(X), *y, reset=reset, **checks)
     if encoding is None and not reset:
         encoding = _of_names(estimator)
@@ -62,6 +63,16 @@ def source_of(estimator: Any, rows: Any) -> ArraySource:
     """The rows [n, D] of the last fit as a source, with what the table behind them was."""
     told = getattr(estimator, "_told", [])
     return ArraySource(rows, columns=getattr(estimator, "_columns", None), notes=told)
+
+
+def _identifiers(frame: Any) -> list[str]:
+    """Sentences on columns of a frame of numbers that name rows: scikit-learn leaves none out."""
+    found = ((str(name), np.asarray(frame[name])) for name in frame.columns)
+    return [
+        f"column {name!r} of X {why}, and is learned from like any other: leave it out"
+        for name, values in found
+        if values.ndim == 1 and (why := is_identifier(values, name, named=True))
+    ]
 
 
 def _is_plain(frame: Any) -> bool:

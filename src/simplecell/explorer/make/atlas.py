@@ -30,7 +30,7 @@ from simplecell.explorer.make.columns import Words, columns_of
 from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.playground import write_play
-from simplecell.explorer.make.samples import Labels, Samples, evenly, find_labels
+from simplecell.explorer.make.samples import Labels, Samples, by_value, evenly, find_labels
 from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
 from simplecell.explorer.make.survey import BINS, SPREAD, Survey
 from simplecell.model.matching import nearest_within
@@ -44,7 +44,7 @@ FOLDER = "atlas"
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What a system says where writing is not allowed; a full disk is another matter."""
 FORMAT = 1
-EDITION = 2
+EDITION = 3
 """Of what stands in the files, where their format stays: an atlas of another is made again."""
 MOST_HASHED = 200_000
 """Records about samples that the key is made of."""
@@ -185,14 +185,17 @@ class AtlasWriter:
         return tags
 
     def _examples(self, latent: int) -> tuple[list[Chosen], list[Chosen]]:
-        """The strongest examples of a latent, and others spread over quantiles."""
+        """The strongest examples of a latent, and others evenly spread over its strength.
+
+        Over ranks nearly all would be of codes next to 0, which most samples have.
+        """
         values, rows = self.survey.top.of(latent)
         top: list[Chosen] = [
             (float(v), int(row), None) for v, row in zip(values, rows, strict=True)
         ]
         values, rows = self.survey.drawn.of(latent)
         order = np.argsort(values, kind="stable")
-        places = evenly(len(order), SPREAD)
+        places = by_value(values[order], SPREAD)
         share = places / max(1, len(order) - 1)
         spread: list[Chosen] = [
             (float(values[order[p]]), int(rows[order[p]]), round(float(q), 3))

@@ -48,6 +48,16 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
+def by_value(values: NDArray[np.floating], most: int) -> NDArray[np.int64]:
+    """At most so many places in rising values [n], evenly spread over what these are."""
+    free = np.ones(len(values), dtype=bool)
+    if len(values) <= most:
+        return np.flatnonzero(free)
+    for wanted in np.linspace(values[0], values[-1], most):
+        free[np.where(free, np.abs(values - wanted), np.inf).argmin()] = False
+    return np.flatnonzero(~free)
+
+
 def probe(source: Source) -> list[Record]:
     """Records of some samples, evenly spread."""
     return source.about(evenly(source.n_samples, 100))
