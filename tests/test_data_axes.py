@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from scipy import io as scipy_io
 
 from simplecell.data import as_source
@@ -40,6 +42,20 @@ def test_all_axes_but_the_first() -> None:
     np.testing.assert_array_equal(source.read(slice(None)), TRIALS.reshape(4, 30))
 
 
+def test_shards_and_bfloat16_of_three_axes(tmp_path: Path) -> None:
+    half = torch.from_numpy(TRIALS).bfloat16()
+    for i in range(2):
+        save_file({"x": half * (i + 1)}, tmp_path / f"{i}.safetensors")
+    source = as_source(tmp_path, inputs="middle")
+    flat = half.float().numpy().transpose(0, 2, 1).reshape(-1, 5)
+    np.testing.assert_array_equal(source.read(slice(None)), np.concatenate([flat, 2 * flat]))
+    assert source.about(np.array([25])) == [
+        {"row": 1, "file": "1.safetensors", "axis 0": 0, "axis 2": 1}
+    ]
+    whole = as_source(tmp_path / "0.safetensors", inputs="all").read(slice(None))
+    np.testing.assert_array_equal(whole, half.float().numpy().reshape(4, 30))
+
+
 def test_matrices_and_more_axes() -> None:
     x = TRIALS[0]
     np.testing.assert_array_equal(as_source(x, inputs="last").read(slice(None)), x)
@@ -61,6 +77,19 @@ def test_what_was_assumed_is_said_with_the_way_out(shape: tuple[int, ...]) -> No
     assert not any("taken for" in note for note in as_source(x, inputs="last").notes)
     bytes_alone = as_source(np.zeros((3, 28, 28), np.uint8))
     assert bytes_alone.notes == []
+
+
+def test_matlab_axes_are_told_as_matlab_counts_them(tmp_path: Path) -> None:
+    pictures = TRIALS.transpose(1, 2, 0)
+    scipy_io.savemat(tmp_path / "x.mat", {"x": pictures})
+    source = as_source(tmp_path / "x.mat")
+    assert "x.mat, 5 x 6 x 4, is taken for 4 pictures of 5 x 6" in source.notes[0]
+    np.testing.assert_array_equal(
+        as_source(tmp_path / "x.mat", inputs="last").read(slice(None)), pictures.reshape(30, 4)
+    )
+    np.testing.assert_array_equal(
+        as_source(tmp_path / "x.mat", inputs="all").read(slice(None)), TRIALS.reshape(4, 30)
+    )
 
 
 def test_the_command_line_says_it_too() -> None:

@@ -280,8 +280,13 @@ def test_lines_are_counted_before_they_are_cut(
     (tmp_path / "x.csv").write_bytes(b"1\n" * 100)
     assert len(read_file(tmp_path / "x.csv").data) == 100
     (tmp_path / "x.csv").write_bytes(b"1,2\n" + b"0," * 100 + b"1\n")
-    monkeypatch.setattr(files, "_LONG_LINE", 64)
-    with pytest.raises(DataError, match="a line of more than"):
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_LONG_LINE", 64)
+        with pytest.raises(DataError, match=r"x\.csv has a line of over"):
+            read_file(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_bytes(b"0," * 30 + b"1\n")
+    monkeypatch.setattr(files, "_MOST_COLUMNS", 30)
+    with pytest.raises(DataError, match=r"x\.csv has 31 columns; a table may have 30"):
         read_file(tmp_path / "x.csv")
 
 
@@ -320,11 +325,23 @@ def mutated(data: bytes, seed: int) -> bytes:
     return bytes(broken[: rng.integers(len(broken) // 2, len(broken) + 1)])
 
 
+def written(write: Callable[[io.BytesIO], object]) -> bytes:
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
 FORMATS: dict[str, Callable[[], bytes]] = {
     "npy": lambda: npy(X),
     "npz": lambda: zip_of("x.npy", npy(X)),
     "csv": lambda: b"a,b,c\n1,2,red\n3,4,blue\n5,6,red\n",
     "idx": lambda: idx(X.astype(np.uint8)),
+    "safetensors": lambda: safetensors_numpy.save({"x": X}),
+    "pt": lambda: written(lambda file: torch.save(torch.from_numpy(X), file)),
+    "mtx": lambda: written(lambda file: scipy_io.mmwrite(file, sparse.coo_array(X))),
+    "vec": lambda: b"2 3\na 1 2 3\nb 4 5 6\n",
+    "bin": lambda: b"4 3\n" + b"".join(b"a " + row.tobytes() + b"\n" for row in X),
+    "jsonl": lambda: b'{"id": "a", "v": [1, 2]}\n{"id": "b", "v": [3, 4]}\n',
 }
 
 

@@ -57,6 +57,16 @@ def test_json_lines_of_single_values_are_a_table(tmp_path: Path) -> None:
     np.testing.assert_allclose(source.read(slice(None))[:, :4], X, rtol=1e-12)
 
 
+def test_json_lines_of_texts_alone_are_no_data(tmp_path: Path) -> None:
+    lines = [json.dumps({"title": f"the {n} is here", "topics": [n, "x"]}) for n in NAMES]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="text alone"):
+        as_source(tmp_path / "x.jsonl")
+    (tmp_path / "x.jsonl").write_text('{"a": 1}\n{"a": [1, 2]}\n')
+    with pytest.raises(DataError, match=r"field 'a' of x\.jsonl holds \[1, 2\]; a list of numbers"):
+        as_source(tmp_path / "x.jsonl")
+
+
 def test_json_lines_of_several_lists_ask(tmp_path: Path) -> None:
     lines = [json.dumps({"a": [1, 2], "b": [3, 4]}), json.dumps({"a": [5, 6], "b": [7, 8]})]
     (tmp_path / "x.jsonl").write_text("\n".join(lines))

@@ -69,6 +69,17 @@ def test_tables_are_joined_by_the_first_ones_encoding(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.read(slice(2, 5)), [[3, 1, 0], [7, 0, 1], [8, 1, 0]])
 
 
+def test_tables_and_folders_that_are_not_one(tmp_path: Path) -> None:
+    (tmp_path / "0.csv").write_text("a,b\n1,2\n2,3\n")
+    (tmp_path / "1.csv").write_text("c,d\n1,2\n2,3\n")
+    with pytest.raises(DataError, match=r"1\.csv .* \(0\.csv says how tables that make one array"):
+        as_source(tmp_path)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.md").write_text("hello")
+    with pytest.raises(DataError, match=r"no files of numbers .*; it holds a\.md: give one"):
+        as_source(tmp_path / "texts")
+
+
 def test_what_does_not_belong_together_is_named(tmp_path: Path) -> None:
     folder_of(tmp_path, ["0.npy", "1.npy", "2.npy"])
     np.save(tmp_path / "1.npy", PARTS[1][:, :4])
@@ -121,9 +132,11 @@ def test_a_run_on_shards_goes_on(tmp_path: Path) -> None:
     folder_of(tmp_path / "acts", ["0.npy", "1.npy", "2.npy"])
     told = ["train.steps=2", "model.n_latents=4"]
     for i, data in enumerate((tmp_path / "acts", str(tmp_path / "acts" / "*.npy"))):
-        session = begin(data, tmp_path / f"run{i}", settings=told)
+        run = tmp_path / "acts" / f"run{i}"  # beside its data, which it is no part of
+        session = begin(data, run, settings=told)
         for _ in session.records():
             pass
         if session.lock is not None:
             session.lock.release()
-        assert resume(tmp_path / f"run{i}", steps=2).source.n_samples == 12
+        Image.new("L", (20, 20)).save(run / "features.png")
+        assert resume(run, steps=2).source.n_samples == 12

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simplecell.data.lazy import Lazy, Positions
+from simplecell.data.lazy import Lazy, Positions, Widened
 from simplecell.data.loaded import Loaded
 from simplecell.data.options import Options
 from simplecell.data.rows import Meta, Record, check_numbers
@@ -31,13 +31,14 @@ def arranged(loaded: Loaded, name: str, options: Options) -> Loaded:
     check_numbers(name, array.dtype, array.shape)
     if options.inputs != "auto":
         return _by_inputs(loaded, array, name, options)
-    notes = list(loaded.notes)
+    notes, shape = list(loaded.notes), tuple(array.shape)
     asked = options.samples == "columns" and loaded.table is None  # a table is turned already
     if asked or (options.samples == "auto" and loaded.samples_last):
         array = _turned(array) if len(array.shape) == 2 else np.moveaxis(np.asarray(array), -1, 0)
     elif options.samples == "auto" and loaded.either_way and len(array.shape) == 2:
         notes += _which_way(array, name)
-    return replace(loaded, data=array, samples_last=False, notes=notes)
+    moved = shape if tuple(array.shape) != shape else loaded.shape_in_file
+    return replace(loaded, data=array, samples_last=False, notes=notes, shape_in_file=moved)
 
 
 def _turned(array: Any) -> Any:
@@ -66,9 +67,8 @@ def _by_inputs(loaded: Loaded, array: Any, name: str, options: Options) -> Loade
             "data.samples, data.kind=patches and data.whiten out, or data.inputs"
         )
     if options.inputs == "all":
-        n_inputs = int(np.prod(array.shape[1:]))
-        flat = array if array.ndim == 2 else np.asarray(array).reshape(len(array), n_inputs)
-        return replace(loaded, data=flat, samples_last=False)
+        first = np.moveaxis(array, -1, 0) if loaded.samples_last else array
+        return replace(loaded, data=_flat(first), samples_last=False)
     axis = _axis(options.inputs, array.shape, name)
     if len(array.shape) == 2:
         return replace(loaded, data=array if axis else _turned(array), samples_last=False)
@@ -91,6 +91,15 @@ def _by_inputs(loaded: Loaded, array: Any, name: str, options: Options) -> Loade
     )
 
 
+def _flat(array: Any) -> Any:
+    """Everything but the first axis in a row, [n, D]; what is mapped stays so."""
+    if len(array.shape) == 2:
+        return array
+    if isinstance(array, Widened):
+        return Widened(array.bits.reshape(len(array), -1))
+    return np.asarray(array).reshape(len(array), -1)
+
+
 def _axis(said: str | int, shape: tuple[int, ...], name: str) -> int:
     """The number of the axis that was said in words or counted from 0."""
     last = len(shape) - 1
@@ -109,16 +118,18 @@ def _axis(said: str | int, shape: tuple[int, ...], name: str) -> int:
     return axis % (last + 1)
 
 
-def taken_for_pictures(array: Any, name: str) -> list[str]:
+def taken_for_pictures(loaded: Loaded, name: str) -> list[str]:
     """The sentence on an array of floats with three axes or more: what else it may be.
 
-    Bytes are pictures, and so is what has 3 colours.
+    Its axes are told as the file has them, for that is how data.inputs counts them. Bytes are
+    pictures, and so is what has 3 colours.
     """
-    shape = array.shape
+    shape, array = loaded.data.shape, loaded.data
     if len(shape) < 3 or array.dtype == np.uint8 or (len(shape) == 4 and shape[3] in _COLORS):
         return []
+    told = _by(loaded.shape_in_file or shape)
     return [
-        f"{name}, {_by(shape)}, is taken for {shape[0]} pictures of {_by(shape[1:])}; if it holds "
+        f"{name}, {told}, is taken for {shape[0]} pictures of {_by(shape[1:])}; if it holds "
         "something else (trials x channels x time, rows x columns x bands, sequences x tokens x d) "
         "say which axis holds the inputs: data.inputs=last, middle or first makes each position of "
         f"the other axes a sample, data.inputs=all each of the {shape[0]} (from Python inputs=…); "

@@ -56,6 +56,7 @@ def _refuse_trap(declared: int, path: Path) -> None:
 
 def _loaded(table: Any, path: Path, options: Options) -> Loaded:
     """As a table; with `data.key`, of its lists that column alone."""
+    table.validate(full=True)  # Arrow follows offsets of damaged files out of its memory
     if options.key is not None:
         table = _with_one_list(table, options.key, path.name)
     return Loaded.of_table(table_of_frame(table, path.name, options))

@@ -45,7 +45,7 @@ from simplecell.data.text_tables import parse_table
 from simplecell.data.words import are_word_vectors, read_word_binary, read_word_text
 from simplecell.errors import DataError, UsageError
 
-_MOST_LINES, _LONG_LINE = 20_000_000, 2**24
+_MOST_LINES, _MOST_COLUMNS, _LONG_LINE = 20_000_000, 500_000, 2**24
 _LOOKED_AT = 2**16
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _TEXTS = ("csv", "tsv", "txt", "data")
@@ -199,12 +199,17 @@ def _check_lines(data: bytearray, path: Path) -> None:
         raise DataError(
             f"{path.name} has more than {_MOST_LINES:,} lines; unpack it first, if that is meant"
         )
-    for at in range(0, len(data) - _LONG_LINE, _LONG_LINE):
-        if data.find(b"\n", at, at + _LONG_LINE) < 0:
-            raise DataError(
-                f"{path.name} has a line of more than {_LONG_LINE / 2**20:g} MiB; so many columns "
-                "are for an array: save them as .npy or .parquet"
-            )
+    # Without an end, the first line is all of the window.
+    first = data[: data.find(b"\n", 0, _LONG_LINE) % (_LONG_LINE + 1)]
+    n_columns = 1 + max(first.count(mark) for mark in (b",", b";", b"\t", b" "))
+    starts = range(0, len(data) - _LONG_LINE, _LONG_LINE)
+    long = any(data.find(b"\n", at, at + _LONG_LINE) < 0 for at in starts)
+    if long or n_columns > _MOST_COLUMNS:
+        came = f"{n_columns:,} columns" if not long else f"a line of over {_LONG_LINE >> 20} MiB"
+        raise DataError(
+            f"{path.name} has {came}; a table may have {_MOST_COLUMNS:,}: save so many numbers as "
+            ".npy"
+        )
 
 
 def read_table(path: Path, options: Options) -> Loaded:

@@ -105,7 +105,7 @@ def _table(records: Sequence[Record], name: str, options: Options) -> Loaded:
     columns = []
     for field in names:
         values = [record.get(field) for record in records]
-        nested = next((v for v in values if isinstance(v, list | dict)), None)
+        nested = next((v for v in values if _holds_numbers(v)), None)
         if nested is not None:
             raise DataError(
                 f"field {field!r} of {name} holds {str(nested)[:40]}; a list of numbers of one "
@@ -119,4 +119,16 @@ def _column(values: Sequence[object]) -> Array:
     """Numbers [n] where JSON has numbers alone, else text [n], empty for null."""
     if all(_is_number(value) for value in values):
         return np.array(values)
-    return np.array(["" if value is None else str(value) for value in values], dtype=object)
+    return np.array([_text(value) for value in values], dtype=object)
+
+
+def _text(value: object) -> str:
+    """A cell: nothing for null; lists of words as JSON writes them."""
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+
+
+def _holds_numbers(value: object) -> bool:
+    """Whether this is a list of numbers, or of lists, which no column of a table can be."""
+    return isinstance(value, list) and any(_is_number(v) or isinstance(v, list) for v in value)

@@ -51,14 +51,10 @@ class Widened(Lazy):
     """
 
     def __init__(self, bits: Array) -> None:
-        self._bits, self.shape, self.dtype = bits, bits.shape, np.dtype(np.float32)
+        self.bits, self.shape, self.dtype = bits, bits.shape, np.dtype(np.float32)
 
     def take(self, rows: Array) -> Array:
-        return widened(self._bits[rows])
-
-    def reshaped(self, *shape: int) -> Widened:
-        """The same values in another shape."""
-        return Widened(self._bits.reshape(*shape))
+        return widened(self.bits[rows])
 
 
 def widened(bits: Array) -> Array:
@@ -93,15 +89,17 @@ class Positions(Lazy):
     """Vectors along one axis of an array, [n, D]: every position of the other axes is a row."""
 
     def __init__(self, array: Any, axis: int) -> None:
+        self.dtype, self._widens = array.dtype, isinstance(array, Widened)
         if isinstance(array, Lazy):
-            array = np.asarray(array)
+            array = array.bits if isinstance(array, Widened) else np.asarray(array)
         self._array = np.moveaxis(array, axis, -1)
         self._sides = self._array.shape[:-1]
-        self.shape, self.dtype = (math.prod(self._sides), self._array.shape[-1]), array.dtype
+        self.shape = (math.prod(self._sides), self._array.shape[-1])
 
     def place(self, row: int) -> tuple[int, ...]:
         """Where along each of the other axes, in their order."""
         return tuple(int(i) for i in np.unravel_index(row, self._sides))
 
     def take(self, rows: Array) -> Array:
-        return np.asarray(self._array[np.unravel_index(rows, self._sides)])
+        x = np.asarray(self._array[np.unravel_index(rows, self._sides)])
+        return widened(x) if self._widens else x

@@ -18,6 +18,8 @@ class Loaded:
     data: Any
     samples_last: bool = False
     """Where the sample is the last axis of 3-D and 4-D arrays (MATLAB)."""
+    shape_in_file: tuple[int, ...] | None = None
+    """Where the axes were moved: as the file has them."""
     table: Table | None = None
     labels: Array | None = None
     notes: list[str] = field(default_factory=list)

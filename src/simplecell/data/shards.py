@@ -22,6 +22,7 @@ from simplecell.data.lazy import Joined
 from simplecell.data.loaded import Loaded
 from simplecell.data.options import Options
 from simplecell.data.rows import Meta, Record
+from simplecell.data.tables import Table
 from simplecell.errors import DataError
 
 FAMILIES = (
@@ -37,6 +38,8 @@ FAMILIES = (
 
 _PATTERN = re.compile(r"[*?\[]")
 _SHOWN = 5
+_RUN = "run.json"
+"""What marks a directory as a run: people write runs beside their data."""
 
 
 class Shard(NamedTuple):
@@ -68,19 +71,29 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def shards_in(folder: Path) -> tuple[list[Shard], list[str]]:
-    """The files of numbers below a folder, of one family of formats, and the names of the others.
-
-    Hidden files are ignored.
-    """
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    shown = [p for p in files if not any(s.startswith(".") for s in p.relative_to(folder).parts)]
-    shown.sort(key=natural)
+    """The files of numbers below a folder, of one family of formats; the names of the others."""
+    shown = files_below(folder)
     for family in FAMILIES:
         chosen = [path for path in shown if suffix_of(path) in family]
         if chosen:
             others = [p.relative_to(folder).as_posix() for p in shown if p not in set(chosen)]
             return [Shard(p.relative_to(folder).as_posix(), p) for p in chosen], others
     return [], [path.relative_to(folder).as_posix() for path in shown]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files in natural order, without hidden ones and those of runs, which are no data."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    runs = {path.parent for path in found if path.name == _RUN and path.parent != folder}
+    return sorted(
+        (
+            path
+            for path in found
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and runs.isdisjoint(path.parents)
+        ),
+        key=natural,
+    )
 
 
 def shards_of(data: Sequence[str | Path]) -> list[Shard] | None:
@@ -120,10 +133,8 @@ def read_shards(shards: Sequence[Shard], name: str, options: Options) -> Loaded:
     parts: list[Loaded] = []
     kept: list[Shard] = []
     for shard in shards:
-        told = options
-        if parts and parts[0].table is not None:
-            told = replace(options, columns=parts[0].table.columns)
-        part = arranged(read_file(shard.path, told), shard.name, options)
+        first = parts[0].table if parts else None
+        part = arranged(_like(first, kept, shard, options), shard.name, options)
         if parts:
             _check_alike(kept[0].name, parts[0], shard.name, part)
         parts.append(part)
@@ -136,6 +147,19 @@ def read_shards(shards: Sequence[Shard], name: str, options: Options) -> Loaded:
         f"array of {loaded.data.shape[0]} rows"
     )
     return replace(loaded, notes=[note, *loaded.notes])
+
+
+def _like(first: Table | None, kept: Sequence[Shard], shard: Shard, options: Options) -> Loaded:
+    """What a file holds; where the first file is a table, in its columns."""
+    if first is None:
+        return read_file(shard.path, options)
+    try:
+        return read_file(shard.path, replace(options, columns=first.columns))
+    except DataError as error:
+        raise DataError(
+            f"{error} ({kept[0].name} says how tables that make one array are read; name those "
+            "that belong together)"
+        ) from None
 
 
 def _check_alike(first: str, mine: Loaded, name: str, other: Loaded) -> None:

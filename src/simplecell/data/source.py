@@ -32,6 +32,7 @@ from simplecell.data.pixels import divisor_of
 from simplecell.data.records import joined, read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source
 from simplecell.data.shards import (
+    files_below,
     is_pattern,
     left_out,
     matched,
@@ -112,9 +113,17 @@ def openers_of(data: object, max_pixels: int, channels: str = "auto") -> list[Op
 
 
 def _holds_pictures(folder: Path) -> bool:
-    """Whether a folder is one of pictures, as every folder is that holds no files of numbers."""
-    pictures = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return any(True for _ in pictures) or not shards_in(folder)[0]
+    """Whether a folder is one of pictures, as an empty one is. Raises DataError for neither."""
+    if any(path.suffix.lower() in SUFFIXES for path in files_below(folder)):
+        return True
+    found, others = shards_in(folder)
+    if not found and others:
+        shown = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
+        raise DataError(
+            f"{folder} holds no pictures, and no files of numbers that may be joined to one array; "
+            f"it holds {shown}: give one of them, or several by a list or a pattern"
+        )
+    return not found
 
 
 def _opened(data: object, options: Options) -> Source:
@@ -241,7 +250,7 @@ def _of_array(loaded: Loaded, name: str, options: Options) -> Source:
     if pictures is None:
         return _vectors(array, loaded, name, options)
     if options.kind == "auto":
-        pictures.notes += taken_for_pictures(array, name)
+        pictures.notes += taken_for_pictures(loaded, name)
     pictures.notes += loaded.notes
     return pictures
 
@@ -293,7 +302,7 @@ def _vectors(array: Any, loaded: Loaded, name: str, options: Options) -> Source:
     pictures, table = len(array.shape) > 2, loaded.table
     notes = list(loaded.notes)
     if pictures and options.kind == "auto":
-        notes += taken_for_pictures(array, name)
+        notes += taken_for_pictures(loaded, name)
     if len(array.shape) == 4 and array.shape[3] == 1:
         array = np.asarray(array)[:, :, :, 0]
     return ArraySource(
