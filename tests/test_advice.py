@@ -45,6 +45,16 @@ def test_a_few_long_rows_are_told():
     assert [line for line in found if line.startswith("1 % of the samples own")]
 
 
+def test_what_32_bits_cannot_hold_is_told_where_nothing_is_centred():
+    x = X.astype(np.float64) + 1e9
+    how = {"n_latents": 20, "k": 3, "max_samples": 2000, "random_state": 0}
+    (line,) = told(TopKSparseAutoencoder(**how, preprocess=None), x)[:1]
+    assert line.startswith("the prepared values lie so far from zero, around 1e+09")
+    assert line.endswith("prepare them: preprocess=['center', 'scale']")
+    cured = told(TopKSparseAutoencoder(**how, preprocess=["center", "scale"]), x)
+    assert not [line for line in cured if "prepare" in line]
+
+
 def test_what_is_well_is_silent():
     model = TopKSparseAutoencoder(20, k=3, max_samples=40_448, batch_size=128, random_state=0)
     assert told(model, X) == []

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from simplecell import cli
+from simplecell import cli, load
 from simplecell.cli.application import print_result
-from simplecell.cli.code_files import write_rows
+from simplecell.cli.writers import Sheet, writer
+from simplecell.run.directory import Run
 from simplecell.run.recipe import Recipe
 
 pytest_plugins = ["children"]
@@ -61,7 +63,7 @@ def made(tmp_path_factory):
     for k in range(3):
         pixels = random.integers(0, 256, (40, 50), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "pictures" / f"{k}.png")
-    table = "a,b,kind\n" + "".join(f"{i},{i * i},{'xyz'[i % 3]}\n" for i in range(30))
+    table = "a,b,kind\n" + "".join(f"{i / 2},{i * i},{'xyz'[i % 3]}\n" for i in range(30))
     (folder / "table.csv").write_text(table)
     small = ("--set", "data.patch=6", "--set", "data.n_patches=200", "--set", "model.n_latents=9")
     for data, out, more in (
@@ -315,10 +317,13 @@ def test_json_of_evaluate_and_info(say, made):
     result = json.loads(out)
     measured = {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
+        *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows", "findings"),
         *("density", "histogram", "mean_activation"),
     }
     assert set(result) == WRAPPING | measured
-    assert set(result["density"]) == {"min", "mean", "max"}
+    # These codes are sigmoids, which are never 0.
+    assert [result[name] for name in ("l0", "dead", "density", "histogram")] == [None] * 4
+    assert set(result["largest_inputs"]) == {"number", "share", "first"}
     assert 0 < result["fvu"] < 1.5
     code, out, _ = say("info", made / "rows", "--json")
     assert code == 0
@@ -397,7 +402,7 @@ def test_codes_are_written_piece_by_piece(tmp_path):
     names = [f"latent{j}" for j in range(width)]
     tracemalloc.start()
     for name in ("codes.npz", "codes.npy"):
-        write_rows(str(tmp_path / name), (piece for _ in range(rows)), rows, names)
+        writer(str(tmp_path / name))((piece for _ in range(rows)), Sheet(rows, names))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < rows * width * 4 / 2
@@ -443,6 +448,114 @@ def test_encode_of_pictures_says_where_each_row_came_from(say, made):
     # Back to patches: 6 × 6 pixels each.
     assert say("decode", made / "patches", "codes.npy", "--out", "d.npy")[0] == 0
     assert np.load("d.npy").shape == (len(codes), 36)
+
+
+@pytest.fixture
+def titled(say):
+    """A run on a table of embeddings with identifiers and titles, and its codes."""
+    x = np.random.default_rng(0).normal(size=(40, 6)).round(4)
+    names = ",".join(f"e{j}" for j in range(6))
+    rows = [f'doc{i},"Title, {i}",' + ",".join(map(str, row)) for i, row in enumerate(x)]
+    Path("emb.csv").write_text(f"id,title,{names}\n" + "\n".join(rows))
+    words = ("--recipe", "topk", "--set", "model.n_latents=12", "--set", "model.target_l0=2")
+    assert say("train", "emb.csv", "--out", "run", *words, "--set", "train.steps=5")[0] == 0
+    return Run("run").load().encode(x.astype(np.float32))
+
+
+def test_codes_carry_the_names_of_their_rows(say, titled):
+    for out in ("c.csv", "c.npz", "c.npy"):
+        code, _, err = say("encode", "run", "emb.csv", "--out", out)
+        assert code == 0
+    assert "what each row is called: c.rows.csv" in err
+    with open("c.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["id", "title", *load("run").get_feature_names_out()]
+    assert rows[3][:2] == ["doc2", "Title, 2"]
+    np.testing.assert_allclose(np.array([row[2:] for row in rows[1:]], float), titled, rtol=1e-6)
+    archive = np.load("c.npz")
+    assert archive["ids"].tolist() == [f"doc{i}" for i in range(40)]
+    assert archive["title"][2] == "Title, 2"
+    assert archive["names"].tolist() == rows[0][2:]
+    with open("c.rows.csv", newline="") as file:
+        assert list(csv.DictReader(file))[2] == {"row": "2", "id": "doc2", "title": "Title, 2"}
+    # Back again: identifiers are no codes, and stay with what is decoded.
+    for codes in ("c.csv", "c.npz", "c.npy"):
+        assert say("decode", "run", codes, "--out", "d.csv")[0] == 0
+        back = list(csv.reader(Path("d.csv").read_text().splitlines()))
+        assert back[0] == ["id", "title"] * (codes == "c.csv") + [f"e{j}" for j in range(6)]
+        np.testing.assert_allclose(
+            np.array([row[-6:] for row in back[1:]], float), Run("run").load().decode(titled), 1e-4
+        )
+
+
+def test_new_rows_in_another_order_keep_their_names(say, titled):
+    lines = Path("emb.csv").read_text().splitlines()
+    frame = [line.split(",") for line in (lines[0], lines[3].replace("Title, 2", "T"))]
+    Path("new.csv").write_text("\n".join(",".join([*reversed(row), "9.5"]) for row in frame))
+    Path("new.csv").write_text(Path("new.csv").read_text().replace("id,9.5", "id,extra"))
+    code, _, err = say("encode", "run", "new.csv", "--out", "c.csv")
+    assert code == 0
+    assert "'extra' of new.csv are no inputs of this model: ignored" in err
+    rows = list(csv.DictReader(Path("c.csv").read_text().splitlines()))
+    assert rows[0]["id"] == "doc2"
+    np.testing.assert_allclose([float(rows[0][f"latent{j}"]) for j in range(12)], titled[2], 1e-5)
+
+
+def test_sparse_codes_are_those_of_the_dense_file(say, titled):
+    assert say("encode", "run", "emb.csv", "--out", "s.npz", "--sparse")[0] == 0
+    matrix = scipy.sparse.load_npz("s.npz")
+    assert matrix.format == "csr"
+    assert matrix.nnz == np.count_nonzero(titled)
+    np.testing.assert_array_equal(matrix.toarray(), titled)
+    archive = np.load("s.npz")
+    assert archive["ids"][2] == "doc2"
+    assert archive["names"].tolist() == [f"latent{j}" for j in range(12)]
+    assert say("decode", "run", "s.npz", "--out", "d.npy")[0] == 0
+    np.testing.assert_allclose(np.load("d.npy"), Run("run").load().decode(titled), rtol=1e-4)
+    for out in ("s.npy", "s.csv", "-"):
+        code, _, err = say("encode", "run", "emb.csv", "--out", out, "--sparse")
+        assert code == 2
+        assert "--sparse writes .npz (SciPy's CSR) or .parquet" in err
+    assert say("encode", "run", "emb.csv", "--out", "s.txt", "--sparse")[0] == 2
+
+
+def test_codes_as_parquet(say, titled):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert say("encode", "run", "emb.csv", "--out", "c.parquet")[0] == 0
+    table = parquet.read_table("c.parquet")
+    assert table.column_names == ["id", "title", *(f"latent{j}" for j in range(12))]
+    assert table.column("title").to_pylist()[2] == "Title, 2"
+    np.testing.assert_array_equal(np.stack([c.to_numpy() for c in table.columns[2:]], 1), titled)
+    assert say("encode", "run", "emb.csv", "--out", "s.parquet", "--sparse")[0] == 0
+    rows = parquet.read_table("s.parquet").to_pylist()
+    assert rows[2]["id"] == "doc2"
+    dense = np.zeros_like(titled)
+    for i, row in enumerate(rows):
+        dense[i, row["latents"]] = row["codes"]
+    np.testing.assert_array_equal(dense, titled)
+    assert say("decode", "run", "s.parquet", "--out", "d.npy")[0] == 0
+    np.testing.assert_allclose(np.load("d.npy"), Run("run").load().decode(titled), rtol=1e-4)
+
+
+def test_parquet_without_its_library_names_the_extra(say, titled, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, _, err = say("encode", "run", "emb.csv", "--out", "c.parquet")
+    assert code == 2
+    assert "pip install 'simplecell[parquet]'" in err
+
+
+def test_genes_in_rows_are_trained_shown_and_encoded_by_name(say):
+    x = np.random.default_rng(0).lognormal(size=(20, 12)).round(3)
+    rows = ["gene\t" + "\t".join(f"p{i}" for i in range(12))]
+    rows += [f"G{k}\t" + "\t".join(map(str, row)) for k, row in enumerate(x)]
+    Path("expr.tsv").write_text("\n".join(rows))
+    told = ("--set", "data.samples=columns", "--set", "train.steps=3")
+    assert say("train", "expr.tsv", "--out", "run", *told)[0] == 0
+    assert say("show", "run")[0] == 0
+    assert Run("run").load().input_names == [f"G{k}" for k in range(20)]
+    assert say("encode", "run", "expr.tsv", "--out", "c.csv")[0] == 0
+    codes = list(csv.DictReader(Path("c.csv").read_text().splitlines()))
+    assert [row["id"] for row in codes] == [f"p{i}" for i in range(12)]
 
 
 def test_data_come_through_a_pipe(say, made, monkeypatch):
@@ -497,14 +610,14 @@ def test_encode_and_decode_refuse_what_does_not_fit(say, made, tmp_path):
     holes = np.ones((4, 8), np.float32)
     holes[2, 3] = np.nan
     np.save("holes.npy", holes)
-    Path("wide.csv").write_text("a,b,kind,more\n1,2,x,3\n1,2,x,3\n")
+    Path("narrow.csv").write_text("a,kind,more\n1,x,3\n1,x,3\n")
     before = sorted(tmp_path.iterdir())
     rows, table = made / "rows", made / "table"
     for words, code, sentence in (
         (("encode", rows, "wide.npy", "--out", "c.npy"), 3, "9 inputs per sample"),
         (("encode", rows, "holes.npy", "--out", "c.npy"), 3, "sample 2, input 3"),
         (("encode", rows, "none.npy", "--out", "c.npy"), 3, "none.npy"),
-        (("encode", table, "wide.csv", "--out", "c.npy"), 3, "4 columns"),
+        (("encode", table, "narrow.csv", "--out", "c.npy"), 3, "has no column 'b'"),
         (("encode", rows, made / "x.npy", "--out", "c.txt"), 2, "unknown output format '.txt'"),
         (("encode", rows, made / "x.npy", "--out", ""), 2, "unknown output format"),
         (("encode", rows, made / "x.npy", "--out", "no/c.npy"), 6, "No such file"),
@@ -521,7 +634,7 @@ def test_encode_and_decode_refuse_what_does_not_fit(say, made, tmp_path):
 
 def test_new_data_need_no_label_and_no_meta(say, made):
     Path("labelled.csv").write_text(
-        "a,b,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(30))
+        "a,b,y\n" + "".join(f"{i / 2},{i % 7},{i % 2}\n" for i in range(30))
     )
     Path("plain.csv").write_text("a,b\n1,2\n3,4\n")
     assert say("train", "labelled.csv", "--out", "run", *SHORT, "--set", "data.label=y")[0] == 0

@@ -109,7 +109,7 @@ def test_data_frames_keep_their_names(digits):
     frame = pd.DataFrame(digits, columns=[f"pixel{i}" for i in range(64)])
     sae = small().set_output(transform="pandas").fit(frame)
     codes = sae.transform(frame)
-    assert list(codes.columns[:2]) == ["sparseautoencoder0", "sparseautoencoder1"]
+    assert list(codes.columns[:2]) == ["latent0", "latent1"]
     assert list(sae.feature_names_in_[:2]) == ["pixel0", "pixel1"]
     sae.set_output(transform="polars")
     assert isinstance(sae.transform(frame), polars.DataFrame)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from simplecell import SparseAutoencoder, TopKSparseAutoencoder
+from simplecell.cli import run_command_line
 from simplecell.data import ArraySource, as_source
 from simplecell.preprocess import Preprocess
+from simplecell.run.directory import Run
 from simplecell.training.prepared import prepare, to_model
 
 CLOCK = 1.7e9
@@ -86,3 +88,21 @@ def test_float16_is_summed_without_overflow():
     prepared = to_model(source.read(slice(None)), chain, torch.empty(0))
     assert float(prepared.square().mean()) == pytest.approx(1)
     assert float(prepared.mean()) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_command_line_gives_a_clock_back_as_it_came(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", x := rows(300))
+    settings = ["preprocess.steps=['standardize']", "model.output='linear'", "train.steps=60"]
+    words = ["train", "x.npy", "--out", "run", "--recipe", "table", "--set", "model.n_latents=24"]
+    run_command_line([*words, *(word for one in settings for word in ("--set", one))])
+    run_command_line(["encode", "run", "x.npy", "--out", "codes.npy"])
+    run_command_line(["decode", "run", "codes.npy", "--out", "back.npy"])
+    trained = Run("run").load()
+    exact = trained.decode(trained.encode(x))
+    assert np.load("codes.npy").dtype == np.float32
+    np.testing.assert_allclose(np.load("codes.npy"), trained.encode(x), atol=1e-5)
+    back = np.load("back.npy")
+    assert back.dtype == np.float64
+    np.testing.assert_allclose(back, exact, atol=1e-3)
+    assert unexplained(x, back).max() < 0.3

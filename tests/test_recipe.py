@@ -235,6 +235,29 @@ def test_the_data_choose_the_recipe():
     assert suited("table", 5000, 64)[0] == "table"
 
 
+def test_a_wide_table_of_numbers_gets_the_recipe_of_the_same_array(tmp_path):
+    from simplecell.run.begin import default_recipe
+
+    x = np.random.default_rng(0).normal(size=(2000, 16)).astype(np.float32)
+    names = ",".join(f"e{j}" for j in range(16))
+    rows = [",".join(map(str, row)) for row in x]
+    np.save(tmp_path / "x.npy", x)
+    files = {
+        "x.csv": [names, *rows],
+        "id.csv": [f"id,title,{names}", *(f"d{i},Title {i},{r}" for i, r in enumerate(rows))],
+        "words.csv": [f"kind,{names}", *(f"{'ab'[i % 2]},{row}" for i, row in enumerate(rows))],
+    }
+    for name, lines in files.items():
+        (tmp_path / name).write_text("\n".join(lines))
+    chosen = {}
+    for name in ("x.npy", *files):
+        recipe, _, source = default_recipe(tmp_path / name, [])
+        chosen[name] = recipe.model.activation
+        assert source is not None
+        assert source.n_inputs == 16 + 2 * (name == "words.csv")
+    assert chosen == {"x.npy": "topk", "x.csv": "topk", "id.csv": "topk", "words.csv": "sigmoid"}
+
+
 def test_recipes_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe.load("edges").train = recipes.Train(steps=1)

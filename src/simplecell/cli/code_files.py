@@ -5,50 +5,76 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import sys
+import itertools
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse as scipy_sparse
 
+from simplecell.cli import parquet
+from simplecell.cli.row_names import columns_beside
+from simplecell.cli.writers import Sheet, sparse_writer, writer
 from simplecell.data import PatchSource, Source
+from simplecell.data.rows import Column, Encoding
 from simplecell.data.source import as_source
-from simplecell.errors import DataError, unknown
+from simplecell.errors import DataError
 from simplecell.run.build import new_data
 from simplecell.run.progress import say_skipped
 from simplecell.run.storage import replacing
-from simplecell.run.trained import Trained
+from simplecell.run.trained import Floats, Trained, latent_names
 
 ROWS = 8192
 Array = NDArray[np.generic]
 
 
-def encode_file(trained: Trained, data: str | Path | Array, out: str) -> list[str]:
+def encode_file(
+    trained: Trained, data: str | Path | Array, out: str, sparse: bool = False
+) -> list[str]:
     """Write the codes [n, M] of `data` to `out`; sentences about what was written.
 
-    Pictures of a patch model give one row for each patch of a grid without overlap, and
-    `OUT.rows.csv` beside it says where each came from.
+    What the data tell of their rows (identifiers, titles) comes along, as columns before the codes
+    or beside them. Pictures of a patch model give one row for each patch of a grid without overlap,
+    and `OUT.rows.csv` says where each came from. `sparse` writes the active latents alone.
     """
+    write = sparse_writer(out) if sparse else writer(out)
     source = new_data(trained, data)
-    names = [f"latent{j}" for j in range(trained.model.n_latents)]
-    pieces = (trained.encode(x.astype(np.float32)) for x, _ in source.batches(ROWS))
-    write_rows(out, pieces, source.n_samples, names)
+    sheet = Sheet(source.n_samples, latent_names(trained.model.n_latents), columns_beside(source))
+    rows = (x for x, _ in source.batches(ROWS))
+    if sparse:
+        write(_sparse_pieces(trained, rows), sheet)
+    else:
+        write((trained.encode(x, as_trained=True) for x in rows), sheet)
     say_skipped(source.skipped)
     said = list(source.notes)
-    said.append(f"{source.n_samples} rows of {len(names)} latents: {out}")
+    said.append(f"{source.n_samples} rows of {len(sheet.names)} latents: {out}")
+    beside = Path(out).with_suffix(".rows.csv")
     if source.kind == "patches" and out != "-":
-        place = Path(out).with_suffix(".rows.csv")
-        _write_rows(place, source)
-        said.append(f"where each row came from: {place}")
+        _write_rows(beside, source)
+        said.append(f"where each row came from: {beside}")
+    elif sheet.beside and out != "-" and Path(out).suffix.lower() == ".npy":
+        _write_names(beside, sheet)
+        said.append(f"what each row is called: {beside}")
+    elif sheet.beside and out != "-":
+        said.append(f"each row carries its {', '.join(sheet.beside)}")
     return said
+
+
+def _sparse_pieces(trained: Trained, rows: Iterator[Floats]) -> Iterator[scipy_sparse.csr_array]:
+    """The active latents of each batch, CSR [B, M]."""
+    for x in rows:
+        values, indices, offsets = (
+            part.numpy() for part in trained.encode_sparse(x, as_trained=True)
+        )
+        shape = (len(x), trained.model.n_latents)
+        yield scipy_sparse.csr_array((values, indices.astype(np.int32), offsets), shape=shape)
 
 
 def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[str]:
     """Write the samples [n, D] that the codes stand for to `out`."""
-    source = as_source(codes, kind="array", key=_key(codes))
+    source = _codes(codes, trained.model.n_latents)
     if source.n_inputs != trained.model.n_latents:
         raise DataError(
             f"the codes have {source.n_inputs} columns, but this model has "
@@ -57,9 +83,34 @@ def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[s
     names = trained.input_names or [f"x{i}" for i in range(trained.preprocess.n_inputs)]
     if trained.target_preprocess is not None:
         names = [f"y{i}" for i in range(trained.target_preprocess.n_inputs)]
-    pieces = (trained.decode(x) for x, _ in source.batches(ROWS))
-    write_rows(out, pieces, source.n_samples, names)
-    return [f"{source.n_samples} rows of {len(names)} inputs: {out}"]
+    pieces = (trained.decode(x, as_trained=True) for x, _ in source.batches(ROWS))
+    first = next(pieces)
+    dtype = "<f8" if _is_rounded(first) else "<f4"
+    sheet = Sheet(source.n_samples, names, columns_beside(source), dtype)
+    writer(out)(itertools.chain([first], pieces), sheet)
+    said = [f"{source.n_samples} rows of {len(names)} inputs: {out}"]
+    if dtype == "<f8":
+        said.append("numbers are written with 64 bits, since 32 would round them")
+    return said
+
+
+def _is_rounded(rows: Floats) -> bool:
+    """Whether 32 bits would change a column by a thousandth of what it varies by."""
+    lost, spread = np.sqrt(np.square(rows - rows.astype(np.float32)).mean(0)), rows.std(0)
+    return bool(((lost > 1e-3 * spread) & (spread > 0)).any())
+
+
+def _codes(codes: str | Path | Array, n_latents: int) -> Source:
+    """Codes as `encode` wrote them, or any table or array of as many columns."""
+    if isinstance(codes, str | Path) and Path(codes).suffix.lower() == ".parquet":
+        active = parquet.read_sparse(Path(codes), n_latents)
+        if active is not None:
+            return as_source(active)
+    names = [Column(name=name, kind="number") for name in latent_names(n_latents)]
+    told = {"kind": "array", "key": _key(codes)}
+    with contextlib.suppress(DataError):  # of other columns: then all of them are codes
+        return as_source(codes, **told, columns=Encoding(header=True, columns=names))
+    return as_source(codes, **told, id="none")
 
 
 def _key(codes: str | Path | Array) -> str | None:
@@ -70,51 +121,14 @@ def _key(codes: str | Path | Array) -> str | None:
     return None
 
 
-def write_rows(out: str, pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
-    """Write pieces of rows in the format that `out` names.
-
-    Raises:
-        UsageError: for a suffix that is not known.
-    """
-    suffix = "-" if out == "-" else Path(out).suffix.lower()
-    if suffix not in WRITERS:
-        raise unknown("output format", suffix or out, WRITERS)
-
-    place = contextlib.nullcontext(sys.stdout.buffer) if out == "-" else replacing(Path(out))
-    with place as file:
-        WRITERS[suffix](file, pieces, n_rows, names)
-
-
-def _npy(file: IO[bytes], pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
-    header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, len(names))}
-    np.lib.format.write_array_header_1_0(file, header)
-    for piece in pieces:
-        file.write(np.ascontiguousarray(piece, dtype="<f4").tobytes())
-
-
-def _npz(file: IO[bytes], pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("values.npy", "w", force_zip64=True) as values:
-            _npy(values, pieces, n_rows, names)
-        with archive.open("names.npy", "w") as column:
-            np.lib.format.write_array(column, np.array(names), allow_pickle=False)
-
-
-def _csv(file: IO[bytes], pieces: Iterator[Array], n_rows: int, names: list[str]) -> None:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    table = csv.writer(text)
-    table.writerow(names)
-    for piece in pieces:
-        table.writerows([[f"{value:.8g}" for value in row] for row in piece.tolist()])
-    text.detach()
-
-
-WRITERS: dict[str, Callable[[IO[bytes], Iterator[Array], int, list[str]], None]] = {
-    ".npy": _npy,
-    ".npz": _npz,
-    ".csv": _csv,
-    "-": _npy,
-}
+def _write_names(place: Path, sheet: Sheet) -> None:
+    with replacing(place) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        table = csv.writer(text)
+        table.writerow(["row", *sheet.beside])
+        columns = [column.tolist() for column in sheet.beside.values()]
+        table.writerows([row, *values] for row, values in enumerate(zip(*columns, strict=True)))
+        text.detach()
 
 
 def _write_rows(place: Path, source: Source) -> None:

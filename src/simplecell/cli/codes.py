@@ -14,14 +14,17 @@ def encode(
     run: RunPath,
     data: DataPath,
     out: CodesOut,
+    sparse: Annotated[
+        bool, typer.Option("--sparse", help="Active latents alone: CSR in .npz, lists in .parquet.")
+    ] = False,
 ) -> None:
-    """Hand on the codes of DATA: one row a sample, one column a latent."""
+    """Hand on the codes of DATA: one row a sample, one column a latent, with the rows' names."""
     from simplecell.cli.code_files import encode_file
     from simplecell.run.directory import Run
     from simplecell.run.progress import say
 
     with standard_output():
-        say(*encode_file(Run(run).load(), read(data), out))
+        say(*encode_file(Run(run).load(), read(data), out, sparse))
 
 
 @app.command()

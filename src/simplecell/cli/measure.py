@@ -75,6 +75,9 @@ def compare(
         {"run": str(path), "n_latents": run.model.n_latents, **reported_figures(run.info)}
         for path, run in zip((first, second), runs, strict=True)
     ]
+    for one, run in zip(told, runs, strict=True):
+        if not run.model.activation.sparse:  # older runs have one for codes that are never 0
+            one["l0"] = None
     found = comparison(runs[0].atoms(), runs[1].atoms(), signed=signed)
     result = {"runs": told, **found.figures()}
     result["seconds"] = round(time.perf_counter() - started, 3)

@@ -13,8 +13,8 @@ from typing import IO, Any, NamedTuple, Self, cast
 import numpy as np
 
 from simplecell.data.binary import naming, opened, take
+from simplecell.data.loaded import Loaded
 from simplecell.data.rows import Array
-from simplecell.data.tables import Loaded
 from simplecell.errors import DataError
 
 CLASSES = (
@@ -193,7 +193,8 @@ def _unpacked(path: Path) -> Iterator[tuple[str, Batch]]:
 def _batch(name: str, stream: IO[bytes]) -> tuple[str, Batch]:
     data = bytes(take(stream, name, _MOST_A_MEMBER))
     read = _of_bytes if name.endswith(".bin") else _of_pickle
-    return name.removesuffix(".bin"), _checked(name, *read(data, name))
+    with naming(name):
+        return name.removesuffix(".bin"), _checked(name, *read(data, name))
 
 
 def _batches(path: Path) -> Iterator[tuple[str, Batch]]:

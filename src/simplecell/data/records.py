@@ -9,10 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from simplecell.data.binary import MAX_BYTES, naming, packed
+from simplecell.data.binary import check_size, naming, npy_header, packed, refuse_trap
+from simplecell.data.cells import (
+    cells_of,
+    find_delimiter,
+    first_lines,
+    without_delimiter_line,
+)
 from simplecell.data.files import read_text, suffix_of
 from simplecell.data.rows import Array, Meta, Record
-from simplecell.data.tables import cells_of, find_delimiter, first_lines
 from simplecell.errors import DataError
 
 KINDS = ("csv", "tsv", "jsonl", "npz")
@@ -38,10 +43,24 @@ def read_meta(path: Path) -> Meta:
     raise DataError(f"{path.name}: meta is read from .{', .'.join(KINDS)}")
 
 
+def joined(own: Meta | None, said: Meta | None) -> Meta | None:
+    """What data tell of their samples themselves, and what a meta file says, which counts more.
+
+    Raises DataError where there is not one record each.
+    """
+    if own is None or said is None:
+        return said or own
+    if own.n_records != said.n_records:
+        raise DataError(
+            f"{said.n_records} records of meta came for {own.n_records} samples; one each is needed"
+        )
+    return Meta(own.n_records, lambda i: own.record(i) | said.record(i))
+
+
 def _of_rows(path: Path) -> Meta:
-    text = read_text(path)
+    text, said = without_delimiter_line(read_text(path))
     lines = text.splitlines(keepends=True)
-    rows = [row for _, row in cells_of(lines, find_delimiter(first_lines(text)))]
+    rows = [row for _, row in cells_of(lines, said or find_delimiter(first_lines(text)))]
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         raise DataError(f"{path.name} needs a header and rows of as many cells")
     names = rows[0]
@@ -71,21 +90,36 @@ def _of_json(path: Path) -> Meta:
 
 
 def _of_arrays(path: Path) -> Meta:
+    shapes: dict[str, tuple[int, ...]] = {}
+    known: dict[str, Array] = {}
     with zipfile.ZipFile(path) as archive:
-        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-            raise DataError(f"{path.name} declares more than {MAX_BYTES / 2**30:g} GiB")
-    with np.load(path, allow_pickle=False) as loaded:
-        arrays: dict[str, Array] = {key: loaded[key] for key in loaded.files}
-    # The data themselves often lie in the same file: what has one value a sample is about them.
-    known = {key: array for key, array in arrays.items() if array.ndim == 1}
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        for info in members:
+            key = info.filename.removesuffix(".npy")
+            with archive.open(info) as stream:
+                shapes[key], _, dtype = npy_header(stream, f"{key!r} of {path.name}", whatever=True)
+                held = info.file_size - stream.tell()
+            check_size(path.name, shapes[key], dtype, held)
+            # The data themselves often lie in the same file, and are not read for what is about
+            # them: one value a sample.
+            if len(shapes[key]) == 1:
+                known[key] = _column_in(archive, info, path)
     lengths = {len(array) for array in known.values()}
     if len(lengths) != 1:
-        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+        listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
         raise DataError(
-            f"{path.name} needs 1-D arrays of one length, but holds: {shapes or 'none'}"
+            f"{path.name} needs 1-D arrays of one length, but holds: {listed or 'none'}"
         )
 
     def record(i: int) -> Record:
         return {key: array[i].tolist() for key, array in known.items()}
 
     return Meta(lengths.pop(), record)
+
+
+def _column_in(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:
+    """A member [n] whose header was found to say what it holds: numbers, or words."""
+    refuse_trap(path.name, info.file_size, path.stat().st_size)
+    with archive.open(info) as stream:
+        column: Array = np.lib.format.read_array(stream, allow_pickle=False)
+    return column

@@ -18,7 +18,7 @@ from simplecell.model.activations import OUTPUT_BOUNDS
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.info import StepLog
 from simplecell.run.recipe import Recipe
-from simplecell.training.prepared import to_model
+from simplecell.training.prepared import prepare
 from simplecell.training.trainer import Trainer
 
 Step = str | Mapping[str, object]
@@ -32,6 +32,8 @@ train well; above a half most of what is learned first is one vector."""
 SCALE = 10.0
 """Factor between mean ‖x‖² and D that is let pass, either way: three in length, which Adam bridges
 in its first hundred steps."""
+LOST = 1e-4
+"""Share of the variance that rounding to the model's precision may take."""
 COLUMNS, OWNED = 30.0, 0.5
 """Standard deviation of an input over the median one, where such inputs own more than that share of
 the variance: columns of 0s and 1s have such ratios as well, but own little."""
@@ -52,8 +54,8 @@ class Finding:
     """What was seen, with its number, why it matters, and the cure as settings to give."""
 
     kind: str
-    """center, scale, range, batch; dead, saturated, duplicates, thresholds, overfit; inputs, rows,
-    apart."""
+    """precision, center, scale, range, batch; dead, saturated, duplicates, thresholds, overfit;
+    inputs, rows, apart."""
     words: str
 
     def __str__(self) -> str:
@@ -91,10 +93,16 @@ class Training(Protocol):
 @torch.no_grad()
 def training_rows(session: Training) -> Tensor:
     """Training samples as the model sees them, evenly spread over the data, [B, D]."""
+    like = session.trainer.model.like
+    return prepared_rows(session).to(like)
+
+
+def prepared_rows(session: Training) -> Tensor:
+    """The same in the precision of the data, if that is the finer one."""
     source, trainer = session.source, session.trainer
     n_rows = max(1, min(source.n_samples, ROWS, ENTRIES // source.n_inputs))
     rows = np.unique(np.linspace(0, source.n_samples - 1, n_rows).astype(np.int64))
-    return to_model(source.read(rows), trainer.preprocess, trainer.model.like)
+    return prepare(source.read(rows), trainer.preprocess, trainer.model.like).x
 
 
 def length_is_auto(session: Training) -> bool:
@@ -128,8 +136,27 @@ def _toml(value: object) -> str:
 
 def examine_inputs(session: Training) -> list[Finding]:
     """What data and settings tell, from a look at up to 8192 samples; changes nothing."""
-    x = training_rows(session)
+    exact = prepared_rows(session)
+    if rounded := _rounding(session, exact):
+        return rounded
+    x = exact.to(session.trainer.model.like)
     return [*sizes(session, x), *_range(session, x), *_batch(session)]
+
+
+def _rounding(session: Training, x: Tensor) -> list[Finding]:
+    """Prepared values that the model's precision cannot tell apart."""
+    seen, x = x.to(session.trainer.model.like).double(), x.double()
+    variance = float((x - x.mean(0)).square().sum())
+    lost = float((seen - x).square().sum())
+    if not variance or lost <= LOST * variance:
+        return []
+    far = float(x.mean(0).abs().max())
+    words = (
+        f"the prepared values lie so far from zero, around {far:.3g}, that 32-bit numbers lose "
+        f"{lost / variance:.2%} of their variance by rounding; "
+        f"prepare them: {_steps(session, centre=True, unscaled=True)}"
+    )
+    return [Finding("precision", words)]
 
 
 def sizes(session: Training, x: Tensor) -> list[Finding]:

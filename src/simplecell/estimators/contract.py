@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,11 +18,12 @@ from PIL import Image
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
+from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_training
@@ -30,7 +31,7 @@ from simplecell.run.evaluate import Figures, evaluate
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import with_prepared_targets
-from simplecell.run.trained import Trained
+from simplecell.run.trained import Trained, latent_names
 from simplecell.training.prepared import resolve_device
 from simplecell.training.trainer import Record
 from simplecell.viz.grid import sample_shape
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from simplecell.explorer.export import Page
 
 Array = NDArray[np.floating]
-DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
 ROWS = 8192
 USELESS = 0.99  # fvu from which a code says next to nothing of its samples
 
@@ -204,6 +204,11 @@ class ModelTransformer(CodeTransformer):
         check_is_fitted(self)
         return self._trained.atoms().numpy()
 
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """What latents are called, [n_latents]: as in the files that `simplecell encode` writes."""
+        check_is_fitted(self)
+        return np.array(latent_names(self._n_features_out), dtype=object)
+
     @property
     def _n_rows(self) -> int:
         """Samples that are encoded or decoded at a time."""
@@ -230,11 +235,11 @@ class ModelTransformer(CodeTransformer):
         model.load_tensors(trainer.model.tensors())
         pairs = with_prepared_targets(source, chain, model.like)
         figures = evaluate(model, built.preprocess, pairs)
-        info = about_training(requested, trainer, about_data(None, source, held_out))
+        info = about_training(requested, recipe, trainer, about_data(None, source, held_out))
         info |= {"status": "finished", "stopped": trainer.stopped}
         info["data"]["input_names"] = input_names(self)
         self._take(Trained(model, built.preprocess, recipe, info, chain))
-        self.notes_ = list(built.notes)
+        self.notes_ = [*source.notes, *built.notes]
         self._judge(figures)
         return figures
 

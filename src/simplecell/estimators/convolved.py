@@ -20,12 +20,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from simplecell.errors import DataError, UsageError, choice, whole
 from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.contract import Array, PrecisionTransformer
+from simplecell.estimators.door import validate_data
 from simplecell.estimators.parameters import Randomness
 from simplecell.model.activations import Activation
 from simplecell.model.autoencoder import Layer, Model

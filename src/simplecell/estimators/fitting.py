@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Self
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource, Source, split
 from simplecell.data.rows import Paired
 from simplecell.doctor import Finding, examine, examine_inputs
 from simplecell.errors import UsageError
 from simplecell.estimators.advice import Fit, in_python
-from simplecell.estimators.contract import DOOR, ModelTransformer, as_curve, follow
+from simplecell.estimators.contract import ModelTransformer, as_curve, follow
+from simplecell.estimators.door import DOOR, check_array, source_of, validate_data
 from simplecell.estimators.parameters import (
     PARAMETERS,
     Shared,
@@ -96,7 +97,7 @@ class RecipeTransformer(Shared, ModelTransformer):
         """
         rows = validate_data(self, X, **DOOR)
         recipe = self._recipe(rows.shape[0])
-        source: Source = ArraySource(rows)
+        source: Source = source_of(self, rows)
         if targets is not None:
             source = Paired(source, as_targets(targets, source))
         elif recipe.data.targets is not None:
@@ -164,7 +165,7 @@ class RecipeTransformer(Shared, ModelTransformer):
         """
         first = not hasattr(self, "n_features_in_")
         rows = validate_data(self, X, reset=first, **DOOR)
-        source = ArraySource(rows)
+        source = source_of(self, rows)
         requested = self._in_parts(self._recipe(rows.shape[0], solver="adam"))
         size = min(requested.optim.batch_size, rows.shape[0])
         if not first:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource
 from simplecell.errors import DivergedError, UsageError, choice, real, switch, whole
 from simplecell.estimators.contract import (
-    DOOR,
     ROWS,
     Array,
     CodeTransformer,
@@ -21,6 +20,7 @@ from simplecell.estimators.contract import (
     input_names,
     layout_of,
 )
+from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.estimators.parameters import Check, Randomness, Steps, positive, seed_of
 from simplecell.model.measures import fvu
 from simplecell.run.evaluate import Deviation

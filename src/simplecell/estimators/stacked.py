@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from simplecell.data import ArraySource, Source
@@ -28,7 +28,6 @@ from simplecell.data.rows import Paired
 from simplecell.errors import UsageError, real, whole
 from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.contract import (
-    DOOR,
     ROWS,
     Array,
     ModelTransformer,
@@ -36,6 +35,7 @@ from simplecell.estimators.contract import (
     input_names,
     layout_of,
 )
+from simplecell.estimators.door import DOOR, source_of, validate_data
 from simplecell.estimators.fitting import ClassicTransformer, batches
 from simplecell.estimators.parameters import Randomness, Steps, read, said_by, seed_of
 from simplecell.model.autoencoder import Autoencoder, Layer
@@ -321,7 +321,7 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
         self._fine_tune(trainer, ArraySource(rows))
         recipe = recipe.changed({"model.init": STACKED})
         built = Built(recipe, preprocess, trainer, greedy.notes)
-        self._keep(built, recipe, ArraySource(rows))
+        self._keep(built, recipe, source_of(self, rows))
         return self
 
     def _deep_recipe(

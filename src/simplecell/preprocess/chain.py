@@ -67,6 +67,11 @@ class Preprocess:
         return [{"kind": step.kind, **step.options} for step in self._steps]
 
     @property
+    def last(self) -> Step | None:
+        """The step whose output a model sees."""
+        return self._steps[-1] if self._steps else None
+
+    @property
     def fitted(self) -> bool:
         return self._n_inputs is not None
 
@@ -257,15 +262,16 @@ def _build(step: str | Said) -> Step:
     kind = str(table["kind"])
     choice("preparation step", kind, STEPS)
     options = dict(STEPS[kind].defaults)
-    known = ["kind", *options, *(["n_components"] if "retained" in options else [])]
+    known = ["kind", *options, *(EITHER[name] for name in options if name in EITHER)]
     for name, value in table.items():
         choice(f"option of {kind}", name, known)
         if name != "kind":
             options[name] = _option(kind, name, value)
-    if "n_components" in options and "retained" in table:
-        raise UsageError(f"{kind} takes retained or n_components, not both")
-    if "n_components" in options:
-        del options["retained"]
+    for usual, other in EITHER.items():
+        if other in options and usual in table:
+            raise UsageError(f"{kind} takes {usual} or {other}, not both")
+        if other in options:
+            del options[usual]
     if "low" in options and not options["low"] < options["high"]:
         raise UsageError(f"{kind} needs low < high; got {options['low']} and {options['high']}")
     return STEPS[kind](kind, options)
@@ -294,8 +300,12 @@ STEPS: dict[str, type[RemoveDC] | type[Affine]] = {
 # Each option: its type, what it must be, in words and as a test.
 OPTIONS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
     "epsilon": (float, "a number of at least 0", lambda v: 0 <= v < math.inf),
+    "relative": (float, "a number above 0", lambda v: 0 < v < math.inf),
     "retained": (float, "a fraction above 0 and up to 1", lambda v: 0 < v <= 1),
     "n_components": (int, "a whole number of at least 1", lambda v: v >= 1),
     "low": (float, "a finite number", math.isfinite),
     "high": (float, "a finite number", math.isfinite),
 }
+
+EITHER = {"retained": "n_components", "relative": "epsilon"}
+"""Options that say the same in another way, which takes the place of the default."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from simplecell.data import as_source
 from simplecell.errors import DataError, UsageError
-from simplecell.preprocess.affine import SINGULAR, Moments
+from simplecell.preprocess.affine import SINGULAR, Moments, PCAWhiten
 from simplecell.preprocess.chain import CHUNK, Preprocess, checked_rows
 
 Floats = NDArray[np.float64]
@@ -168,11 +168,12 @@ def off_diagonal_ratio(covariance: Floats) -> float:
 
 def _promised(preprocess: Preprocess) -> Floats | None:
     """λ / (λ + ε) of the directions that the last step keeps, if it whitens."""
-    last = len(preprocess.steps) - 1
-    if last < 0 or "epsilon" not in preprocess.steps[last]:
+    step = preprocess.last
+    if not isinstance(step, PCAWhiten):
         return None
-    eigenvalues = preprocess.state()[f"{last}.eigenvalues"].numpy()[: preprocess.n_outputs]
-    return whitened_variance(eigenvalues, float(preprocess.steps[last]["epsilon"]))
+    eigenvalues = step.tensors["eigenvalues"]
+    kept = eigenvalues.numpy()[: preprocess.n_outputs]
+    return whitened_variance(kept, step.epsilon(eigenvalues))
 
 
 def _before_after(figure: Callable[[Floats], float], before: Floats, after: Floats) -> Any:

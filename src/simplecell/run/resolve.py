@@ -71,7 +71,8 @@ def resolve(
         optim=optim,
         train=train,
     )
-    return resolved, notes
+    # As the file will be read again: 1 and 1.0 are the same to a recipe, and not to its bytes.
+    return Recipe.from_table(resolved.table()), notes
 
 
 def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[str]]:
@@ -158,6 +159,14 @@ def suited(kind: str, n_samples: int = 0, n_inputs: int = 0) -> tuple[str, str]:
             "are: a few active latents a sample, of 8 for each input"
         )
     return "table", "rows of numbers: columns standardised, a linear decoder"
+
+
+def kind_of(source: Source) -> str:
+    """The kind that a recipe is chosen by: a table of numbers alone is the array that it holds."""
+    if source.kind != "table" or source.columns is None:
+        return source.kind
+    words = any(column["kind"] == "category" for column in source.columns["columns"])
+    return "table" if words else "array"
 
 
 def automatic_steps(output: str, low: float, high: float) -> tuple[list[Any], list[str]]:

@@ -49,36 +49,32 @@ def picture_of_rows(
     return tiles(beside[: most_tiles(shape)], shape)
 
 
-def latents(trained: Trained, layer: int | None = None) -> Image.Image:
-    """The input of unit length that excites each latent most. Source: UFLDL, Visualizing. Exact."""
-    return picture(trained, "latents", layer=layer)
-
-
-def atoms(trained: Trained) -> Image.Image:
-    """What each latent adds to a reconstruction, in input units."""
-    return picture(trained, "atoms")
-
-
 def picture(
     trained: Trained, what: str, shape: tuple[int, ...] | None = None, *, layer: int | None = None
 ) -> Image.Image:
     """The picture of "latents" or "atoms"; `shape` says how a sample is laid out otherwise.
 
+    "latents" are the inputs of unit length that excite each latent most (source: UFLDL,
+    Visualizing; exact), "atoms" what each latent adds to a reconstruction, in input units.
     `layer` of a deep network's latents is counted from 1; None is the innermost.
     """
-    shape, model = shape or trained.shape, trained.model
+    shape, names = shape or trained.shape, trained.input_names
     title = "What excites each latent" if what == "latents" else "What each latent adds"
     rows = trained.latents(layer) if what == "latents" else trained.atoms()
-    names = trained.input_names
     if what == "atoms" and trained.target_preprocess is not None:
         names = [f"y{i}" for i in range(rows.shape[1])]
         shape = shape if shape != trained.shape else (rows.shape[1],)
-    kinds = {step["kind"] for step in trained.preprocess.steps}
-    if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
+    if only_standardised(trained, shape):
         title += ", in standardised inputs"
-        model = model if layer is None else model.upto(layer)
+        model = trained.model if layer is None else trained.model.upto(layer)
         rows = (model.directions() if what == "latents" else model.atoms()).double().cpu()
     return picture_of_rows(rows.numpy(), shape, names, title)
+
+
+def only_standardised(trained: Trained, shape: tuple[int, ...]) -> bool:
+    """Whether samples are bare rows in units of their own, which would hide what matters."""
+    kinds = {step["kind"] for step in trained.preprocess.steps}
+    return len(shape) == 1 and kinds == {"standardize"}
 
 
 def reconstructions(trained: Trained, source: Source) -> Image.Image:

@@ -14,7 +14,7 @@ from torch import Tensor
 from simplecell.data import Source
 from simplecell.errors import DataError
 from simplecell.explorer.make.contents import Columns, DataPage, Judged, Told
-from simplecell.explorer.make.samples import Samples, Values, as_text
+from simplecell.explorer.make.samples import Samples, Values, as_text, evenly
 from simplecell.explorer.make.sprites import sample_as_tile
 from simplecell.explorer.make.survey import NUMBERS, Survey
 from simplecell.run.directory import finite
@@ -81,10 +81,9 @@ def _of_whole_pictures(trained: Trained) -> list[Told]:
 
 def _chosen(source: Source, survey: Survey) -> tuple[NDArray[np.int64], list[str]]:
     """Rows of the worst samples and of others evenly spread, by falling error."""
-    n = source.n_samples
     most = max(8, min(WORST + EVEN, KEPT_NUMBERS // source.n_inputs))
     worst = np.argsort(-survey.errors, kind="stable")[: max(1, most * WORST // (WORST + EVEN))]
-    even = np.unique(np.linspace(0, n - 1, min(n, most - len(worst))).astype(np.int64))
+    even = evenly(source.n_samples, most - len(worst))
     rows = np.unique(np.concatenate([worst, even]))
     rows = rows[np.argsort(-survey.errors[rows], kind="stable")]
     bad = set(worst.tolist())
@@ -176,8 +175,7 @@ def _spectrum(trained: Trained, source: Source) -> dict[str, list[float]] | None
     """
     if source.n_inputs > WIDEST_SPECTRUM or source.n_samples < 2:
         return None
-    n = min(source.n_samples, SPECTRUM_ROWS)
-    raw = source.read(np.unique(np.linspace(0, source.n_samples - 1, n).astype(np.int64)))
+    raw = source.read(evenly(source.n_samples, SPECTRUM_ROWS))
     prepared = to_model(raw, trained.preprocess, torch.zeros(1, dtype=torch.float64))
     return {"raw": _eigenvalues(torch.as_tensor(raw)), "prepared": _eigenvalues(prepared)}
 

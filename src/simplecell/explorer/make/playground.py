@@ -81,15 +81,13 @@ class _Store:
         self.places: dict[str, dict[str, object]] = {}
         self.size = 0
         self._parts: list[NDArray[np.float32]] = []
-        self._names: dict[int, str] = {}
-        self._kept: list[Tensor] = []
+        self._names: dict[Tensor, str] = {}  # by identity, which is what tensors hash by
 
     def keep(self, name: str, tensor: Tensor) -> str:
         """The name under which the tensor is found: an older one if it is here already."""
-        if id(tensor) in self._names:
-            return self._names[id(tensor)]
-        self._kept.append(tensor)  # an id is a tensor's only as long as the tensor lives
-        self._names[id(tensor)] = name
+        if tensor in self._names:
+            return self._names[tensor]
+        self._names[tensor] = name
         shape = list(tensor.shape)
         self.places[name] = {"at": self.size, "shape": shape}
         self.size += math.prod(shape)

@@ -99,6 +99,20 @@ function image(run, photo) {
   return h("img", { src, alt: "", loading: "lazy", decoding: "async" });
 }
 
+/** A patch as its photograph has it, before that was whitened; null where no photograph is kept. */
+export function cutOut(run, place, size, label) {
+  const photo = place && run.atlas.photos?.[place.photo];
+  if (!photo) return null;
+  const zoom = size / place.side;
+  const picture = image(run, photo);
+  Object.assign(picture.style, {
+    width: `${photo.width * zoom}px`, height: `${photo.height * zoom}px`,
+    left: `${-place.left * zoom}px`, top: `${-place.top * zoom}px`,
+  });
+  const style = { width: `${size}px`, height: `${size}px` };
+  return h("span", { class: "cutout", role: "img", "aria-label": label, style }, picture);
+}
+
 function enlarge(run, photo, place, name) {
   const close = () => dialog.close();
   const style = { "aspectRatio": `${photo.width} / ${photo.height}` };

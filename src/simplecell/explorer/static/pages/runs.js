@@ -22,8 +22,18 @@ export async function showRuns(context) {
     h("p", { class: "lead" }, t("runs.lead")),
     h("div", { class: "card" }, h("div", { class: "scroll" }, table("figuretable", names, rows)),
       h("p", { class: "quiet" }, t("runs.samples"))),
+    runs.length > 1 && h("p", {}, h("a", { href: context.link(comparable(runs)) }, t("runs.compare"))),
     section(t("compare.plane"), plane(context, runs, [])),
   );
+}
+
+/** The address that compares two runs over the same inputs, where there are such. */
+function comparable(runs) {
+  for (const one of runs) {
+    const other = runs.find((run) => run !== one && overOf(run) === overOf(one));
+    if (other) return `${one.name}/compare/${other.name}`;
+  }
+  return `${runs[0].name}/compare`;
 }
 
 /** Whether the codes of an activation have exact zeros, so that l0 counts what is not 0. */

@@ -1,0 +1,104 @@
+"""The door of every estimator: scikit-learn's checks; frames are tables, and tensors arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import validation
+
+from simplecell.data.columns import is_identifier
+from simplecell.data.frames import is_frame
+from simplecell.data.options import Options
+from simplecell.data.rows import ArraySource, Column, Encoding, check_numbers
+from simplecell.data.tables import table_of_frame
+from simplecell.data.tensors import dense_array_of, is_tensor
+
+DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
+
+
+def validate_data(estimator: Any, X: object, *y: object, reset: bool = True, **checks: Any) -> Any:
+    """scikit-learn's own, of X that may be a data frame of more than numbers.
+
+    A frame of numbers alone goes by scikit-learn's rules. Of any other (words, identifiers, a list
+    in each cell; pyarrow's, Hugging Face's) the inputs are those that the command line would find,
+    under the names that it would give them; later frames are matched by the names of columns.
+    """
+    encoding = None if reset else _encoding(estimator)
+    if not is_frame(X) or (encoding is None and _is_plain(X)):
+        if reset:
+            estimator._columns, estimator._told = None, _identifiers(X) if is_frame(X) else []
+        return validation.validate_data(estimator, _array_of(X), *y, reset=reset, **checks)
+    if encoding is None and not reset:
+        encoding = _of_names(estimator)
+    table = table_of_frame(X, "X", Options(columns=encoding))
+    if not reset:
+        rows = validation.check_array(table.values, **checks)
+        validation._check_n_features(estimator, rows, reset=False)
+        return rows
+    checked = validation.validate_data(estimator, table.values, *y, reset=True, **checks)
+    estimator.feature_names_in_ = np.array(table.input_names, dtype=object)
+    estimator._columns, estimator._told = table.columns, table.notes
+    return checked
+
+
+def check_array(X: object, **checks: Any) -> Any:
+    """scikit-learn's own, of X that may be a tensor (bfloat16, or with a gradient)."""
+    return validation.check_array(_array_of(X), **checks)
+
+
+def _array_of(X: Any) -> Any:
+    """X, or what NumPy would not take from it: tensors, alone or one a sample."""
+    if isinstance(X, list | tuple) and any(map(is_tensor, X)):
+        rows = [dense_array_of(item) for item in X]
+        return np.stack(rows) if len({np.shape(row) for row in rows}) == 1 else rows
+    X = dense_array_of(X)
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind == "V":
+        check_numbers("X", dtype, X.shape)
+    return X
+
+
+def source_of(estimator: Any, rows: Any) -> ArraySource:
+    """The rows [n, D] of the last fit as a source, with what the table behind them was."""
+    told = getattr(estimator, "_told", [])
+    return ArraySource(rows, columns=getattr(estimator, "_columns", None), notes=told)
+
+
+def _identifiers(frame: Any) -> list[str]:
+    """Sentences on columns of a frame of numbers that name rows: scikit-learn leaves none out."""
+    found = ((str(name), np.asarray(frame[name])) for name in frame.columns)
+    return [
+        f"column {name!r} of X {why}, and is learned from like any other: leave it out"
+        for name, values in found
+        if values.ndim == 1 and (why := is_identifier(values, name, named=True))
+    ]
+
+
+def _is_plain(frame: Any) -> bool:
+    """Whether this is a pandas or polars frame of numbers alone, one in each cell."""
+    kinds = getattr(frame, "dtypes", None)
+    if kinds is None:
+        return False
+    return all(
+        kind.is_numeric() or str(kind) == "Boolean"
+        if hasattr(kind, "is_numeric")
+        else getattr(kind, "kind", "O") in "biuf"
+        for kind in kinds
+    )
+
+
+def _encoding(estimator: Any) -> Encoding | None:
+    """How the table was encoded that the estimator, or its run, learned from; None for an array."""
+    if "_columns" in vars(estimator):
+        return estimator._columns
+    trained = getattr(estimator, "_trained", None)
+    return None if trained is None else trained.info["data"].get("columns")
+
+
+def _of_names(estimator: Any) -> Encoding | None:
+    """An encoding of the names that a frame of numbers had, for a later one that has more."""
+    if not hasattr(estimator, "feature_names_in_"):
+        return None
+    names = [str(name) for name in estimator.feature_names_in_]
+    return Encoding(header=True, columns=[Column(name=name, kind="number") for name in names])
