@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import numpy as np
 from PIL import TiffImagePlugin
 
+from simplecell.data.extras import EXTRAS
 from simplecell.data.pixels import (
     BrokenPictureError,
     Channels,
@@ -28,7 +29,7 @@ from simplecell.data.pixels import (
 from simplecell.data.rows import Array
 
 MOST_PAGES = 100_000
-EXTRA = "pip install 'simplecell[pictures]'"
+EXTRA = f"pip install 'simplecell[{EXTRAS['tifffile']}]'"
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262
 _SUBFILE, _SAMPLES, _PLANAR, _DESCRIPTION, _EXTRAS, _FORMAT = 254, 277, 284, 270, 338, 339
