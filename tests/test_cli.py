@@ -24,6 +24,8 @@ from safetensors.torch import load_file, save_file
 from simplecell import cli, load
 from simplecell.cli.application import print_result
 from simplecell.cli.writers import Sheet, writer
+from simplecell.data import as_source
+from simplecell.explorer.make.samples import Samples
 from simplecell.run.directory import Run
 from simplecell.run.recipe import Recipe
 
@@ -460,6 +462,48 @@ def titled(say):
     words = ("--recipe", "topk", "--set", "model.n_latents=12", "--set", "model.target_l0=2")
     assert say("train", "emb.csv", "--out", "run", *words, "--set", "train.steps=5")[0] == 0
     return Run("run").load().encode(x.astype(np.float32))
+
+
+SMALL = ("--set", "data.patch=5", "--set", "data.n_patches=40", "--set", "model.n_latents=4")
+
+
+def test_rows_and_photographs_name_their_page(say):
+    pages = [Image.new("L", (20, 10), 60 * k) for k in range(3)]
+    Path("d").mkdir()
+    pages[0].save("d/m.tif", save_all=True, append_images=pages[1:])
+    words = ("--recipe", "ufldl", *SMALL, "--set", "train.steps=1", "--no-doctor")
+    code, _, err = say("train", "d", "--out", "run", *words)
+    assert (code, "m.tif has 3 pages, each a picture of its own" in err) == (0, True)
+    assert say("encode", "run", "d", "--out", "c.npy")[0] == 0
+    with open("c.rows.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["page"] for row in rows] == [str(1 + i // 8) for i in range(24)]
+    assert rows[9] == {"row": "9", "file": "m.tif", "page": "2", "top": "0", "left": "5"} | {
+        "scale": "1"
+    }
+    source = as_source("d", kind="patches", patch=5, n_patches=40)
+    samples = Samples(Run("run").load(), source)
+    found = samples.records(range(40))
+    Path("photos").mkdir()
+    told = samples.save_photos(Path())
+    assert sorted(photo["name"] for photo in told) == [f"m.tif, page {k}" for k in (1, 2, 3)]
+    for row, record in found.items():
+        photo = told[record["photo"]["photo"]]
+        assert photo["name"] == f"m.tif, page {source.about(np.array([row]))[0]['page']}"
+        with Image.open(photo["file"]) as image:
+            shade = image.getpixel((3, 3))
+        assert abs(shade - 60 * (int(photo["name"][-1]) - 1)) < 3
+
+
+def test_a_run_on_bands_is_drawn(say):
+    np.save("cube.npy", np.random.default_rng(0).random((2, 64, 70, 5), dtype=np.float32))
+    words = ("--recipe", "ufldl", *SMALL, "--set", "data.kind=patches", "--set", "train.steps=1")
+    assert say("train", "cube.npy", "--out", "run", *words, "--no-doctor")[0] == 0
+    assert Run("run").load().shape == (5, 5, 5)
+    for what in ("latents", "reconstructions"):
+        assert say("show", "run", "--what", what, "--out", f"{what}.png")[0] == 0
+        with Image.open(f"{what}.png") as image:
+            assert image.size[0] > 100
 
 
 def test_codes_carry_the_names_of_their_rows(say, titled):

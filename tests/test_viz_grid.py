@@ -6,7 +6,7 @@ from PIL import Image
 
 from simplecell.errors import DataError, UsageError
 from simplecell.viz import most_tiles, near_square, rows_of_tiles, tiles
-from simplecell.viz.grid import GAP, LARGEST
+from simplecell.viz.grid import GAP, LARGEST, side_by_side
 
 RNG = np.random.default_rng(0)
 
@@ -91,6 +91,17 @@ def test_colour_is_row_major_channels_last_with_one_scale_for_the_channels():
     assert picture[5, 5].tolist() == [255, 128, 128]
     assert picture[5, 9].tolist() == [128, 191, 128]
     assert picture[9, 5].tolist() == [128, 128, 0]
+
+
+def test_bands_stand_side_by_side():
+    bands = np.arange(2 * 3 * 4 * 5, dtype=float).reshape(2, 3, 4, 5)  # [n, h, w, c]
+    beside, shape = side_by_side(bands.reshape(2, -1), (3, 4, 5))
+    assert shape == (3, 20)
+    for b in range(5):
+        found = beside.reshape(2, 3, 20)[:, :, 4 * b : 4 * b + 4]
+        np.testing.assert_array_equal(found, bands[..., b])
+    for same in ((3, 4), (3, 4, 3)):
+        assert side_by_side(bands, same) == (bands, same)
 
 
 def test_tall_tiles_are_not_transposed():

@@ -245,7 +245,9 @@ class Gallery:
         return self._openers[k].record
 
     def number(self, file: str, page: int | None = None) -> int:
-        """Which picture a record names."""
+        """Which picture a record names; without a page, the first of that file."""
+        if page is None:
+            return self.files.index(file)
         wanted = Opener(file, self._openers[0].open, page).title
         return self.names.index(wanted)
 
