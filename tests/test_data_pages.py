@@ -426,6 +426,25 @@ def test_mutated_stacks_never_escape(tmp_path):
             assert np.isfinite(source.read(slice(None))).all()
 
 
+@pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
+def test_mutated_headers_of_planes_never_escape(tmp_path, photometric):
+    tifffile = pytest.importorskip("tifffile")
+    file, random = io.BytesIO(), np.random.default_rng(3)
+    planes = np.ascontiguousarray(DEEP.transpose(2, 0, 1))
+    extra = {} if photometric == "rgb" else {"extrasamples": ["unspecified"] * 2}
+    tifffile.imwrite(file, planes, photometric=photometric, planarconfig="separate", **extra)
+    for _ in range(80):
+        data = bytearray(file.getvalue())
+        for at in random.integers(0, 300, size=3):
+            data[at] = random.integers(256)
+        try:
+            picture = read_picture(bytes(data), max_pixels=10**6)
+        except BrokenPictureError:
+            continue
+        assert np.isfinite(picture.values).all()
+        assert picture.bands or picture.values.shape[2:] in ((), (3,))
+
+
 def test_a_jfif_is_a_jpeg(tmp_path):
     Image.fromarray(STACK[0]).save(tmp_path / "x.jfif", "JPEG", quality=95)
     whole = as_source(tmp_path, kind="array")

@@ -278,7 +278,11 @@ def _whole(found: Any, page: Page) -> Array:
     values = np.asarray(found.asarray())
     if found.axes == "SYX":
         values = np.moveaxis(values, 0, 2)
-    if values.shape[:2] != (page.height, page.width) or values.dtype.kind not in "biuf":
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    channels = values.shape[2] if values.ndim == 3 else 1
+    expected = (page.height, page.width, page.channels)
+    if (*values.shape[:2], channels) != expected or values.dtype.kind not in "biuf":
         raise BrokenPictureError(f"is a TIFF laid out as {found.axes} of {values.dtype}")
     orientation = found.tags.get(274)
     return upright(values, orientation.value if orientation is not None else 1)
