@@ -119,6 +119,7 @@ ROWS = [f"{0.5 * i},{i * i % 7}" for i in range(20)]
         ("id", [str(2**60 + 7 * i) for i in range(20)]),
         ("name", [f"s{i}" for i in range(20)]),
         ("patient_id", [f"P{i // 2}" for i in range(20)]),
+        ("id", [*range(100, 119), "7b"]),
     ],
 )
 @pytest.mark.parametrize("place", [0, 2])

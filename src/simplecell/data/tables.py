@@ -84,8 +84,8 @@ def encode_table(
     decimal = _decimal(columns, options, delimiter)
     if options.samples == "columns":
         return _turned(by_name, name, options, header, decimal)
-    judge = Judge(name, options, header=header, decimal=decimal)
-    encoding = options.columns
+    judge, encoding = Judge(name, options, header=header, decimal=decimal), options.columns
+    judge.notes += _twice(names, name)
     if encoding is None:
         kinds = judge.kinds(by_name)
         encoding = Encoding(header=header, delimiter=delimiter, decimal=decimal, columns=kinds)
@@ -93,10 +93,15 @@ def encode_table(
         by_name, ignored = matched(by_name, encoding, header, name)
         judge.notes += ignored
         kinds = [*encoding["columns"], *judge.name_rows(by_name, encoding["columns"])]
-    parts, input_names = judge.inputs(by_name, kinds)
-    labels = _labels(by_name, kinds, judge.missing)
-    records, notes = _records(by_name, kinds), [*_twice(names, name), *judge.notes]
-    notes += judge.styles_told()
+    return _of_kinds(by_name, kinds, encoding, judge)
+
+
+def _of_kinds(
+    columns: dict[str, Array], kinds: Sequence[Column], encoding: Encoding, judge: Judge
+) -> Table:
+    parts, input_names = judge.inputs(columns, kinds)
+    labels, records = _labels(columns, kinds, judge.missing), _records(columns, kinds)
+    notes = [*judge.notes, *judge.styles_told()]
     return Table(_side_by_side(parts), input_names, labels, encoding, notes, records)
 
 
