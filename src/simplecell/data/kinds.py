@@ -61,6 +61,7 @@ class Judge:
                 kinds.append(self._category(column, values))
             else:
                 kinds.append(self._kind(column, values))
+        self._prefer_lists(kinds, words)
         self._choose_id(kinds, chosen)
         self._refuse_nothing(kinds, columns)
         told = [kind for kind in kinds if kind["kind"] in ("id", "left out")]
@@ -181,6 +182,23 @@ class Judge:
                 f"others; if it means missing, say data.missing={doubtful[0]}"
             )
         return Column(name=column, kind="category", categories=words)
+
+    def _prefer_lists(self, kinds: list[Column], words: set[str]) -> None:
+        """Beside lists of numbers (embeddings) single numbers and words describe rows."""
+        lists = [repr(kind["name"]) for kind in kinds if kind["kind"] == "numbers"]
+        single = [
+            k for k in kinds if k["kind"] in ("number", "category") and k["name"] not in words
+        ]
+        if not lists or not single:
+            return
+        for kind in single:
+            kind["kind"] = "left out"
+            kind.pop("categories", None)
+        told = listed([repr(kind["name"]) for kind in single])
+        self.notes.append(
+            f"the inputs of {self.name} are the lists in {listed(lists)}; {told} stay beside them "
+            "as records of the rows"
+        )
 
     def _choose_id(self, kinds: list[Column], chosen: str | None) -> None:
         """One column names the rows: the one that was said, or the first that can."""
