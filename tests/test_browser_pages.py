@@ -293,6 +293,21 @@ def test_the_list_of_runs_leads_to_each(site, page):
     expect(page.locator(".shown")).to_have_text("9 latents")
 
 
+def test_a_patch_is_shown_before_its_photograph_was_whitened(site, page):
+    go(page, site + "edges/data")
+    first = page.locator(".pair").first
+    expect(first.get_by_role("img", name="in its photograph")).to_be_visible()
+    expect(first.get_by_role("img", name="after 1/f whitening")).to_be_visible()
+    expect(first.get_by_role("img", name="prepared")).to_be_visible()
+
+
+def test_the_list_of_runs_leads_to_a_comparison(site, page):
+    go(page, site)
+    page.get_by_role("link", name="Compare two runs").click()
+    expect(page.locator("h1")).to_have_text("Compare two runs")
+    expect(page.locator(".match").first).to_be_visible()
+
+
 def test_what_does_not_exist_is_told(site, page):
     go(page, site + "edges/")
     told = {

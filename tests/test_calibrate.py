@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from simplecell.data import as_source, split
+from simplecell.data.rows import Subset
 from simplecell.model.activations import activation
 from simplecell.model.autoencoder import Autoencoder
+from simplecell.run.begin import begin
 from simplecell.run.build import build
 from simplecell.run.evaluate import evaluate
 from simplecell.run.recipe import Recipe
@@ -37,6 +39,21 @@ def test_new_samples_have_the_l0_that_was_asked_for(kind):
     built, held = trained(kind, held_out=True)
     found = evaluate(built.trainer.model, built.preprocess, held).l0
     assert found == pytest.approx(4, rel=0.05)
+
+
+def test_what_settles_a_threshold_is_not_what_is_judged(tmp_path):
+    """A threshold keeps exactly k of the samples that set it, which says nothing of others."""
+    settings = ["model.target_l0=4", "model.n_latents=48", "train.steps=60", "data.held_out=0.3"]
+    one = begin(few_rows(600), tmp_path / "run", Recipe.load("batchtopk"), settings=settings)
+    for _ in one.records():
+        pass
+    told, model = one.finish()["held_out"], one.trainer.model
+    halves = [Subset(one.held_out, np.arange(start, 180, 2)) for start in (0, 1)]
+    settled, judged = (evaluate(model, one.trainer.preprocess, half) for half in halves)
+    assert settled.l0 == pytest.approx(4, abs=0.01)
+    assert (told["n_samples"], told["l0"]) == (90, judged.l0)
+    assert told["fvu"] == pytest.approx(judged.fvu, rel=1e-6)
+    assert judged.l0 != settled.l0
 
 
 def test_without_held_out_samples_new_ones_have_more():

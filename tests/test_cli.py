@@ -317,10 +317,13 @@ def test_json_of_evaluate_and_info(say, made):
     result = json.loads(out)
     measured = {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
+        *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows", "findings"),
         *("density", "histogram", "mean_activation"),
     }
     assert set(result) == WRAPPING | measured
-    assert set(result["density"]) == {"min", "mean", "max"}
+    # These codes are sigmoids, which are never 0.
+    assert [result[name] for name in ("l0", "dead", "density", "histogram")] == [None] * 4
+    assert set(result["largest_inputs"]) == {"number", "share", "first"}
     assert 0 < result["fvu"] < 1.5
     code, out, _ = say("info", made / "rows", "--json")
     assert code == 0

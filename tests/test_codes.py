@@ -47,8 +47,8 @@ METHODS = {
     "part, decoded": lambda codes: codes.part(2, 5).decode(dictionary_like(codes)[2:5]),
     "part of a part": lambda codes: codes.part(1, 6).part(1, 3).dense,
     "empty part": lambda codes: codes.part(3, 3).dense,
-    "prefix": lambda codes: codes.prefix(4).dense,
-    "prefix, its active": lambda codes: codes.prefix(4).active(),
+    "prefix": lambda codes: codes.part(0, 4).dense,
+    "prefix, its active": lambda codes: codes.part(0, 4).active(),
 }
 
 
@@ -87,7 +87,7 @@ def test_by_hand():
         assert codes.abs_sum(torch.tensor([1.0, 10.0, 100.0])).tolist() == [20, 301, 0]
         assert codes.decode(dictionary).tolist() == [[0, 20], [14, 15], [0, 0]]
         assert codes.part(1, 3).dense.tolist() == [[2, 0], [0, 3], [0, 0]]
-        assert codes.prefix(1).dense.tolist() == [[0], [-1], [0]]
+        assert codes.part(0, 1).dense.tolist() == [[0], [-1], [0]]
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -173,4 +173,4 @@ def test_sparse_stays_sparse():
     codes.rows()
     assert "dense" not in vars(codes)
     assert codes.n_latents == M
-    assert codes.prefix(4).n_latents == 4
+    assert codes.part(0, 4).n_latents == 4

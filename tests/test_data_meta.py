@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simplecell.data import as_source
+from simplecell.data import as_source, binary
 from simplecell.data.records import read_meta
 from simplecell.errors import DataError
 
@@ -62,3 +62,17 @@ def test_meta_counts_more_than_what_a_table_tells_of_its_rows(tmp_path: Path) ->
     (tmp_path / "m.csv").write_text("title\nNew\n")
     with pytest.raises(DataError, match="1 records of meta came for 2 samples"):
         as_source(tmp_path / "t.csv", meta=str(tmp_path / "m.csv"))
+
+
+def test_arrays_of_the_data_are_not_read_and_claims_are_checked(tmp_path, monkeypatch):
+    path = tmp_path / "m.npz"
+    np.savez_compressed(path, x=np.zeros((5000, 100)), words=np.array(["a", "ö"] * 2500))
+    monkeypatch.setattr(binary, "SMALL_BYTES", 10**4)
+    monkeypatch.setattr(binary, "RATIO", 10)
+    assert read_meta(path).record(1) == {"words": "ö"}  # of 4 MB of zeros nothing is unpacked
+    np.savez_compressed(path, words=np.zeros(10**6))
+    with pytest.raises(DataError, match=r"m\.npz declares 0\.00745 GiB when unpacked"):
+        read_meta(path)
+    np.savez(path, words=np.array(["a", None], dtype=object))
+    with pytest.raises(DataError, match=r"'words' of m\.npz holds Python objects"):
+        read_meta(path)

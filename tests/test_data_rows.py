@@ -45,7 +45,15 @@ def test_every_form_of_an_array_is_the_same_source(form: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("given", "read"),
-    [("u1", "f4"), ("i8", "f4"), ("f2", "f4"), ("?", "f4"), (">f4", "f4"), (">f8", "f8")],
+    [
+        ("u2", "f4"),
+        ("i8", "f8"),
+        ("u4", "f8"),
+        ("f2", "f4"),
+        ("?", "f4"),
+        (">f4", "f4"),
+        (">f8", "f8"),
+    ],
 )
 def test_dtypes(given: str, read: str) -> None:
     x = ArraySource(np.ones((2, 3), dtype=given)).read(slice(None))

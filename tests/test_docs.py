@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import importlib
 import pkgutil
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import simplecell
+from simplecell.data.files import READERS
 from simplecell.run import recipe
+from simplecell.run.schema import Data
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -115,3 +118,13 @@ def test_constraints_pin_every_dependency():
     for needed in project["dependencies"] + project["optional-dependencies"]["dev"]:
         assert pins[re.split(r"[><=~]", needed)[0].lower()]
     assert pins["torch"] == "2.13.0"
+
+
+def test_the_data_page_has_every_key_and_every_format():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `data\.(\w+)` \|", page, re.MULTILINE)) == {
+        field.name for field in dataclasses.fields(Data)
+    }
+    suffixes = set(re.findall(r"`\.(\w+)`", page.split("## Several files")[0]))
+    assert set(READERS) - {"ubyte"} <= suffixes
+    assert "…-ubyte" in page

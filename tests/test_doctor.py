@@ -30,6 +30,7 @@ def size(n_latents, n_samples, batch=64):
     ]
 
 
+BARE = "preprocess.steps=[]"
 WELL = size(20, 40_448, 128)
 
 
@@ -115,13 +116,13 @@ def test_the_classic_recipes_are_well_on_what_they_are_for(recipe, train):
     assert [*examine_inputs(session), *examine(session)] == []
 
 
-BARE, SHIFTED = "preprocess.steps=[]", X + np.float32(3)
+SHIFTED = X + np.float32(3)
 CENTERED = 'preprocess.steps=["center"]'
 BY_HAND = ["train.steps=100"]
 KL = ["optim.kind=adam", "train.steps=100", "optim.batch_size=10"]
 BEFORE = {
-    "mean": ("center", "topk", [BARE, *BY_HAND], SHIFTED),
-    "mean of scaled": ("center", "topk", ['preprocess.steps=["scale"]', *BY_HAND], SHIFTED),
+    "mean": ("center", "topk", [BARE, "model.pre_bias=false", *BY_HAND], SHIFTED),
+    "mean of scaled": ("scale", "topk", ['preprocess.steps=["scale"]', *BY_HAND], SHIFTED + 10),
     "small": ("scale", "topk", [CENTERED, *BY_HAND], X / 100),
     "large": ("scale", "l1", [BARE, *BY_HAND], X * 100),
     "columns": ("scale", "topk", BY_HAND, MIXED),
@@ -155,7 +156,7 @@ def test_what_is_seen_before_training_and_its_cure(case, inputs):
 
 
 def test_both_faults_of_the_inputs_have_one_cure(inputs):
-    found = inputs("topk", [BARE, *BY_HAND], SHIFTED * 100)
+    found = inputs("topk", [BARE, "model.pre_bias=false", *BY_HAND], SHIFTED * 100)
     assert kinds(found) == ["center", "scale"]
     assert cure(found[0]) == cure(found[1]) == ['preprocess.steps=["center", "scale"]']
 
@@ -189,7 +190,7 @@ AFTER = {
     "no auxk": (
         "dead",
         "topk",
-        [*size(20, 40_000), 'preprocess.steps=["scale"]', "objective.auxk.weight=0"],
+        [*size(20, 40_000), BARE, "model.pre_bias=false", "objective.auxk.weight=0"],
         X + np.float32(0.45),
         "learn from what is left",
     ),
@@ -356,6 +357,8 @@ FAULTY = (
     "topk",
     "--set",
     BARE,
+    "--set",
+    "model.pre_bias=false",
     "--set",
     "train.steps=3",
     "--set",

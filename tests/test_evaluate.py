@@ -14,7 +14,7 @@ from simplecell.model.codes import Codes
 from simplecell.model.measures import coherence, cosines, density_histogram
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run import evaluate as module
-from simplecell.run.evaluate import Deviation, evaluate, spread
+from simplecell.run.evaluate import Deviation, evaluate, largest, spread
 from simplecell.training.prepared import identity
 
 
@@ -50,20 +50,67 @@ def test_in_chunks_as_all_at_once(monkeypatch, activation, rows):
     )
     width = 2 if activation == "tanh" else 1
     np.testing.assert_allclose(found.mean_activation, ((code - low) / width).mean(0), rtol=1e-12)
-    np.testing.assert_allclose(found.density, on.mean(0))
-    assert found.l0 == pytest.approx(on.sum(1).mean())
-    assert found.density[2] == 0
-    assert found.dead == pytest.approx((on.sum(0) == 0).mean())
+    error = (prepared - recon) ** 2
+    np.testing.assert_allclose(found.unexplained, error.sum(0), rtol=1e-9)
+    np.testing.assert_allclose(found.variance, (prepared**2).sum(0), rtol=1e-9)
+    np.testing.assert_allclose(found.rows.unexplained, error.sum(1), rtol=1e-9)
+    np.testing.assert_allclose(found.rows.variance, (prepared**2).sum(1), rtol=1e-9)
+    assert found.rows.median == pytest.approx(np.median(error.sum(1) / (prepared**2).sum(1)))
     assert found.code_l1 == pytest.approx(np.abs(code).sum(1).mean(), rel=1e-12)
     table = found.table()
     assert set(table) == {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
+        *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows"),
         *("density", "histogram", "mean_activation"),
     }
-    assert table["density"] == spread(found.density)
     assert table["coherence"] == spread(found.coherence)
+    if activation != "relu":  # codes that are never 0
+        named = ("density", "l0", "dead", "histogram")
+        assert [table[name] for name in named] == [None] * 4
+        return
+    np.testing.assert_allclose(found.density, on.mean(0))
+    assert found.l0 == pytest.approx(on.sum(1).mean())
+    assert found.density[2] == 0
+    assert found.dead == pytest.approx((on.sum(0) == 0).mean())
+    assert table["density"] == spread(found.density)
     assert sum(row["latents"] for row in table["histogram"]) == 7
     assert table["histogram"][0] == {"from": 0.0, "to": 0.0, "latents": (on.sum(0) == 0).sum()}
+
+
+def test_what_a_few_inputs_and_a_few_rows_own():
+    """Where one input has nearly all variance, fvu is its own; so with rows."""
+    x = np.random.default_rng(0).standard_normal((500, 20))
+    x -= x.mean(0)
+    x[:, 7] *= 1000
+    model = Autoencoder(20, 20, activation="identity", output="linear", dtype=torch.float64)
+    keep = torch.diag((torch.arange(20) == 7).double())  # it reconstructs that one alone
+    with torch.no_grad():
+        model.encoder.copy_(keep)
+        model.decoder.copy_(keep)
+    found = evaluate(model, identity(20), ArraySource(x))
+    assert found.fvu < 1e-4
+    assert found.fvu_standardized == pytest.approx(19 / 20)
+    top = largest(found.variance)
+    assert (top.number, top.first) == (1, 7)
+    assert top.share == pytest.approx((x[:, 7] ** 2).sum() / (x**2).sum())
+    x = np.random.default_rng(0).standard_normal((500, 20))
+    x[[3, 9, 40, 41, 99]] *= 300
+    with torch.no_grad():
+        model.encoder.zero_()
+    found = evaluate(model, identity(20), ArraySource(x))
+    own = ((x - x.mean(0)) ** 2).sum(1)
+    top = largest(found.rows.variance)
+    assert (top.number, top.first) == (5, own.argmax())
+    assert top.share == pytest.approx(np.sort(own)[-5:].sum() / own.sum())
+    assert found.rows.median == pytest.approx(np.median((x**2).sum(1) / own))
+
+
+def test_a_long_source_is_looked_at_evenly(monkeypatch):
+    monkeypatch.setattr(module, "LOOKED_AT", 5)
+    x = np.random.default_rng(0).standard_normal((41, 4))
+    found = evaluate(model_of("relu"), identity(4), ArraySource(x)).rows
+    assert found.places.tolist() == [0, 10, 20, 30, 40]
+    np.testing.assert_allclose(found.variance, ((x - x.mean(0)) ** 2).sum(1)[::10])
 
 
 def test_closed_forms_of_fvu():
@@ -194,7 +241,7 @@ def test_codes_without_zeros_or_range_have_no_active_latents():
             assert table[name] is None, name
         assert table["mean_activation"] == {"min": 0, "mean": 0, "max": 0}
         text = evaluation_table(table)
-        assert "no l0, dead, code l1, density: these codes are never 0" in text
+        assert "no l0, dead, density: these codes are never 0" in text
         assert "latents by density" not in text
 
 
@@ -230,7 +277,9 @@ def test_the_table_draws_the_histogram():
     activity.add(codes)
     mean, density, l0, l1 = activity.means()
     assert (mean.tolist(), density.tolist(), l0, l1) == ([2, 0, 1], [1, 0, 0.5], 1.5, 3)
-    figures = module.Figures(2, 0.5, mean, density, l0, l1, torch.eye(3))
+    one = np.ones(3)
+    rows = module.Rows(np.arange(2), one[:2], one[:2])
+    figures = module.Figures(2, one, one, rows, mean, density, l0, l1, torch.eye(3))
     lines = evaluation_table(figures.table()).splitlines()
     drawn = lines[lines.index("latents by density") + 1 :]
     assert [line.split() for line in drawn] == [

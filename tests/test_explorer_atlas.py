@@ -14,7 +14,7 @@ from PIL import Image
 from simplecell.errors import DataError, UsageError
 from simplecell.explorer.make import survey as surveying
 from simplecell.explorer.make.atlas import build_atlas
-from simplecell.explorer.make.samples import find_labels, words_of
+from simplecell.explorer.make.samples import by_value, find_labels, words_of
 from simplecell.explorer.make.survey import BINS, Extremes, Histograms, Survey
 from simplecell.explorer.report import report
 from simplecell.model.activations import activation
@@ -117,6 +117,16 @@ def test_the_strongest_samples_are_the_strongest(texts):
         values = [one["value"] for one in details["spread"]]
         assert quantiles == sorted(quantiles)
         assert values == sorted(values)
+
+
+def test_samples_from_strong_to_weak_are_spread_over_strength_not_rank():
+    """Seven of eight were next to 0, as most codes of a sparse latent are."""
+    values = np.sort(np.concatenate([np.linspace(0.001, 0.01, 56), np.linspace(1, 10, 8)]))
+    chosen = values[by_value(values, 8)]
+    assert chosen[[0, -1]].tolist() == [0.001, 10]
+    assert (chosen > 0.5).sum() == 7  # of 8 strong ones, seven; ranks would give one
+    assert by_value(values[:3], 8).tolist() == [0, 1, 2]
+    assert len(by_value(np.zeros(20), 8)) == 8
 
 
 def test_correlations_with_labels_and_latents_are_pearsons(texts):

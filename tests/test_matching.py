@@ -173,7 +173,7 @@ def test_a_dictionary_recovers_itself():
 def test_half_a_dictionary_is_half_recovered():
     planted = planted_dictionary(500, n_inputs=64, n_atoms=24, n_active=3)
     counted = Contingency(24, 12)
-    codes = planted_codes(planted, 24).prefix(12)
+    codes = planted_codes(planted, 24).part(0, 12)
     counted.add(codes, planted.active)
     found = recovery(torch.from_numpy(planted.atoms[:12]), planted.atoms, counted)
     expected = {"share": 0.5, "mcc": 1, "f1": 0.5, "f1_latents": 1}

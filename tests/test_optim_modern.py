@@ -12,6 +12,8 @@ from torch import nn
 from simplecell.data import ArraySource
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Autoencoder, Layer
+from simplecell.run.build import build
+from simplecell.run.recipe import Recipe
 from simplecell.training.adam import Adam, UnitNorm
 from simplecell.training.objective import Objective
 from simplecell.training.steering import SCHEDULES
@@ -50,6 +52,22 @@ def test_transpose_start(kind, length):
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
             assert not parameter.any(), name
+
+
+@pytest.mark.parametrize(
+    ("steps", "mean"),
+    [([], 5.0), (["center", {"kind": "range", "low": 0, "high": 1}], 0.5), (["center"], 0.0)],
+)
+def test_pre_bias_starts_at_the_mean_of_what_the_model_sees(steps, mean):
+    x = 5 + np.array([[-1.0, 1.0], [1.0, -1.0]], np.float32)
+    recipe = Recipe.load("topk").changed({"preprocess.steps": steps, "model.n_latents": 4})
+    assert build(recipe, ArraySource(x)).trainer.model.offset.tolist() == [mean, mean]
+
+
+def test_a_mean_is_not_subtracted_twice():
+    recipe = Recipe.load("topk").changed({"model.center": True, "model.n_latents": 4})
+    with pytest.raises(UsageError, match="leave one of them out"):
+        build(recipe, ArraySource(np.eye(4)))
 
 
 def test_transpose_start_is_a_function_of_the_seed_alone():

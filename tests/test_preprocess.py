@@ -12,6 +12,7 @@ from torch.autograd.functional import jacobian
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.preprocess.affine import Moments
 from simplecell.preprocess.chain import STEPS, Preprocess
+from simplecell.run.recipe import Recipe
 
 D = 6
 LINEAR = [
@@ -174,6 +175,25 @@ def test_zca_is_symmetric_and_leaves_white_data_alone():
     white = fitted([{"kind": "zca_whiten", "epsilon": 0}], x).apply(x).x
     again = fitted([{"kind": "zca_whiten", "epsilon": 0}], white).apply(white).x
     torch.testing.assert_close(again, white)
+
+
+@pytest.mark.parametrize("kind", ["pca_whiten", "zca_whiten"])
+def test_whitening_does_not_depend_on_the_unit(kind):
+    """Signals in volts, of 1e-5: an ε of 0.1 would leave a variance of 1e-9 of each."""
+    x = rows(m=300)
+    values = torch.linalg.eigvalsh(torch.cov(x.double().T, correction=0)).flip(0)
+    first = fitted([kind], x).apply(x).x
+    volts = fitted([kind], 1e-5 * x).apply(1e-5 * x).x
+    torch.testing.assert_close(volts, first, rtol=1e-6, atol=1e-6)
+    variance = torch.linalg.eigvalsh(torch.cov(first.double().T, correction=0)).flip(0)
+    expected = values / (values + 0.01 * values.mean())
+    torch.testing.assert_close(variance, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_an_epsilon_of_the_notes_is_taken_as_it_is():
+    with pytest.raises(UsageError, match="zca_whiten takes relative or epsilon, not both"):
+        Preprocess([{"kind": "zca_whiten", "epsilon": 0.1, "relative": 0.1}])
+    assert Recipe.load("color").preprocess.steps == [{"kind": "zca_whiten", "epsilon": 0.1}]
 
 
 def test_pca_whitening_without_epsilon_leaves_out_what_has_no_variance():
@@ -341,7 +361,7 @@ def test_steps_are_explicit_and_survive_a_second_reading():
     assert Preprocess(chain.steps).steps == chain.steps
     counted = {"kind": "pca_whiten", "n_components": np.int64(3)}
     assert Preprocess([counted]).steps == [
-        {"kind": "pca_whiten", "epsilon": 0.1, "n_components": 3}
+        {"kind": "pca_whiten", "relative": 0.01, "n_components": 3}
     ]
     assert counted == {"kind": "pca_whiten", "n_components": 3}
     for kind in STEPS:
@@ -353,7 +373,7 @@ def test_report_says_what_was_found():
     assert fitted(["range"], x).report() == ["range: values from -2 to 2 are mapped to [0.1, 0.9]"]
     assert fitted(["range"], x * 0).report() == ["range: every value is the same, and becomes 0.1"]
     assert fitted(["zca_whiten"], 0.1 * x).report() == [
-        "ZCA whitening damps 2 of 2 directions: their variance is below epsilon=0.1"
+        "ZCA whitening damps 1 of 2 directions: their variance is below epsilon=0.0001625"
     ]
     still = fitted(["standardize"], torch.zeros(3, 12)).report()
     assert still == [

@@ -108,6 +108,30 @@ def test_encode_decode_and_reconstruct(x, run):
         trained.encode(x[:, :4])
 
 
+@pytest.mark.parametrize("recipe", ["topk", "l1", "table", "compress"])
+def test_codes_by_hand_as_the_page_about_the_format_says(x, tmp_path, recipe):
+    settings = ["train.steps=5", "model.n_latents=12", "preprocess.steps=['center', 'scale']"]
+    session = begin(x, tmp_path / "run", Recipe.load(recipe), settings=settings)
+    for _ in session.records():
+        pass
+    session.finish()
+    trained, w = Run(tmp_path / "run").load(), load_file(tmp_path / "run" / "model.safetensors")
+    rows = x.astype(np.float32)
+    prepared = trained.preprocess.apply(torch.from_numpy(rows)).x
+    subtracted = w["offset"] if trained.recipe.model.pre_bias else w["center"]
+    pre = (prepared - subtracted) @ w["encoder"].T + w["bias"]
+    wanted = int(trained.recipe.target_l0)
+    code = kept(pre, wanted) if recipe == "topk" else trained.model.activation.code(pre)
+    np.testing.assert_allclose(trained.encode(rows), code.numpy(), atol=1e-5)
+    assert ("center" in w) is not trained.recipe.model.pre_bias
+
+
+def kept(pre, k):
+    """The k largest of each row, those above 0."""
+    values, places = pre.topk(k)
+    return torch.zeros_like(pre).scatter(1, places, values.relu())
+
+
 def test_latents_and_atoms_are_in_input_units(tmp_path):
     """Columns of other scales: an atom grows with its column, what excites a latent shrinks."""
     random = np.random.default_rng(0)

@@ -25,7 +25,7 @@ from simplecell.run.build import build, new_pairs, trainer_on
 from simplecell.run.directory import Run
 from simplecell.run.evaluate import evaluate
 from simplecell.run.resolve import target_steps, with_prepared_targets
-from simplecell.viz.portrait import atoms, reconstructions
+from simplecell.viz.portrait import picture, reconstructions
 
 N, D, D_OUT = 900, 12, 7
 SHORT = ["model.n_latents=40", "model.target_l0=2", "optim.batch_size=100"]
@@ -255,7 +255,7 @@ def test_a_damaged_run_says_so(run, tmp_path):
 def test_pictures_and_files_of_a_run(rows, run, tmp_path, capsys):
     out, _ = run
     one = Run(out).load()
-    assert atoms(one).size[0] > 100
+    assert picture(one, "atoms").size[0] > 100
     with pytest.raises(UsageError, match="this run is a transcoder"):
         reconstructions(one, ArraySource(rows[0]))
     np.save(tmp_path / "codes.npy", one.encode(rows[0]))

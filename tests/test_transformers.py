@@ -118,3 +118,13 @@ def test_errors(digits):
         Whitening(epsilon=0).fit(digits)
     with pytest.raises(DataError, match="x has 3 inputs per sample, but prepared rows have 64"):
         Whitening().fit(digits).inverse_transform(np.zeros((2, 3)))
+
+
+def test_volts_are_whitened_as_well_and_what_is_damped_is_said(digits):
+    x = 1e-5 * np.random.default_rng(0).normal(size=(500, 4))
+    whitening = Whitening().fit(x)
+    assert whitening.epsilon_ == pytest.approx(0.01 * x.var(0).mean())
+    np.testing.assert_allclose(whitening.transform(x).var(0), 1 / 1.01, atol=0.01)
+    assert whitening.notes_ == []
+    (note,) = Whitening(epsilon=0.1).fit(x).notes_
+    assert note.startswith("ZCA whitening damps 4 of 4 directions")

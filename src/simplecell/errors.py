@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import numbers
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 
@@ -55,6 +55,12 @@ def unknown(what: str, name: object, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     guess = f"; did you mean '{near[0]}'?" if near else ";"
     return UsageError(f"unknown {what} '{name}'{guess} (known: {', '.join(names)})")
+
+
+def choice(what: str, name: Any, known: Collection[str]) -> None:
+    """Raises UsageError, which names the nearest known name, unless the name is known."""
+    if name not in known:
+        raise unknown(what, name, known)
 
 
 MOST = 2**31 - 1  # where recipes end too

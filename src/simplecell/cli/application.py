@@ -53,7 +53,7 @@ def options(
 Out = Annotated[Path, typer.Option("--out", help="Run directory; nothing is written outside it.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 DataPath = Annotated[
-    str, typer.Argument(metavar="DATA", help="A file, a folder of pictures, or -.")
+    str, typer.Argument(metavar="DATA", help="A file, a folder, a quoted pattern, or -.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 NoDoctor = Annotated[
@@ -72,14 +72,17 @@ Settings = Annotated[
 
 def read(data: str) -> str | NDArray[np.generic]:
     """The data argument: a path, or what standard input holds for '-'."""
-    if data == "-":
-        from simplecell.data.files import read_bytes_array
+    from simplecell.data.files import read_bytes_array
+    from simplecell.data.shards import is_pattern
 
+    if data == "-":
         if sys.stdin is None:
             raise DataError("standard input is closed; pipe a .npy file into it")
         return read_bytes_array(sys.stdin.buffer)
     if not data:
         raise DataError("the path of the data is empty; give a file, a folder of pictures, or -")
+    if is_pattern(data):
+        return data
     try:
         os.stat(data)
     except OSError as error:

@@ -25,6 +25,7 @@ def evaluate(
     import time
 
     from simplecell.cli.printing import evaluation_table
+    from simplecell.doctor import hidden
     from simplecell.run.build import new_data, new_pairs
     from simplecell.run.directory import Run
     from simplecell.run.evaluate import evaluate as measure
@@ -39,9 +40,13 @@ def evaluate(
     figures = measure(trained.model, trained.preprocess, pairs)
     result = {"run": str(run)} | figures.table()
     if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
-        result["fvu"] = None
+        result["fvu"] = result["fvu_standardized"] = None
+    steps = trained.recipe.preprocess.steps
+    findings = hidden(figures, steps, pairs.input_names)
+    result["findings"] = [finding.table() for finding in findings]
     result["seconds"] = round(time.perf_counter() - started, 3)
     print_result("evaluate", result, as_json, evaluation_table(result))
+    say(*map(str, findings))
 
 
 @app.command()
@@ -70,6 +75,9 @@ def compare(
         {"run": str(path), "n_latents": run.model.n_latents, **reported_figures(run.info)}
         for path, run in zip((first, second), runs, strict=True)
     ]
+    for one, run in zip(told, runs, strict=True):
+        if not run.model.activation.sparse:  # older runs have one for codes that are never 0
+            one["l0"] = None
     found = comparison(runs[0].atoms(), runs[1].atoms(), signed=signed)
     result = {"runs": told, **found.figures()}
     result["seconds"] = round(time.perf_counter() - started, 3)

@@ -37,7 +37,7 @@ def write(file: IO[bytes], pieces: Iterator[Array], sheet: Sheet) -> None:
     """What is known of rows, then a column a latent."""
 
     def columns(piece: Array) -> dict[str, Any]:
-        return dict(zip(sheet.names, piece.astype(np.float32).T, strict=True))
+        return dict(zip(sheet.names, piece.astype(sheet.dtype).T, strict=True))
 
     _write(file, pieces, sheet, columns)
 

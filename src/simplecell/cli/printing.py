@@ -42,25 +42,26 @@ def figures_table(result: Table) -> str:
 
 def evaluation_table(result: Table) -> str:
     """The figures of `simplecell evaluate` as text, each with its formula in words."""
-    fvu = _cell(result["fvu"], ".4f")
-    rows = [
-        ("samples", f"{result['n_samples']}"),
-        (
-            "fvu",
-            f"{fvu}   fraction of variance unexplained: "
-            "sum of squared errors / sum of squared deviations from the mean",
+    rows = [("samples", f"{result['n_samples']}")]
+    formulas = {
+        "fvu": (
+            ".4f",
+            "fraction of variance unexplained: sum of squared errors / sum of squared "
+            "deviations from the mean",
         ),
-    ]
-    if result["density"] is not None:
-        active = "active latents per sample (not 0; if bounded, above mid-range)"
-        rows += [
-            ("l0", f"{result['l0']:.3f}   {active}"),
-            ("dead", f"{result['dead']:.3f}   fraction of latents never that active"),
-            (
-                "code l1",
-                f"{result['code_l1']:.4g}   sum of |code| over the latents, mean over samples",
-            ),
-        ]
+        "fvu_standardized": (".4f", "the same of inputs divided by their standard deviations"),
+        "fvu_median": (".4f", "the same of one sample, median"),
+        "l0": (".3f", "active latents per sample"),
+        "dead": (".3f", "fraction of latents that are never active"),
+        "code_l1": (".4g", "sum of |code| over the latents, mean over samples"),
+    }
+    for name, (form, words) in formulas.items():
+        if name == "fvu" or result[name] is not None:  # fvu may be infinite, which is told as –
+            rows.append((name.replace("_", " "), f"{_cell(result[name], form)}   {words}"))
+    for name in ("inputs", "rows"):
+        top = result[f"largest_{name}"]
+        words = f"of the variance is owned by the largest {top['number']} of the {name}"
+        rows.append((f"largest {name}", f"{top['share']:.1%}   {words}"))
     named = {
         "mean_activation": "mean code of each latent; if bounded, mapped to 0 ... 1",
         "coherence": "largest |cosine| of each atom with another",
@@ -68,10 +69,11 @@ def evaluation_table(result: Table) -> str:
     }
     for name, words in named.items():
         if result[name] is not None:
-            rows.append((name.replace("_", " "), f"{_ends(result[name])} the {words}"))
+            ends = " / ".join(f"{result[name][end]:.4f}" for end in ("min", "mean", "max"))
+            rows.append((name.replace("_", " "), f"{ends}   min / mean / max of the {words}"))
     lines = [f"{name:<18}{words}" for name, words in rows]
     if result["density"] is None:
-        return "\n".join([*lines, "no l0, dead, code l1, density: these codes are never 0"])
+        return "\n".join([*lines, "no l0, dead, density: these codes are never 0"])
     return "\n".join([*lines, "latents by density", *_bars(result["histogram"])])
 
 
@@ -100,10 +102,6 @@ def comparison_table(result: Table) -> str:
     return "\n".join(lines)
 
 
-def _ends(ends: Mapping[str, float]) -> str:
-    return f"{ends['min']:.4f} / {ends['mean']:.4f} / {ends['max']:.4f}   min / mean / max of"
-
-
 def _bars(bins: Sequence[Mapping[str, float]], width: int = 40) -> list[str]:
     """A line a bin of density; the longest bar has `width` signs, a bin of one latent one."""
     most = max(1, *(row["latents"] for row in bins))
@@ -117,7 +115,7 @@ def _bars(bins: Sequence[Mapping[str, float]], width: int = 40) -> list[str]:
     return lines
 
 
-def _cell(value: float | None, form: str) -> str:
+def _cell(value: float | None, form: str = ".4g") -> str:
     return "–" if value is None else format(value, form)
 
 
@@ -125,7 +123,7 @@ def sweep_table(result: Table) -> str:
     """The result of a sweep as text: a line a model, then a line a group."""
     heads = ("fvu", "held out", "l0", "dead", "activation")
     models = [
-        [row["name"], *(_short(row[key]) for key in MEASURED), _ended(row)]
+        [row["name"], *(_cell(row[key]) for key in MEASURED), _ended(row)]
         for row in result["models"]
     ]
     parts = [_aligned([["model", *heads, ""], *models])]
@@ -135,7 +133,7 @@ def sweep_table(result: Table) -> str:
                 group["name"] or "all",
                 str(group["n_models"]),
                 *(_with_spread(group["mean"][key], group["std"][key]) for key in MEASURED),
-                _short(group["stability"]),
+                _cell(group["stability"]),
             ]
             for group in result["groups"]
         ]
@@ -157,12 +155,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
 def _with_spread(mean: float | None, std: float | None) -> str:
-    return _short(mean) if std is None else f"{_short(mean)} ± {std:.2g}"
+    return _cell(mean) if std is None else f"{_cell(mean)} ± {std:.2g}"
 
 
 def installation() -> tuple[Table, str]:

@@ -27,12 +27,13 @@ class Sheet:
     """What a file of rows holds beside their numbers.
 
     `names` are those of the columns, `beside` more columns [n] of numbers or text, the identifier
-    first.
+    first; `dtype` is how numbers are written.
     """
 
     n_rows: int
     names: list[str]
     beside: Mapping[str, Array] = field(default_factory=dict)
+    dtype: str = "<f4"
 
     def part(self, start: int, n: int) -> dict[str, Array]:
         """Rows of the columns beside."""
@@ -85,13 +86,13 @@ def _writer(out: str, known: Mapping[str, Writer]) -> Callable[[Iterator[Any], S
 
 def _npy(file: IO[bytes], pieces: Iterator[Array], sheet: Sheet) -> None:
     header = {
-        "descr": "<f4",
+        "descr": sheet.dtype,
         "fortran_order": False,
         "shape": (sheet.n_rows, len(sheet.names)),
     }
     np.lib.format.write_array_header_1_0(file, header)
     for piece in pieces:
-        file.write(np.ascontiguousarray(piece, dtype="<f4").tobytes())
+        file.write(np.ascontiguousarray(piece, dtype=sheet.dtype).tobytes())
 
 
 def _npz(file: IO[bytes], pieces: Iterator[Array], sheet: Sheet) -> None:
@@ -137,10 +138,10 @@ def _csv(file: IO[bytes], pieces: Iterator[Array], sheet: Sheet) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     table = csv.writer(text)
     table.writerow([*sheet.beside, *sheet.names])
-    at = 0
+    at, form = 0, ".8g" if sheet.dtype == "<f4" else ".17g"
     for piece in pieces:
         beside = [column.tolist() for column in sheet.part(at, len(piece)).values()]
-        rows = ([f"{value:.8g}" for value in row] for row in piece.tolist())
+        rows = ([f"{value:{form}}" for value in row] for row in piece.tolist())
         known = zip(*beside, strict=True) if beside else ((),) * len(piece)
         table.writerows([*names, *row] for names, row in zip(known, rows, strict=True))
         at += len(piece)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from simplecell.data.binary import MAX_BYTES, checked_sparse
+from simplecell.data.binary import checked_sparse, most_bytes
 from simplecell.data.rows import Array
 from simplecell.errors import DataError
 
@@ -106,7 +106,7 @@ def _inflated(packed: memoryview, order: str, most: int | None = None) -> memory
     kind, n = struct.unpack(f"{order}II", tag)
     if kind != _MATRIX:
         raise ValueError("a compressed element is no matrix")
-    if most is None and n > MAX_BYTES:
+    if most is None and n > most_bytes(len(packed)):
         raise ValueError(f"{n / 2**30:.3g} GiB are declared; save it uncompressed as .npy")
     wanted = n if most is None else min(n, most)
     inside = unpacker.decompress(unpacker.unconsumed_tail, wanted) if wanted else b""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simplecell.data.images import COLORS, MAX_PIXELS, SHRINKINGS, WHITENINGS, Preparation
+from simplecell.data.images import COLORS, SHRINKINGS, WHITENINGS, Preparation
+from simplecell.data.pixels import CHANNELS, MAX_PIXELS
 from simplecell.data.rows import Encoding
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 
+_AXES = ("auto", "first", "middle", "last", "all")
 _KNOWN = {
     "kind": ("auto", "array", "patches"),
     "samples": ("auto", "rows", "columns"),
@@ -16,6 +18,7 @@ _KNOWN = {
     "whiten": WHITENINGS,
     "shrink": SHRINKINGS,
     "color": COLORS,
+    "channels": CHANNELS,
 }
 
 
@@ -23,6 +26,8 @@ _KNOWN = {
 class Reading:
     """Where samples come from: keywords of `as_source`, and keys of a recipe's [data] table.
 
+    `key` names one of several variables of a file, `layer` one of AnnData's layers, `inputs` the
+    axis that holds the inputs: "first", "middle", "last", a number, or "all" but the first.
     Of tables: `id` names the column that names the rows ("auto": found; "none": every column of
     numbers is an input), `missing` the words that mean "nothing is known", `words` the columns that
     hold words although they look like numbers.
@@ -31,6 +36,8 @@ class Reading:
     kind: str = "auto"
     key: str | None = None
     samples: str = "auto"
+    inputs: str | int = "auto"
+    layer: str | None = None
     label: str | int | None = None
     header: str | bool = "auto"
     id: str | int = "auto"
@@ -43,6 +50,7 @@ class Reading:
     cutoff: float = 0.4
     shrink: str | int = "auto"
     color: str = "grey"
+    channels: str = "auto"
     held_out: float = 0.1
     max_pixels: int = MAX_PIXELS
 
@@ -58,8 +66,9 @@ class Options(Reading):
 
     def __post_init__(self) -> None:
         for option, known in _KNOWN.items():
-            if getattr(self, option) not in known:
-                raise unknown(f"data.{option}", getattr(self, option), known)
+            choice(f"data.{option}", getattr(self, option), known)
+        if isinstance(self.inputs, str):
+            choice("data.inputs", self.inputs, (*_AXES, "or an axis by its number"))
         if self.header not in ("auto", True, False):
             raise UsageError(f"header is {self.header!r}; 'auto', True or False is needed")
         for option in ("patch", "n_patches", "max_pixels"):

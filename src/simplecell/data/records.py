@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simplecell.data.binary import MAX_BYTES, naming, packed
+from simplecell.data.binary import check_size, naming, npy_header, packed, refuse_trap
 from simplecell.data.cells import (
     cells_of,
     find_delimiter,
@@ -90,21 +90,36 @@ def _of_json(path: Path) -> Meta:
 
 
 def _of_arrays(path: Path) -> Meta:
+    shapes: dict[str, tuple[int, ...]] = {}
+    known: dict[str, Array] = {}
     with zipfile.ZipFile(path) as archive:
-        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-            raise DataError(f"{path.name} declares more than {MAX_BYTES / 2**30:g} GiB")
-    with np.load(path, allow_pickle=False) as loaded:
-        arrays: dict[str, Array] = {key: loaded[key] for key in loaded.files}
-    # The data themselves often lie in the same file: what has one value a sample is about them.
-    known = {key: array for key, array in arrays.items() if array.ndim == 1}
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        for info in members:
+            key = info.filename.removesuffix(".npy")
+            with archive.open(info) as stream:
+                shapes[key], _, dtype = npy_header(stream, f"{key!r} of {path.name}", whatever=True)
+                held = info.file_size - stream.tell()
+            check_size(path.name, shapes[key], dtype, held)
+            # The data themselves often lie in the same file, and are not read for what is about
+            # them: one value a sample.
+            if len(shapes[key]) == 1:
+                known[key] = _column_in(archive, info, path)
     lengths = {len(array) for array in known.values()}
     if len(lengths) != 1:
-        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+        listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
         raise DataError(
-            f"{path.name} needs 1-D arrays of one length, but holds: {shapes or 'none'}"
+            f"{path.name} needs 1-D arrays of one length, but holds: {listed or 'none'}"
         )
 
     def record(i: int) -> Record:
         return {key: array[i].tolist() for key, array in known.items()}
 
     return Meta(lengths.pop(), record)
+
+
+def _column_in(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:
+    """A member [n] whose header was found to say what it holds: numbers, or words."""
+    refuse_trap(path.name, info.file_size, path.stat().st_size)
+    with archive.open(info) as stream:
+        column: Array = np.lib.format.read_array(stream, allow_pickle=False)
+    return column

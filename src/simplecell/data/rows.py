@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_ch
 import numpy as np
 import numpy.typing as npt
 
+from simplecell.data.lazy import Lazy
 from simplecell.errors import DataError, UsageError
 
 Array = npt.NDArray[Any]
@@ -204,6 +205,8 @@ def check_numbers(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]
         raise DataError(
             f"{name} is complex ({dtype}); give real and imaginary parts, or magnitudes, as inputs"
         )
+    if dtype.kind == "V" and dtype.names is None and dtype.itemsize <= 2:
+        raise DataError(_untyped(name, dtype))
     if dtype.kind not in _KINDS_OF_NUMBERS:
         raise DataError(f"{name} holds {dtype}, not numbers; convert it to floats first")
     if len(shape) < 2:
@@ -214,6 +217,15 @@ def check_numbers(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]
         )
     if 0 in shape:
         raise DataError(f"{name} is empty: its shape is {shape}; at least one sample is needed")
+
+
+def _untyped(name: str, dtype: np.dtype[np.generic]) -> str:
+    kind = "bfloat16 (or another type that NumPy lacks)" if dtype.itemsize == 2 else "float8"
+    return (
+        f"{name} holds values of {dtype.itemsize} bytes without a type ({dtype}), as numpy.save "
+        f"writes {kind}, so what they stand for is lost; save them as float32 "
+        "(x.float().numpy()), or as .safetensors or .pt, which keep bfloat16"
+    )
 
 
 def check_finite(x: Array, rows: Array, name: str, input_names: Sequence[str] | None) -> None:
@@ -233,13 +245,16 @@ def check_finite(x: Array, rows: Array, name: str, input_names: Sequence[str] | 
 
 
 def as_float(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
-    """float32 and float64 stay, longer floats become float64, everything else float32."""
-    wide = dtype.kind == "f" and dtype.itemsize >= 8
+    """float32 and float64 stay, longer floats become float64, everything else float32.
+
+    Integers of 32 bits and more become float64, since float32 counts by ones up to 2**24 only.
+    """
+    wide = dtype.itemsize >= (8 if dtype.kind == "f" else 4)
     return np.dtype(np.float64 if wide else np.float32)
 
 
 class ArraySource(Source):
-    """Samples in one array: in memory, memory-mapped (never read whole) or SciPy sparse.
+    """Samples in one array: in memory, memory-mapped or `Lazy` (never read whole), SciPy sparse.
 
     `data` is [n, D], [n, h, w] or [n, h, w, c]. Values are divided by `divisor` (pictures of bytes:
     255). Raises DataError for anything that is not numbers.
@@ -262,7 +277,9 @@ class ArraySource(Source):
         self._sparse = hasattr(data, "tocsr")
         if np.ma.isMaskedArray(data) and np.ma.is_masked(data):
             raise DataError(f"{name} has masked values; fill or remove them first")
-        self._data: Any = data.tocsr() if self._sparse else np.asarray(data)
+        if self._sparse:
+            data = data.tocsr()
+        self._data: Any = data if self._sparse or isinstance(data, Lazy) else np.asarray(data)
         check_numbers(name, self._data.dtype, self._data.shape)
         self._dtype, self._divisor, self._name = as_float(self._data.dtype), divisor, name
         self.kind = kind
@@ -347,8 +364,7 @@ class Paired(Subset):
 
 def targets_of(source: Source) -> Source | None:
     """What is to be made of each sample, row by row; None: the sample itself."""
-    targets: Source | None = getattr(source, "targets", None)
-    return targets
+    return getattr(source, "targets", None)
 
 
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from simplecell.doctor.inputs import Finding, examine_inputs
+from simplecell.doctor.figures import hidden
+from simplecell.doctor.inputs import Finding, Training, examine_inputs
 from simplecell.doctor.training import examine
 from simplecell.run.evaluate import Figures
 from simplecell.run.session import Session
 
-__all__ = ["Doctor", "Finding", "examine", "examine_inputs"]
+__all__ = ["Doctor", "Finding", "Training", "examine", "examine_inputs", "hidden"]
 
 
 class Doctor:

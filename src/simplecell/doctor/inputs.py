@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from simplecell.data import Source
 from simplecell.data.rows import targets_of
 from simplecell.model.activations import OUTPUT_BOUNDS
 from simplecell.model.autoencoder import Autoencoder
-from simplecell.run.session import Session
-from simplecell.training.prepared import to_model
+from simplecell.run.info import StepLog
+from simplecell.run.recipe import Recipe
+from simplecell.training.prepared import prepare
+from simplecell.training.trainer import Trainer
 
 Step = str | Mapping[str, object]
 """A preparation step as a recipe says it."""
@@ -28,6 +32,8 @@ train well; above a half most of what is learned first is one vector."""
 SCALE = 10.0
 """Factor between mean ‖x‖² and D that is let pass, either way: three in length, which Adam bridges
 in its first hundred steps."""
+LOST = 1e-4
+"""Share of the variance that rounding to the model's precision may take."""
 COLUMNS, OWNED = 30.0, 0.5
 """Standard deviation of an input over the median one, where such inputs own more than that share of
 the variance: columns of 0s and 1s have such ratios as well, but own little."""
@@ -48,7 +54,8 @@ class Finding:
     """What was seen, with its number, why it matters, and the cure as settings to give."""
 
     kind: str
-    """center, scale, range, batch, dead, saturated, duplicates or thresholds."""
+    """precision, center, scale, range, batch; dead, saturated, duplicates, thresholds, overfit;
+    inputs, rows, apart."""
     words: str
 
     def __str__(self) -> str:
@@ -59,21 +66,51 @@ class Finding:
         return asdict(self)
 
 
+class Training(Protocol):
+    """What is looked at: a training that begins or has ended, of a run or of an estimator."""
+
+    @property
+    def trainer(self) -> Trainer: ...
+    @property
+    def recipe(self) -> Recipe:
+        """As it was resolved."""
+        ...
+
+    @property
+    def requested(self) -> Mapping[str, Mapping[str, object]]:
+        """As it was asked for: its tables."""
+        ...
+
+    @property
+    def source(self) -> Source: ...
+    @property
+    def held_out(self) -> Source | None: ...
+    def story(self) -> Iterable[StepLog]:
+        """The log of the training, in order: some of its steps at least."""
+        ...
+
+
 @torch.no_grad()
-def training_rows(session: Session) -> Tensor:
+def training_rows(session: Training) -> Tensor:
     """Training samples as the model sees them, evenly spread over the data, [B, D]."""
+    like = session.trainer.model.like
+    return prepared_rows(session).to(like)
+
+
+def prepared_rows(session: Training) -> Tensor:
+    """The same in the precision of the data, if that is the finer one."""
     source, trainer = session.source, session.trainer
     n_rows = max(1, min(source.n_samples, ROWS, ENTRIES // source.n_inputs))
     rows = np.unique(np.linspace(0, source.n_samples - 1, n_rows).astype(np.int64))
-    return to_model(source.read(rows), trainer.preprocess, trainer.model.like)
+    return prepare(source.read(rows), trainer.preprocess, trainer.model.like).x
 
 
-def length_is_auto(session: Session) -> bool:
+def length_is_auto(session: Training) -> bool:
     """Whether the user's recipe left the number of steps to the data."""
-    return bool(session.info["requested"]["train"].get("steps") == "auto")
+    return bool(session.requested["train"].get("steps") == "auto")
 
 
-def length(session: Session, steps: int) -> str:
+def length(session: Training, steps: int) -> str:
     """The setting that makes the training as long, by the key that the user's recipe leaves."""
     if not length_is_auto(session):
         return setting("train.steps", steps)
@@ -97,13 +134,32 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-def examine_inputs(session: Session) -> list[Finding]:
+def examine_inputs(session: Training) -> list[Finding]:
     """What data and settings tell, from a look at up to 8192 samples; changes nothing."""
-    x = training_rows(session)
+    exact = prepared_rows(session)
+    if rounded := _rounding(session, exact):
+        return rounded
+    x = exact.to(session.trainer.model.like)
     return [*sizes(session, x), *_range(session, x), *_batch(session)]
 
 
-def sizes(session: Session, x: Tensor) -> list[Finding]:
+def _rounding(session: Training, x: Tensor) -> list[Finding]:
+    """Prepared values that the model's precision cannot tell apart."""
+    seen, x = x.to(session.trainer.model.like).double(), x.double()
+    variance = float((x - x.mean(0)).square().sum())
+    lost = float((seen - x).square().sum())
+    if not variance or lost <= LOST * variance:
+        return []
+    far = float(x.mean(0).abs().max())
+    words = (
+        f"the prepared values lie so far from zero, around {far:.3g}, that 32-bit numbers lose "
+        f"{lost / variance:.2%} of their variance by rounding; "
+        f"prepare them: {_steps(session, centre=True, unscaled=True)}"
+    )
+    return [Finding("precision", words)]
+
+
+def sizes(session: Training, x: Tensor) -> list[Finding]:
     """Prepared inputs x [B, D] that are not centred, not scaled, or of wildly different scales."""
     model, x = session.trainer.model, x.double()
     if not isinstance(model, Autoencoder) or model.output != "linear":
@@ -112,13 +168,15 @@ def sizes(session: Session, x: Tensor) -> list[Finding]:
         return columns
     if not model.activation.sparse:
         return []
-    if model.centred:
-        x = x - model.center.double()
-    whole, mean = float(x.square().sum(1).mean()), float(x.mean(0).square().sum())
+    whole, mean = _size(x)
+    lopsided = mean > CENTER * whole
+    if model.centred or model.pre_bias:  # the offset begins at the mean
+        whole, mean = _size(x - (model.center.double() if model.centred else x.mean(0)))
     uncentred = mean > CENTER * whole
     left = (whole - mean if uncentred else whole) / x.shape[1]
     unscaled = left > 0 and not 1 / SCALE <= left <= SCALE
-    cure, found = f"prepare them: {_steps(session, uncentred, unscaled)}", []
+    centre = uncentred or (unscaled and lopsided)  # else a scale would be that of the mean
+    cure, found = f"prepare them: {_steps(session, centre, unscaled)}", []
     if uncentred:
         words = (
             f"the mean of the inputs makes up {mean / whole:.0%} of their size (mean ‖x‖²), and "
@@ -134,10 +192,15 @@ def sizes(session: Session, x: Tensor) -> list[Finding]:
     return found
 
 
-def _columns(session: Session, x: Tensor) -> list[Finding]:
+def _size(x: Tensor) -> tuple[float, float]:
+    """Mean ‖x‖² of rows, and how much of it is that of their mean."""
+    return float(x.square().sum(1).mean()), float(x.mean(0).square().sum())
+
+
+def _columns(session: Training, x: Tensor) -> list[Finding]:
     steps = session.recipe.preprocess.steps
-    if len(x) < 2 or any("pca" in _name(step) for step in steps):  # components differ on purpose
-        return []
+    if len(x) < 2 or any("pca" in step_name(step) for step in steps):
+        return []  # components differ on purpose
     variance = x.var(0)
     living = variance[variance > 0]
     if not len(living):
@@ -155,19 +218,20 @@ def _columns(session: Session, x: Tensor) -> list[Finding]:
     return [Finding("scale", words)]
 
 
-def _steps(session: Session, uncentred: bool, unscaled: bool) -> str:
+def _steps(session: Training, centre: bool, unscaled: bool) -> str:
     """The preparation there is, and behind it what is missing."""
     steps: list[Step] = list(session.recipe.preprocess.steps)
-    scaled = unscaled or any(_name(step) == "scale" for step in steps)
-    steps = [step for step in steps if _name(step) != "scale"]
-    return setting("preprocess.steps", steps + ["center"] * uncentred + ["scale"] * scaled)
+    scaled = unscaled or any(step_name(step) == "scale" for step in steps)
+    steps = [step for step in steps if step_name(step) != "scale"]
+    return setting("preprocess.steps", steps + ["center"] * centre + ["scale"] * scaled)
 
 
-def _name(step: Step) -> str:
+def step_name(step: Step) -> str:
+    """The kind of a preparation step."""
     return step if isinstance(step, str) else str(step["kind"])
 
 
-def _range(session: Session, x: Tensor) -> list[Finding]:
+def _range(session: Training, x: Tensor) -> list[Finding]:
     """Values that a bounded output cannot reach."""
     output = session.trainer.model.output
     bounds = OUTPUT_BOUNDS.get(output)
@@ -190,7 +254,7 @@ def _range(session: Session, x: Tensor) -> list[Finding]:
     return [Finding("range", words)]
 
 
-def _batch(session: Session) -> list[Finding]:
+def _batch(session: Training) -> list[Finding]:
     """Mini-batches that are too small, or so large that few of them are left."""
     recipe, n_samples = session.recipe, session.source.n_samples
     if recipe.optim.kind != "adam":
@@ -228,7 +292,7 @@ def _more_active(target: float, n_samples: int) -> str:
     )
 
 
-def _larger(session: Session) -> str:
+def _larger(session: Training) -> str:
     if session.source.n_samples >= BATCH:
         return f"take larger batches: {setting('optim.batch_size', GOOD_BATCH)}"
     k = setting("model.target_l0", max(1, round(session.recipe.target_l0)))

@@ -11,12 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simplecell.doctor.inputs import ENTRIES, Finding, length, setting, sizes, training_rows
+from simplecell.doctor.figures import apart, hidden
+from simplecell.doctor.inputs import (
+    ENTRIES,
+    Finding,
+    Training,
+    length,
+    setting,
+    sizes,
+    training_rows,
+)
 from simplecell.model.activations import JumpReLU
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.evaluate import Figures, evaluate
 from simplecell.run.resolve import learning_rate
-from simplecell.run.session import Session
 from simplecell.training.prepared import Prepared
 from simplecell.training.steering import l0_of
 
@@ -70,7 +78,7 @@ FEWEST = 100
 class FinishedTraining:
     """A finished training of codes with exact zeros, and what its latents do."""
 
-    session: Session
+    session: Training
     n_samples: int
     density: NDArray[np.float64]
     """Share of the training samples for which each latent is active, [M]."""
@@ -107,12 +115,13 @@ class FinishedTraining:
         return self.session.recipe.objective
 
 
-def l0_of_new(session: Session, trained: float) -> tuple[float, float]:
+def l0_of_new(session: Training, trained: float) -> tuple[float, float]:
     """(l0, its standard error) of held-out samples, which target_l0 is about, or of training."""
     trainer = session.trainer
     if session.held_out is None:
         return trained, 0.0
-    held = trainer.held or Prepared(session.held_out, trainer.preprocess, trainer.model)
+    judged = trainer.held_apart(session.held_out)[1]
+    held = trainer.held or Prepared(judged, trainer.preprocess, trainer.model)
     return l0_of(trainer.model, held)
 
 
@@ -166,7 +175,7 @@ def _coefficient(case: FinishedTraining) -> tuple[str, str]:
     return f" (the coefficient of the l1 term ran away to {words})", cure
 
 
-def activity(session: Session, figures: Figures) -> list[Finding]:
+def activity(session: Training, figures: Figures) -> list[Finding]:
     """A mean activation that is not what the kl term asks for."""
     target, mean = session.trainer.objective.target, float(figures.mean_activation.mean())
     if target is None or target / KL <= mean <= KL * target:
@@ -185,12 +194,10 @@ def activity(session: Session, figures: Figures) -> list[Finding]:
     return [Finding("saturated", words)]
 
 
-def _missing_steps(session: Session, target: float, mean: float) -> int:
+def _missing_steps(session: Training, target: float, mean: float) -> int:
     """Steps that the mean activation needs at its last pace, `FAR` times over; or 0."""
     n_steps = session.trainer.n_steps
-    story: list[tuple[int, float]] = [
-        (line["step"], line["mean_activation"]["mean"]) for line in session.run.records()
-    ]
+    story = [(line.step, line.mean_activation) for line in session.story()]
     late = [(step, value) for step, value in story if step >= 0.75 * n_steps]
     if len(late) < 2 or session.trainer.stopped == "converged":
         return 0
@@ -273,7 +280,7 @@ def duplicates(case: FinishedTraining) -> list[Finding]:
 
 
 @torch.no_grad()
-def thresholds(session: Session, x: Tensor) -> list[Finding]:
+def thresholds(session: Training, x: Tensor) -> list[Finding]:
     """JumpReLU thresholds that no sample comes near, and which therefore never move."""
     model = session.trainer.model
     activation = model.activation
@@ -294,24 +301,30 @@ def thresholds(session: Session, x: Tensor) -> list[Finding]:
     return [Finding("thresholds", words)]
 
 
-def overfit(session: Session, figures: Figures) -> list[Finding]:
-    """A held-out cost that has long been rising, while the training's own falls."""
+def new_samples(session: Training) -> Figures | None:
+    """Figures of the held-out samples that are judged, where there are enough to say something."""
     trainer, held = session.trainer, session.held_out
-    if held is None or held.n_samples < FEWEST or trainer.best.patience:
+    if held is None or held.n_samples < FEWEST:
+        return None
+    return evaluate(trainer.model, trainer.preprocess, trainer.held_apart(held)[1])
+
+
+def overfit(session: Training, figures: Figures) -> list[Finding]:
+    """Held-out samples worse than training ones: by heart where their cost has long been rising."""
+    new = new_samples(session)
+    if new is None or not math.isfinite(new.fvu):
         return []
     costs = [
-        (cost, line["step"])
-        for line in session.run.records()
-        if (cost := line.get("held_out_cost")) is not None
+        (line.held_out_cost, line.step)
+        for line in session.story()
+        if line.held_out_cost is not None
     ]
-    if len(costs) < 3 or costs[-1][0] <= RISEN * (best := min(costs))[0]:
-        return []
-    new = evaluate(trainer.model, trainer.preprocess, held).fvu
-    if not new > WORSE * figures.fvu or not math.isfinite(new):
-        return []
-    lowest, step = best
+    rising = len(costs) >= 3 and costs[-1][0] > RISEN * min(costs)[0]
+    if session.trainer.best.patience or not rising or not new.fvu > WORSE * figures.fvu:
+        return apart(figures, new)
+    lowest, step = min(costs)
     words = (
-        f"the samples were learned by heart: fvu is {new:.3g} of held-out samples and "
+        f"the samples were learned by heart: fvu is {new.fvu:.3g} of held-out samples and "
         f"{figures.fvu:.3g} of training ones, and the held-out cost was lowest, {lowest:.4g}, at "
         f"step {step} (now {costs[-1][0]:.4g}); end there, take fewer latents, or "
         f"give it more data: {length(session, step)}"
@@ -319,7 +332,7 @@ def overfit(session: Session, figures: Figures) -> list[Finding]:
     return [Finding("overfit", words)]
 
 
-def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
+def examine(session: Training, figures: Figures | None = None) -> list[Finding]:
     """What a training that came to its end shows; changes nothing.
 
     `figures` are those of the training samples; without them the data are read once more. A
@@ -330,13 +343,15 @@ def examine(session: Session, figures: Figures | None = None) -> list[Finding]:
         return []
     figures = figures or evaluate(model, trainer.preprocess, session.source)
     density, l0 = figures.density, figures.l0
+    owned = hidden(figures, session.recipe.preprocess.steps, session.source.input_names)
     single = isinstance(model, Autoencoder) and model.activation.sparse
     if not single or density is None or l0 is None:
-        return [*activity(session, figures), *overfit(session, figures)]
+        return [*activity(session, figures), *overfit(session, figures), *owned]
     x = training_rows(session)
     unprepared = [finding.words.rpartition("; ")[2] for finding in sizes(session, x)]
     blame = f"the inputs are the likely cause, {unprepared[0]}" if unprepared else ""
     case = FinishedTraining(session, figures.n_samples, density, *l0_of_new(session, l0), blame)
     if cause := weight(case) or thresholds(session, x):
         return cause
-    return [*dead(case), *target(case), *duplicates(case), *overfit(session, figures)]
+    last = [*overfit(session, figures), *owned]
+    return [*dead(case), *target(case), *duplicates(case), *last]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import io
 import math
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -25,15 +26,14 @@ from simplecell.errors import UsageError
 from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.run.build import Built
-from simplecell.run.directory import Run, about_data, about_software
+from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.evaluate import Figures, evaluate
-from simplecell.run.info import Info
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import with_prepared_targets
 from simplecell.run.trained import Trained, latent_names
 from simplecell.training.prepared import resolve_device
-from simplecell.training.trainer import Record, Trainer
+from simplecell.training.trainer import Record
 from simplecell.viz.grid import sample_shape
 from simplecell.viz.portrait import picture
 
@@ -45,7 +45,29 @@ ROWS = 8192
 USELESS = 0.99  # fvu from which a code says next to nothing of its samples
 
 
-class ModelTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class PrecisionTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A transformer whose results are in float32 if X is float32, else in float64."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class CodeTransformer(ClassNamePrefixFeaturesOutMixin, PrecisionTransformer):  # type: ignore[misc]
+    """One whose results are codes over the atoms `components_`; X may be SciPy sparse."""
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.components_.shape[0])
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class ModelTransformer(CodeTransformer):
     """A trained model behind scikit-learn's contract; a subclass says how it is fitted."""
 
     _trained: Trained
@@ -119,11 +141,10 @@ class ModelTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
             raise UsageError("layer is for latents, not for atoms; leave it out")
         trained = self._trained
         if what == "atoms" and trained.target_preprocess is not None:
-            layout = shape or (trained.target_preprocess.n_inputs,)
-            layout = layout_of(layout, trained.target_preprocess.n_inputs, None)
+            n_outputs = trained.target_preprocess.n_inputs
+            layout = layout_of(shape or (n_outputs,), n_outputs, None)
         else:
-            layout = shape or self._shape(trained, getattr(self, "feature_names_in_", None))
-            layout = layout_of(layout, trained.preprocess.n_inputs, None)
+            layout = layout_of(shape or self._shape(), trained.preprocess.n_inputs, None)
         return picture(trained, what, layout, layer=layer)
 
     def explore(
@@ -144,8 +165,7 @@ class ModelTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
 
         rows = validate_data(self, X, reset=False, **DOOR)
         n_samples, n_inputs = rows.shape
-        trained, names = self._trained, getattr(self, "feature_names_in_", None)
-        layout = trained.shape if issparse(rows) else self._shape(trained, names)
+        layout = self._trained.shape if issparse(rows) else self._shape()
         if shape is not None:
             layout = shape if shape == (n_inputs,) else sample_shape(shape)
         if math.prod(layout) != n_inputs or (issparse(rows) and len(layout) > 1):
@@ -162,7 +182,7 @@ class ModelTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
             rows if len(layout) == 1 else rows.reshape(-1, *layout),
             kind="array" if len(layout) == 1 else "pictures",
             name="X",
-            input_names=None if names is None else [str(name) for name in names],
+            input_names=input_names(self),
             labels=labels,
             meta=None if about is None else meta_of(about, n_samples),
         )
@@ -190,10 +210,6 @@ class ModelTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         return np.array(latent_names(self._n_features_out), dtype=object)
 
     @property
-    def _n_features_out(self) -> int:
-        return int(self.components_.shape[0])
-
-    @property
     def _n_rows(self) -> int:
         """Samples that are encoded or decoded at a time."""
         return ROWS
@@ -202,26 +218,30 @@ class ModelTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         """Codes [n_samples, n_latents] of a source, batch by batch."""
         return np.concatenate([trained.encode(x) for x, _ in source.batches(self._n_rows)])
 
-    def _shape(self, trained: Trained, names: Sequence[str] | None) -> tuple[int, ...]:
-        if len(trained.shape) > 1:
-            return trained.shape
-        return layout_of(None, trained.preprocess.n_inputs, names)
+    def _shape(self) -> tuple[int, ...]:
+        if len(self._trained.shape) > 1:
+            return self._trained.shape
+        return layout_of(None, self._trained.preprocess.n_inputs, input_names(self))
 
     def _keep(
         self, built: Built, requested: Recipe, source: Source, *, held_out: Source | None = None
-    ) -> None:
-        """Take over what was learned: NumPy attributes, and a compact copy on the CPU."""
+    ) -> Figures:
+        """Take over what was learned: NumPy attributes, and a compact copy on the CPU.
+
+        Gives what a pass over the training samples found.
+        """
         trainer, recipe, chain = built.trainer, built.recipe, built.target_preprocess
         model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
         model.load_tensors(trainer.model.tensors())
         pairs = with_prepared_targets(source, chain, model.like)
         figures = evaluate(model, built.preprocess, pairs)
-        names = getattr(self, "feature_names_in_", None)
-        info = about_fit(trainer, requested, source, held_out)
-        info["data"]["input_names"] = None if names is None else [str(name) for name in names]
+        info = about_training(requested, recipe, trainer, about_data(None, source, held_out))
+        info |= {"status": "finished", "stopped": trainer.stopped}
+        info["data"]["input_names"] = input_names(self)
         self._take(Trained(model, built.preprocess, recipe, info, chain))
         self.notes_ = [*source.notes, *built.notes]
         self._judge(figures)
+        return figures
 
     def _judge(self, figures: Figures) -> None:
         """What a pass over the training samples found."""
@@ -254,16 +274,8 @@ class ModelTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         device = resolve_device(self.device)
         if device.type == "cpu":
             return self._trained
-        mine = self._trained.model
-        model = self._trained.recipe.build_model(mine.n_inputs, mine.n_outputs)
-        model.load_tensors(mine.tensors())
-        return dataclasses.replace(self._trained, model=model.to(device))
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+        model = copy.deepcopy(self._trained.model).to(device)
+        return dataclasses.replace(self._trained, model=model)
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, str]:
         """scikit-learn's own view, and below it the picture once there is one."""
@@ -287,6 +299,12 @@ def follow(
             curve.append(record.cost)
             progress.show(record)
     return as_curve(curve)
+
+
+def input_names(estimator: BaseEstimator) -> list[str] | None:
+    """Names of the columns that an estimator was fitted to, if they had any."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return None if names is None else [str(name) for name in names]
 
 
 def as_curve(costs: Sequence[torch.Tensor]) -> NDArray[np.float64]:
@@ -324,23 +342,3 @@ def meta_of(about: Iterable[Mapping[str, object]], n_samples: int) -> Meta:
     if not all(isinstance(one, Mapping) for one in records):
         raise UsageError("about is a list of records, such as {'title': …}; give one a sample")
     return Meta(n_samples, lambda i: dict(records[i]))
-
-
-def about_fit(
-    trainer: Trainer,
-    requested: Recipe,
-    source: Source,
-    held_out: Source | None,
-) -> Info:
-    """What a run directory says of a training that had none."""
-    return {
-        "status": "finished",
-        "stopped": trainer.stopped,
-        "software": about_software(torch.get_num_threads(), str(trainer.flat.device)),
-        "seed": requested.train.seed,
-        "data": about_data(None, source, held_out),
-        "requested": requested.table(),
-        "n_iter": trainer.n_steps,
-        "seconds": 0.0,
-        "figures": None,
-    }

@@ -18,14 +18,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.utils import Tags, check_random_state
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from simplecell.errors import DataError, UsageError, unknown, whole
+from simplecell.errors import DataError, UsageError, choice, whole
 from simplecell.estimators.classic import SparseAutoencoder
-from simplecell.estimators.contract import Array
+from simplecell.estimators.contract import Array, PrecisionTransformer
 from simplecell.estimators.door import validate_data
 from simplecell.estimators.parameters import Randomness
 from simplecell.model.activations import Activation
@@ -150,8 +150,7 @@ class Convolution:
             DataError: when no patch fits.
             UsageError: for an unknown pooling, or more regions than places.
         """
-        if pooling not in POOLINGS:
-            raise unknown("pooling", pooling, POOLINGS)
+        choice("pooling", pooling, POOLINGS)
         rows, columns = places(pictures.shape[1:3], self.patch, self.stride)
         down, across = bounds(rows, regions[0]), bounds(columns, regions[1])
         probe = self.encode(torch.zeros(1, self._n_inputs(pictures)))
@@ -233,7 +232,7 @@ def bounds(n_places: int, n_regions: int) -> list[tuple[int, int]]:
 
 
 @dataclass(eq=False, repr=False)
-class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class ConvolvedFeatures(PrecisionTransformer):
     """Pictures to features: codes of a patch model at every place, pooled over regions.
 
     At `fit`, `n_patches` random patches are cut from X and from nothing else, and a clone of
@@ -322,18 +321,11 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """`region<row>_<column>_latent<m>`, in the order of the features."""
         check_is_fitted(self)
-        down, across = self.regions_
-        names = [
-            f"region{i}_{j}_latent{m}"
-            for i in range(down)
-            for j in range(across)
-            for m in range(self._n_latents)
-        ]
-        return np.array(names, dtype=object)
+        places = itertools.product(*map(range, (*self.regions_, self._n_latents)))
+        return np.array([f"region{i}_{j}_latent{m}" for i, j, m in places], dtype=object)
 
     def _check(self) -> None:
-        if self.pooling not in tuple(POOLINGS):
-            raise unknown("pooling", self.pooling, POOLINGS)
+        choice("pooling", self.pooling, tuple(POOLINGS))
         for name in ("patch", "n_patches", "stride", "regions", "max_bytes"):
             whole(name, getattr(self, name), most=math.inf)
         methods = ("fit", "transform", "get_params")
@@ -357,20 +349,19 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
             self.patch_shape_, self.regions_ = self._sizes(*self.image_shape_[:2], guessed)
         elif own is not None and _three(own) != self.image_shape_:
             raise UsageError(f"the pictures are {own}, but were {self.image_shape_} at fit")
-        pictures: Pictures = X.reshape(-1, *self.image_shape_)
-        return pictures
+        return X.reshape(-1, *self.image_shape_)
 
     def _sizes(
         self, height: int, width: int, guessed: bool
     ) -> tuple[tuple[int, int], tuple[int, int]]:
         """The patch and the regions, (h, w) each; made to fit where the shape is a guess."""
-        patch = (self.patch, self.patch)
-        if guessed:
-            patch = (min(self.patch, height), min(self.patch, width))
+
+        def fit(size: int, room: int) -> int:
+            return min(size, room) if guessed else size
+
+        patch = fit(self.patch, height), fit(self.patch, width)
         rows, columns = places((height, width), patch, self.stride)
-        regions = (self.regions, self.regions)
-        if guessed:
-            regions = (min(self.regions, rows), min(self.regions, columns))
+        regions = fit(self.regions, rows), fit(self.regions, columns)
         bounds(rows, regions[0])
         bounds(columns, regions[1])
         return patch, regions
@@ -399,11 +390,6 @@ class ConvolvedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
     def _transformed(self, patches: torch.Tensor) -> torch.Tensor:
         codes = np.asarray(self.estimator_.transform(patches.numpy()))
         return torch.from_numpy(codes).to(patches.dtype)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""The door of every estimator: scikit-learn's checks, and frames of any library as tables."""
+"""The door of every estimator: scikit-learn's checks; frames are tables, and tensors arrays."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from sklearn.utils import validation
 from simplecell.data.columns import is_identifier
 from simplecell.data.frames import is_frame
 from simplecell.data.options import Options
-from simplecell.data.rows import ArraySource, Column, Encoding
+from simplecell.data.rows import ArraySource, Column, Encoding, check_numbers
 from simplecell.data.tables import table_of_frame
+from simplecell.data.tensors import dense_array_of, is_tensor
 
 DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
 
@@ -27,7 +28,7 @@ def validate_data(estimator: Any, X: object, *y: object, reset: bool = True, **c
     if not is_frame(X) or (encoding is None and _is_plain(X)):
         if reset:
             estimator._columns, estimator._told = None, _identifiers(X) if is_frame(X) else []
-        return validation.validate_data(estimator, X, *y, reset=reset, **checks)
+        return validation.validate_data(estimator, _array_of(X), *y, reset=reset, **checks)
     if encoding is None and not reset:
         encoding = _of_names(estimator)
     table = table_of_frame(X, "X", Options(columns=encoding))
@@ -42,8 +43,20 @@ def validate_data(estimator: Any, X: object, *y: object, reset: bool = True, **c
 
 
 def check_array(X: object, **checks: Any) -> Any:
-    """scikit-learn's own."""
-    return validation.check_array(X, **checks)
+    """scikit-learn's own, of X that may be a tensor (bfloat16, or with a gradient)."""
+    return validation.check_array(_array_of(X), **checks)
+
+
+def _array_of(X: Any) -> Any:
+    """X, or what NumPy would not take from it: tensors, alone or one a sample."""
+    if isinstance(X, list | tuple) and any(map(is_tensor, X)):
+        rows = [dense_array_of(item) for item in X]
+        return np.stack(rows) if len({np.shape(row) for row in rows}) == 1 else rows
+    X = dense_array_of(X)
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind == "V":
+        check_numbers("X", dtype, X.shape)
+    return X
 
 
 def source_of(estimator: Any, rows: Any) -> ArraySource:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource, Source, split
 from simplecell.data.rows import Paired
+from simplecell.doctor import Finding, examine, examine_inputs
 from simplecell.errors import UsageError
+from simplecell.estimators.advice import Fit, in_python
 from simplecell.estimators.contract import ModelTransformer, as_curve, follow
 from simplecell.estimators.door import DOOR, check_array, source_of, validate_data
-from simplecell.estimators.parameters import Shared, Sizes, plain, refuse_reading, said_by
+from simplecell.estimators.parameters import (
+    PARAMETERS,
+    Shared,
+    Sizes,
+    plain,
+    read,
+    refuse_reading,
+    said_by,
+)
 from simplecell.run.build import Built, build, new_pairs
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import read_targets, with_prepared_targets
@@ -28,6 +40,8 @@ class RecipeTransformer(Shared, ModelTransformer):
     _trainer: Trainer | dict[str, torch.Tensor] | None = None
     _steering: torch.Tensor | None = None
     """The state of `fit`'s controller, from which `partial_fit` goes on."""
+    _found: Sequence[str] = ()
+    """What the doctor found in the last `fit`."""
     course = 0
     """Steps of the whole training, as `partial_fit` tells the trainer, which cannot know them."""
 
@@ -78,7 +92,8 @@ class RecipeTransformer(Shared, ModelTransformer):
             DivergedError: when training leaves the finite numbers.
 
         Warns:
-            ConvergenceWarning: when the latents active are not as many as `target_l0` asked for.
+            ConvergenceWarning: for whatever the doctor found, which `notes_` say as well: data that
+                are not prepared, dead latents, an l0 that misses its target …
         """
         rows = validate_data(self, X, **DOOR)
         recipe = self._recipe(rows.shape[0])
@@ -96,7 +111,23 @@ class RecipeTransformer(Shared, ModelTransformer):
         return self
 
     def _warn(self) -> None:
-        """Warn of what a fit did not reach; called by `fit` itself, for the stack's sake."""
+        """Warn of what the doctor found; called by `fit` itself, for the stack's sake."""
+        if self._found:
+            warnings.warn("\n".join(self._found), ConvergenceWarning, stacklevel=3)
+
+    def _advise(self, findings: Sequence[Finding]) -> None:
+        """Keep what the doctor found, with its cures as parameters."""
+        self._found = [in_python(finding.words, self._setting) for finding in findings]
+        self.notes_ += self._found
+
+    def _setting(self, key: str, value: object) -> str:
+        """How this estimator is told what a recipe says by a key."""
+        mine = self.get_params(deep=False)
+        names = [name for name, one in PARAMETERS.items() if one.key == key and name in mine]
+        found = read(self._trained.recipe.changed({key: value}), names)
+        for name, said in found.items():
+            return f"{name}={list(said) if isinstance(said, tuple) else said!r}"
+        return f"settings={{{key!r}: {value!r}}}"
 
     def _train(self, recipe: Recipe, whole: Source) -> None:
         """The training of a run, without its directory."""
@@ -106,9 +137,12 @@ class RecipeTransformer(Shared, ModelTransformer):
         chain, like = built.target_preprocess, trainer.model.like
         pairs = with_prepared_targets(source, chain, like)
         held = None if held_out is None else with_prepared_targets(held_out, chain, like)
-        records = trainer.run(pairs, steps, held_out=held)
+        fit = Fit(trainer, built.recipe, recipe.table(), pairs, held)
+        early = examine_inputs(fit)
+        records = fit.followed(trainer.run(pairs, steps, held_out=held))
         self.cost_curve_ = follow(records, steps, verbose=self.verbose)
-        self._keep(built, recipe, source, held_out=held_out)
+        figures = self._keep(built, recipe, source, held_out=held_out)
+        self._advise([*early, *examine(fit, figures)])
         self._trainer, controller = None, trainer.controller
         self._steering = None if controller is None else controller.state.cpu().clone()
 
@@ -217,9 +251,18 @@ class ClassicTransformer(RecipeTransformer):
         if not self.early_stopping:
             said |= {"data.held_out": 0.0, "train.patience": 0}
         adam = said.get("optim.kind", "adam") == "adam"
+        said["train.steps"] = int(self.max_iter) * (self._a_pass(n_samples) if adam else 1)
+
+    def _a_pass(self, n_samples: int) -> int:
+        """Steps of Adam in one pass."""
         trained_on = n_samples * (1 - self.validation_fraction * bool(self.early_stopping))
-        a_pass = batches(trained_on, int(self.batch_size), n_samples) if adam else 1
-        said["train.steps"] = int(self.max_iter) * a_pass
+        return batches(trained_on, int(self.batch_size), n_samples)
+
+    def _setting(self, key: str, value: object) -> str:
+        if key != "train.steps" or not isinstance(value, int):
+            return super()._setting(key, value)
+        adam, n_samples = self._trained.recipe.optim.kind == "adam", self._trained.info["data"]
+        return f"max_iter={-(-value // (self._a_pass(n_samples['n_samples']) if adam else 1))}"
 
     @classmethod
     def _adjust_back(cls, found: dict[str, Any], recipe: Recipe, n_samples: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, csr_matrix
 from sklearn import get_config
-from sklearn.exceptions import ConvergenceWarning
 
 from simplecell.data import Source
 from simplecell.errors import UsageError, switch, whole
@@ -25,8 +23,6 @@ from simplecell.training.trainer import Trainer
 
 BATCH_ENTRIES = 2**26
 """Most numbers before the activation, samples times latents, that are held at a time."""
-MISSED = 0.1
-"""Distance of l0 from its target, relative, that is told."""
 
 
 @dataclass(eq=False, repr=False)
@@ -44,20 +40,21 @@ class ModernTransformer(RecipeTransformer):
     course = 1
     named: ClassVar[str]
     """The recipe, unless `_basis` chooses."""
+    instead: ClassVar[str | None] = None
+    """The parameter that may be given in the place of target_l0, if there is one."""
     cure = "allow more active latents (target_l0), or train longer (max_samples)"
-
-    def _warn(self) -> None:
-        wanted, l0 = self._trained.recipe.target_l0, self.l0_
-        if wanted and l0 is not None and abs(l0 - wanted) > MISSED * wanted:
-            warnings.warn(
-                f"l0 is {l0:.3g}, but target_l0 is {wanted:g}; train for longer (max_samples), or "
-                "ask for as many as these data give",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
 
     def _basis(self) -> Recipe:
         return Recipe.load(self.named)
+
+    def _adjust(self, said: dict[str, object], n_samples: int) -> None:
+        super()._adjust(said, n_samples)
+        value = getattr(self, self.instead) if self.instead else None
+        if value is not None and self.target_l0 != "auto":
+            raise UsageError(
+                f"{self.instead} is {value!r} and target_l0 {self.target_l0!r}, but either says "
+                "how sparse codes are; give one of the two"
+            )
 
     def _in_parts(self, recipe: Recipe) -> Recipe:
         """A constant learning rate: nobody knows how many parts will come."""
@@ -101,16 +98,6 @@ class ModernTransformer(RecipeTransformer):
                 f"{asked} data frames cannot hold sparse codes; set sparse_output=False, or "
                 "leave the frames by set_output(transform='default')"
             )
-
-
-def one_of(target_l0: float | str, **other: float | None) -> None:
-    """Raise UsageError where both target_l0 and what stands in its place are given."""
-    (name, value), *_ = other.items()
-    if value is not None and not (isinstance(target_l0, str) and target_l0 == "auto"):
-        raise UsageError(
-            f"{name} is {value!r} and target_l0 {target_l0!r}, but either says how sparse codes "
-            "are; give one of the two"
-        )
 
 
 @dataclass(eq=False, repr=False)
@@ -161,6 +148,8 @@ class TopKSparseAutoencoder(ModernTransformer):
     ((1797, 128), 8)
     """
 
+    instead = "k"
+
     _: KW_ONLY
     k: float | None = None
     batchwise: bool = False
@@ -170,7 +159,6 @@ class TopKSparseAutoencoder(ModernTransformer):
 
     def _adjust(self, said: dict[str, object], n_samples: int) -> None:
         super()._adjust(said, n_samples)
-        one_of(self.target_l0, k=self.k)
         if self.k is not None and not self.batchwise:
             whole("k", self.k)
 
@@ -197,7 +185,7 @@ class MatryoshkaSparseAutoencoder(ModernTransformer):
     (1797, 128)
     """
 
-    named = "matryoshka"
+    named, instead = "matryoshka", "k"
 
     _: KW_ONLY
     widths: Sequence[int] | str = "auto"
@@ -205,7 +193,6 @@ class MatryoshkaSparseAutoencoder(ModernTransformer):
 
     def _adjust(self, said: dict[str, object], n_samples: int) -> None:
         super()._adjust(said, n_samples)
-        one_of(self.target_l0, k=self.k)
         widths = said["objective.nested.widths"]
         if said["model.n_latents"] == "auto" and isinstance(widths, list) and widths:
             said["model.n_latents"] = widths[-1]
@@ -215,12 +202,13 @@ class MatryoshkaSparseAutoencoder(ModernTransformer):
 class WeighedTransformer(ModernTransformer):
     """What an L1 term keeps sparse, by a weight that moves, or by one that is fixed."""
 
+    instead = "l1_weight"
+
     _: KW_ONLY
     l1_weight: float | None = None
 
     def _adjust(self, said: dict[str, object], n_samples: int) -> None:
         super()._adjust(said, n_samples)
-        one_of(self.target_l0, l1_weight=self.l1_weight)
         if self.l1_weight is not None:
             said["model.target_l0"] = 0.0
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from simplecell.errors import UsageError, real, switch, unknown, whole
+from simplecell.errors import UsageError, choice, real, switch, whole
 from simplecell.run.recipe import Recipe, flat
 from simplecell.run.schema import Data
 
@@ -91,12 +91,8 @@ class Parameter:
 def words(key: str, meanings: dict[str, object]) -> Parameter:
     """A parameter that is one of a few words, each of which means a value of the recipe."""
 
-    def check(name: str, value: object) -> None:
-        if value not in meanings:
-            raise unknown(name, value, meanings)
-
     said = {meaning: word for word, meaning in meanings.items()}
-    return Parameter(key, check, meanings.__getitem__, said.get)
+    return Parameter(key, partial(choice, known=meanings), meanings.__getitem__, said.get)
 
 
 PARAMETERS = {

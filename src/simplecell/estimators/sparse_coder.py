@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource
-from simplecell.errors import DivergedError, UsageError, real, switch, unknown, whole
-from simplecell.estimators.contract import ROWS, Array, follow, layout_of
+from simplecell.errors import DivergedError, UsageError, choice, real, switch, whole
+from simplecell.estimators.contract import (
+    ROWS,
+    Array,
+    CodeTransformer,
+    follow,
+    input_names,
+    layout_of,
+)
 from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.estimators.parameters import Check, Randomness, Steps, positive, seed_of
 from simplecell.model.measures import fvu
-from simplecell.preprocess.chain import Preprocess
 from simplecell.run.evaluate import Deviation
 from simplecell.run.recipe import DTYPES
 from simplecell.sparse_coding import (
@@ -30,7 +34,7 @@ from simplecell.sparse_coding import (
     random_dictionary,
     torus,
 )
-from simplecell.training.prepared import resolve_device, to_model
+from simplecell.training.prepared import fitted, resolve_device, to_model
 from simplecell.viz.grid import sample_shape, tiles
 from simplecell.viz.portrait import picture_of_rows
 
@@ -52,7 +56,7 @@ MAY_BE: dict[str, Check] = {"neighbourhood": whole, "gamma": real}  # or None
 
 
 @dataclass(eq=False, repr=False)
-class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class SparseCoding(CodeTransformer):
     """Sparse coding: each sample as a sum of few atoms of a learned dictionary.
 
     `min mean_i [½ ‖x_i − s_i A‖² + α S(s_i)]` over codes s [n, M] and atoms A [M, D] in the unit
@@ -165,17 +169,12 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """
         check_is_fitted(self)
         atoms = self._chain.atoms(torch.from_numpy(self.components_).double()).numpy()
-        names = getattr(self, "feature_names_in_", None)
+        names = input_names(self)
         asked = None if shape is None else sample_shape(shape)
         layout = layout_of(asked, atoms.shape[1], names)
         if len(layout) > 1 and self.neighbourhood is not None:
             return tiles(atoms, layout, columns=math.isqrt(len(atoms)))
-        listed = None if names is None else [str(name) for name in names]
-        return picture_of_rows(atoms, layout, listed, "What each latent adds")
-
-    @property
-    def _n_features_out(self) -> int:
-        return int(self.components_.shape[0])
+        return picture_of_rows(atoms, layout, names, "What each latent adds")
 
     def _check(self) -> None:
         """Every parameter that this class itself reads.
@@ -189,8 +188,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             if getattr(self, name) is not None:
                 may_be(name, getattr(self, name))
         for name, known in (("penalty", PENALTIES), ("dtype", tuple(DTYPES))):
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
+            choice(name, getattr(self, name), known)
         if self.penalty == "l1" and self.neighbourhood is not None:
             raise UsageError("a neighbourhood needs penalty='smooth'; with 'l1' leave it None")
 
@@ -217,9 +215,7 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """A fresh training on a fitted preparation, or the one that `partial_fit` left."""
         device = resolve_device(self.device)
         if not goes_on:
-            self._chain = Preprocess([] if self.preprocess is None else self.preprocess).fit(
-                lambda: (torch.from_numpy(x) for x, _ in source.batches(ROWS))
-            )
+            self._chain = fitted([] if self.preprocess is None else self.preprocess, source)
             self._seed = seed_of(self.random_state)
         start = random_dictionary(self.n_latents, self._chain.n_outputs, self._seed)
         training = Alternation(
@@ -257,9 +253,3 @@ class SparseCoding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             error += float((x - recon).double().square().sum())
             deviation.add(x)
         return fvu(error, deviation.sum)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

@@ -11,7 +11,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,7 +27,14 @@ from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Paired
 from simplecell.errors import UsageError, real, whole
 from simplecell.estimators.classic import SparseAutoencoder
-from simplecell.estimators.contract import ROWS, Array, ModelTransformer, follow, layout_of
+from simplecell.estimators.contract import (
+    ROWS,
+    Array,
+    ModelTransformer,
+    follow,
+    input_names,
+    layout_of,
+)
 from simplecell.estimators.door import DOOR, source_of, validate_data
 from simplecell.estimators.fitting import ClassicTransformer, batches
 from simplecell.estimators.parameters import Randomness, Steps, read, said_by, seed_of
@@ -51,13 +58,6 @@ OF_LAYERS = (
 )
 """Parameters of a stack that are those of each layer given as a number."""
 LayerSizes = int | Sequence[int | ClassicTransformer] | None
-
-
-class LayerRecord(NamedTuple):
-    """A record of the training of one layer, counted from 1."""
-
-    layer: int
-    record: Record
 
 
 class Greedy:
@@ -87,14 +87,14 @@ class Greedy:
         self.notes: list[str] = []
         self.codes: Array | None = None
 
-    def run(self, source: Source) -> Iterator[LayerRecord]:
-        """Train every layer for its recipe's steps, one record a step."""
+    def run(self, source: Source) -> Iterator[tuple[int, Record]]:
+        """Train every layer for its recipe's steps: its number from 1, and a record a step."""
         for number, recipe in enumerate(self.recipes, start=1):
             built = build(recipe, source)
             if number == 1:
                 self.preprocess, self.notes = built.preprocess, built.notes
             for record in built.trainer.run(source, built.recipe.n_steps):
-                yield LayerRecord(number, record)
+                yield number, record
             layer = built.trainer.model
             assert isinstance(layer, Autoencoder)
             self.layers.append(layer)
@@ -195,7 +195,9 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     device: str = "auto"
     verbose: bool = False
 
-    def _train_layers(self, X: Array, seed: int) -> Greedy:
+    def _train_layers(self, X: Array, seed: int) -> tuple[Greedy, Preprocess, Array]:
+        """The trained layers, the preparation of X, and the codes [n, M] of the last layer."""
+        self._steps(len(X))  # wrong parameters are told of before the layers are trained
         recipes = self._recipes(len(X), seed)
         greedy = Greedy(recipes)
         steps = sum(recipe.n_steps for recipe in recipes)
@@ -203,7 +205,9 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             for number, record in greedy.run(ArraySource(X)):
                 done = sum(recipe.n_steps for recipe in recipes[: number - 1])
                 progress.show(record._replace(step=done + record.step))
-        return greedy
+        assert greedy.preprocess is not None
+        assert greedy.codes is not None
+        return greedy, greedy.preprocess, greedy.codes
 
     def _recipes(self, n_samples: int, seed: int) -> list[Recipe]:
         """One a layer, each the seed's next; this is where they are checked."""
@@ -308,17 +312,15 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
     def fit(self, X: object, y: object = None) -> Self:
         """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored."""
         rows = dense(validate_data(self, X, **DOOR), self.dtype)
-        self._steps(len(rows))  # wrong parameters are told of before the layers are trained
         seed = seed_of(self.random_state)
-        greedy = self._train_layers(rows, seed)
-        assert greedy.preprocess is not None
+        greedy, preprocess, _ = self._train_layers(rows, seed)
         network = DeepAutoencoder(greedy.layers)
-        recipe = self._deep_recipe(network, greedy.preprocess, seed, len(rows))
-        trainer = recipe.trainer(greedy.preprocess)
+        recipe = self._deep_recipe(network, preprocess, seed, len(rows))
+        trainer = recipe.trainer(preprocess)
         trainer.model.load_tensors(network.tensors())
         self._fine_tune(trainer, ArraySource(rows))
         recipe = recipe.changed({"model.init": STACKED})
-        built = Built(recipe, greedy.preprocess, trainer, greedy.notes)
+        built = Built(recipe, preprocess, trainer, greedy.notes)
         self._keep(built, recipe, source_of(self, rows))
         return self
 
@@ -402,18 +404,15 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
             )
         labels = np.asarray(encoder.transform(classes), dtype=np.int64)
         rows = dense(rows, self.dtype)
-        self._steps(len(rows))  # as in StackedAutoencoder
         seed = seed_of(self.random_state)
-        greedy = self._train_layers(rows, seed)
-        assert greedy.preprocess is not None
-        assert greedy.codes is not None
-        network = classifier(greedy.layers, greedy.codes, labels, self.softmax_decay)
+        greedy, preprocess, codes = self._train_layers(rows, seed)
+        network = classifier(greedy.layers, codes, labels, self.softmax_decay)
         self.greedy_model_ = copy.deepcopy(network).cpu()
-        trainer = self._softmax_trainer(network, greedy.preprocess, len(rows), seed)
+        trainer = self._softmax_trainer(network, preprocess, len(rows), seed)
         wanted = ArraySource(one_hot(labels, len(self.classes_)).numpy())
         self._fine_tune(trainer, Paired(ArraySource(rows), wanted))
         trainer.check_finite()
-        self._preprocess = greedy.preprocess
+        self._preprocess = preprocess
         # A copy: the trained one's parameters are views of the trainer's vector.
         self.model_ = copy.deepcopy(network).cpu()
         self.n_iter_ = max(1, trainer.n_steps)
@@ -444,10 +443,9 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
         number = len(network.layers) if layer is None else layer
         jacobian = chain.pixels(torch.eye(chain.n_outputs, dtype=torch.float64))
         rows = exciting(network.upto(number), jacobian).double().cpu().numpy()
-        names = getattr(self, "feature_names_in_", None)
-        layout = layout_of(shape, n_inputs, names)
+        names = input_names(self)
         title = f"What excites each latent of layer {number}"
-        return picture_of_rows(rows, layout, None if names is None else list(names), title)
+        return picture_of_rows(rows, layout_of(shape, n_inputs, names), names, title)
 
     @torch.no_grad()
     def _pass(self, X: object, function: Callable[[Classifier, Tensor], Tensor]) -> Array:

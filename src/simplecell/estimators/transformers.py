@@ -7,18 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    OneToOneFeatureMixin,
-    TransformerMixin,
-)
-from sklearn.utils import Tags
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin
 from sklearn.utils.validation import check_is_fitted
 
-from simplecell.errors import UsageError, unknown
-from simplecell.estimators.contract import Array
+from simplecell.errors import UsageError, choice
+from simplecell.estimators.contract import Array, PrecisionTransformer
 from simplecell.estimators.door import check_array, validate_data
+from simplecell.preprocess.affine import PCAWhiten
 from simplecell.preprocess.chain import Preprocess
 
 # torch takes no read-only and no negatively strided arrays: scikit-learn copies those at the door.
@@ -29,7 +24,7 @@ DOOR: dict[str, Any] = {
 }
 
 
-class _StepTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class _StepTransformer(PrecisionTransformer):
     """A fitted chain behind fit, transform and inverse_transform; a subclass names the steps."""
 
     def _steps(self) -> list[dict[str, object] | str]:
@@ -53,11 +48,6 @@ class _StepTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         check_is_fitted(self)
         return self._chain.invert(torch.from_numpy(check_array(X, **DOOR))).numpy()
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
 
 @dataclass(eq=False, repr=False)
 class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ignore[misc]
@@ -69,14 +59,16 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ign
 
     Args:
         method: "zca" (U diag(1/√(λ+ε)) Uᵀ) or "pca" (diag(1/√(λ+ε)) Uᵀ).
-        epsilon: added to each variance (input unit squared); 0 whitens fully.
+        epsilon: added to each variance (input unit squared), 0.1 in the notes' exercise with
+            pixels; 0 whitens fully. None is a hundredth of the mean variance, whatever the unit.
         retained: share of the variance that the components kept carry (fraction 0–1; "pca" only).
         remove_dc: subtract each sample's own mean first; `inverse_transform` cannot restore it.
 
     Attributes:
         mean_: [D], of the data (after `remove_dc`); components_: [D', D], the whitening matrix;
         eigenvalues_: [D], the whole spectrum, largest first; n_components_: D';
-        n_features_in_: D.
+        n_features_in_: D; epsilon_: what was added; notes_: what was found, such as directions
+        that are damped.
 
     Raises:
         UsageError: an unknown method, or a value out of range.
@@ -89,14 +81,15 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ign
 
     method: str = "zca"
     _: KW_ONLY
-    epsilon: float = 0.1
+    epsilon: float | None = None
     retained: float = 1.0
     remove_dc: bool = False
 
     def _steps(self) -> list[dict[str, object] | str]:
-        if self.method not in ("pca", "zca"):
-            raise unknown("whitening method", self.method, ["pca", "zca"])
-        whiten = {"kind": f"{self.method}_whiten", "epsilon": self.epsilon}
+        choice("whitening method", self.method, ("pca", "zca"))
+        whiten: dict[str, object] = {"kind": f"{self.method}_whiten"}
+        if self.epsilon is not None:
+            whiten["epsilon"] = self.epsilon
         if self.method == "pca":
             whiten["retained"] = self.retained
         elif self.retained != 1.0:
@@ -111,6 +104,9 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, _StepTransformer):  # type: ign
         found = {name.partition(".")[2]: t.numpy() for name, t in self._chain.state().items()}
         self.mean_, self.components_ = found["mean"], found["matrix"]
         self.eigenvalues_, self.n_components_ = found["eigenvalues"], len(found["matrix"])
+        step = self._chain.last
+        assert isinstance(step, PCAWhiten)
+        self.epsilon_, self.notes_ = step.epsilon(step.tensors["eigenvalues"]), step.report()
         return self
 
     @property

@@ -24,7 +24,7 @@ from simplecell.errors import RunError
 from simplecell.explorer.make.atlas import build_atlas
 from simplecell.explorer.replace_folder import replacing_folder
 from simplecell.explorer.serve.library import Library
-from simplecell.explorer.serve.messages import MEDIA, Refused
+from simplecell.explorer.serve.messages import Refused, data_url
 from simplecell.explorer.serve.view import RunView
 from simplecell.run.directory import Run
 from simplecell.run.progress import follow_share
@@ -65,29 +65,27 @@ def bundle(folder: Path, entry: str) -> str:
     Raises:
         RunError: for a module that is missing or written in another way.
     """
-    modules = list(_in_order(folder, entry, {}, []))
-    numbers = {module.name: number for number, module in enumerate(modules)}
-    known = {module.name: module for module in modules}
-    for module in modules:
-        _check_names(module, known)
-    wrapped = "".join(_wrapped(module, numbers) for module in modules)
+    modules: dict[str, _Module] = {}
+    _add(modules, folder, entry, [])
+    numbers = {name: number for number, name in enumerate(modules)}
+    wrapped = "".join(_wrapped(module, numbers) for module in modules.values())
     return f'"use strict";\n(() => {{\n{wrapped}}})();\n'
 
 
-def _in_order(
-    folder: Path, name: str, seen: dict[str, bool], above: list[str]
-) -> Iterator[_Module]:
-    """Modules, each after those that it imports."""
+def _add(modules: dict[str, _Module], folder: Path, name: str, above: list[str]) -> None:
+    """Put a module behind those that it imports; `above` are those that led to it."""
     if name in above:
         circle = " → ".join([*above[above.index(name) :], name])
         raise RunError(f"modules import each other in a circle, which cannot be bundled: {circle}")
-    if seen.setdefault(name, False):
+    if name in modules:
         return
-    seen[name] = True
     module = _read(folder, name)
-    for other, _ in module.imports:
-        yield from _in_order(folder, other, seen, [*above, name])
-    yield module
+    for other, names in module.imports:
+        _add(modules, folder, other, [*above, name])
+        for one in names:
+            if one not in modules[other].exports:
+                raise RunError(f"{name} imports '{one}' from {other}, which does not export it")
+    modules[name] = module
 
 
 def _read(folder: Path, name: str) -> _Module:
@@ -100,7 +98,7 @@ def _read(folder: Path, name: str) -> _Module:
         ) from error
     beside = posixpath.dirname(name)
     imports = [
-        (posixpath.normpath(posixpath.join(beside, found[2])), _names(found[1]))
+        (posixpath.normpath(posixpath.join(beside, found[2])), re.findall(r"[\w$]+", found[1]))
         for found in _IMPORT.finditer(text)
     ]
     exports = [found[2] for found in _EXPORT.finditer(text)]
@@ -112,19 +110,6 @@ def _read(folder: Path, name: str) -> _Module:
             'are understood (import { a, b } from "./x.js"; export function, class or const)'
         )
     return _Module(name, body, imports, exports)
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in re.split(r"[\s,]+", text) if name]
-
-
-def _check_names(module: _Module, known: dict[str, _Module]) -> None:
-    for other, names in module.imports:
-        for name in names:
-            if name not in known[other].exports:
-                raise RunError(
-                    f"{module.name} imports '{name}' from {other}, which does not export it"
-                )
 
 
 def _wrapped(module: _Module, numbers: dict[str, int]) -> str:
@@ -189,15 +174,16 @@ def page(runs: Runs) -> str:
     for _, values in _data(library, drawn, copies=False):
         data |= values
     for shown in drawn:
-        data |= {f"{shown.name}/files/{name}": _url(shown, name) for name in _pictures(shown)}
+        for name in _pictures(shown):
+            data[f"{shown.name}/files/{name}"] = data_url(Path(name).suffix, shown.file(name))
     style = "".join((STATIC / name).read_text(encoding="utf-8") for name in _styles())
     given = f"globalThis.simplecellGiven = [{_script_json(data)}];"
     # A script ends at the first of these, wherever they stand; in strings \\/ and \\! are / and !.
     program = bundle(STATIC, "app.js").replace("</script", "<\\/script").replace("<!--", "<\\!--")
     scripts = "".join(f"<script>{script}</script>\n" for script in (given, program))
-    icon = base64.b64encode((STATIC / "icon.svg").read_bytes()).decode()
+    icon = data_url(".svg", (STATIC / "icon.svg").read_bytes())
     sources = {"script": _hashes([given, program]), "style": _hashes([style]), "images": ""}
-    text = _ICON.sub(f'href="data:image/svg+xml;base64,{icon}"', _shell("page", sources))
+    text = _ICON.sub(f'href="{icon}"', _shell("page", sources))
     # Not by `re.sub` or templates: the data may hold anything.
     head, _, rest = text.partition("</head>")
     body, _, end = rest.rpartition("</body>")
@@ -282,11 +268,6 @@ def _comparisons(library: Library, drawn: list[RunView]) -> Iterator[Script]:
 
 def _pictures(shown: RunView) -> list[str]:
     return sorted(name for name in shown.files() if not name.endswith(".bin"))
-
-
-def _url(shown: RunView, name: str) -> str:
-    media = MEDIA[Path(name).suffix]
-    return f"data:{media};base64,{base64.b64encode(shown.file(name)).decode()}"
 
 
 def _script_json(value: object) -> str:

@@ -66,12 +66,10 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Hold the lock on a folder's mark; on Windows, an open file would keep it from its place."""
-    lock = Lock(folder / MARK) if fcntl is not None else None
-    try:
+    with contextlib.ExitStack() as last:
+        if fcntl is not None:
+            last.callback(Lock(folder / MARK).release)
         yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 def _write_mark(folder: Path, names: list[str]) -> None:
@@ -151,7 +149,13 @@ def _aside(folder: Path, old: Path) -> Iterator[None]:
             _check_content(old, folder)  # once more: nobody finds it by its name any longer
             yield
         except BaseException as error:
-            _return(old, folder, error)
+            if not os.path.lexists(folder):  # else its place was taken meanwhile
+                os.replace(old, folder)
+            elif isinstance(error, OSError):
+                raise WriteError(
+                    f"something else was put at '{folder}' meanwhile; what was there lies in "
+                    f"'{old}'"
+                ) from error
             raise
         _remove(old)
 
@@ -171,16 +175,6 @@ def _held_old(folder: Path) -> Iterator[None]:
         yield
 
 
-def _return(old: Path, folder: Path, error: BaseException) -> None:
-    """Put what was taken aside back, unless its place was taken meanwhile."""
-    if not os.path.lexists(folder):
-        os.replace(old, folder)
-    elif isinstance(error, OSError):
-        raise WriteError(
-            f"something else was put at '{folder}' meanwhile; what was there lies in '{old}'"
-        ) from error
-
-
 def _remove(old: Path) -> None:
     """Remove the files of an older export that are listed, and the folders then empty."""
     names = _files(old) & _listed(old) - {MARK}
@@ -188,17 +182,12 @@ def _remove(old: Path) -> None:
         for name in names:
             if (old / name).is_symlink() or not (old / name).is_dir():
                 (old / name).unlink()
-        _remove_empty(old)
+        for path in sorted(old.rglob("*"), reverse=True):  # what is in a folder comes before it
+            if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+                path.rmdir()
         if _files(old) <= {MARK}:
             (old / MARK).unlink(missing_ok=True)
             old.rmdir()
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove the folders in a folder that hold nothing but such."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
-            path.rmdir()
 
 
 def _clear(folder: Path) -> None:
@@ -248,24 +237,16 @@ def _size(path: Path) -> int:
 @contextlib.contextmanager
 def _dead(folder: Path) -> Iterator[bool]:
     """Whether a folder is ours and nobody holds its mark; nobody else can in the block."""
-    handle = None
-    if fcntl is not None and _read_mark(folder):
-        with contextlib.suppress(OSError):
-            handle = os.open(folder / MARK, os.O_RDWR | _CAREFUL)
-    try:
-        yield handle is not None and _locks(handle)
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def _locks(handle: int) -> bool:
-    """Whether the lock can be taken; not where the file system has none: then nobody knows."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    dead = False
+    with contextlib.ExitStack() as last:
+        if fcntl is not None and _read_mark(folder):
+            # Where the file system has no locks, nobody knows.
+            with contextlib.suppress(OSError):
+                handle = os.open(folder / MARK, os.O_RDWR | _CAREFUL)
+                last.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                dead = True
+        yield dead
 
 
 def _put_back(folder: Path) -> None:

@@ -14,12 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from simplecell.explorer.make.contents import DataPage, Example, Judged, Manifest, Sample
+from simplecell.explorer.make.contents import Example, Judged, Manifest, Sample
+from simplecell.explorer.serve.messages import data_url
 from simplecell.explorer.serve.view import KnownRun, RunView
 from simplecell.run.directory import Run, reported_figures
 from simplecell.viz.plots import spectrum
-from simplecell.viz.portrait import latents as picture_of_latents
-from simplecell.viz.portrait import training_curve
+from simplecell.viz.portrait import picture, training_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +36,7 @@ def report(run: Run) -> str:
     """
     view, trained = RunView(KnownRun(run.path.name, run)), run.load()
     atlas, data = view.manifest, view.data()
+    raw = data["spectrum"]["raw"] if data["spectrum"] else []
     worst = [one for one in data["samples"] if one["group"] == "worst"][:MOST_WORST]
     environment = Environment(
         loader=PackageLoader("simplecell.explorer", "templates"),
@@ -54,9 +55,9 @@ def report(run: Run) -> str:
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         latents=list(_latents(view)),
-        gallery=_png(picture_of_latents(trained)) if _is_seen(atlas) else None,
+        gallery=_png(picture(trained, "latents")) if _is_seen(atlas) else None,
         curve=_figure(training_curve(run)),
-        spectrum=_spectrum(data),
+        spectrum=_figure(spectrum(np.array(raw))) if any(raw) else None,
         steps=data["steps"],
         notes=data["notes"],
         worst=[_worst(one, atlas) for one in worst],
@@ -123,7 +124,10 @@ def _strip(examples: list[Example], atlas: Manifest) -> str | None:
     if atlas["look"] != "picture" or not examples:
         return None
     tiles = [_enlarged(_picture(one["sample"]["pixels"], atlas), THUMBNAIL) for one in examples]
-    width, height = tiles[0].size
+    return _side_by_side(tiles, *tiles[0].size)
+
+
+def _side_by_side(tiles: list[Image.Image], width: int, height: int) -> str:
     strip = Image.new("RGB", (len(tiles) * (width + 2), height), "white")
     for k, tile in enumerate(tiles):
         strip.paste(tile, (k * (width + 2), 0))
@@ -148,11 +152,9 @@ def _worst(one: Judged, atlas: Manifest) -> dict[str, object]:
     columns = [column for column in one.get("columns", []) if None not in column][:4]
     told = {"row": sample["row"], "share": one["share"], "columns": columns}
     if atlas["look"] == "picture":
-        pair = [_picture(text, atlas) for text in (sample["pixels"], one.get("recon")) if text]
-        whole = Image.new("RGB", (len(pair) * (2 * THUMBNAIL + 2), 2 * THUMBNAIL), "white")
-        for k, picture in enumerate(pair):
-            whole.paste(_enlarged(picture, 2 * THUMBNAIL), (k * (2 * THUMBNAIL + 2), 0))
-        return {**told, "pictures": _png(whole), "words": None}
+        side, texts = 2 * THUMBNAIL, (sample["pixels"], one.get("recon"))
+        pair = [_enlarged(_picture(text, atlas), side) for text in texts if text]
+        return {**told, "pictures": _side_by_side(pair, side, side), "words": None}
     return {**told, "pictures": None, "words": _words(sample, None, atlas["look"])}
 
 
@@ -167,24 +169,13 @@ def _enlarged(image: Image.Image, side: int) -> Image.Image:
     return image.resize((size[0], size[1]), Image.Resampling.NEAREST)
 
 
-def _spectrum(data: DataPage) -> str | None:
-    values = data["spectrum"]
-    if values is None or not any(values["raw"]):
-        return None
-    return _figure(spectrum(np.array(values["raw"])))
-
-
 def _figure(figure: Figure) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
-    return _data_url(file.getvalue())
+    return data_url(".png", file.getvalue())
 
 
 def _png(image: Image.Image) -> str:
     file = io.BytesIO()
     image.save(file, "PNG")
-    return _data_url(file.getvalue())
-
-
-def _data_url(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+    return data_url(".png", file.getvalue())

@@ -46,6 +46,7 @@ NEEDED = (
     "preprocess",
     "max_iter",
 )
+SHARE = {"above": 0.0, "below": 1.0}  # a sigmoid's mean reaches neither of its ends
 SWITCHES = {"on": True, "off": False}
 SATLIN = (
     "satlin, which is straight between 0 and 1, has no counterpart here; take 'logsig', its smooth "
@@ -90,17 +91,16 @@ def from_trainautoencoder(
     half = _half(error_is_mean_over)
     return {
         "n_latents": hiddenSize,
-        "target": _share("SparsityProportion", asked["SparsityProportion"]),
-        "sparsity_weight": half
-        * _number("SparsityRegularization", asked["SparsityRegularization"]),
-        "weight_decay": half * _number("L2WeightRegularization", asked["L2WeightRegularization"]),
+        "target": _number("SparsityProportion", asked, **SHARE),
+        "sparsity_weight": half * _number("SparsityRegularization", asked),
+        "weight_decay": half * _number("L2WeightRegularization", asked),
         "activation": "sigmoid",
         "output": output,
-        "preprocess": [_scaling(output)] if _switch("ScaleData", asked["ScaleData"]) else None,
+        "preprocess": [_scaling(output)] if _switch("ScaleData", asked) else None,
         "solver": "lbfgs",
         "max_iter": asked["MaxEpochs"],
-        "device": "cuda" if _switch("UseGPU", asked["UseGPU"]) else "cpu",
-        "verbose": _switch("ShowProgressWindow", asked["ShowProgressWindow"]),
+        "device": "cuda" if _switch("UseGPU", asked) else "cpu",
+        "verbose": _switch("ShowProgressWindow", asked),
     }
 
 
@@ -124,7 +124,7 @@ def to_trainautoencoder(*, error_is_mean_over: int = 1, **parameters: Any) -> di
     given, outputs = parameters, {ours: matlab for matlab, ours in OUTPUTS.items()}
     whole("n_latents", given["n_latents"])
     whole("max_iter", given["max_iter"])
-    tied, output = _switch("tied", given.get("tied", False)), given["output"]
+    tied, output = _switch("tied", {"tied": False, **given}), given["output"]
     sigmoid = _is_one_of(given["activation"], {"sigmoid"})
     if not sigmoid or not _is_one_of(output, outputs) or tied:
         raise UsageError(
@@ -138,11 +138,11 @@ def to_trainautoencoder(*, error_is_mean_over: int = 1, **parameters: Any) -> di
         "EncoderTransferFunction": "logsig",
         "DecoderTransferFunction": outputs[output],
         "MaxEpochs": given["max_iter"],
-        "L2WeightRegularization": _number("weight_decay", given["weight_decay"]) / half,
+        "L2WeightRegularization": _number("weight_decay", given) / half,
         "LossFunction": "msesparse",
         "ShowProgressWindow": bool(given.get("verbose", False)),
-        "SparsityProportion": _share("target", given["target"]),
-        "SparsityRegularization": _number("sparsity_weight", given["sparsity_weight"]) / half,
+        "SparsityProportion": _number("target", given, **SHARE),
+        "SparsityRegularization": _number("sparsity_weight", given) / half,
         "TrainingAlgorithm": "trainscg",
         "ScaleData": _scales(given["preprocess"], output),
         "UseGPU": str(given.get("device", "cpu")).startswith("cuda"),
@@ -182,23 +182,18 @@ def _must_be(option: str, asked: Mapping[str, Option], known: Collection[str]) -
     raise unknown(option, value, known)
 
 
-def _switch(option: str, value: object) -> bool:
+def _switch(option: str, asked: Mapping[str, object]) -> bool:
     """true or false, in MATLAB's newer spelling "on" or "off"."""
+    value = asked[option]
     found = SWITCHES.get(value) if isinstance(value, str) else value
     if not isinstance(found, bool | np.bool_ | numbers.Integral) or found not in (0, 1):
         raise UsageError(f"{option} is {value!r}, but it is True or False (or 'on', 'off')")
     return bool(found)
 
 
-def _number(option: str, value: Option) -> float:
-    real(option, value)
-    return float(value)
-
-
-def _share(option: str, value: Option) -> float:
-    """A mean activation, which a sigmoid reaches only between its ends."""
-    real(option, value, above=0, below=1)
-    return float(value)
+def _number(option: str, asked: Mapping[str, Any], **limits: float) -> float:
+    real(option, asked[option], **limits)
+    return float(asked[option])
 
 
 def _half(error_is_mean_over: int) -> float:

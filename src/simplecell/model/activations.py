@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.codes import Codes, Rows, SparseCodes
 
 
@@ -70,6 +70,11 @@ class Activation(nn.Module):
 
         `wanted` is how many latents are to be active of each, if anybody said so.
         """
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether samples not trained on have a say in its thresholds."""
+        return type(self).calibrate is not Activation.calibrate
 
     def set_scale(self, scale: float) -> None:
         """Take the root mean square of the inputs as the unit of what is relative to it."""
@@ -151,6 +156,13 @@ class Gaussian(Activation):
             return Codes(mean)
         noise = torch.randn(mean.shape, generator=generator, dtype=pre.dtype, device=pre.device)
         return Codes(mean + (log_variance / 2).exp() * noise)
+
+
+def _below(values: Tensor, wanted: float) -> Tensor:
+    """The largest of values [B, M] that `wanted` a sample, mean over the B, are above."""
+    flat = values.reshape(-1)
+    kept = min(round(wanted * len(values)), flat.numel() - 1)
+    return flat.kthvalue(flat.numel() - kept).values
 
 
 UNSET = -1.0
@@ -257,9 +269,7 @@ class BatchTopK(Activation):
     @torch.no_grad()
     def calibrate(self, pre: Tensor, wanted: float | None = None) -> None:
         """Set the threshold such that k·B of these values are above it."""
-        flat = pre.relu().reshape(-1)
-        kept = min(round(self.k * len(pre)), flat.numel() - 1)
-        self.threshold.copy_(flat.kthvalue(flat.numel() - kept).values)
+        self.threshold.copy_(_below(pre.relu(), self.k))
 
 
 class JumpReLU(Activation):
@@ -305,8 +315,7 @@ class JumpReLU(Activation):
         return self.relative_bandwidth * self.scale
 
     def code(self, pre: Tensor) -> Tensor:
-        code: Tensor = _Jump.apply(pre, self.threshold, self.bandwidth)
-        return code
+        return _Jump.apply(pre, self.threshold, self.bandwidth)
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
@@ -317,11 +326,8 @@ class JumpReLU(Activation):
         """Stretch all thresholds alike, by a quarter at most, so that `wanted` are active."""
         if not wanted:
             return
-        tiny = torch.finfo(pre.dtype).tiny
-        shares = (pre / self.threshold.clamp_min(tiny)).reshape(-1)
-        kept = min(round(wanted * len(pre)), shares.numel() - 1)
-        factor = shares.kthvalue(shares.numel() - kept).values
-        self.threshold.mul_(factor.clamp(1 / self.stretch, self.stretch))
+        shares = pre / self.threshold.clamp_min(torch.finfo(pre.dtype).tiny)
+        self.threshold.mul_(_below(shares, wanted).clamp(1 / self.stretch, self.stretch))
 
     def lack(self, pre: Tensor) -> Tensor:
         return (self.threshold.detach() - pre).relu()
@@ -332,8 +338,7 @@ class JumpReLU(Activation):
         self.scale.fill_(scale)
 
     def count(self, pre: Tensor, code: Codes) -> Tensor:
-        steps: Tensor = _Step.apply(pre, self.threshold, self.bandwidth)
-        return steps.sum(1)
+        return _Step.apply(pre, self.threshold, self.bandwidth).sum(1)
 
 
 class _Jump(torch.autograd.Function):
@@ -404,10 +409,9 @@ class Gated(Activation):
         if not wanted or not bool((gate > 0).any()):
             return
         # One without a magnitude is not active, however wide its gate.
-        gates = gate.masked_fill(self._magnitude(pre) <= 0, -math.inf).reshape(-1)
-        kept = min(round(wanted * len(pre)), gates.numel() - 1)
+        gates = gate.masked_fill(self._magnitude(pre) <= 0, -math.inf)
         most = self.shift * gate[gate > 0].mean()
-        self.gate_bias.sub_(gates.kthvalue(gates.numel() - kept).values.clamp(-most, most))
+        self.gate_bias.sub_(_below(gates, wanted).clamp(-most, most))
 
     def soft(self, pre: Tensor, code: Codes) -> Codes:
         """What the gate sees: `ReLU(z + b_gate)`."""
@@ -418,17 +422,11 @@ class Gated(Activation):
         return (-pre - self.gate_bias).relu()
 
 
-ACTIVATIONS: dict[str, type[Activation]] = {
-    "identity": Identity,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-    "relu": ReLU,
-    "gaussian": Gaussian,
-    "topk": TopK,
-    "batchtopk": BatchTopK,
-    "jumprelu": JumpReLU,
-    "gated": Gated,
-}
+_ALL: tuple[type[Activation], ...] = (
+    *(Identity, Sigmoid, Tanh, ReLU, Gaussian),
+    *(TopK, BatchTopK, JumpReLU, Gated),
+)
+ACTIVATIONS = {one.kind: one for one in _ALL}
 
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda pre: pre,
@@ -446,8 +444,7 @@ OUTPUT_BOUNDS: dict[str, tuple[float, float] | None] = {
 
 
 def _declared(kind: str) -> dict[str, inspect.Parameter]:
-    if kind not in ACTIVATIONS:
-        raise unknown("activation", kind, ACTIVATIONS)
+    choice("activation", kind, ACTIVATIONS)
     given = inspect.signature(ACTIVATIONS[kind], eval_str=True).parameters
     return {name: given[name] for name in given if name not in ("n_latents", "dtype")}
 
@@ -490,7 +487,6 @@ def activation(
     """
     known = settings_of(kind)
     for name in settings:
-        if name not in known:
-            raise unknown(f"setting of '{kind}' codes", name, known)
+        choice(f"setting of '{kind}' codes", name, known)
     made: Callable[..., Activation] = ACTIVATIONS[kind]
     return made(n_latents, dtype=dtype, **settings)

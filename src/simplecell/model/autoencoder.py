@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from simplecell.errors import DataError, UsageError, unknown
+from simplecell.errors import DataError, UsageError, choice
 from simplecell.model.activations import OUTPUTS, Activation, activation
 from simplecell.model.codes import Codes
 
@@ -292,8 +292,7 @@ class Autoencoder(Layer):
         dtype: torch.dtype = torch.float32,
         **settings: object,
     ) -> None:
-        if output not in OUTPUTS:
-            raise unknown("output", output, OUTPUTS)
+        choice("output", output, OUTPUTS)
         super().__init__(n_inputs, n_latents, activation=activation, dtype=dtype, **settings)
         if n_outputs is not None and (tied or pre_bias):
             raise UsageError(

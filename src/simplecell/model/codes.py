@@ -64,10 +64,6 @@ class Codes:
         """The code of the latents first … last − 1."""
         return Codes(self.dense[:, first:last])
 
-    def prefix(self, width: int) -> Codes:
-        """The code of the first `width` latents."""
-        return self.part(0, width)
-
     def rows(self) -> Rows:
         """The non-zero values, sample by sample."""
         sample, latent = self.dense.nonzero(as_tuple=True)
@@ -87,10 +83,9 @@ class SparseCodes(Codes):
 
     @cached_property
     def dense(self) -> Tensor:
-        n_samples = len(self._rows.offsets) - 1
-        flat = self._rows.values.new_zeros(n_samples * self.n_latents)
+        flat = self._rows.values.new_zeros(self._n_samples() * self.n_latents)
         places = self._samples() * self.n_latents + self._rows.indices
-        return flat.index_put((places,), self._rows.values).view(n_samples, self.n_latents)
+        return flat.index_put((places,), self._rows.values).view(self._n_samples(), self.n_latents)
 
     def detach(self) -> Codes:
         return SparseCodes(self._rows._replace(values=self._rows.values.detach()), self.n_latents)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.activations import OUTPUTS, Activation, activation, settings_of
 from simplecell.model.autoencoder import Autoencoder, Layer, Model
 from simplecell.model.codes import Codes
@@ -227,8 +227,7 @@ class ModulePair(Model):
         output: str = "linear",
     ) -> None:
         super().__init__()
-        if output not in OUTPUTS:
-            raise unknown("output", output, OUTPUTS)
+        choice("output", output, OUTPUTS)
         self.encoder, self.decoder = encoder, decoder
         self.activation, self.output = _activation(activation), output
         self._n_inputs, self._n_latents = n_inputs, 0
@@ -317,13 +316,10 @@ def exciting(
     highest, slope = climb(u)
     for k in range(steps + 1):
         stride = radius * (1 + math.cos(math.pi * k / (steps + 1))) / 2
-        u = _into_ball(u + stride * normalize(slope), radius)
+        u = u + stride * normalize(slope)
+        u = u * (radius / u.norm(dim=1, keepdim=True).clamp_min(radius))  # back into the ball
         height, slope = climb(u)
         better = height > highest
         best = torch.where(better[:, None], u, best)
         highest = torch.maximum(highest, height)
     return best
-
-
-def _into_ball(u: Tensor, radius: float) -> Tensor:
-    return u * (radius / u.norm(dim=1, keepdim=True).clamp_min(radius))

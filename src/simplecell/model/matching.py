@@ -252,13 +252,9 @@ class Contingency:
         samples = torch.repeat_interleave(torch.arange(n_samples), offsets.diff())
         size = max(1, PAIRS_AT_ONCE // max(1, active.shape[1]))
         for some, sample in zip(latents.split(size), samples.split(size), strict=True):
-            self._count(active[sample], some)
-
-    def _count(self, active: Tensor, latents: Tensor) -> None:
-        """active [n, n_active], latents [n]: one row for each value of a code."""
-        places = active * len(self.latents) + latents[:, None]
-        places = places[active >= 0]
-        self.together.view(-1).index_add_(0, places, torch.ones_like(places, dtype=torch.int32))
+            truth = active[sample]  # [n, n_active], beside some [n]: a row for each value of a code
+            places = (truth * len(self.latents) + some[:, None])[truth >= 0]
+            self.together.view(-1).index_add_(0, places, torch.ones_like(places, dtype=torch.int32))
 
     def f1(self, truth: Tensor, latents: Tensor) -> Tensor:
         """F1 of each pair (true atom, latent), [P]: `2 n_both / (n_truth + n_latent)`.

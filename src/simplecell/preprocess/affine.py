@@ -36,7 +36,7 @@ class Moments:
             scatter += apart * (count * len(x) / total)
             shift += delta * (len(x) / total)
             count = total
-        self.mean, self.variance = origin + shift, scatter / count
+        self.count, self.mean, self.variance = count, origin + shift, scatter / count
         if not torch.isfinite(self.variance).all():
             raise DataError("the values are too large for a variance in float64: scale them first")
 
@@ -238,7 +238,7 @@ class PCA(Affine):
     def solve(self, moments: Moments) -> tuple[Tensor, ...]:
         values, components = _spectrum(moments.variance)
         components = components[: self.kept(values)]
-        spread = self.spread(values[: len(components)])[:, None]
+        spread = self.spread(values)[: len(components), None]
         return moments.mean, components / spread, (components * spread).T, values
 
     def kept(self, values: Tensor) -> int:
@@ -268,25 +268,34 @@ class PCA(Affine):
 class PCAWhiten(PCA):
     """x′ = diag(1/√(λ + ε)) U_kᵀ (x − mean): component j has variance λ_j / (λ_j + ε).
 
-    With ε = 0 directions without variance are left out. Source: UFLDL, whitening. Exact.
+    ε is `relative` times the mean of all λ, whatever the unit of the data, or `epsilon` (input
+    unit squared), as the notes have it for pixels. With ε = 0 directions without variance are left
+    out. Source: UFLDL, whitening. Exact; `relative` is ours.
     """
 
     title = "PCA whitening"
-    defaults: ClassVar[dict[str, float]] = {"epsilon": 0.1, "retained": 1.0}
+    defaults: ClassVar[dict[str, float]] = {"relative": 0.01, "retained": 1.0}
+
+    def epsilon(self, values: Tensor) -> float:
+        """ε (input unit squared), of the whole spectrum [D]."""
+        if "epsilon" in self.options:
+            return self.options["epsilon"]
+        return self.options["relative"] * float(values.mean()) or 1.0  # of no variance: anything
 
     def kept(self, values: Tensor) -> int:
         alive = len(values)
-        if self.options["epsilon"] == 0:
+        if self.epsilon(values) == 0:
             alive -= _without_variance(values)
         if not alive:
             raise DataError("every row is the same: there is nothing to whiten with epsilon=0")
         return min(super().kept(values), alive)
 
     def spread(self, values: Tensor) -> Tensor:
-        return torch.sqrt(values + self.options["epsilon"])
+        return torch.sqrt(values + self.epsilon(values))
 
     def report(self) -> list[str]:
-        values, epsilon = self.tensors["eigenvalues"], self.options["epsilon"]
+        values = self.tensors["eigenvalues"]
+        epsilon = self.epsilon(values)
         damped = f"{int((values < epsilon).sum())} of {len(values)} directions"
         kept = super().report()
         if not (values < epsilon).any():
@@ -302,13 +311,13 @@ class ZCAWhiten(PCAWhiten):
     """
 
     title = "ZCA whitening"
-    defaults: ClassVar[dict[str, float]] = {"epsilon": 0.1}
+    defaults: ClassVar[dict[str, float]] = {"relative": 0.01}
     form: ClassVar[dict[str, str]] = dict(mean="D", matrix="DD", inverse="DD", eigenvalues="D")
 
     def solve(self, moments: Moments) -> tuple[Tensor, ...]:
         values, components = _spectrum(moments.variance)
         still = _without_variance(values)
-        if still and self.options["epsilon"] == 0:
+        if still and self.epsilon(values) == 0:
             raise DataError(
                 f"the covariance is singular: {still} of {len(values)} directions have no variance,"
                 " and zca_whiten with epsilon=0 would divide by it; use epsilon > 0, or pca_whiten,"

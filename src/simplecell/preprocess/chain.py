@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from simplecell.errors import DataError, RunError, UsageError, unknown
+from simplecell.errors import DataError, RunError, UsageError, choice
 from simplecell.preprocess.affine import (
     PCA,
     Affine,
@@ -67,6 +67,11 @@ class Preprocess:
         return [{"kind": step.kind, **step.options} for step in self._steps]
 
     @property
+    def last(self) -> Step | None:
+        """The step whose output a model sees."""
+        return self._steps[-1] if self._steps else None
+
+    @property
     def fitted(self) -> bool:
         return self._n_inputs is not None
 
@@ -84,6 +89,17 @@ class Preprocess:
         for step in self._steps:
             width = _width(step, width)
         return width
+
+    @property
+    def centred(self) -> bool:
+        """Whether each prepared column has the mean 0 over the rows that this was fitted to."""
+        at_zero = False
+        for step in self._steps:
+            if isinstance(step, Center | Standardize | PCA):
+                at_zero = True
+            elif isinstance(step, Range):  # the others are linear, and leave a mean of 0 there
+                at_zero = False
+        return at_zero
 
     def fit(self, batches: Callable[[], Iterable[Tensor]]) -> Self:
         """Learn each step from its own pass; `batches()` gives a fresh pass over rows [B, D].
@@ -243,19 +259,19 @@ def _build(step: str | Said) -> Step:
     table = {"kind": step} if isinstance(step, str) else step
     if not isinstance(table, Mapping) or not isinstance(table.get("kind"), str):
         raise UsageError(f"a step is a name or a table with a kind, such as 'center'; got {step!r}")
-    if (kind := str(table["kind"])) not in STEPS:
-        raise unknown("preparation step", kind, STEPS)
+    kind = str(table["kind"])
+    choice("preparation step", kind, STEPS)
     options = dict(STEPS[kind].defaults)
-    known = ["kind", *options, *(["n_components"] if "retained" in options else [])]
+    known = ["kind", *options, *(EITHER[name] for name in options if name in EITHER)]
     for name, value in table.items():
-        if name not in known:
-            raise unknown(f"option of {kind}", name, known)
+        choice(f"option of {kind}", name, known)
         if name != "kind":
             options[name] = _option(kind, name, value)
-    if "n_components" in options and "retained" in table:
-        raise UsageError(f"{kind} takes retained or n_components, not both")
-    if "n_components" in options:
-        del options["retained"]
+    for usual, other in EITHER.items():
+        if other in options and usual in table:
+            raise UsageError(f"{kind} takes {usual} or {other}, not both")
+        if other in options:
+            del options[usual]
     if "low" in options and not options["low"] < options["high"]:
         raise UsageError(f"{kind} needs low < high; got {options['low']} and {options['high']}")
     return STEPS[kind](kind, options)
@@ -266,8 +282,7 @@ def _option(kind: str, name: str, value: Any) -> float:
     fits = isinstance(value, numbers.Integral if convert is int else numbers.Real)
     if not fits or isinstance(value, bool) or not holds(value):
         raise UsageError(f"{kind} needs {words} as {name}; got {value!r}")
-    number: float = convert(value)
-    return number
+    return convert(value)
 
 
 STEPS: dict[str, type[RemoveDC] | type[Affine]] = {
@@ -285,8 +300,12 @@ STEPS: dict[str, type[RemoveDC] | type[Affine]] = {
 # Each option: its type, what it must be, in words and as a test.
 OPTIONS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
     "epsilon": (float, "a number of at least 0", lambda v: 0 <= v < math.inf),
+    "relative": (float, "a number above 0", lambda v: 0 < v < math.inf),
     "retained": (float, "a fraction above 0 and up to 1", lambda v: 0 < v <= 1),
     "n_components": (int, "a whole number of at least 1", lambda v: v >= 1),
     "low": (float, "a finite number", math.isfinite),
     "high": (float, "a finite number", math.isfinite),
 }
+
+EITHER = {"retained": "n_components", "relative": "epsilon"}
+"""Options that say the same in another way, which takes the place of the default."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from simplecell.data import as_source
 from simplecell.errors import DataError, UsageError
-from simplecell.preprocess.affine import SINGULAR, Moments
+from simplecell.preprocess.affine import SINGULAR, Moments, PCAWhiten
 from simplecell.preprocess.chain import CHUNK, Preprocess, checked_rows
 
 Floats = NDArray[np.float64]
@@ -98,30 +98,20 @@ def whitening_report(
     if first is None:
         raise DataError("there are no rows to report on")
     before = Moments(itertools.chain([first], rows), full=True).variance.numpy()
-    n_samples = 0
-
-    def prepared() -> Iterator[Tensor]:
-        nonlocal n_samples
-        for x in _rows(preprocess, data()):
-            n_samples += len(x)
-            yield preprocess.apply(x).x
-
-    after = Moments(prepared(), full=True).variance.numpy()
-    return WhiteningReport(n_samples, before, after, _promised(preprocess))
+    after = Moments((preprocess.apply(x).x for x in _rows(preprocess, data())), full=True)
+    return WhiteningReport(after.count, before, after.variance.numpy(), _promised(preprocess))
 
 
 def covariance(rows: ArrayLike) -> Floats:
     """C = (1/m) Σ (x − mean)(x − mean)ᵀ [D, D], of rows [m, D]."""
     matrix: Floats = np.asarray(rows, dtype=np.float64)
     centred = matrix - matrix.mean(axis=0)
-    found: Floats = centred.T @ centred / len(matrix)
-    return found
+    return centred.T @ centred / len(matrix)
 
 
 def spectrum(covariance: Floats) -> Floats:
     """Eigenvalues [D] of a covariance, largest first, none negative."""
-    values: Floats = np.linalg.eigvalsh(covariance)[::-1].clip(min=0)
-    return values
+    return np.linalg.eigvalsh(covariance)[::-1].clip(min=0)
 
 
 def retained_variance(eigenvalues: Floats) -> Floats:
@@ -130,8 +120,7 @@ def retained_variance(eigenvalues: Floats) -> Floats:
     Source: UFLDL, PCA. Exact; data without any variance keep all of it.
     """
     total = eigenvalues.sum()
-    kept: Floats = np.cumsum(eigenvalues) / total if total > 0 else np.ones_like(eigenvalues)
-    return kept
+    return np.cumsum(eigenvalues) / total if total > 0 else np.ones_like(eigenvalues)
 
 
 def components_for(eigenvalues: Floats, share: float) -> int:
@@ -179,11 +168,12 @@ def off_diagonal_ratio(covariance: Floats) -> float:
 
 def _promised(preprocess: Preprocess) -> Floats | None:
     """λ / (λ + ε) of the directions that the last step keeps, if it whitens."""
-    last = len(preprocess.steps) - 1
-    if last < 0 or "epsilon" not in preprocess.steps[last]:
+    step = preprocess.last
+    if not isinstance(step, PCAWhiten):
         return None
-    eigenvalues = preprocess.state()[f"{last}.eigenvalues"].numpy()[: preprocess.n_outputs]
-    return whitened_variance(eigenvalues, float(preprocess.steps[last]["epsilon"]))
+    eigenvalues = step.tensors["eigenvalues"]
+    kept = eigenvalues.numpy()[: preprocess.n_outputs]
+    return whitened_variance(kept, step.epsilon(eigenvalues))
 
 
 def _before_after(figure: Callable[[Floats], float], before: Floats, after: Floats) -> Any:

@@ -23,7 +23,7 @@ from simplecell.run.session import Session
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import to_model
 from simplecell.viz.files import save
-from simplecell.viz.portrait import latents
+from simplecell.viz.portrait import picture
 
 Table = dict[str, Any]
 """The result as JSON takes it."""
@@ -40,7 +40,7 @@ def demo(out: Path) -> tuple[Table, str]:
     say(*session.notes)
     result = session.result() if session.done else _trained(session)
     trained = Run(out).load()
-    save(latents(trained), out / "features.png")
+    save(picture(trained, "latents"), out / "features.png")
     assert session.held_out is not None
     result |= {
         **_compared(trained, session.source, session.held_out),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -35,7 +36,6 @@ class Setting:
     make: Callable[..., Planted]
     n_active: int = 5
     n_latents: int = 256
-    more: tuple[tuple[str, float], ...] = ()
     seeds: int = 1
 
 
@@ -43,7 +43,7 @@ SETTINGS = (
     Setting("plain", planted_dictionary, seeds=3),
     Setting("8 active", planted_dictionary, n_active=8),
     Setting("M = 512", planted_dictionary, n_latents=512),
-    Setting("correlated", planted_dictionary, more=(("correlation", 0.5),)),
+    Setting("correlated", partial(planted_dictionary, correlation=0.5)),
     Setting("hierarchy", planted_hierarchy),
 )
 
@@ -57,7 +57,6 @@ class Found:
     f1: float
     l0: float
     fvu: float
-    dead: float
 
 
 def planted(bench: Bench) -> Outcome:
@@ -100,8 +99,7 @@ def _train(setting: Setting, variant: str, seed: int, bench: Bench) -> Found:
     n_active = 3 if bench.quick else setting.n_active
     sizes = {"n_inputs": 16, "n_atoms": 32} if bench.quick else {}
     n_train, n_held = (20_000, 2000) if bench.quick else (190_000, HELD_OUT)
-    more = dict(setting.more)
-    truth = setting.make(n_train + n_held, seed=seed, n_active=n_active, **sizes, **more)
+    truth = setting.make(n_train + n_held, seed=seed, n_active=n_active, **sizes)
     settings = [
         f"model.n_latents={32 if bench.quick else setting.n_latents}",
         f"model.target_l0={n_active}",
@@ -127,9 +125,7 @@ def _judge(built: Built, truth: Planted, n_train: int) -> Found:
     atoms = preprocess.atoms(model.atoms().double().cpu())
     got = recovery(atoms, truth.atoms, activity)
     figures = evaluate(model, preprocess, as_source(held))
-    return Found(
-        got.share, got.mcc, got.f1 or 0.0, figures.l0 or 0.0, figures.fvu, figures.dead or 0.0
-    )
+    return Found(got.share, got.mcc, got.f1 or 0.0, figures.l0 or 0.0, figures.fvu)
 
 
 def _drawn(found: dict[tuple[str, str], list[Found]]) -> Canvas:

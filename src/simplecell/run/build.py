@@ -12,7 +12,9 @@ from torch import Tensor
 from simplecell.data import Source, split
 from simplecell.data.rows import Paired, Survey, targets_of
 from simplecell.errors import DataError, UsageError
+from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.memory import check_memory, check_preparation
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import (
     fit_targets,
@@ -22,6 +24,7 @@ from simplecell.run.resolve import (
     with_targets,
 )
 from simplecell.run.trained import Trained
+from simplecell.training.prepared import fitted
 from simplecell.training.trainer import Trainer
 
 
@@ -55,9 +58,8 @@ def build(requested: Recipe, source: Source, found: Survey | None = None) -> Bui
     recipe, notes = resolve(requested, source, found)
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
-    preprocess = Preprocess(steps).fit(
-        lambda: (torch.from_numpy(x) for x, _ in source.batches(8192))
-    )
+    check_preparation(recipe, source.n_inputs)
+    preprocess = fitted(steps, source)
     notes += preprocess.report()
     of_targets = None
     if targets is not None:
@@ -73,13 +75,28 @@ def trainer_on(
     preprocess: Preprocess,
     target_preprocess: Preprocess | None = None,
 ) -> Trainer:
-    """A trainer with an initialised model, and what of it is measured on the samples."""
-    center = mean(source, preprocess) if recipe.model.center else None
+    """A trainer with an initialised model, and what of it is measured on the samples.
+
+    Raises:
+        UsageError: for a training that takes more memory than the machine has.
+    """
     n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
+    check_memory(recipe, preprocess.n_outputs, source.n_samples, n_outputs)
+    center = mean(source, preprocess) if recipe.model.center else None
     trainer = recipe.trainer(preprocess, center, n_outputs)
+    model = trainer.model
+    if isinstance(model, Autoencoder) and model.pre_bias and not preprocess.centred:
+        _start_at_the_mean(model, source, preprocess)
     if recipe.model.activation == "jumprelu":
         trainer.model.activation.set_scale(size(source, preprocess))
     return trainer
+
+
+@torch.no_grad()
+def _start_at_the_mean(model: Autoencoder, source: Source, preprocess: Preprocess) -> None:
+    """From zero, latents would be spent on the mean until the offset had learned it."""
+    if model.output == "linear":  # others add the offset before they bend
+        model.offset.copy_(mean(source, preprocess))
 
 
 def mean(source: Source, preprocess: Preprocess) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,21 +24,61 @@ from simplecell.training.prepared import Prepared
 ROWS = 8192
 NUMBERS = 2**26
 """Of inputs or of codes at once: wide samples come in fewer rows."""
+LOOKED_AT = 8192
+"""Samples whose own figures are kept: enough for a median, and for the share of a hundredth."""
+
+
+class Largest(NamedTuple):
+    """The largest hundredth of inputs or rows, one at least, and what they own of the variance."""
+
+    number: int
+    share: float
+    """Of the whole variance, *fraction 0–1*."""
+    first: int
+    """The largest of all, counted from 0."""
+
+
+def largest(variance: NDArray[np.float64]) -> Largest:
+    """Who owns most of the variance, given what each has of it, [n]."""
+    number, whole = max(1, len(variance) // 100), float(variance.sum())
+    top = np.sort(variance)[-number:].sum()
+    return Largest(number, float(top / whole) if whole else 0.0, int(variance.argmax()))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples evenly spread over all, `LOOKED_AT` at most: what each has of variance and error."""
+
+    places: NDArray[np.int64]
+    """Which samples they are, [n]."""
+    variance: NDArray[np.float64]
+    """`‖x − mean x‖²` of each, the mean that of all samples, [n]."""
+    unexplained: NDArray[np.float64]
+    """`‖x − recon‖²` of each, [n]."""
+
+    @property
+    def median(self) -> float:
+        """The median over these samples of the fraction of its variance that is unexplained."""
+        vary = self.variance > 0
+        ratios = self.unexplained[vary] / self.variance[vary]
+        return float(np.median(ratios)) if len(ratios) else 0.0
 
 
 @dataclass(frozen=True)
 class Figures:
     """What a pass found; errors, variance and codes are of the samples as the model sees them.
 
-    A code is active where it is not 0; a bounded one, which never is, above the middle of its
-    range. Codes that are neither (identity, gaussian) are active everywhere: what counts active
-    latents is None for them.
+    What counts active latents (density, l0, dead) is None for codes that are never 0: sigmoid,
+    tanh, identity, gaussian.
     """
 
     n_samples: int
-    fvu: float
-    """Fraction of variance unexplained: `Σ‖x − recon‖² / Σ‖x − mean x‖²`, x a transcoder's
-    targets."""
+    variance: NDArray[np.float64]
+    """`Σ (x − mean x)²` over samples, of each input, [D]; x a transcoder's targets."""
+    unexplained: NDArray[np.float64]
+    """`Σ (x − recon)²` over samples, of each input, [D]."""
+    rows: Rows
+    """The same over inputs, of some samples."""
     mean_activation: NDArray[np.float64]
     """Mean code of each latent, [M]; bounded codes mapped to [0, 1]."""
     density: NDArray[np.float64] | None
@@ -50,6 +90,20 @@ class Figures:
     have length 1."""
     atoms: Tensor
     """The dictionary at the time of the pass, prepared inputs, [M, D]."""
+
+    @property
+    def fvu(self) -> float:
+        """Fraction of variance unexplained: `Σ‖x − recon‖² / Σ‖x − mean x‖²`."""
+        return fvu(float(self.unexplained.sum()), float(self.variance.sum()))
+
+    @property
+    def fvu_standardized(self) -> float:
+        """The same of inputs that weigh alike, each divided by its standard deviation: the mean fvu
+        of those that vary. A few inputs of large variance decide about `fvu`, but not about it."""
+        vary = self.variance > 0
+        return (
+            float((self.unexplained[vary] / self.variance[vary]).mean()) if vary.any() else self.fvu
+        )
 
     @property
     def dead(self) -> float | None:
@@ -80,6 +134,10 @@ class Figures:
         return {
             "n_samples": self.n_samples,
             "fvu": self.fvu,
+            "fvu_standardized": self.fvu_standardized,
+            "fvu_median": self.rows.median,
+            "largest_inputs": largest(self.variance)._asdict(),
+            "largest_rows": largest(self.rows.variance)._asdict(),
             "l0": self.l0,
             "dead": self.dead,
             "code_l1": self.code_l1,
@@ -100,28 +158,57 @@ def spread(values: NDArray[np.float64]) -> Spread:
 
 
 class Deviation:
-    """`Σ‖x − mean x‖²` over batches, each measured from its own mean and merged.
+    """`Σ (x − mean x)²` of each input over batches, each measured from its own mean and merged.
 
     Source: Chan, Golub & LeVeque 1983. Exact.
     """
 
     def __init__(self) -> None:
-        self.count, self.sum = 0, 0.0
-        self.mean: Tensor | None = None
+        self.count = 0
+        self.mean: Tensor
+        self.of_inputs: Tensor
+
+    @property
+    def sum(self) -> float:
+        """Over all inputs."""
+        return float(self.of_inputs.sum())
 
     def add(self, x: Tensor) -> None:
         """Take in x [B, D]."""
         x = x.double()
         mean = x.mean(0)
-        self.sum += float((x - mean).square().sum())
-        if self.mean is None:
-            self.mean = mean
+        squares = (x - mean).square().sum(0)
+        if not self.count:
+            self.mean, self.of_inputs = mean, squares
         else:
-            apart = float((mean - self.mean).square().sum())
-            total = self.count + len(x)
-            self.sum += apart * self.count * len(x) / total
-            self.mean = self.mean + (mean - self.mean) * (len(x) / total)
+            apart, total = mean - self.mean, self.count + len(x)
+            self.of_inputs += squares + apart.square() * (self.count * len(x) / total)
+            self.mean = self.mean + apart * (len(x) / total)
         self.count += len(x)
+
+
+class _Sample:
+    """Some of the rows of a pass, kept until the mean of all is known."""
+
+    def __init__(self, n_samples: int, width: int) -> None:
+        kept = max(1, min(n_samples, LOOKED_AT, NUMBERS // (4 * width)))
+        self.places = np.unique(np.linspace(0, n_samples - 1, kept).astype(np.int64))
+        self._seen = 0
+        self._kept: list[Tensor] = []
+        self._errors: list[Tensor] = []
+
+    def add(self, x: Tensor, error: Tensor) -> None:
+        """Take in the next rows x [B, D], and what each leaves unexplained, [B]."""
+        first, last = np.searchsorted(self.places, (self._seen, self._seen + len(x)))
+        mine = torch.from_numpy(self.places[first:last] - self._seen).to(x.device)
+        self._kept.append(x[mine].cpu())
+        self._errors.append(error[mine].double().cpu())
+        self._seen += len(x)
+
+    def rows(self, mean: Tensor) -> Rows:
+        """What they are, measured from the mean of all, [D]."""
+        own = [(x.double() - mean.cpu()).square().sum(1) for x in self._kept]
+        return Rows(self.places, torch.cat(own).numpy(), torch.cat(self._errors).numpy())
 
 
 class Activity:
@@ -175,18 +262,25 @@ def judge(model: Model, samples: Prepared) -> Figures:
             "a transcoder reconstructs something else than its inputs, so nothing can be measured "
             "on these alone; give the targets of the same samples as well"
         )
-    deviation, errors = Deviation(), 0.0
+    deviation, unexplained = Deviation(), torch.zeros((), dtype=torch.float64)
     activity = Activity(model.activation, model.n_latents)
+    sample = _Sample(samples.n_samples, model.n_outputs or model.n_inputs)
     rows = min(ROWS, max(1, NUMBERS // max(model.n_latents, model.n_inputs)))
     for x, target in samples.in_rows(rows):
         output = model(x)
-        errors += float((output.recon - target).double().square().sum())
+        squares = (output.recon - target).double().square()
+        unexplained = unexplained.to(squares.device) + squares.sum(0)
         deviation.add(target)
+        sample.add(target, squares.sum(1))
         activity.add(output.code)
     mean, density, l0, code_l1 = activity.means()
+    if not model.activation.sparse:
+        density = l0 = None
     return Figures(
         n_samples=deviation.count,
-        fvu=fvu(errors, deviation.sum),
+        variance=deviation.of_inputs.cpu().numpy(),
+        unexplained=unexplained.cpu().numpy(),
+        rows=sample.rows(deviation.mean),
         mean_activation=mean,
         density=density,
         l0=l0,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from simplecell.data.rows import Encoding
 
@@ -97,9 +97,19 @@ class Info(TypedDict):
     seed: int
     data: DataInfo
     requested: dict[str, dict[str, object]]
+    resolved: NotRequired[dict[str, dict[str, object]]]
     n_iter: int
     seconds: float
     figures: FinalFigures | None
+
+
+class StepLog(NamedTuple):
+    """What a log tells of a step, to those who look at the course of a training."""
+
+    step: int
+    mean_activation: float
+    """Mean over latents."""
+    held_out_cost: float | None
 
 
 class Line(TypedDict):

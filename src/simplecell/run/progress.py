@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -83,12 +83,7 @@ class TrainingProgress:
             self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.stop()
 
@@ -131,37 +126,25 @@ def follow_share(words: str, shares: Iterable[float]) -> None:
 
 def follow(session: Session) -> tuple[dict[str, Any], int]:
     """Train a session with progress; its result, and 130 or 143 where a signal ended it."""
-    with (
-        stop_signals() as stop,
-        TrainingProgress(
-            session.recipe.n_steps,
-            session.trainer.n_steps,
-            weights={name: term["weight"] for name, term in session.recipe.objective.items()},
-        ) as bar,
-        contextlib.closing(session.records()) as records,
-    ):
-        for record in records:
-            bar.show(record)
-            if stop.code:
-                break
-    return session.finish("interrupted" if stop.code else "finished"), stop.code
+    recipe, done = session.recipe, session.trainer.n_steps
+    weights = {name: term["weight"] for name, term in recipe.objective.items()}
+    return _follow(session, TrainingProgress(recipe.n_steps, done, weights=weights))
 
 
 def follow_sweep(sweep: Sweep) -> tuple[dict[str, Any], int]:
     """Train a sweep with progress; its table, and 130 or 143 where a signal ended it."""
-    with (
-        stop_signals() as stop,
-        # Records come from all models in turn: no cost stands for them.
-        TrainingProgress(
-            sweep.n_steps, sweep.n_done, instead=f"{len(sweep.members)} models"
-        ) as bar,
-        contextlib.closing(sweep.records()) as records,
-    ):
+    # Records come from all models in turn: no cost stands for them.
+    words = f"{len(sweep.members)} models"
+    return _follow(sweep, TrainingProgress(sweep.n_steps, sweep.n_done, instead=words))
+
+
+def _follow(work: Session | Sweep, progress: TrainingProgress) -> tuple[dict[str, Any], int]:
+    with stop_signals() as stop, progress, contextlib.closing(work.records()) as records:
         for record in records:
-            bar.show(record)
+            progress.show(record)
             if stop.code:
                 break
-    return sweep.finish("interrupted" if stop.code else "finished"), stop.code
+    return work.finish("interrupted" if stop.code else "finished"), stop.code
 
 
 def _words(record: Record, weights: Mapping[str, float]) -> str:

@@ -10,20 +10,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tomli_w
 import torch
 from torch import Tensor
 
 from simplecell.data import Source, as_source
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.activations import ACTIVATIONS, settings_of
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.deep import DeepAutoencoder
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.schema import (
-    TABLES,
     Auto,
     Data,
     Model,
@@ -68,15 +67,15 @@ class Recipe:
         """
         built: dict[str, Any] = {}
         for name, values in tables.items():
-            if name not in TABLES:
-                raise unknown("recipe table", name, TABLES)
+            choice("recipe table", name, TABLES)
             if not isinstance(values, Mapping):
                 raise UsageError(f"recipe: '{name}' must be a table; got {values!r}")
-            table = TABLES[name]
-            built[name] = build_terms(values) if table is dict else build_table(name, table, values)
+            if name == "objective":
+                built[name] = build_terms(values)
+            else:
+                built[name] = build_table(name, TABLES[name], values)
         recipe = cls(**built)
-        if recipe.train.dtype not in DTYPES:
-            raise unknown("train.dtype", recipe.train.dtype, DTYPES)
+        choice("train.dtype", recipe.train.dtype, DTYPES)
         Objective(recipe.objective)
         if recipe.preprocess.steps != "auto":
             Preprocess(recipe.preprocess.steps)
@@ -88,16 +87,16 @@ class Recipe:
         path = Path(name)
         if path.suffix or len(path.parts) > 1:
             if not os.path.isfile(path):
-                raise UsageError(f"recipe file '{path}' does not exist; recipes: {_known()}")
+                raise UsageError(
+                    f"recipe file '{path}' does not exist; recipes: {', '.join(names())}"
+                )
             try:
                 text = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise UsageError(f"recipe file '{path}' cannot be read: {error}") from error
             return cls.from_text(text, str(path))
-        if str(name) not in names():
-            raise unknown("recipe", name, names())
-        file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
-        return cls.from_text(file.read_text(encoding="utf-8"), str(name))
+        choice("recipe", str(name), names())
+        return cls.from_text(_shipped(str(name)), str(name))
 
     @classmethod
     def from_text(cls, text: str, where: str) -> Recipe:
@@ -201,6 +200,11 @@ class Recipe:
         deep = isinstance(sizes, list)
         if asked.tied and deep:
             raise UsageError("model.tied is for one layer; leave it out with a list of n_latents")
+        if asked.center and asked.pre_bias:
+            raise UsageError(
+                "model.center subtracts the mean of the inputs, and model.pre_bias an offset that "
+                "begins there and is learned; leave one of them out"
+            )
         if not isinstance(sizes, list):
             sizes = [whole(sizes, "model.n_latents")]
         if isinstance(asked.activation, str) and not deep:
@@ -237,6 +241,10 @@ class Recipe:
         return wanted | {name: told[name] for name in known if name in told}
 
 
+TABLES = get_type_hints(Recipe)
+"""The type of each table, by its name."""
+
+
 def whole(value: Number | Auto, name: str) -> Number:
     """A number of a resolved recipe. Raises UsageError for "auto"."""
     if isinstance(value, str):
@@ -262,8 +270,12 @@ def names() -> list[str]:
 
 def headline(name: str) -> str:
     """The first line of a named recipe: what it is for."""
+    return _shipped(name).splitlines()[0].removeprefix("# ")
+
+
+def _shipped(name: str) -> str:
     file = resources.files("simplecell").joinpath("recipes", f"{name}.toml")
-    return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    return file.read_text(encoding="utf-8")
 
 
 def _parsed(setting: str) -> tuple[str, object]:
@@ -280,8 +292,7 @@ def _parsed(setting: str) -> tuple[str, object]:
 def _put(tables: dict[str, dict[str, Any]], path: object, value: object) -> None:
     """Set what lies at `table.key` to a value; a whole table where the path is its name."""
     name, *keys = str(path).split(".")
-    if name not in TABLES:
-        raise unknown("recipe table", name, TABLES)
+    choice("recipe table", name, TABLES)
     if not keys:
         if not isinstance(value, Mapping):
             raise UsageError(
@@ -315,7 +326,3 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + key] = value
     return found
-
-
-def _known() -> str:
-    return ", ".join(names())

@@ -23,7 +23,7 @@ from simplecell.preprocess.chain import Preprocess
 from simplecell.run.recipe import Recipe, whole
 from simplecell.run.schema import Model, Optim, Preparation, Train
 from simplecell.training.objective import Objective
-from simplecell.training.prepared import to_model
+from simplecell.training.prepared import fitted, to_model
 
 EXPANSION = 8
 RATE = 1e-3
@@ -71,7 +71,8 @@ def resolve(
         optim=optim,
         train=train,
     )
-    return resolved, notes
+    # As the file will be read again: 1 and 1.0 are the same to a recipe, and not to its bytes.
+    return Recipe.from_table(resolved.table()), notes
 
 
 def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[str]]:
@@ -223,9 +224,7 @@ def target_steps(recipe: Recipe) -> list[dict[str, Any]]:
 
 def fit_targets(recipe: Recipe, targets: Source) -> tuple[Preprocess, list[str]]:
     """The preparation of the training targets, of a resolved recipe; sentences on it."""
-    preprocess = Preprocess(target_steps(recipe)).fit(
-        lambda: (torch.from_numpy(y) for y, _ in targets.batches(8192))
-    )
+    preprocess = fitted(target_steps(recipe), targets)
     return preprocess, [f"targets: {line}" for line in preprocess.report()]
 
 

@@ -11,7 +11,7 @@ from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from simplecell.data.options import Reading
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.activations import recipe_settings, settings_of, stated_settings
 from simplecell.training.objective import TERMS
 
@@ -43,7 +43,8 @@ class Model:
 
     A list of n_latents makes a deep network, whose `activation` is one name for all layers or a
     list with one for each. `center` subtracts the mean of the data before the encoder; what is
-    reconstructed keeps it; with `pre_bias` it is the offset that is subtracted. `target_l0` is how
+    reconstructed keeps it; with `pre_bias` it is the offset that is subtracted, which begins at
+    that mean (of a linear output) and is learned. `target_l0` is how
     many latents may be active a sample ("auto": a quarter of the inputs, at most 32; 0: whatever
     the weights of the terms lead to): the k of topk and batchtopk codes. `settings` are what the
     activation's class declares, each a key of [model]. `init` is how weights start: "uniform", or
@@ -118,16 +119,6 @@ class Train:
     device: str = "auto"
 
 
-TABLES: dict[str, type] = {
-    "data": Data,
-    "preprocess": Preparation,
-    "model": Model,
-    "objective": dict,
-    "optim": Optim,
-    "train": Train,
-}
-
-
 LEAST = {
     "train.steps": 1,
     "train.max_samples": 1,
@@ -145,11 +136,7 @@ MOST = {"train.seed": 2**63 - 1}
 
 def build_table(name: str, table: type[Table], values: Mapping[str, object]) -> Table:
     """A table from its keys. Raises UsageError for a key or a value that does not fit."""
-    types = _types(table)
-    for key in values:
-        if key not in types:
-            raise unknown(f"key of [{name}]", key, types)
-    built = {key: _taken(f"{name}.{key}", types[key], value) for key, value in values.items()}
+    built = _read(f"[{name}]", name, _types(table), values)
     if table is Model:
         told = {key: built.pop(key) for key in recipe_settings() if key in built}
         built["settings"] = stated_settings() | told
@@ -160,22 +147,28 @@ def build_terms(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """The [objective] table: one table a term. Raises UsageError for what does not fit."""
     terms: dict[str, dict[str, object]] = {}
     for kind, term in values.items():
-        if kind not in TERMS:
-            raise unknown("term", kind, TERMS)
+        choice("term", kind, TERMS)
         if not isinstance(term, Mapping):
             raise UsageError(
                 f"recipe: objective.{kind} must be a table such as {{ weight = 1.0 }}; "
                 f"got {reprlib.repr(term)}"
             )
         types = _types(TERMS[kind])
-        for key in term:
-            if key not in types:
-                raise unknown(f"key of term '{kind}'", key, types)
-        terms[kind] = {
-            key: _taken(f"objective.{kind}.{key}", types[key], value, IN_TERMS)
-            for key, value in term.items()
-        }
+        terms[kind] = _read(f"term '{kind}'", f"objective.{kind}", types, term, IN_TERMS)
     return terms
+
+
+def _read(
+    whose: str,
+    name: str,
+    types: Mapping[str, Any],
+    values: Mapping[str, object],
+    words: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Values as the types of their keys take them; `words` name types in errors."""
+    for key in values:
+        choice(f"key of {whose}", key, types)
+    return {key: _taken(f"{name}.{key}", types[key], value, words) for key, value in values.items()}
 
 
 def _types(table: type) -> dict[str, Any]:

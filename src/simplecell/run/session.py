@@ -11,24 +11,24 @@ With L-BFGS the steps together are one reading, which serves the last figures as
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
-
-import torch
 
 from simplecell.data import Source
 from simplecell.errors import DivergedError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.directory import Run, finite, line_of
 from simplecell.run.evaluate import Figures, judge, spread
-from simplecell.run.info import FinalFigures, Info
+from simplecell.run.info import FinalFigures, Info, StepLog
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
 from simplecell.training.prepared import Prepared
-from simplecell.training.trainer import Record, Trainer
+from simplecell.training.state import all_finite
+from simplecell.training.trainer import OPTIMISER, Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
 MAX_LOGGED = 2000
@@ -56,6 +56,18 @@ class Session:
     lock: Lock | None = None
     doctor: Callable[[Session, Figures], list[dict[str, str]]] | None = None
     """Asked at the end; what it finds is kept with the figures. None: nobody looks."""
+
+    @property
+    def requested(self) -> dict[str, dict[str, object]]:
+        """The recipe's tables as they were asked for."""
+        return self.info["requested"]
+
+    def story(self) -> list[StepLog]:
+        """What the log tells of the training so far."""
+        return [
+            StepLog(line["step"], line["mean_activation"]["mean"], line.get("held_out_cost"))
+            for line in self.run.records()
+        ]
 
     def records(self) -> Generator[Record]:
         """Train to the recipe's length; log and checkpoint on the way."""
@@ -95,14 +107,15 @@ class Session:
             DivergedError: when weights or moments are not finite; the checkpoint before stays.
         """
         self.trainer.check_finite()
-        state = self.trainer.state_dict()
-        moments = [tensor for name, tensor in state.items() if name.startswith("optimiser.")]
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in moments):
+        state = self.trainer.live_state()
+        own = [part for name, part in state.items() if name.startswith(OPTIMISER)]
+        moments = [part if isinstance(part, list) else [part] for part in own]
+        if not all(map(all_finite, itertools.chain.from_iterable(moments))):
             raise DivergedError(
                 f"training diverged by step {self.trainer.n_steps}: the gradients are too large "
                 "to be squared; lower the learning rate, or scale the data (preprocess)"
             )
-        self.run.checkpoint(self.trainer.model, state)
+        self.run.checkpoint(self.trainer.model, self.trainer.n_steps, state)
 
     def finish(self, status: str = "finished") -> dict[str, Any]:
         """Checkpoint, figures on training and held-out samples, run.json; the result table.
@@ -117,6 +130,8 @@ class Session:
             self._close("diverged")
             raise
         self._close(status)
+        if status == "finished":  # which others there are is a matter of the clock
+            self.run.keep_checkpoints(1)
         return self.result()
 
     def result(self) -> dict[str, Any]:
@@ -160,7 +175,8 @@ class Session:
             "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
-            cost, figures = self._measure(self.trainer.held, self.held_out)
+            judged = self.trainer.held_apart(self.held_out)[1]
+            cost, figures = self._measure(self.trainer.held, judged)
             self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),

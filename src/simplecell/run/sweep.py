@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import re
 import statistics
 from collections.abc import Generator, Mapping, Sequence
@@ -58,9 +59,7 @@ def plan(recipe: Recipe, grid: Sequence[str], seeds: int | None = None) -> list[
             two models of one name, or more than 64 models.
     """
     axes = _axes(grid, seeds, recipe.train.seed)
-    count = 1
-    for values in axes.values():
-        count *= len(values)
+    count = math.prod(len(values) for values in axes.values())
     if count > MOST_MODELS:
         raise _too_many(count)
     words = _short_names(axes)
@@ -218,8 +217,30 @@ class Member:
             self.session.lock.release()
 
     def row(self) -> dict[str, Any]:
-        """Its line of the table."""
-        return row_of(self.planned, self.session, self.error)
+        """Its line of the table, ready for JSON; figures are None where training diverged.
+
+        `l0` (*count*), `dead` (*fraction*) and `mean_activation` are of the held-out samples where
+        there are any.
+        """
+        info = self.session.info
+        figures = None if self.error else info["figures"]
+        held = figures and figures["held_out"]
+        best = held or figures
+        return {
+            "name": self.planned.name,
+            "run": str(self.session.run.path),
+            "varied": self.planned.varied,
+            "status": info["status"],
+            "error": self.error,
+            "n_iter": info["n_iter"],
+            "seconds": round(info["seconds"], 3),
+            "n_latents": self.session.trainer.model.n_latents,
+            "fvu": figures and figures["fvu"],
+            "fvu_held_out": held and held["fvu"],
+            "l0": best and best["l0"],
+            "dead": best and best["dead"],
+            "mean_activation": best and best["mean_activation"]["mean"],
+        }
 
 
 @dataclass
@@ -284,8 +305,7 @@ class Sweep:
         """The unfinished, those with one order of the data next to one another."""
         first: dict[tuple[str, int, int], int] = {}
         for i, member in enumerate(self.members):
-            recipe = member.session.recipe
-            first.setdefault(_order(recipe), i)
+            first.setdefault(_order(member.session.recipe), i)
         waiting = [i for i, member in enumerate(self.members) if member.open]
         return sorted(waiting, key=lambda i: first[_order(self.members[i].session.recipe)])
 
@@ -399,33 +419,6 @@ def _reading(recipe: Recipe) -> str:
 def _order(recipe: Recipe) -> tuple[str, int, int]:
     """Recipes that agree in this want the same batches."""
     return _reading(recipe), recipe.train.seed, recipe.optim.batch_size
-
-
-def row_of(planned: Planned, session: Session, error: str | None) -> dict[str, Any]:
-    """A model's row, ready for JSON; figures are None where training diverged.
-
-    `l0` (*count*), `dead` (*fraction*) and `mean_activation` are of the held-out samples where
-    there are any.
-    """
-    info = session.info
-    figures = None if error else info["figures"]
-    held = figures and figures["held_out"]
-    best = held or figures
-    return {
-        "name": planned.name,
-        "run": str(session.run.path),
-        "varied": planned.varied,
-        "status": info["status"],
-        "error": error,
-        "n_iter": info["n_iter"],
-        "seconds": round(info["seconds"], 3),
-        "n_latents": session.trainer.model.n_latents,
-        "fvu": figures and figures["fvu"],
-        "fvu_held_out": held and held["fvu"],
-        "l0": best and best["l0"],
-        "dead": best and best["dead"],
-        "mean_activation": best and best["mean_activation"]["mean"],
-    }
 
 
 def group_of(

@@ -56,38 +56,45 @@ class Trained:
         return copy.deepcopy(self.model).to(dtype)
 
     @torch.no_grad()
-    def encode(self, x: Floats) -> Floats:
-        """Codes [B, M] of raw rows [B, D], in the precision of x."""
-        return self._codes(x).dense.cpu().numpy()
+    def encode(self, x: Floats, *, as_trained: bool = False) -> Floats:
+        """Codes [B, M] of raw rows [B, D], in the precision of x, or in that of the training."""
+        return self._codes(x, as_trained).dense.cpu().numpy()
 
     @torch.no_grad()
-    def encode_sparse(self, x: Floats) -> Rows:
+    def encode_sparse(self, x: Floats, *, as_trained: bool = False) -> Rows:
         """The non-zero values of `encode`, sample by sample, on the CPU."""
-        return Rows(*(part.cpu() for part in self._codes(x).rows()))
+        return Rows(*(part.cpu() for part in self._codes(x, as_trained).rows()))
 
-    def _codes(self, x: Floats) -> Codes:
-        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+    def _model_for(self, values: Any) -> Model:
+        """The model in float64 for values [B, …] in float64, else in float32."""
+        return self.model_in(torch.float64 if values.dtype == np.float64 else torch.float32)
+
+    def _codes(self, x: Floats, as_trained: bool) -> Codes:
+        model = self.model if as_trained else self._model_for(x)
         return model.encode(to_model(x, self.preprocess, model.like))[1]
 
     @torch.no_grad()
-    def decode(self, codes: Any) -> Floats:
+    def decode(self, codes: Any, *, as_trained: bool = False) -> Floats:
         """Rows [B, D] in input units, of codes [B, M], NumPy or SciPy sparse.
 
         A transcoder's are in the units of its targets. What a sample carried itself (DC) is 0.
+        `as_trained` decodes in the precision of the training, and gives the units back in float64.
         """
-        model = self.model_in(torch.float64 if codes.dtype == np.float64 else torch.float32)
+        model = self.model if as_trained else self._model_for(codes)
         if codes.ndim != 2 or codes.shape[1] != model.n_latents:
             raise DataError(
                 f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
                 "latents: one row a sample, one column a latent is needed"
             )
         recon = model.decode(_as_codes(codes, model.like))
+        if as_trained:
+            recon = recon.cpu().double()
         return self.recon_preprocess.invert(recon).cpu().numpy()
 
     @torch.no_grad()
     def reconstruct(self, x: Floats) -> tuple[Floats, Floats]:
         """Prepared rows [B, D'] and their reconstructions."""
-        model = self.model_in(torch.float64 if x.dtype == np.float64 else torch.float32)
+        model = self._model_for(x)
         prepared = to_model(x, self.preprocess, model.like)
         return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
 

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
+from simplecell.training.state import State, taken_like
 from simplecell.training.steering import SCHEDULES
 
 
 def check_pace(learning_rate: float, schedule: str, beta2: float) -> None:
     """Raise UsageError unless Adam can move at this pace."""
-    if schedule not in SCHEDULES:
-        raise unknown("schedule", schedule, SCHEDULES)
+    choice("schedule", schedule, SCHEDULES)
     if not 0 < learning_rate < float("inf"):
         raise UsageError(f"learning_rate is {learning_rate}; it must be above 0")
     if not 0 <= beta2 < 1:
@@ -94,10 +94,23 @@ class Adam:
         """Moments and count, as tensors; nothing before the first step."""
         return dict(self._state)
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up where `state_dict` left."""
+    def live_state(self) -> dict[str, Tensor | list[Tensor]]:
+        """The same, typed as a part of what a trainer writes."""
+        return {**self._state}
+
+    def load_state_dict(self, state: State, prefix: str = "") -> None:
+        """Take up where `state_dict` left; names begin with the prefix.
+
+        Raises:
+            DataError: for a tensor that is missing or of another form.
+        """
+        names = ("step", "exp_avg", "exp_avg_sq")
+        self._state = {}
+        if not any(prefix + name in state for name in names):
+            return
         here = self.parameter.device  # a checkpoint is read on the CPU
-        self._state = {name: value.to(here, copy=True) for name, value in state.items()}
+        for name, begun in zip(names, self._begin().values(), strict=True):
+            begun.copy_(taken_like(state, prefix + name, begun).to(here))
 
 
 class UnitNorm:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,17 +21,24 @@ from simplecell.model.measures import (
     squared_weights,
 )
 from simplecell.training.objective import KL, Look, Moment, Objective
+from simplecell.training.prepared import Prepared
 
 
-class Chunks(Protocol):
-    """All samples as the model sees them, in pieces (x, target) that fit in memory."""
+class Whole:
+    """All samples in memory as one chunk; the target is x itself unless given."""
 
-    n_samples: int
+    def __init__(self, x: Tensor, target: Tensor | None = None) -> None:
+        self.x, self.target, self.n_samples = x, x if target is None else target, len(x)
 
     def __len__(self) -> int:
-        """Number of pieces."""
+        return 1
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.x, self.target
+
+
+Chunks = Prepared | Whole
+"""All samples as the model sees them, in pieces (x, target) that fit in memory."""
 
 
 class Evaluation(NamedTuple):
@@ -120,9 +127,13 @@ class Gradient:
                 "an l0 term is learned batch by batch; use solver 'adam' for this objective"
             )
         moment = self._overall(chunks, moment)
-        if self.kernel is None:
-            return self._by_autograd(chunks, moment)
-        return self._by_kernel(self.kernel, chunks, moment.average)
+        if self.kernel is not None:
+            return self._by_kernel(self.kernel, chunks, moment.average)
+        for parameter in self.model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.zero_()
+        return self._plain(chunks, moment, backward=True)
 
     def _overall(self, chunks: Chunks, moment: Moment) -> Moment:
         """With the means over all samples that terms need, where these come in several chunks."""
@@ -161,13 +172,6 @@ class Gradient:
         """The cost without its gradient, for held-out samples."""
         return self._plain(chunks, self._overall(chunks, moment), backward=False)
 
-    def _by_autograd(self, chunks: Chunks, moment: Moment) -> Evaluation:
-        for parameter in self.model.parameters():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            parameter.grad.zero_()
-        return self._plain(chunks, moment, backward=True)
-
     def _plain(self, chunks: Chunks, moment: Moment, *, backward: bool) -> Evaluation:
         totals: dict[str, Tensor] = {}
         codes: Tensor | float = 0.0
@@ -197,16 +201,3 @@ class Gradient:
             before = 0.0 if once else totals.get(term.kind, 0.0)
             totals[term.kind] = before + value.detach().double()
         return torch.as_tensor(loss)
-
-
-class Whole:
-    """All samples in memory as one chunk; the target is x itself unless given."""
-
-    def __init__(self, x: Tensor, target: Tensor | None = None) -> None:
-        self.x, self.target, self.n_samples = x, x if target is None else target, len(x)
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield self.x, self.target

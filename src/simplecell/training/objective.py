@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.activations import ACTIVATIONS, Activation
 from simplecell.model.autoencoder import Autoencoder, Model, Output
 from simplecell.model.codes import Codes
@@ -304,7 +304,7 @@ class AuxK(Term):
     """
 
     weight: float = 1 / 32
-    k: float = 0
+    k: float = 0.0
     kind = "auxk"
     alone, codes = True, SPARSE
 
@@ -427,30 +427,19 @@ def _single(term: Term, model: Model) -> Autoencoder:
     return model
 
 
-TERMS: dict[str, type[Term]] = {
-    "reconstruction": Reconstruction,
-    "cross_entropy": CrossEntropy,
-    "softmax": Softmax,
-    "kl": KL,
-    "gaussian_kl": GaussianKL,
-    "decay": Decay,
-    "l1": L1,
-    "l0": L0,
-    "auxk": AuxK,
-    "preact": PreAct,
-    "gate": Gate,
-    "nested": Nested,
-}
+_ALL: tuple[type[Term], ...] = (
+    *(Reconstruction, CrossEntropy, Softmax, KL, GaussianKL, Decay),
+    *(L1, L0, AuxK, PreAct, Gate, Nested),
+)
+TERMS = {term.kind: term for term in _ALL}
 
 
 def _term(kind: str, values: Mapping[str, object]) -> Term:
-    if kind not in TERMS:
-        raise unknown("term", kind, TERMS)
+    choice("term", kind, TERMS)
     made: Callable[..., Term] = TERMS[kind]
     fields = {field.name for field in dataclasses.fields(TERMS[kind])}
     for name in values:
-        if name not in fields:
-            raise unknown(f"key of term '{kind}'", name, fields)
+        choice(f"key of term '{kind}'", name, fields)
     return made(**values)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.data.rows import targets_of
-from simplecell.errors import UsageError, unknown
+from simplecell.errors import UsageError, choice
 from simplecell.model.autoencoder import Model
-from simplecell.preprocess.chain import Preprocess
+from simplecell.preprocess.chain import Prepared as Rows
+from simplecell.preprocess.chain import Preprocess, Said
 
 CORRUPTIONS = ("none", "mask", "gaussian")
 CACHE_BYTES = 2**31
@@ -51,8 +52,7 @@ class Corruption:
     level: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in CORRUPTIONS:
-            raise unknown("corruption", self.kind, CORRUPTIONS)
+        choice("corruption", self.kind, CORRUPTIONS)
         most = 1.0 if self.kind == "mask" else math.inf
         if not 0 <= self.level < most:
             raise UsageError(
@@ -89,9 +89,7 @@ class Prepared:
         size = self.n_samples * model.n_inputs * self.like.element_size()
         self.kept: list[Tensor] | None = None
         if keep and size <= CACHE_BYTES:
-            parts = list(self._read())
-            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-            self.kept = list(whole.split(self.rows))
+            self.kept = list(self._read())
 
     def __len__(self) -> int:
         return -(-self.n_samples // self.rows)
@@ -126,11 +124,26 @@ def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:
     return None if targets is None else torch.tensor(targets.read(slice(None))).to(like)
 
 
+def fitted(steps: Sequence[str | Said], source: Source) -> Preprocess:
+    """The preparation of these steps, fitted to all samples of a source."""
+    return Preprocess(steps).fit(lambda: (torch.from_numpy(x) for x, _ in source.batches(8192)))
+
+
 def identity(n_inputs: int) -> Preprocess:
     """No preparation, for rows of that width."""
     return Preprocess([]).fit(lambda: [torch.zeros(1, n_inputs)])
 
 
+def prepare(x: np.ndarray, preprocess: Preprocess, like: Tensor) -> Rows:
+    """Raw rows [B, D], prepared on a model's device, in their precision if it is the finer one.
+
+    Cast first, a column at 1.7e9 ± 1 would be a few steps of rounding before its mean is gone.
+    """
+    precision = torch.promote_types(torch.from_numpy(x[:0]).dtype, like.dtype)
+    device = like.device if like.device.type != "mps" else torch.device("cpu")  # has no float64
+    return preprocess.apply(torch.tensor(x).to(device, precision))
+
+
 def to_model(x: np.ndarray, preprocess: Preprocess, like: Tensor) -> Tensor:
     """Raw rows [B, D], prepared, in the model's precision and on its device."""
-    return preprocess.apply(torch.tensor(x).to(like)).x.contiguous()
+    return prepare(x, preprocess, like).x.to(like).contiguous()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.data.rows import targets_of
-from simplecell.errors import DataError, DivergedError, UsageError, unknown
+from simplecell.data.rows import Subset, targets_of
+from simplecell.errors import DataError, DivergedError, UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import LogMean, average_activation, merge_means
@@ -31,12 +31,15 @@ from simplecell.training.prepared import (
     targets_in_memory,
     to_model,
 )
+from simplecell.training.state import State, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
 from simplecell.training.weights import draw_anew, flatten
 
 SOLVERS = ("lbfgs", "adam")
 NO_CORRUPTION = Corruption()
 MIDST = 0.5
+OPTIMISER = "optimiser."
+"""How names of the optimiser's tensors begin."""
 
 
 class Record(NamedTuple):
@@ -61,8 +64,7 @@ def _check(
     target_l0: float | None,
 ) -> None:
     """UsageError unless these settings fit together."""
-    if solver not in SOLVERS:
-        raise unknown("solver", solver, SOLVERS)
+    choice("solver", solver, SOLVERS)
     if solver == "lbfgs" and (corrupted or model.draws_noise):
         what = "corrupted inputs" if corrupted else "passes that draw noise"
         raise UsageError(f"L-BFGS needs the same cost twice, but {what} differ; use 'adam'")
@@ -136,12 +138,12 @@ class Trainer:
         self.chunks: Prepared | None = None
         """All training samples, for "lbfgs"."""
         self.held: Prepared | None = None
-        """The held-out samples."""
+        """The held-out samples that are judged."""
         self.running: LogMean | None = None
         self.best = Best(model, self.flat, patience)
         self.n_steps = 0
         self.stopped: str | None = None
-        self.solver: LBFGS[Evaluation] | Adam
+        self.solver: LBFGS | Adam
         if solver == "lbfgs":
             self.solver = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
         else:
@@ -184,8 +186,12 @@ class Trainer:
                     "a transcoder reconstructs something else than its inputs; give the targets of "
                     "training and held-out samples as well"
                 )
-        held = None if held_out is None else Prepared(held_out, self.preprocess, self.model)
-        self.held = held
+        held = None
+        if held_out is not None:
+            settling, judged = self.held_apart(held_out)
+            self.held = held = Prepared(judged, self.preprocess, self.model)
+            if settling is not judged:
+                held = Prepared(settling, self.preprocess, self.model)
         evaluations = self._evaluations(source, steps)
         # Between looks at the held-out samples: 10 full batches, or one pass.
         whole = isinstance(self.solver, LBFGS)
@@ -207,6 +213,18 @@ class Trainer:
         self.best.bring_back()
         if held is not None and self.model.activation.sparse:
             self.best.calibrate(held, self.controller.target if self.controller else None)
+
+    def held_apart(self, held_out: Source) -> tuple[Source, Source]:
+        """Held-out samples that thresholds and coefficients are settled by, and those judged.
+
+        Every other one each, since a threshold meets its target on the samples that set it; all of
+        them are both where they settle nothing, or are fewer than four.
+        """
+        settles = self.model.activation.calibrates or self.controller is not None
+        if not settles or held_out.n_samples < 4:
+            return held_out, held_out
+        places = np.arange(held_out.n_samples)
+        return Subset(held_out, places[::2]), Subset(held_out, places[1::2])
 
     def _hold(self, held: Prepared, progress: float) -> float:
         """The cost of the held-out samples, and what is learned from them."""
@@ -307,11 +325,17 @@ class Trainer:
         words = np.random.SeedSequence([self.seed, self.n_steps]).generate_state(1, np.uint64)
         return torch.Generator(self.flat.device).manual_seed(int(words[0] >> np.uint64(1)))
 
+    @property
+    def _averages(self) -> bool:
+        """Whether it keeps a running average of the codes: of single batches' means none."""
+        needed = self.objective.target is not None and self.model.activation.gain is not None
+        return needed and isinstance(self.solver, Adam)
+
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         """Bring the running average activation up to date: about the last 20/ρ samples count."""
         target, gain = self.objective.target, self.model.activation.gain
-        if target is None or gain is None:
+        if not self._averages or target is None or gain is None:
             return
         batch = average_activation(self.model.encode(x)[0], gain)
         share = min(1.0, len(x) * target / 20)
@@ -324,13 +348,18 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the rest of the training depends on, as tensors."""
+        return {name: stacked(part) for name, part in self.live_state().items()}
+
+    def live_state(self) -> dict[str, Tensor | list[Tensor]]:
+        """The same without a copy of what the optimiser keeps, a history as a list of its rows.
+
+        For writing at once: the next step changes it.
+        """
         activation = self.model.activation
-        state = {f"optimiser.{name}": value for name, value in self.solver.state_dict().items()}
+        state = {f"{OPTIMISER}{name}": part for name, part in self.solver.live_state().items()}
         state |= {"flat": self.flat.clone(), "n_steps": torch.tensor(self.n_steps)}
         state |= self.best.state_dict()
-        for k, layer in enumerate(self.model.layers):
-            if layer.centred:
-                state[f"center.{k}"] = layer.center.clone()
+        state |= {name: center.clone() for name, center in self._centers().items()}
         for name, buffer in activation.named_buffers():
             state[f"activation.{name}"] = buffer.clone()
         if self.running is not None:
@@ -341,32 +370,41 @@ class Trainer:
             state["controller"] = self.controller.state.clone()
         return state
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take up where `state_dict` left: what follows is the same, bit for bit.
 
         Raises:
-            DataError: if the state belongs to a model of another size.
+            DataError: for a tensor that is missing or of another form, as one that belongs to a
+                model of another size.
         """
-        if state["flat"].shape != self.flat.shape:
+        if "flat" in state and state["flat"].shape != self.flat.shape:
             raise DataError(
                 f"the state holds {len(state['flat'])} parameters, but this model has "
                 f"{len(self.flat)}; it belongs to another recipe"
             )
-        self.flat.copy_(state["flat"])
-        self.n_steps = int(state["n_steps"])
+        self.flat.copy_(taken_like(state, "flat", self.flat))
+        self.n_steps = int(taken(state, "n_steps", (), torch.int64))
+        if self.n_steps < 0:
+            raise DataError(f"its tensor 'n_steps' is {self.n_steps}, and a count is needed")
         self.best.load_state_dict(state)
         for k, layer in enumerate(self.model.layers):
-            if f"center.{k}" in state:
-                layer.set_center(state[f"center.{k}"])
+            if layer.centred:
+                layer.set_center(taken_like(state, f"center.{k}", layer.center))
         for name, buffer in self.model.activation.named_buffers():
-            buffer.copy_(state[f"activation.{name}"])
-        if "running" in state:
-            self.running = LogMean(*state["running"].to(self.flat))
-        if "silent" in state:
-            self.silent = state["silent"].to(self.silent)
+            buffer.copy_(taken_like(state, f"activation.{name}", buffer))
+        if self._averages and self.n_steps:
+            pair = taken(state, "running", (2, self.model.n_latents), self.flat.dtype)
+            self.running = LogMean(*pair.to(self.flat))
+        if self.model.activation.sparse:
+            self.silent = taken_like(state, "silent", self.silent).to(self.silent)
         if self.controller is not None:
-            self.controller.state = state["controller"].to(self.controller.state)
-        prefix = "optimiser."
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        self.solver.load_state_dict(own)
+            own = self.controller.state
+            self.controller.state = taken_like(state, "controller", own).to(own)
+        if self.n_steps and isinstance(self.solver, Adam):  # else it has moments, and no count
+            taken(state, f"{OPTIMISER}step", (), torch.float32)
+        self.solver.load_state_dict(state, OPTIMISER)
         self._judge()
+
+    def _centers(self) -> dict[str, Tensor]:
+        layers = enumerate(self.model.layers)
+        return {f"center.{k}": layer.center for k, layer in layers if layer.centred}

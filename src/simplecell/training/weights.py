@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from simplecell.errors import unknown
+from simplecell.errors import choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.training.adam import Adam
 
@@ -27,8 +27,7 @@ def initialise(model: Model, seed: int, start: str = "uniform", length: float = 
     Raises:
         UsageError: for an unknown start.
     """
-    if start not in STARTS:
-        raise unknown("start", start, STARTS)
+    choice("start", start, STARTS)
     generator = torch.Generator().manual_seed(seed)
     for layer in model.layers:
         if not layer.activation.owns_bias:
@@ -45,13 +44,12 @@ def initialise(model: Model, seed: int, start: str = "uniform", length: float = 
 
 
 def _transpose(layer: Autoencoder, generator: torch.Generator, length: float) -> None:
-    draw = torch.randn(layer.encoder.shape, generator=generator, dtype=torch.float64)
-    layer.encoder.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
-    if layer.decoder.shape == layer.encoder.shape:
+    same = layer.decoder.shape == layer.encoder.shape
+    for matrix in (layer.encoder,) if same else (layer.encoder, layer.decoder):
+        draw = torch.randn(matrix.shape, generator=generator, dtype=torch.float64)
+        matrix.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
+    if same:
         layer.decoder.copy_(layer.encoder)
-        return
-    draw = torch.randn(layer.decoder.shape, generator=generator, dtype=torch.float64)
-    layer.decoder.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
 
 
 def flatten(model: nn.Module) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from simplecell.errors import UsageError
 from simplecell.viz.numbers import finite_matrix
-from simplecell.viz.style import BLUE, DPI, GREY, ORANGE, shorten
+from simplecell.viz.style import BLUE, DPI, GREY, ORANGE, shorten, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +46,7 @@ def network(
     if names is not None and len(names) != sizes[0]:
         raise UsageError(f"names has {len(names)} entries, but the first layer has {sizes[0]}")
     matrices = None if weights is None else _matrices(sizes, weights)
-    layers = [_Layer.of(k, size, bias_units and k < len(sizes) - 1) for k, size in enumerate(sizes)]
+    layers = [_Layer(k, size, bias_units and k < len(sizes) - 1) for k, size in enumerate(sizes)]
     tallest = max(layer.slots for layer in layers)
     before = 1.6 if names is None else 0.8 + 0.18 * max(len(shorten(name, 14)) for name in names)
     below = 0.85 if matrices is None else 1.4  # room for the key of the weights
@@ -69,29 +68,17 @@ def network(
     return figure
 
 
-@dataclass(frozen=True)
 class _Layer:
-    index: int  # 0 is the input
-    size: int
-    units: tuple[int, ...]  # those drawn
-    x: float
-    heights: tuple[float, ...]  # of the drawn units
-    dots: float | None  # height of the ellipsis
-    bias: float | None  # height of the bias unit
+    """Where a layer's `units` are drawn, its ellipsis and its bias unit; `index` 0 is the input."""
 
-    @classmethod
-    def of(cls, index: int, size: int, has_bias: bool) -> _Layer:
+    def __init__(self, index: int, size: int, has_bias: bool) -> None:
+        self.index, self.size, self.x = index, size, index * ACROSS
         cut = size > MOST
-        units = (*range(HEAD), *range(size - TAIL, size)) if cut else tuple(range(size))
-        slots = len(units) + cut + has_bias
-        heights = [slots / 2 - 0.5 - i for i in range(slots)]
-        bias = heights.pop() if has_bias else None
-        dots = heights.pop(HEAD) if cut else None
-        return cls(index, size, units, index * ACROSS, tuple(heights), dots, bias)
-
-    @property
-    def slots(self) -> int:
-        return len(self.units) + (self.dots is not None) + (self.bias is not None)
+        self.units = (*range(HEAD), *range(size - TAIL, size)) if cut else tuple(range(size))
+        self.slots = len(self.units) + cut + has_bias
+        self.heights = [self.slots / 2 - 0.5 - i for i in range(self.slots)]
+        self.bias = self.heights.pop() if has_bias else None
+        self.dots = self.heights.pop(HEAD) if cut else None
 
 
 def _matrices(sizes: Sequence[int], weights: Sequence[ArrayLike]) -> list[Floats]:
@@ -154,7 +141,7 @@ def _draw_units(axes: Axes, layer: _Layer, floor: float) -> None:
     if layer.bias is not None:
         unit = Circle((layer.x, layer.bias), RADIUS, fc="#EDEDED", ec=GREY, lw=1, zorder=3)
         axes.add_patch(unit)
-        axes.text(layer.x, layer.bias, "+1", ha="center", va="center", fontsize=9, zorder=4)
+        write(axes, layer.x, layer.bias, "+1", fontsize=9, zorder=4)
     if layer.dots is not None:
         for y in (-0.2, 0.0, 0.2):
             axes.add_patch(Circle((layer.x, layer.dots + y), 0.045, fc="black", zorder=3))
@@ -169,25 +156,18 @@ def _draw_names(axes: Axes, layers: Sequence[_Layer], names: Sequence[str] | Non
     same = first.size == last.size
     for y, i in zip(first.heights, first.units, strict=True):
         word = rf"$x_{{{i + 1}}}$" if names is None else shorten(names[i], 14)
-        axes.text(
-            first.x - RADIUS - 0.15,
-            y,
-            word,
-            ha="right",
-            va="center",
-            fontsize=12 if names is None else 9,
-            parse_math=names is None,
-        )
+        size, before = 12 if names is None else 9, first.x - RADIUS - 0.15
+        write(axes, before, y, word, ha="right", fontsize=size, parse_math=names is None)
     for y, i in zip(last.heights, last.units, strict=True):
         symbol = rf"\hat{{x}}_{{{i + 1}}}" if same else f"y_{{{i + 1}}}"
         away = last.x + 2 * RADIUS + 0.45
         begin, back, head = _arrow(np.array([last.x, y]), np.array([away, y]))
         axes.plot([begin[0], back[0]], [y, y], color="#606060", lw=0.7)
         axes.fill(head[:, 0], head[:, 1], color="#606060", lw=0)
-        axes.text(away - RADIUS + 0.1, y, f"${symbol}$", ha="left", va="center", fontsize=12)
+        write(axes, away - RADIUS + 0.1, y, f"${symbol}$", ha="left", fontsize=12)
 
 
 def _draw_key(axes: Axes, x: float, y: float) -> None:
     for left, color, word in ((x - 0.9, BLUE, "positive weight"), (x + 2.0, ORANGE, "negative")):
         axes.plot([left, left + 0.5], [y, y], color=color, lw=3, solid_capstyle="butt")
-        axes.text(left + 0.65, y, word, ha="left", va="center", fontsize=9)
+        write(axes, left + 0.65, y, word, ha="left", fontsize=9)

@@ -11,7 +11,7 @@ import numpy as np
 
 from simplecell.errors import UsageError
 from simplecell.viz.files import save_figure
-from simplecell.viz.style import COLORS, MARKERS, legend_aside, name, panels
+from simplecell.viz.style import COLORS, MARKERS, legend_aside, name, panels, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,9 +131,9 @@ def _spread(values: Sequence[float]) -> float:
 
 def _plain(axis: Axis, spread: float) -> None:
     """Plain numbers on a logarithmic axis, between the powers of 10 too where those are few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     between = (1, 2, 3, 4, 6, 8) if spread < DECADE else (1, 2, 5) if spread < 1000 else (1,)
     axis.set_major_locator(LogLocator(subs=between))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(plain)

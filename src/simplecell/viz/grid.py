@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -66,14 +66,8 @@ def tiles(
     n, height, width, _ = pictures.shape
     if labels is not None:
         check_count("labels", len(labels), "values", n)
-    grid = _Grid(
-        n=n,
-        columns=_columns(n, width, gap) if columns is None else positive(columns, "columns"),
-        height=height,
-        width=width,
-        gap=gap,
-        caption=0 if labels is None else CAPTION,
-    )
+    columns = _columns(n, width, gap) if columns is None else positive(columns, "columns")
+    grid = _Grid(n, columns, height, width, gap, caption=0 if labels is None else CAPTION)
     zoom = grid.default_zoom() if zoom is None else positive(zoom, "zoom")
     canvas = blank(*grid.size(zoom))
     # stacked into one tall picture, tiles share their scale
@@ -134,16 +128,14 @@ class _Grid:
 
     def size(self, zoom: int) -> tuple[int, int]:
         """(height, width) of the whole picture."""
-        rows, columns = -(-self.n // self.columns), min(self.columns, self.n)
-        gap = screen_gap(self.gap, zoom)
-        return (
-            gap + rows * (self.height * zoom + self.caption + gap),
-            gap + columns * (self.width * zoom + gap),
-        )
+        width, height = self._place(zoom, -(-self.n // self.columns), min(self.columns, self.n))
+        return height, width
 
     def corner(self, zoom: int, i: int) -> tuple[int, int]:
         """(left, top) of tile i."""
-        row, column = divmod(i, self.columns)
+        return self._place(zoom, *divmod(i, self.columns))
+
+    def _place(self, zoom: int, row: int, column: int) -> tuple[int, int]:
         gap = screen_gap(self.gap, zoom)
         return (
             gap + column * (self.width * zoom + gap),
@@ -156,10 +148,14 @@ class _Grid:
         least = 4 if max(self.height, self.width) <= 16 else 1
         if self.caption:
             least = max(least, -(-48 // self.width))  # room for a few letters
-        zoom = max(zoom, least)
-        while zoom > 1 and max(self.size(zoom)) > LARGEST:
-            zoom -= 1
-        return zoom
+        return largest_fitting(max(zoom, least), self.size)
+
+
+def largest_fitting(zoom: int, size: Callable[[int], tuple[int, int]]) -> int:
+    """The zoom, or the largest below it whose picture of `size` is drawn; 1 at least."""
+    while zoom > 1 and max(size(zoom)) > LARGEST:
+        zoom -= 1
+    return zoom
 
 
 def as_pictures(values: ArrayLike, shape: Sequence[int], name: str) -> NDArray[np.float64]:
@@ -184,6 +180,17 @@ def as_pictures(values: ArrayLike, shape: Sequence[int], name: str) -> NDArray[n
     return pixels.reshape(len(pixels), shape[0], shape[1], -1)
 
 
+def side_by_side(
+    rows: NDArray[np.floating], shape: Sequence[int]
+) -> tuple[NDArray[np.floating], tuple[int, ...]]:
+    """Bands [n, h·w·c] as grey pictures in one row, (h, c·w); grey and colours as they are."""
+    if len(shape) != 3 or shape[2] in (1, 3):
+        return rows, tuple(shape)
+    height, width, bands = shape
+    beside = rows.reshape(-1, height, width, bands).transpose(0, 1, 3, 2)
+    return beside.reshape(len(rows), -1), (height, bands * width)
+
+
 def sample_shape(shape: object) -> tuple[int, ...]:
     """(h, w) or (h, w, c) in Python's own whole numbers, checked."""
     sizes = tuple(shape) if isinstance(shape, tuple | list | np.ndarray) else ()
@@ -200,19 +207,22 @@ def is_whole(number: object) -> bool:
 
 def signed_grey(pictures: NDArray[np.float64]) -> Pixels:
     """127.5 (1 + v / max|v|) for each picture; all zero is mid-grey."""
-    largest = np.abs(pictures).max(axis=(1, 2, 3), keepdims=True)
-    unit = np.divide(pictures, largest, out=np.zeros_like(pictures), where=largest > 0)
-    return _whole(127.5 * (1 + unit))
+    return _whole(127.5 * (1 + in_unit_range(pictures)))
 
 
 def unsigned_grey(pictures: NDArray[np.float64]) -> Pixels:
     """255 (v - min) / (max - min) for each picture; constant is mid-grey."""
-    largest = np.abs(pictures).max(axis=(1, 2, 3), keepdims=True)
-    unit = np.divide(pictures, largest, out=np.zeros_like(pictures), where=largest > 0)
+    unit = in_unit_range(pictures)
     low = unit.min(axis=(1, 2, 3), keepdims=True)
     spread = unit.max(axis=(1, 2, 3), keepdims=True) - low
     half = np.full_like(unit, 0.5)
     return _whole(255 * np.divide(unit - low, spread, out=half, where=spread > FLAT))
+
+
+def in_unit_range(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
+    """v / max|v| for each picture [n, …]; all zero stays zero."""
+    largest = np.abs(pictures).max(axis=tuple(range(1, pictures.ndim)), keepdims=True)
+    return np.divide(pictures, largest, out=np.zeros_like(pictures), where=largest > 0)
 
 
 def _whole(grey: NDArray[np.float64]) -> Pixels:

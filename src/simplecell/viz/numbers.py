@@ -20,6 +20,7 @@ from simplecell.viz.style import (
     panels,
     shorten,
     signed_shades,
+    write,
 )
 
 if TYPE_CHECKING:
@@ -98,9 +99,7 @@ def heatmap_table(
     panel.set_title(title, fontsize=11, parse_math=False, pad=10)
     for (i, j), value in np.ndenumerate(table):
         ink = "white" if abs(value) > 0.8 * largest else "black"
-        panel.text(
-            j, i, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", color=ink, fontsize=10
-        )
+        write(panel, j, i, f"{round(value, 2) + 0.0:.2f}", color=ink, fontsize=10)
     # White lines between the cells: drawn over the picture, which has no gaps of its own.
     for i in range(1, rows):
         panel.axhline(i - 0.5, color="white", lw=2)
@@ -155,9 +154,7 @@ def _panel(
     largest = float(np.abs(weights).max())
     right = left + PANEL
     axes.text(left, above + 0.12, label, fontsize=9, va="center", weight="bold", parse_math=False)
-    axes.text(
-        right, above + 0.12, f"{largest:.2g}", fontsize=8, va="center", ha="right", color=GREY
-    )
+    write(axes, right, above + 0.12, f"{largest:.2g}", ha="right", fontsize=8, color=GREY)
     lengths = REACH * PANEL * weights / (largest or 1.0)
     zero = left + ZERO * PANEL
     heights = above + HEAD + ROW * (np.arange(len(weights)) + 0.5)

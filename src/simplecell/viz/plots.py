@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from simplecell.viz.style import (
     legend_aside,
     name,
     panels,
+    plain,
+    write,
 )
 
 if TYPE_CHECKING:
@@ -190,17 +192,17 @@ def _series(records: Sequence[Record], key: str, part: str = "") -> tuple[Floats
 
 def _logarithmic(panel: Axes, values: Sequence[Floats]) -> None:
     """A logarithmic axis in plain numbers, for positive values that spread more than threefold."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+    from matplotlib.ticker import LogLocator
 
     together = np.concatenate(values)
     together = together[np.isfinite(together)]
     if together.size == 0 or together.min() <= 0 or together.max() <= 3 * together.min():
         return
     panel.set_yscale("log")
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_major_formatter(plain)
     if together.max() < 300 * together.min():
         panel.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        panel.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_formatter(plain)
         panel.tick_params(axis="y", which="minor", labelsize=8)
 
 
@@ -228,17 +230,8 @@ def _triangle_panel(panel: Axes, divergence: Divergence) -> None:
     words = ("KL(p‖r)", "KL(p‖q)", "KL(q‖r)")
     colors = (BLUE, ORANGE, GREEN)
     drawn = panel.bar((0, 1, 1), heights, bottom=bottoms, width=0.6, color=colors)
-    for bar, word, height, bottom in zip(drawn, words, heights, bottoms, strict=True):
-        x = bar.get_x() + bar.get_width() / 2
-        panel.text(
-            x,
-            bottom + height / 2,
-            f"{word} = {height:.2f}",
-            ha="center",
-            va="center",
-            color="white",
-            fontsize=8.5,
-        )
+    labels = [f"{word} = {height:.2f}" for word, height in zip(words, heights, strict=True)]
+    panel.bar_label(drawn, labels, label_type="center", color="white", fontsize=8.5)
     panel.text(1, 1.02 * (first + second), f"{first + second:.2f}", ha="center", va="bottom")
     panel.text(0, 1.02 * direct, f"{direct:.2f}", ha="center", va="bottom")
     panel.set_xticks((0, 1), ("direct", "by way of q"))
@@ -288,18 +281,9 @@ def _write_medians(
 
     for kind in kinds:
         x, y = np.median(points[labels == kind], axis=0)
-        panel.text(
-            x,
-            y,
-            str(kind),
-            ha="center",
-            va="center",
-            fontsize=12,
-            weight="bold",
-            parse_math=False,
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-            zorder=3,
-        )
+        halo = [withStroke(linewidth=3, foreground="white")]
+        looks: dict[str, Any] = {"fontsize": 12, "weight": "bold", "parse_math": False, "zorder": 3}
+        write(panel, x, y, str(kind), path_effects=halo, **looks)
 
 
 def _draw_scale(panel: Axes, points: Floats, labels: NDArray[np.generic], size: float) -> None:

@@ -17,7 +17,7 @@ from simplecell.preprocess.whitening import whitening_report
 from simplecell.run.directory import Run
 from simplecell.run.trained import Trained
 from simplecell.viz.files import save
-from simplecell.viz.grid import most_tiles, tiles
+from simplecell.viz.grid import most_tiles, side_by_side, tiles
 from simplecell.viz.numbers import bars
 from simplecell.viz.plots import curve
 from simplecell.viz.preparation import MOST_SAMPLES, whitening
@@ -39,20 +39,14 @@ FILES = {
 def picture_of_rows(
     rows: NDArray[np.float64], shape: tuple[int, ...], names: list[str] | None, title: str
 ) -> Image.Image:
-    """One tile a row for pictures, each scaled by its own maximum; else the strongest inputs."""
+    """One tile a row for pictures, each scaled by its own maximum; else the strongest inputs.
+
+    The bands of a picture stand side by side.
+    """
     if len(shape) == 1:
         return bars(rows, names or [f"x{i}" for i in range(shape[0])], title=title)
-    return tiles(rows[: most_tiles(shape)], shape)
-
-
-def latents(trained: Trained, layer: int | None = None) -> Image.Image:
-    """The input of unit length that excites each latent most. Source: UFLDL, Visualizing. Exact."""
-    return picture(trained, "latents", layer=layer)
-
-
-def atoms(trained: Trained) -> Image.Image:
-    """What each latent adds to a reconstruction, in input units."""
-    return picture(trained, "atoms")
+    beside, shape = side_by_side(rows, shape)
+    return tiles(beside[: most_tiles(shape)], shape)
 
 
 def picture(
@@ -60,21 +54,27 @@ def picture(
 ) -> Image.Image:
     """The picture of "latents" or "atoms"; `shape` says how a sample is laid out otherwise.
 
+    "latents" are the inputs of unit length that excite each latent most (source: UFLDL,
+    Visualizing; exact), "atoms" what each latent adds to a reconstruction, in input units.
     `layer` of a deep network's latents is counted from 1; None is the innermost.
     """
-    shape, model = shape or trained.shape, trained.model
+    shape, names = shape or trained.shape, trained.input_names
     title = "What excites each latent" if what == "latents" else "What each latent adds"
     rows = trained.latents(layer) if what == "latents" else trained.atoms()
-    names = trained.input_names
     if what == "atoms" and trained.target_preprocess is not None:
         names = [f"y{i}" for i in range(rows.shape[1])]
         shape = shape if shape != trained.shape else (rows.shape[1],)
-    kinds = {step["kind"] for step in trained.preprocess.steps}
-    if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
+    if only_standardised(trained, shape):
         title += ", in standardised inputs"
-        model = model if layer is None else model.upto(layer)
+        model = trained.model if layer is None else trained.model.upto(layer)
         rows = (model.directions() if what == "latents" else model.atoms()).double().cpu()
     return picture_of_rows(rows.numpy(), shape, names, title)
+
+
+def only_standardised(trained: Trained, shape: tuple[int, ...]) -> bool:
+    """Whether samples are bare rows in units of their own, which would hide what matters."""
+    kinds = {step["kind"] for step in trained.preprocess.steps}
+    return len(shape) == 1 and kinds == {"standardize"}
 
 
 def reconstructions(trained: Trained, source: Source) -> Image.Image:
@@ -99,7 +99,8 @@ def reconstructions(trained: Trained, source: Source) -> Image.Image:
         # Components were dropped: the model's own space is no picture, so draw in input units.
         back = trained.preprocess.atoms
         x, recon = (back(torch.from_numpy(rows).double()).numpy() for rows in (x, recon))
-    return rows_of_tiles([x, recon, x - recon], shape)
+    beside = [side_by_side(rows, shape) for rows in (x, recon, x - recon)]
+    return rows_of_tiles([rows for rows, _ in beside], beside[0][1])
 
 
 def preparation(trained: Trained, source: Source) -> Figure:
@@ -111,7 +112,7 @@ def preparation(trained: Trained, source: Source) -> Figure:
     return whitening(
         raw,
         chain.apply(raw).x,
-        shape=shape if len(shape) > 1 else None,
+        shape=shape if len(shape) > 1 and shape[2:] in ((), (1,), (3,)) else None,
         names=trained.input_names,
         components=chain.pixels(torch.eye(chain.n_outputs, dtype=torch.float64)),
         report=whitening_report(source, chain),

@@ -30,6 +30,7 @@ from simplecell.viz.style import (
     name,
     shorten,
     signed_shades,
+    write,
 )
 
 if TYPE_CHECKING:
@@ -199,4 +200,4 @@ def _draw_components(
         return
     panel.set_axis_off()
     words = f"{width} components a sample:\nno picture any more"
-    panel.text(0.5, 0.5, words, ha="center", va="center", fontsize=10, color=GREY)
+    write(panel, 0.5, 0.5, words, fontsize=10, color=GREY)

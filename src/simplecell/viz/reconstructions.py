@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +13,13 @@ from PIL import Image, ImageDraw
 from simplecell.errors import UsageError
 from simplecell.viz.grid import (
     INK,
-    LARGEST,
     WIDTH,
     Pixels,
     as_pictures,
     blank,
     caption,
     font,
+    largest_fitting,
     paste,
     positive,
     screen_gap,
@@ -68,27 +68,40 @@ def rows_of_tiles(
         f"{titles[0]} and {titles[1]} of a column share one scale",
         f"{titles[2]}: its own scale, mid-grey is 0; the number is its largest size",
     )
-    bands = _layout(n, height, width, gap, zoom, columns, titles, legend)
+    margin = 2 * PAD + math.ceil(max(font(13).getlength(title) for title in titles))
+    least = 2 * PAD + math.ceil(max(font(12).getlength(line) for line in legend))
+    at = partial(_Bands, n, height, width, gap, columns, margin, least)
+    if zoom is None:
+        side = min(112, max(56, (WIDTH - margin) // n))  # few samples are shown larger
+        zoom = largest_fitting(max(1, round(side / width)), lambda zoom: at(zoom).size)
+    bands = at(positive(zoom, "zoom"))
     sizes = np.abs(pictures[2]).max(axis=(1, 2, 3))
     return _draw(bands, rows, [f"{size:.2g}" for size in sizes], titles, legend)
 
 
-@dataclass(frozen=True)
 class _Bands:
-    """Where the tile of row r and column i lies, in screen pixels."""
+    """Where the tile of row r and column i lies, in screen pixels, at one zoom.
 
-    n: int
-    columns: int
-    height: int  # of a tile, enlarged
-    width: int
-    gap: int
-    zoom: int
-    margin: int  # left of the tiles, for the titles
-    least: int  # width that the legend needs
+    `margin` is left of the tiles, for the titles; `least` is the width that the legend needs.
+    """
 
-    @property
-    def band(self) -> int:
-        return 3 * (self.height + self.gap) + NUMBER
+    def __init__(
+        self,
+        n: int,
+        height: int,
+        width: int,
+        gap: int,
+        columns: int | None,
+        margin: int,
+        least: int,
+        zoom: int,
+    ) -> None:
+        self.n, self.zoom, self.margin, self.least = n, zoom, margin, least
+        self.height, self.width, self.gap = height * zoom, width * zoom, screen_gap(gap, zoom)
+        self.band = 3 * (self.height + self.gap) + NUMBER
+        fitting = max(1, (WIDTH - margin) // (self.width + self.gap))
+        even = -(-n // -(-n // fitting))  # bands of one length: none with a sample or two
+        self.columns = even if columns is None else min(n, positive(columns, "columns"))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,43 +115,6 @@ class _Bands:
         band, column = divmod(i, self.columns)
         left = self.margin + column * (self.width + self.gap)
         return left, PAD + band * (self.band + PAD) + row * (self.height + self.gap)
-
-
-def _layout(
-    n: int,
-    height: int,
-    width: int,
-    gap: int,
-    zoom: int | None,
-    columns: int | None,
-    titles: Sequence[str],
-    legend: Sequence[str],
-) -> _Bands:
-    margin = 2 * PAD + math.ceil(max(font(13).getlength(title) for title in titles))
-    least = 2 * PAD + math.ceil(max(font(12).getlength(line) for line in legend))
-
-    def at(zoom: int) -> _Bands:
-        step = width * zoom + screen_gap(gap, zoom)
-        fitting = max(1, (WIDTH - margin) // step)
-        even = -(-n // -(-n // fitting))  # bands of one length: none with a sample or two
-        return _Bands(
-            n=n,
-            columns=even if columns is None else min(n, positive(columns, "columns")),
-            height=height * zoom,
-            width=width * zoom,
-            gap=screen_gap(gap, zoom),
-            zoom=zoom,
-            margin=margin,
-            least=least,
-        )
-
-    if zoom is not None:
-        return at(positive(zoom, "zoom"))
-    side = min(112, max(56, (WIDTH - margin) // n))  # few samples are shown larger
-    zoom = max(1, round(side / width))
-    while zoom > 1 and max(at(zoom).size) > LARGEST:
-        zoom -= 1
-    return at(zoom)
 
 
 def _draw(

@@ -5,7 +5,7 @@ Figures are made without pyplot, so no global state is touched and no window can
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simplecell.errors import UsageError
 
@@ -45,6 +45,16 @@ def name(panel: Axes, title: str, across: str, up: str) -> None:
     panel.set_title(title, fontsize=11, parse_math=False)
     panel.set_xlabel(across, fontsize=10)
     panel.set_ylabel(up, fontsize=10)
+
+
+def write(panel: Axes, x: float, y: float, text: str, *, ha: str = "center", **looks: Any) -> None:
+    """Words at the height of a point, around it unless `ha` says so; `looks` as in `Axes.text`."""
+    panel.text(x, y, text, ha=ha, va="center", **looks)
+
+
+def plain(value: float, _: object) -> str:
+    """A number at a tick of a logarithmic axis, without powers."""
+    return f"{value:g}"
 
 
 def legend_aside(panel: Axes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -121,7 +121,10 @@ def _jacobian(step: BaseEstimator) -> Floats:
     try:
         origin = _transformed(step, np.zeros((1, width)))
         jacobian = (_transformed(step, np.eye(width)) - origin).T
-        affine = all(_follows(step, x, jacobian, origin) for x in _probes(width))
+        generator = np.random.default_rng(0)
+        # points of every size that data have, the largest last
+        probes = (10.0**size * generator.standard_normal((3, width)) for size in range(-2, 7))
+        affine = all(_follows(step, x, jacobian, origin) for x in probes)
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise UsageError(f"{type(step).__name__} cannot be carried back: {error}") from error
     if not affine:
@@ -130,13 +133,6 @@ def _jacobian(step: BaseEstimator) -> Floats:
             "template in input space; draw the classifier alone, classifier[-1], over its codes"
         )
     return jacobian
-
-
-def _probes(width: int) -> Iterator[Floats]:
-    """Points of every size that data have, the largest last."""
-    generator = np.random.default_rng(0)
-    for exponent in range(-2, 7):
-        yield 10.0**exponent * generator.standard_normal((3, width))
 
 
 def _follows(step: BaseEstimator, x: Floats, jacobian: Floats, origin: Floats) -> bool:

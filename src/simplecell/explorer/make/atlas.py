@@ -30,20 +30,21 @@ from simplecell.explorer.make.columns import Words, columns_of
 from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.playground import write_play
-from simplecell.explorer.make.samples import Labels, Samples, find_labels
-from simplecell.explorer.make.sprites import sheets, weights_as_tiles
+from simplecell.explorer.make.samples import Labels, Samples, by_value, evenly, find_labels
+from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
 from simplecell.explorer.make.survey import BINS, SPREAD, Survey
 from simplecell.model.matching import nearest_within
 from simplecell.run.directory import Run, finite
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock, is_temporary, read_json, writing
 from simplecell.run.trained import Trained
+from simplecell.viz.portrait import only_standardised
 
 FOLDER = "atlas"
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What a system says where writing is not allowed; a full disk is another matter."""
 FORMAT = 1
-EDITION = 2
+EDITION = 3
 """Of what stands in the files, where their format stays: an atlas of another is made again."""
 MOST_HASHED = 200_000
 """Records about samples that the key is made of."""
@@ -132,48 +133,37 @@ class AtlasWriter:
             yield 0.8 * done / self.source.n_samples
         self._weights()
         yield 0.82
-        words = yield from self._details()
+        tags = yield from self._details()
         low, high = self._data()
         yield 0.97
         write_play(self.trained, self.folder, low, high)
-        photos, files = self.samples.save_photos()
-        for name, content in files.items():
-            (self.folder / name).write_bytes(content)
-        self._manifest(words, photos)
+        self._manifest(tags, self.samples.save_photos(self.folder))
 
     def _weights(self) -> None:
         """What each latent likes, in the units that are drawn."""
         trained, shape = self.trained, self.shape
-        kinds = {step["kind"] for step in trained.preprocess.steps}
         directions = trained.latents()
-        if len(shape) == 1 and kinds == {"standardize"}:  # units would hide what matters
+        if only_standardised(trained, shape):
             directions = trained.model.directions().double().cpu()
         self.directions: NDArray[np.float64] = directions.numpy()
         tiles = None
         if self.samples.drawn_as in ("picture", "row"):
             tiles = weights_as_tiles(self.directions, shape)
-        self.sheets = None if tiles is None else sheets(tiles)
-        for k, content in enumerate(self.sheets.files if self.sheets else []):
-            (self.folder / f"sprites-{k}.png").write_bytes(content)
+        self.sprites = None if tiles is None else save_sheets(tiles, self.folder)
 
-    def _details(self) -> Generator[float, None, Words]:
-        """details.jsonl; returns the words that stand for each latent."""
+    def _details(self) -> Generator[float, None, list[str]]:
+        """details.jsonl; returns the few words that stand for each latent."""
         m = self.trained.model.n_latents
         chosen = [self._examples(latent) for latent in range(m)]
-        wanted = {row for top, spread in chosen for _, row, _ in itertools.chain(top, spread)}
-        records = self.samples.records(wanted)
-        contexts: dict[tuple[int, int], Context] = {}
-        if self.samples.drawn_as == "tokens":
-            pairs = (
-                (i, row) for i, both in enumerate(chosen) for part in both for _, row, _ in part
-            )
-            contexts = self.samples.contexts(pairs)
+        pairs = [(i, row) for i, both in enumerate(chosen) for _, row, _ in itertools.chain(*both)]
+        records = self.samples.records({row for _, row in pairs})
+        contexts = self.samples.contexts(pairs) if self.samples.drawn_as == "tokens" else {}
         yield 0.88
-        words = Words(self.trained, self.labels, self.survey, self.directions, self.samples)
+        words = Words(self.labels, self.survey, self.directions, self.samples)
         together = dict(self.survey.together())
-        atoms = self.trained.model.atoms().cpu()
-        near = nearest_within(atoms, 8)
+        near = nearest_within(self.trained.model.atoms().cpu(), 8)
         with open(self.folder / "details.jsonl", "w", encoding="utf-8") as file:
+            tags = []
             for i in range(m):
                 top, spread = (
                     [_example(records, contexts, i, *one) for one in part] for part in chosen[i]
@@ -189,22 +179,23 @@ class AtlasWriter:
                     "labels": words.labels(i),
                     "inputs": words.inputs(i),
                 }
-                words.note(i, line)
+                tags.append(words.tag(i, line))
                 file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
         yield 0.95
-        return words
+        return tags
 
     def _examples(self, latent: int) -> tuple[list[Chosen], list[Chosen]]:
-        """The strongest examples of a latent, and others spread over quantiles."""
+        """The strongest examples of a latent, and others evenly spread over its strength.
+
+        Over ranks nearly all would be of codes next to 0, which most samples have.
+        """
         values, rows = self.survey.top.of(latent)
         top: list[Chosen] = [
             (float(v), int(row), None) for v, row in zip(values, rows, strict=True)
         ]
         values, rows = self.survey.drawn.of(latent)
         order = np.argsort(values, kind="stable")
-        if not len(order):
-            return top, []
-        places = np.unique(np.linspace(0, len(order) - 1, SPREAD).astype(int))
+        places = by_value(values[order], SPREAD)
         share = places / max(1, len(order) - 1)
         spread: list[Chosen] = [
             (float(values[order[p]]), int(rows[order[p]]), round(float(q), 3))
@@ -219,7 +210,7 @@ class AtlasWriter:
         kept.astype("<f4").tofile(self.folder / "samples.bin")
         return float(kept.min()), float(kept.max())
 
-    def _manifest(self, words: Words, photos: list[Photo]) -> None:
+    def _manifest(self, tags: list[str], photos: list[Photo]) -> None:
         survey, trained = self.survey, self.trained
         columns = columns_of(trained, survey, self.directions, self.shape)
         with open(self.folder / "columns.bin", "wb") as file:
@@ -258,8 +249,8 @@ class AtlasWriter:
             "n_iter": info["n_iter"],
             "columns": list(columns),
             "histogram": {"bins": BINS},
-            "tags": [words.tags[latent] for latent in range(trained.model.n_latents)],
-            "sprites": None if self.sheets is None else self.sheets.table(),
+            "tags": tags,
+            "sprites": self.sprites,
             "labels": self.labels.table(),
             "photos": photos,
             "sizes": {
@@ -308,8 +299,7 @@ def key_of(run: Run, source: Source) -> str:
     digest = hashlib.sha256(f"{FORMAT} {source.fingerprint()}".encode())
     for name in ("model.safetensors", "preprocess.safetensors", "recipe.toml"):
         digest.update((run.path / name).read_bytes())
-    n = source.n_samples
-    rows = np.unique(np.linspace(0, n - 1, min(n, MOST_HASHED)).astype(np.int64))
+    rows = evenly(source.n_samples, MOST_HASHED)
     for part in np.array_split(rows, -(-len(rows) // 10_000)):
         digest.update(json.dumps(source.about(part), default=str).encode())
     return digest.hexdigest()
@@ -319,7 +309,8 @@ def is_built(folder: Path, key: str) -> bool:
     """Whether this very atlas is in a folder already, whole."""
     try:
         manifest = read_json(folder / "atlas.json")
-        sizes = {name: (folder / name).stat().st_size for name in manifest.get("sizes", {})}
+        files = filter(lambda name: (folder / name).is_file(), manifest.get("sizes", {}))
+        sizes = {name: (folder / name).stat().st_size for name in files}
     except (RunError, OSError, AttributeError, TypeError, ValueError):
         return False
     told = manifest.get("key"), manifest.get("edition")
@@ -337,6 +328,7 @@ def build_atlas(run: Run, trained: Trained, source: Source) -> Iterator[float]:
         DataError: for samples that cannot be read.
         WriteError: when it cannot be written; an earlier atlas then stays.
     """
+    run.refuse_oddities((FOLDER, ".atlas.lock"))
     key = key_of(run, source)
     home = run.path if is_built(run.path / FOLDER, key) else home_of(run)
     if not is_built(home / FOLDER, key):
@@ -375,10 +367,8 @@ def _build(home: Path, trained: Trained, source: Source, key: str) -> Iterator[f
 
 
 def _replace(new: Path, place: Path) -> None:
+    old = place.with_name(f".{secrets.token_hex(8)}.tmp")
     if place.exists():
-        old = place.with_name(f".{secrets.token_hex(8)}.tmp")
         os.replace(place, old)
-        os.replace(new, place)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(new, place)
+    os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)

@@ -53,7 +53,6 @@ class Words:
 
     def __init__(
         self,
-        trained: Trained,
         labels: Labels,
         survey: Survey,
         directions: NDArray[np.float64],
@@ -62,7 +61,6 @@ class Words:
         self.names, self.drawn_as, self.values = samples.names, samples.drawn_as, labels.values
         self.directions = directions
         self.means, self.correlations, self.counts = survey.of_labels()
-        self.tags: dict[int, str] = {}
         shape = samples.source.shape
         self.edges = words_of_edges(directions, shape) if self.drawn_as == "picture" else None
 
@@ -93,8 +91,8 @@ class Words:
             {"input": self.names[j], "weight": round(float(row[j]) / largest, 4)} for j in order
         ]
 
-    def note(self, latent: int, details: Details) -> None:
-        """Remember what stands for a latent, from its line of details."""
+    def tag(self, latent: int, details: Details) -> str:
+        """What stands for a latent, from its line of details."""
         parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
         if self.drawn_as == "tokens":
             parts = _own_tokens(details["top"]) or parts
@@ -105,7 +103,7 @@ class Words:
         elif self.drawn_as == "row" and not parts:
             signs = {True: "+", False: "−"}
             parts = [signs[one["weight"] > 0] + one["input"] for one in details["inputs"][:2]]
-        self.tags[latent] = " · ".join(part[:TAG_LENGTH] for part in parts if part)
+        return " · ".join(part[:TAG_LENGTH] for part in parts if part)
 
 
 def words_of_edges(directions: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:

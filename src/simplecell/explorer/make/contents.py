@@ -142,8 +142,8 @@ class Manifest(TypedDict):
     sizes: dict[str, int]
 
 
-class Playground(TypedDict):
-    """playground.json: how the browser computes the model."""
+class PlaygroundPage(TypedDict):
+    """playground.json: how the browser computes the model; and samples to play with."""
 
     here: bool
     reason: str | None
@@ -155,9 +155,4 @@ class Playground(TypedDict):
     patch: Told | None
     low: NotRequired[float]
     high: NotRequired[float]
-
-
-class PlaygroundPage(Playground):
-    """The same with samples to play with."""
-
     samples: list[Judged]

@@ -62,9 +62,7 @@ def is_running(run: Run, info: Info) -> bool:
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # some network file systems
+    except OSError:  # it does, or a network file system cannot tell
         return True
     finally:
         os.close(handle)

@@ -14,12 +14,12 @@ from torch import Tensor
 from simplecell.data import Source
 from simplecell.errors import DataError
 from simplecell.explorer.make.contents import Columns, DataPage, Judged, Told
-from simplecell.explorer.make.samples import Samples, Values, as_text
+from simplecell.explorer.make.samples import Samples, Values, as_text, evenly
 from simplecell.explorer.make.sprites import sample_as_tile
 from simplecell.explorer.make.survey import NUMBERS, Survey
 from simplecell.run.directory import finite
 from simplecell.run.trained import Trained
-from simplecell.training.prepared import to_model
+from simplecell.training.prepared import prepare, to_model
 
 WORST, EVEN = 60, 140
 KEPT_NUMBERS = 2**20
@@ -81,10 +81,9 @@ def _of_whole_pictures(trained: Trained) -> list[Told]:
 
 def _chosen(source: Source, survey: Survey) -> tuple[NDArray[np.int64], list[str]]:
     """Rows of the worst samples and of others evenly spread, by falling error."""
-    n = source.n_samples
     most = max(8, min(WORST + EVEN, KEPT_NUMBERS // source.n_inputs))
     worst = np.argsort(-survey.errors, kind="stable")[: max(1, most * WORST // (WORST + EVEN))]
-    even = np.unique(np.linspace(0, n - 1, min(n, most - len(worst))).astype(np.int64))
+    even = evenly(source.n_samples, most - len(worst))
     rows = np.unique(np.concatenate([worst, even]))
     rows = rows[np.argsort(-survey.errors[rows], kind="stable")]
     bad = set(worst.tolist())
@@ -138,12 +137,11 @@ def _through(trained: Trained, values: Values) -> tuple[NDArray[np.float64], _Ba
     parts: list[list[NDArray[np.float64]]] = []
     size = max(1, NUMBERS // max(model.n_latents, model.n_inputs))
     for first in range(0, len(values), size):
-        raw = torch.tensor(values[first : first + size]).to(model.like)
-        prepared, carried = trained.preprocess.apply(raw)
+        prepared, carried = prepare(values[first : first + size], trained.preprocess, model.like)
         found = [prepared]
         if trained.target_preprocess is None:
-            recon = model(prepared).recon
-            found += [recon, trained.preprocess.invert(recon, carried)]
+            recon = model(prepared.to(model.like).contiguous()).recon
+            found += [recon, trained.preprocess.invert(recon.to(prepared), carried)]
         parts.append([one.cpu().double().numpy() for one in found])
     whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
     return whole[0], _Back(*whole[1:]) if len(whole) > 1 else None
@@ -177,8 +175,7 @@ def _spectrum(trained: Trained, source: Source) -> dict[str, list[float]] | None
     """
     if source.n_inputs > WIDEST_SPECTRUM or source.n_samples < 2:
         return None
-    n = min(source.n_samples, SPECTRUM_ROWS)
-    raw = source.read(np.unique(np.linspace(0, source.n_samples - 1, n).astype(np.int64)))
+    raw = source.read(evenly(source.n_samples, SPECTRUM_ROWS))
     prepared = to_model(raw, trained.preprocess, torch.zeros(1, dtype=torch.float64))
     return {"raw": _eigenvalues(torch.as_tensor(raw)), "prepared": _eigenvalues(prepared)}
 

@@ -81,15 +81,13 @@ class _Store:
         self.places: dict[str, dict[str, object]] = {}
         self.size = 0
         self._parts: list[NDArray[np.float32]] = []
-        self._names: dict[int, str] = {}
-        self._kept: list[Tensor] = []
+        self._names: dict[Tensor, str] = {}  # by identity, which is what tensors hash by
 
     def keep(self, name: str, tensor: Tensor) -> str:
         """The name under which the tensor is found: an older one if it is here already."""
-        if id(tensor) in self._names:
-            return self._names[id(tensor)]
-        self._kept.append(tensor)  # an id is a tensor's only as long as the tensor lives
-        self._names[id(tensor)] = name
+        if tensor in self._names:
+            return self._names[tensor]
+        self._names[tensor] = name
         shape = list(tensor.shape)
         self.places[name] = {"at": self.size, "shape": shape}
         self.size += math.prod(shape)
@@ -164,13 +162,19 @@ def _keep_all(
 
 
 def _of_patches(trained: Trained) -> bool:
-    return trained.info["data"].get("kind") == "patches" and len(trained.shape) > 1
+    cut = trained.info["data"].get("kind") == "patches" and len(trained.shape) > 1
+    return cut and not _of_bands(trained)
+
+
+def _of_bands(trained: Trained) -> bool:
+    """Whether samples have channels that are no colours: the page takes no such pictures."""
+    return trained.shape[2:] not in ((), (1,), (3,))
 
 
 def _input(trained: Trained) -> str:
     """What a person gives: a drawing, a whole picture, a photograph cut to patches, a row."""
     shape = trained.shape
-    if len(shape) < 2:
+    if len(shape) < 2 or _of_bands(trained):
         return "row"
     if _of_patches(trained):
         return "patches"

@@ -4,10 +4,10 @@ and what is known about them that latents can be held against: classes, topics, 
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,17 +38,29 @@ def drawn_as(source: Source) -> str:
         return "picture"
     if len(source.shape) > 1:  # channels that are no colours
         return "row"
-    return (
-        "tokens"
-        if any("token" in one for one in probe(source))
-        else ("text" if text_fields(source) else "row")
-    )
+    if any("token" in one for one in probe(source)):
+        return "tokens"
+    return "text" if text_fields(source) else "row"
+
+
+def evenly(n: int, most: int) -> NDArray[np.int64]:
+    """At most so many of the numbers 0 … n − 1, evenly spread, both ends among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+
+
+def by_value(values: NDArray[np.floating], most: int) -> NDArray[np.int64]:
+    """At most so many places in rising values [n], evenly spread over what these are."""
+    free = np.ones(len(values), dtype=bool)
+    if len(values) <= most:
+        return np.flatnonzero(free)
+    for wanted in np.linspace(values[0], values[-1], most):
+        free[np.where(free, np.abs(values - wanted), np.inf).argmin()] = False
+    return np.flatnonzero(~free)
 
 
 def probe(source: Source) -> list[Record]:
     """Records of some samples, evenly spread."""
-    n = source.n_samples
-    return source.about(np.unique(np.linspace(0, n - 1, min(n, 100)).astype(np.int64)))
+    return source.about(evenly(source.n_samples, 100))
 
 
 def text_fields(source: Source) -> list[str]:
@@ -65,14 +77,11 @@ class Samples:
         self.drawn_as = drawn_as(source)
         self.names = source.input_names or [f"x{i}" for i in range(source.n_inputs)]
         self.texts = text_fields(source) if self.drawn_as == "text" else []
-        self.photos: dict[str, int] = {}
-        self.photo_scale: dict[str, int] = {}
-        self._middle = self._spread_of_columns() if self.drawn_as == "row" else None
-
-    def _spread_of_columns(self) -> tuple[Values, Values]:
-        n = self.source.n_samples
-        x = self.source.read(np.unique(np.linspace(0, n - 1, min(n, 1000)).astype(np.int64)))
-        return x.mean(0), x.std(0)
+        self.photos: dict[tuple[str, int | None], tuple[int, int]] = {}
+        """Number and scale of each by its name and page."""
+        if self.drawn_as == "row":
+            some = source.read(evenly(source.n_samples, 1000))
+            self._usual = some.mean(0), some.std(0)
 
     def records(self, rows: Iterable[int]) -> dict[int, Sample]:
         """Row number → record, for every row asked for."""
@@ -106,19 +115,19 @@ class Samples:
         """The photograph that a patch was cut from."""
         if not isinstance(self.source, PatchSource):
             return
-        name = about["file"]
-        if name not in self.photos and len(self.photos) < MOST_PHOTOS:
-            self.photos[name], self.photo_scale[name] = len(self.photos), about.get("scale", 1)
+        name, scale = (about["file"], about.get("page")), about.get("scale", 1)
+        if len(self.photos) < MOST_PHOTOS:
+            self.photos.setdefault(name, (len(self.photos), scale))
         if name in self.photos:
-            side = self.source.shape[0] * about.get("scale", 1)
-            place = {"top": about["top"], "left": about["left"], "side": side}
-            record["photo"] = {"photo": self.photos[name], **place}
+            place = {"top": about["top"], "left": about["left"]}
+            side = self.source.shape[0] * scale
+            record["photo"] = {"photo": self.photos[name][0], **place, "side": side}
 
     def _values(self, x: Values) -> list[tuple[str, float]]:
         """Columns and values; of wide rows those farthest from the usual, in deviations."""
         order = np.arange(len(x))
-        if len(x) > WIDE and self._middle is not None:
-            mean, deviation = self._middle
+        if len(x) > WIDE:
+            mean, deviation = self._usual
             far = np.abs(x - mean) / np.maximum(deviation, 1e-12)
             order = np.argsort(-far, kind="stable")[:SHOWN_COLUMNS]
         return [(self.names[i], float(f"{x[i]:.6g}")) for i in order]
@@ -129,23 +138,21 @@ class Samples:
             record["title"] = plain_text(about.get("title"))[:LONGEST_VALUE]
         record["text"] = body[:LONGEST_TEXT] + ("…" if len(body) > LONGEST_TEXT else "")
 
-    def save_photos(self) -> tuple[list[Photo], dict[str, bytes]]:
-        """The photographs met so far, as the manifest holds them, and their files."""
+    def save_photos(self, folder: Path) -> list[Photo]:
+        """Write the photographs met so far; these as the manifest holds them."""
         told: list[Photo] = []
-        files = {}
-        for name, number in self.photos.items():
+        for place, (number, scale) in self.photos.items():
             assert isinstance(self.source, PatchSource)
-            picture = self.source.photograph(name)
+            picture = self.source.photograph(*place)
+            name = place[0] if place[1] is None else f"{place[0]}, page {place[1]}"
             width, height = picture.size
             picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-            file = io.BytesIO()
-            picture.save(file, "JPEG", quality=80)
-            files[path := f"photos/{number}.jpg"] = file.getvalue()
-            scale = self.photo_scale[name]
+            path = f"photos/{number}.jpg"
+            picture.save(folder / path, quality=80)
             told.append(
                 {"name": name, "width": width, "height": height, "scale": scale, "file": path}
             )
-        return told, files
+        return told
 
     @torch.no_grad()
     def contexts(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Context]:
@@ -235,7 +242,19 @@ def cleaned(value: object, depth: int = 3) -> object:
 
 
 FAVOURITES = ("label", "labels", "topics", "topic", "class", "category", "target", "kind")
-PLACES = {"row", "file", "top", "left", "scale", "position", "document", "token", "text", "title"}
+PLACES = {
+    "row",
+    "file",
+    "page",
+    "top",
+    "left",
+    "scale",
+    "position",
+    "document",
+    "token",
+    "text",
+    "title",
+}
 PROBED, MOST_LABEL_VALUES, LONGEST = 2000, 64, 80
 
 
@@ -272,25 +291,21 @@ def find_labels(source: Source) -> Labels:
 
     A field counts when its values repeat: 2 to 64 of them, half as many as samples at most.
     """
-    n = source.n_samples
-    rows = np.unique(np.linspace(0, n - 1, min(n, PROBED)).astype(np.int64))
+    rows = evenly(source.n_samples, PROBED)
     counts: dict[str, Counter[str]] = {}
     for record in source.about(rows):
         for name, value in record.items():
             if name not in PLACES:
                 counts.setdefault(name, Counter()).update(words_of(value))
-    fields = sorted(counts, key=lambda name: _preference(name, list(counts)))
+    ranks = {name: rank for rank, name in enumerate(FAVOURITES)}
+    # sorted is stable: names that are no favourites stay in their order
+    fields = sorted(counts, key=lambda name: ranks.get(name, len(ranks)))
     for name in fields:
         n_values = len(counts[name])
         known = name in FAVOURITES
         if 2 <= n_values <= (len(rows) if known else min(MOST_LABEL_VALUES, len(rows) // 2)):
             return Labels(name, [v for v, _ in counts[name].most_common(MOST_LABEL_VALUES)], source)
     return Labels("", [], source)
-
-
-def _preference(name: str, order: list[str]) -> tuple[int, int]:
-    rank = FAVOURITES.index(name) if name in FAVOURITES else len(FAVOURITES)
-    return rank, order.index(name)
 
 
 def words_of(value: object) -> list[str]:

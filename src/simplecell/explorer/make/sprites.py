@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from simplecell.explorer.make.contents import Sprites
-from simplecell.viz.grid import LARGEST, signed_grey, unsigned_grey
+from simplecell.viz.grid import LARGEST, in_unit_range, signed_grey, unsigned_grey
 
 Pixels = NDArray[np.uint8]
 WIDEST_ROW = 64 * 64
@@ -19,43 +18,28 @@ BLUE, ORANGE = (31, 95, 168), (199, 92, 0)
 """Below and above 0: told apart by every eye, and in print."""
 
 
-@dataclass(frozen=True)
-class Sheets:
-    """PNG files and where tile i lies on them: row-major, without gaps."""
+def save_sheets(tiles: Pixels, folder: Path) -> Sprites:
+    """Write tiles [M, h, w, 3] as PNG sheets of at most 4096 pixels a side; where each lies.
 
-    tile: tuple[int, int]
-    per_row: int
-    per_sheet: int
-    files: list[bytes]
-
-    def table(self) -> Sprites:
-        """As the manifest holds it."""
-        return {
-            "tile": list(self.tile),
-            "per_row": self.per_row,
-            "per_sheet": self.per_sheet,
-            "sheets": [f"sprites-{k}.png" for k in range(len(self.files))],
-        }
-
-
-def sheets(tiles: Pixels) -> Sheets:
-    """Tiles [M, h, w, 3] on sheets of at most 4096 pixels a side."""
+    Tiles are row-major, without gaps.
+    """
     m, h, w, _ = tiles.shape
     per_row = min(LARGEST // w, max(1, math.ceil(math.sqrt(m * h / w))))
     per_sheet = per_row * (LARGEST // h)
-    parts = (tiles[first : first + per_sheet] for first in range(0, m, per_sheet))
-    return Sheets((h, w), per_row, per_sheet, [_sheet(part, per_row) for part in parts])
+    names = []
+    for k, first in enumerate(range(0, m, per_sheet)):
+        names.append(f"sprites-{k}.png")
+        _sheet(tiles[first : first + per_sheet], per_row).save(folder / names[k])
+    return {"tile": [h, w], "per_row": per_row, "per_sheet": per_sheet, "sheets": names}
 
 
-def _sheet(tiles: Pixels, per_row: int) -> bytes:
+def _sheet(tiles: Pixels, per_row: int) -> Image.Image:
     n, h, w, _ = tiles.shape
     rows = -(-n // per_row)
     padded = np.zeros((rows * per_row, h, w, 3), dtype=np.uint8)
     padded[:n] = tiles
     whole = padded.reshape(rows, per_row, h, w, 3).swapaxes(1, 2).reshape(rows * h, -1, 3)
-    file = io.BytesIO()
-    Image.fromarray(whole).save(file, "PNG")
-    return file.getvalue()
+    return Image.fromarray(whole)
 
 
 def weights_as_tiles(rows: NDArray[np.float64], shape: tuple[int, ...]) -> Pixels | None:
@@ -71,9 +55,7 @@ def weights_as_tiles(rows: NDArray[np.float64], shape: tuple[int, ...]) -> Pixel
     height = -(-rows.shape[1] // width)
     field = np.zeros((len(rows), height * width))
     field[:, : rows.shape[1]] = rows
-    largest = np.abs(field).max(axis=1, keepdims=True)
-    unit = np.divide(field, largest, out=np.zeros_like(field), where=largest > 0)
-    return blue_orange(unit).reshape(len(rows), height, width, 3)
+    return blue_orange(in_unit_range(field)).reshape(len(rows), height, width, 3)
 
 
 def blue_orange(unit: NDArray[np.float64]) -> Pixels:

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.explorer.make.samples import Labels
+from simplecell.explorer.make.samples import Labels, evenly
 from simplecell.model.activations import Activation
 from simplecell.model.measures import fvu
 from simplecell.run.evaluate import Activity, Deviation
@@ -111,9 +111,8 @@ class Survey:
         self.max = torch.full((m,), -torch.inf)
         self.within = torch.zeros(len(labels.values), m, dtype=torch.float64)
         self.errors = np.zeros(source.n_samples, dtype=np.float32)
-        n = source.n_samples
-        kept = min(n, KEPT_SAMPLES, max(1000, KEPT_NUMBERS // m))
-        self._keep = np.unique(np.linspace(0, n - 1, kept).astype(np.int64))
+        kept = min(KEPT_SAMPLES, max(1000, KEPT_NUMBERS // m))
+        self._keep = evenly(source.n_samples, kept)
         self._kept: list[Kept] = []
         self._generator = torch.Generator().manual_seed(0)
 
@@ -157,11 +156,6 @@ class Survey:
             return None
         return fvu(float(self.errors.sum(dtype=np.float64)), self.deviation.sum)
 
-    def deviations(self) -> Tensor:
-        """Standard deviation of each latent's code, [M]."""
-        n = self.source.n_samples
-        return (self.squares / n - (self.sum / n).square()).clamp_min(0).sqrt()
-
     def of_labels(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Per label and latent, [L, M]: mean code within it, and the correlation; counts [L].
 
@@ -172,7 +166,8 @@ class Survey:
         counts = torch.as_tensor(self.labels.counts, dtype=torch.float64)[:, None]
         share = counts / n
         apart = self.within / n - self.sum / n * share
-        spread = self.deviations() * (share * (1 - share)).sqrt()
+        deviation = (self.squares / n - (self.sum / n).square()).clamp_min(0).sqrt()
+        spread = deviation * (share * (1 - share)).sqrt()
         related = torch.where(spread > 0, apart / spread, 0.0)
         return (self.within / counts.clamp_min(1)).numpy(), related.numpy(), counts[:, 0].numpy()
 

@@ -145,8 +145,8 @@ class Api:
             case []:
                 return self._page(shown.overview)
             case ["latent", number]:
-                latent = partial(_latent, shown, number)
-                return self._page(latent, partial(shown.number, number))
+                find = partial(shown.number, number)
+                return self._page(lambda: shown.latent(find()), find)
             case ["latent", number, "note"]:
                 return Route(partial(_note, shown, shown.number(number)), writes=True)
             case ["playground"]:
@@ -247,10 +247,6 @@ def _body(request: Request) -> dict[str, object]:
 
 def _refuse_constant(word: str) -> None:
     raise ValueError(word)
-
-
-def _latent(shown: RunView, number: str) -> dict[str, object]:
-    return shown.latent(shown.number(number))
 
 
 def _no_other() -> NoReturn:

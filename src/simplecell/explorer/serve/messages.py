@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
@@ -36,6 +37,11 @@ MEDIA = {
     ".txt": "text/plain; charset=utf-8",
 }
 """Kinds of files that are served, by suffix; others are not."""
+
+
+def data_url(suffix: str, content: bytes) -> str:
+    """A file as an address that holds it."""
+    return f"data:{MEDIA[suffix]};base64,{base64.b64encode(content).decode()}"
 
 
 class Refused(Exception):  # noqa: N818
@@ -112,14 +118,13 @@ def as_json(value: object, status: int = 200, **headers: str) -> Answer:
     return answer(status, MEDIA[".json"], text.encode("ascii"), **headers)
 
 
-def as_page(title: str, sentence: str, status: int) -> Answer:
+def as_page(sentence: str, status: int, **headers: str) -> Answer:
     """A page of a few words."""
-    words = html.escape(sentence)
     text = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}'
-        f"</title></head><body><h1>{html.escape(title)}</h1><p>{words}</p></body></html>\n"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>simplecell</title>'
+        f"</head><body><h1>simplecell</h1><p>{html.escape(sentence)}</p></body></html>\n"
     )
-    return answer(status, MEDIA[".html"], text.encode(errors="replace"))
+    return answer(status, MEDIA[".html"], text.encode(errors="replace"), **headers)
 
 
 def as_file(request: Request, content: bytes, suffix: str, tag: str) -> Answer:
@@ -135,16 +140,13 @@ def as_refusal(request: Request, refused: Refused) -> Answer:
     """A refusal in the form that was asked for."""
     sentence, status = str(refused), refused.status
     if request.wants_page:
-        told = as_page("simplecell", sentence, status)
-    else:
-        told = as_json({"error": sentence}, status)
-    return Answer(status, {**told.headers, **refused.headers}, told.body)
+        return as_page(sentence, status, **refused.headers)
+    return as_json({"error": sentence}, status, **refused.headers)
 
 
 MOST_BODY = 2**20
 """Bytes that a request may carry."""
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 SAME_SITE = ("", "same-origin", "none")
 
 
@@ -212,8 +214,3 @@ def _length(request: Request) -> int:
 def too_large() -> Refused:
     """A body over the limit."""
     return Refused(413, f"the body is larger than {MOST_BODY:,} bytes; send less")
-
-
-def is_token(token: str) -> bool:
-    """Whether it can stand in an address as it is."""
-    return _TOKEN.fullmatch(token) is not None

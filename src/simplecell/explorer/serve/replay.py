@@ -44,13 +44,13 @@ def replay(trained: Trained, model: Model, question: Mapping[str, object]) -> di
 @torch.no_grad()
 def _through(trained: Trained, model: Model, x: Tensor, scale: Tensor) -> dict[str, Tensor]:
     prepared, carried = trained.preprocess.apply(x)
-    code = model.encode(prepared.contiguous())[1].dense
+    code = model.encode(prepared.to(model.like).contiguous())[1].dense
     recon = model.decode(Codes(code * scale))
     # What each sample carried itself (DC) is put back, save where something else is reconstructed.
     kept = carried if trained.target_preprocess is None else None
     return {
         "code": code,
-        "recon": trained.recon_preprocess.invert(recon, kept),
+        "recon": trained.recon_preprocess.invert(recon.double(), kept),
         "prepared": prepared,
         "prepared_recon": recon,
     }
@@ -73,7 +73,7 @@ def _rows(trained: Trained, rows: object) -> Tensor:
             raise Refused(
                 400, f"sample {number} holds {_told(wrong[0])}; a finite number is needed"
             )
-    return torch.tensor(rows, dtype=torch.float32)
+    return torch.tensor(rows, dtype=torch.float64)  # until it is centred
 
 
 def _numbers(trained: Trained) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -32,7 +33,6 @@ from simplecell.explorer.serve.messages import (
     Answer,
     Request,
     as_refusal,
-    is_token,
     may_be_long,
     too_large,
 )
@@ -124,7 +124,7 @@ class Server:
         embedder: Embedder | None = None,
     ) -> None:
         self.token = secrets.token_urlsafe(24) if token is None else token
-        if not is_token(self.token):
+        if not re.fullmatch("[A-Za-z0-9_-]+", self.token):
             raise UsageError("a token consists of letters, digits, '-' and '_'; give another")
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
@@ -242,16 +242,11 @@ def _listen(host: str, port: int) -> socket.socket:
         )
     if not 0 <= port <= 65535:
         raise UsageError(f"port {port} does not exist; ports go from 0 (any free one) to 65535")
-    listening = socket.socket(FAMILIES[host], socket.SOCK_STREAM)
     try:
-        if os.name != "nt":  # where it would let two programs share a port
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(128)
+        return socket.create_server((host, port), family=FAMILIES[host], backlog=128)
     except OSError as error:
-        listening.close()
+        reason = os.strerror(error.errno or 0)  # alone: Python's own sentence has the address too
         raise UsageError(
-            f"port {port} of {host} cannot be used: {error.strerror}; choose another port, or 0 "
+            f"port {port} of {host} cannot be used: {reason}; choose another port, or 0 "
             "for any that is free"
         ) from error
-    return listening

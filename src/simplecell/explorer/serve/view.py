@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -10,11 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from simplecell.errors import RunError
-from simplecell.explorer.make.atlas import damaged, folder_of
+from simplecell.explorer.make.atlas import FORMAT, damaged, folder_of
 from simplecell.explorer.make.contents import DataPage, Details, Manifest, PlaygroundPage
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
@@ -25,8 +23,6 @@ from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import misfit, parse_json, read_json
 
-FORMAT = 1
-"""Of an atlas."""
 MANIFEST = {
     "format": int,
     "key": str,
@@ -172,7 +168,7 @@ class RunView:
         starts = self._remembered(path, lambda: _line_starts(path))
         try:
             with open(path, "rb") as file:
-                file.seek(int(starts[latent]))
+                file.seek(starts[latent])
                 line: Details = parse_json(file.readline())
             if line["latent"] != latent:
                 raise ValueError(f"line {latent} is about another latent")
@@ -253,16 +249,11 @@ def _checked_manifest(path: Path) -> Manifest:
     return cast(Manifest, manifest)
 
 
-def _line_starts(path: Path) -> NDArray[np.int64]:
-    """Where each line of a file begins, in bytes."""
-    ends = [np.zeros(1, dtype=np.int64)]
-    at = 0
+def _line_starts(path: Path) -> list[int]:
+    """Where each whole line of a file begins, in bytes."""
     try:
         with open(path, "rb") as file:
-            while block := file.read(2**20):
-                found = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
-                ends.append(found + at + 1)
-                at += len(block)
+            lengths = [len(line) for line in file if line.endswith(b"\n")]
     except OSError as error:
         raise RunError(f"'{path}' cannot be read: {error}") from error
-    return np.concatenate(ends)[:-1]
+    return list(itertools.accumulate(lengths, initial=0))[:-1]

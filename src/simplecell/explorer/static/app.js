@@ -1,6 +1,9 @@
 /**
  * Start: the address to a page, links, keys.
  *
+ * In all files a `context` is what is described here, a `run` a Run of lib/atlas.js, a `latent` its
+ * number in that run, `play` what playground.json holds.
+ *
  * @typedef {object} Context what a page is given
  * @property {import("./lib/store.js").Store} store
  * @property {import("./lib/atlas.js").Run} run null for a training that nothing is found of yet
@@ -87,7 +90,7 @@ class App {
     this.keepScroll();
     if (this.served) history.pushState({}, "", this.link(path));
     else {
-      this.shown = `${path}`;
+      this.shown = path;
       location.hash = `/${path}`;
     }
     this.render();

@@ -2,12 +2,7 @@
 
 const opened = new Map();
 
-/**
- * Open a run once; asked again, the same.
- * @param {import("./store.js").Store} store
- * @param {string} name
- * @returns {Promise<Run>}
- */
+/** Open a run of a store once; asked again, the same. */
 export function openRun(store, name) {
   if (!opened.has(name)) {
     const parts = [store.get(`${name}/`), store.bytes(`${name}/files/columns.bin`)];
@@ -71,12 +66,11 @@ export class Run {
     return this.columns.histogram.subarray(latent * bins, (latent + 1) * bins);
   }
 
-  /** Load the sheets of tiles; `each` is called when one has come. */
-  loadSheets(each = () => {}) {
+  /** Load the sheets of tiles; `then` is called when all have come. */
+  loadSheets(then) {
     const files = this.atlas.sprites?.sheets ?? [];
     this.ready ??= Promise.all(files.map((file, k) => this.#loadSheet(file, k)));
-    this.ready.then(each, () => {});
-    return this.ready;
+    this.ready.then(then, () => {});
   }
 
   async #loadSheet(file, k) {

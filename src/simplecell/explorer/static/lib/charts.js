@@ -75,21 +75,21 @@ function svg(width, height, label, ...children) {
 }
 
 /**
- * Counts between equal or given edges; heights by the logarithm where they differ much.
- * @param {{edges: number[], counts: ArrayLike<number>, label: string, x: string, log?: boolean,
- *   height?: number}} wish
+ * Counts between given edges; heights grow with the logarithm, as counts differ much.
+ * @param {{edges: number[], counts: ArrayLike<number>, label: string, x: string}} wish
  */
-export function histogram({ edges, counts, label, x, log = false, height = 170 }) {
+export function histogram({ edges, counts, label, x }) {
+  const height = 170;
   return responsive((width) => {
-    const tall = Math.max(1, ...counts);
-    const axes = new Axes(width, height, { x: [edges[0], edges.at(-1)], y: log ? [0.7, tall] : [0, tall], log, top: 24 });
+    const y = [0.7, Math.max(1, ...counts)];
+    const axes = new Axes(width, height, { x: [edges[0], edges.at(-1)], y, log: true, top: 24 });
     const floor = height - BOTTOM;
     const bars = Array.from(counts, (many, k) => {
       if (!many) return null;
       const [left, right] = [axes.x(edges[k]), axes.x(edges[k + 1])];
-      const y = axes.y(many);
+      const top = axes.y(many);
       const told = t("chart.bar", { low: figure(edges[k]), high: figure(edges[k + 1]), n: count(many) });
-      const box = { x: left, y, width: Math.max(1, right - left - 1), height: Math.max(1, floor - y) };
+      const box = { x: left, y: top, width: Math.max(1, right - left - 1), height: Math.max(1, floor - top) };
       return s("rect", { class: "bar", "data-tip": told, ...box });
     });
     return svg(width, height, label, axes.draw(x, t("chart.samples")), bars);
@@ -156,9 +156,10 @@ function follow(picture, axes, cursor, series, readout, name) {
  * Points with names, each a link.
  * @param {{points: {x: number, y: number, name: string, href: string, chosen?: boolean,
  *   hollow?: boolean, group?: number, over?: string}[],
- *   x: string, y: string, label: string, height?: number}} wish `over`: what a point belongs to
+ *   x: string, y: string, label: string}} wish `over`: what a point belongs to
  */
-export function scatter({ points, x, y, label, height = 320 }) {
+export function scatter({ points, x, y, label }) {
+  const height = 320;
   return responsive((width) => {
     const span = (key) => {
       const [low, high] = extent(points.map((point) => point[key]));
@@ -191,7 +192,6 @@ export function scatter({ points, x, y, label, height = 320 }) {
 /**
  * Signed bars, one row each: orange to the right of zero, blue to the left.
  * @param {{name: import("./dom.js").Child, value: number, told?: string}[]} items
- * @param {string} label
  */
 export function bars(items, label) {
   const largestOf = Math.max(1e-12, ...items.map(({ value }) => Math.abs(value)));

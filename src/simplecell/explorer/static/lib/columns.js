@@ -6,8 +6,7 @@
 
 /**
  * Of each column the least, the largest, the mean and the standard deviation.
- * @param {Float32Array|Float64Array} values rows after rows
- * @param {number} width
+ * @param {Float32Array|Float64Array} values rows after rows, each of so many columns
  * @returns {Column[]}
  */
 export function columnsOf(values, width) {

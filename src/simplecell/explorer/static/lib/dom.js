@@ -13,65 +13,44 @@ const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "open", 
  * @param {string} tag
  * @param {Record<string, any>} [attributes]
  * @param {...Child} children
- * @returns {HTMLElement}
  */
 export function h(tag, attributes = {}, ...children) {
-  return /** @type {HTMLElement} */ (dress(document.createElement(tag), attributes, children));
+  return dress(document.createElement(tag), attributes, children);
 }
 
-/**
- * An SVG element, as `h`.
- * @param {string} tag
- * @param {Record<string, any>} [attributes]
- * @param {...Child} children
- * @returns {SVGElement}
- */
+/** An SVG element, as `h`. */
 export function s(tag, attributes = {}, ...children) {
-  return /** @type {SVGElement} */ (dress(document.createElementNS(SVG, tag), attributes, children));
+  return dress(document.createElementNS(SVG, tag), attributes, children);
 }
 
 function dress(element, attributes, children) {
+  const isProperty = (name) => PROPERTIES.has(name) && name in element && element.namespaceURI !== SVG;
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "on") {
       for (const [event, listen] of Object.entries(value)) element.addEventListener(event, listen);
     } else if (name === "style") Object.assign(element.style, value);
-    else if (PROPERTIES.has(name) && name in element && element.namespaceURI !== SVG) continue;
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else if (!isProperty(name)) element.setAttribute(name, value === true ? "" : String(value));
   }
   append(element, children);
   // a select's value exists only once its options do
-  for (const name of PROPERTIES) {
-    if (name in attributes && name in element && element.namespaceURI !== SVG) {
-      element[name] = attributes[name];
-    }
-  }
+  for (const name of Object.keys(attributes).filter(isProperty)) element[name] = attributes[name];
   return element;
 }
 
 function append(element, children) {
-  for (const child of children) {
-    if (Array.isArray(child)) append(element, child);
-    else if (child !== null && child !== undefined && child !== false) element.append(child);
-  }
+  const given = (child) => child !== null && child !== undefined && child !== false;
+  element.append(...children.flat(Infinity).filter(given));
 }
 
-/**
- * Replace what is in an element.
- * @param {Element} element
- * @param {...Child} children
- */
+/** Replace what is in an element, by children as of `h`. */
 export function fill(element, ...children) {
   element.replaceChildren();
   append(element, children);
   return element;
 }
 
-/**
- * A word with an explanation: on hover, on focus, and for a screen reader.
- * @param {string} word
- * @param {string} explanation
- */
+/** A word with an explanation: on hover, on focus, and for a screen reader. */
 export function term(word, explanation) {
   return h(
     "span",
@@ -81,21 +60,12 @@ export function term(word, explanation) {
   );
 }
 
-/**
- * A section with a heading of its own.
- * @param {Child} title
- * @param {...Child} children
- */
+/** A section with a heading of its own. */
 export function section(title, ...children) {
   return h("section", { class: "card" }, h("h2", {}, title), ...children);
 }
 
-/**
- * A button.
- * @param {Child} face
- * @param {(event: MouseEvent) => void} click
- * @param {Record<string, any>} [attributes]
- */
+/** A button; `click` is called with the event. */
 export function button(face, click, attributes = {}) {
   return h("button", { type: "button", on: { click }, ...attributes }, face);
 }
@@ -104,7 +74,6 @@ export function button(face, click, attributes = {}) {
  * A menu of values.
  * @param {[string|number, string][]} options values and words
  * @param {(value: string) => void} choose
- * @param {Record<string, any>} [attributes]
  */
 export function menu(options, choose, attributes = {}) {
   const change = (event) => choose(event.target.value);
@@ -117,7 +86,7 @@ export function menu(options, choose, attributes = {}) {
  * the lines, and a false one is left away.
  * @param {string} look its class
  * @param {Child[]} names
- * @param {Child} lines
+ * @param {HTMLElement[]} lines as of `tableRow`
  */
 export function table(look, names, lines) {
   const head = names.map((name) => (name === "" ? h("td") : name && h("th", { scope: "col" }, name)));
@@ -125,30 +94,18 @@ export function table(look, names, lines) {
   return h("table", { class: look }, top, h("tbody", {}, lines));
 }
 
-/**
- * A line of a table.
- * @param {Child} name
- * @param {Child[]} cells
- */
+/** A line of a table. */
 export function tableRow(name, cells) {
   return h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell)));
 }
 
-/**
- * Where the pointer is in an element, as shares of its width and height.
- * @param {PointerEvent} event
- * @param {Element} element
- * @returns {[number, number]}
- */
+/** Where the pointer is in an element: [across, down], as shares of its width and height. */
 export function pointed(event, element) {
   const { left, top, width, height } = element.getBoundingClientRect();
   return [(event.clientX - left) / width, (event.clientY - top) / height];
 }
 
-/**
- * The way of an arrow key, which then does nothing else: [down, right]; null for another key.
- * @param {KeyboardEvent} event
- */
+/** The way of an arrow key, which then does nothing else: [down, right]; null for another key. */
 export function arrow(event) {
   const ways = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   if (!(event.key in ways)) return null;
@@ -159,7 +116,6 @@ export function arrow(event) {
 /**
  * Draw again whenever the width of a box changes.
  * @param {(width: number) => Child} draw gives the content for a width in pixels
- * @returns {HTMLElement}
  */
 export function responsive(draw) {
   const box = h("div", { class: "responsive" });
@@ -175,11 +131,7 @@ export function responsive(draw) {
   return box;
 }
 
-/**
- * A setting that the browser keeps, or `fallback`; some browsers keep nothing for files.
- * @param {string} name
- * @param {string} fallback
- */
+/** A setting that the browser keeps, or `fallback`; some browsers keep nothing for files. */
 export function recall(name, fallback) {
   try {
     return localStorage.getItem(`simplecell.${name}`) ?? fallback;
@@ -188,10 +140,7 @@ export function recall(name, fallback) {
   }
 }
 
-/**
- * @param {string} name
- * @param {string} value
- */
+/** Have the browser keep a setting. */
 export function remember(name, value) {
   try {
     localStorage.setItem(`simplecell.${name}`, value);
@@ -200,11 +149,7 @@ export function remember(name, value) {
   }
 }
 
-/**
- * Say something to a screen reader.
- * @param {string} sentence
- */
+/** Say something to a screen reader. */
 export function announce(sentence) {
-  const live = document.getElementById("live");
-  if (live) live.textContent = sentence;
+  document.getElementById("live").textContent = sentence;
 }

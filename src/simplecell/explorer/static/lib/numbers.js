@@ -1,4 +1,4 @@
-/** Numbers for people: three significant digits, units in words. */
+/** Numbers for people: three significant digits, units in words; "–" where there is none. */
 
 import { language, t } from "./words.js";
 
@@ -12,29 +12,17 @@ function write(value, options) {
   return formats.get(key).format(value).replace("-", "−");
 }
 
-/**
- * Whether there is a number.
- * @param {number|null|undefined} value
- */
+/** Whether there is a number, and a finite one. */
 export function known(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
 
-/**
- * The value, or the end of a range that it lies beyond.
- * @param {number} value
- * @param {number} low
- * @param {number} high
- */
+/** The value, or the end of a range that it lies beyond. */
 export function clamp(value, low, high) {
   return Math.max(low, Math.min(value, high));
 }
 
-/**
- * The least and the largest of some numbers.
- * @param {Iterable<number>} values
- * @returns {[number, number]}
- */
+/** The least and the largest of some numbers. */
 export function extent(values) {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) {
@@ -44,11 +32,7 @@ export function extent(values) {
   return [low, high];
 }
 
-/**
- * @param {number|null|undefined} value
- * @param {number} [digits] significant ones
- * @returns {string} "–" where there is none
- */
+/** A number to so many significant digits; a whole one with all of its own. */
 export function figure(value, digits = 3) {
   if (!known(value)) return "–";
   const size = Math.abs(value);
@@ -65,19 +49,13 @@ function power(value, digits) {
   return `${Number(mantissa)} × 10${sign}${raised}`.replace("-", "−");
 }
 
-/**
- * A whole number, its thousands apart.
- * @param {number|null|undefined} value
- */
+/** A whole number, its thousands apart. */
 export function count(value) {
   if (!known(value)) return "–";
   return write(value, { maximumFractionDigits: 0 });
 }
 
-/**
- * A fraction 0–1 as a percentage.
- * @param {number|null|undefined} share
- */
+/** A fraction 0–1 as a percentage. */
 export function percent(share) {
   if (!known(share)) return "–";
   const value = share * 100;
@@ -87,19 +65,13 @@ export function percent(share) {
   return `${write(value, options)}${APART}%`;
 }
 
-/**
- * A cosine or a correlation: always two places, to stand in columns.
- * @param {number|null|undefined} value
- */
+/** A cosine or a correlation: always two places, to stand in columns. */
 export function cosine(value) {
   if (!known(value)) return "–";
   return write(value, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
-/**
- * Seconds in words.
- * @param {number|null|undefined} seconds
- */
+/** Seconds in words. */
 export function duration(seconds) {
   if (!known(seconds)) return "–";
   if (seconds < 90) return t("unit.seconds", { n: figure(seconds) });
@@ -108,14 +80,9 @@ export function duration(seconds) {
   return t("unit.hours", { n: figure(seconds / 3600) });
 }
 
-/**
- * Round numbers between two powers of ten, given by their exponents.
- * @param {number} low
- * @param {number} high
- * @returns {number[]}
- */
+/** Round numbers between two powers of ten, given by their exponents. */
 export function logTicks(low, high) {
-  for (const steps of [[1, 2, 5], [1, 3], [1]]) {
+  const within = (steps) => {
     const found = [];
     for (let k = Math.floor(low); k <= high; k += 1) {
       for (const m of steps) {
@@ -123,21 +90,14 @@ export function logTicks(low, high) {
         if (at >= low - 1e-9 && at <= high + 1e-9) found.push(Number(`${m}e${k}`));
       }
     }
-    if (found.length <= 5 || steps.length === 1) {
-      const stride = Math.ceil(found.length / 6);
-      return found.filter((_, i) => i % stride === 0);
-    }
-  }
-  return [];
+    return found;
+  };
+  const found = [[1, 2, 5], [1, 3]].map(within).find(({ length }) => length <= 5) ?? within([1]);
+  const stride = Math.ceil(found.length / 6);
+  return found.filter((_, i) => i % stride === 0);
 }
 
-/**
- * At most four round numbers between two ends.
- * @param {number} low
- * @param {number} high
- * @param {number} [most]
- * @returns {number[]}
- */
+/** Round numbers between two ends, about `most` of them. */
 export function ticks(low, high, most = 4) {
   const span = high - low;
   if (!(span > 0)) return [low];

@@ -22,12 +22,7 @@ export function paintPicture(canvas, picture, [low, high]) {
   });
 }
 
-/**
- * Paint differences: orange above 0, blue below, full at ±limit; colours by their mean.
- * @param {HTMLCanvasElement} canvas
- * @param {import("../play/pictures.js").Picture} picture
- * @param {number} limit
- */
+/** Paint differences: orange above 0, blue below, full at ±limit; colours by their mean. */
 export function paintSigned(canvas, picture, limit) {
   const { channels, values } = picture;
   paint(canvas, picture, (data, at, to) => {
@@ -56,7 +51,6 @@ function paint(canvas, { height, width }, color) {
  * A frame around a part of what is painted.
  * @param {HTMLCanvasElement} canvas
  * @param {[number, number, number, number]} box left, top, width, height in its pixels
- * @param {number} thick
  */
 export function paintFrame(canvas, [left, top, width, height], thick) {
   const pen = canvas.getContext("2d");

@@ -15,7 +15,6 @@ const TICK = 4;
  * @param {string} text base64 of uint8 h·w or h·w·3
  * @param {number[]} shape [h, w] or [h, w, 3]
  * @param {number} size the longer side in CSS pixels
- * @param {string} label
  */
 export function pixels(text, shape, size, label) {
   const [height, width, channels = 1] = shape;
@@ -28,8 +27,6 @@ export function pixels(text, shape, size, label) {
 
 /**
  * A sample as a figure.
- * @param {import("./atlas.js").Run} run
- * @param {any} sample
  * @param {{value?: number, quantile?: number, size?: number, most?: number, first?: string[],
  *   play?: string, columns?: import("./dom.js").Child}} [told]
  *   code value, its quantile among those drawn, size of a picture, largest code, columns to
@@ -106,6 +103,20 @@ function image(run, photo) {
   return h("img", { src, alt: "", loading: "lazy", decoding: "async" });
 }
 
+/** A patch as its photograph has it, before that was whitened; null where no photograph is kept. */
+export function cutOut(run, place, size, label) {
+  const photo = place && run.atlas.photos?.[place.photo];
+  if (!photo) return null;
+  const zoom = size / place.side;
+  const picture = image(run, photo);
+  Object.assign(picture.style, {
+    width: `${photo.width * zoom}px`, height: `${photo.height * zoom}px`,
+    left: `${-place.left * zoom}px`, top: `${-place.top * zoom}px`,
+  });
+  const style = { width: `${size}px`, height: `${size}px` };
+  return h("span", { class: "cutout", role: "img", "aria-label": label, style }, picture);
+}
+
 function enlarge(run, photo, place, name) {
   const close = () => dialog.close();
   const style = { "aspectRatio": `${photo.width} / ${photo.height}` };
@@ -156,14 +167,20 @@ function row(run, sample, { first = [], columns }) {
   const place = ([name]) => rank.get(name) ?? rank.size;
   const values = [...(sample.values ?? [])].sort((a, b) => place(a) - place(b));
   const lines = values.map(([name, value]) => tableRow(name, [figure(value, 4)]));
-  return [table("columns", [], lines.slice(0, SHOWN_COLUMNS)), moreColumns([], lines.slice(SHOWN_COLUMNS))];
+  return columnTables([], lines);
 }
 
 /**
- * The columns of a row that are not shown at first.
+ * A row's columns: a table of the first, and the others.
  * @param {string[]} names over the columns of the table
  * @param {HTMLElement[]} lines
  */
+export function columnTables(names, lines) {
+  const [shown, more] = [lines.slice(0, SHOWN_COLUMNS), lines.slice(SHOWN_COLUMNS)];
+  return [table("columns", names, shown), moreColumns(names, more)];
+}
+
+/** The columns of a row that are not shown at first, as `columnTables` has them. */
 export function moreColumns(names, lines) {
   const told = t("sample.more", { n: lines.length });
   return lines.length > 0 && h("details", {}, h("summary", {}, told), table("columns", names, lines));

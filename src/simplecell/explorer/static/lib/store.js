@@ -80,11 +80,7 @@ function given(mode) {
   };
 }
 
-/**
- * Bytes of a base64 string.
- * @param {string} text
- * @returns {Uint8Array}
- */
+/** Bytes of a base64 string. */
 export function bytesOf(text) {
   const raw = atob(text);
   const bytes = new Uint8Array(raw.length);
@@ -92,12 +88,8 @@ export function bytesOf(text) {
   return bytes;
 }
 
-/**
- * The script file of an exported site that holds a path; null where none does.
- * @param {string} path
- * @returns {string|null}
- */
-export function scriptOf(path) {
+/** The script file of an exported site that holds a path; null where none does. */
+function scriptOf(path) {
   if (path === "") return "data/runs.js";
   const [run, kind, rest] = path.split("/");
   const folder = `data/${encodeURIComponent(run)}`;

@@ -9,7 +9,6 @@ const wraps = new Map();
 /** Colours of the style sheet, for canvases; read anew when the theme changes. */
 export const paint = {};
 
-/** Read the colours again. */
 export function readPaint() {
   const style = getComputedStyle(document.documentElement);
   for (const name of ["ink", "muted", "line", "surface", "page", "blue", "orange", "bars", "soft"]) {
@@ -20,11 +19,9 @@ export function readPaint() {
 
 /**
  * How the tiles of a run are laid out at a size in CSS pixels.
- * @param {import("./atlas.js").Run} run
- * @param {number} size
- * @param {boolean} [valued] whether a value stands under the number
+ * @param {boolean} valued whether a value stands under the number
  */
-export function layoutOf(run, size, valued = false) {
+export function layoutOf(run, size, valued) {
   const words = !run.atlas.sprites;
   const ratio = window.devicePixelRatio || 1;
   const plan = { words, size, gap: size < 26 ? 2 : size < 48 ? 6 : 10, bars: 0, caption: 0 };
@@ -57,13 +54,7 @@ export function layoutOf(run, size, valued = false) {
   return plan;
 }
 
-/**
- * Draw one latent with its upper left corner at (x, y).
- * @param {CanvasRenderingContext2D} pen
- * @param {import("./atlas.js").Run} run
- * @param {number} latent
- * @param {ReturnType<typeof layoutOf>} plan
- */
+/** Draw one latent with its upper left corner at (x, y), as `layoutOf` plans it. */
 export function drawTile(pen, run, latent, x, y, plan) {
   const dead = run.isDead(latent);
   pen.globalAlpha = dead ? 0.4 : 1;
@@ -91,12 +82,13 @@ function drawPicture(pen, run, latent, x, y, plan) {
     return;
   }
   pen.imageSmoothingEnabled = Boolean(smooth);
-  if (run.strip) {
-    drawStrip(pen, sprite, run.strip, [left, y, width, height]);
-    return;
-  }
-  const { image } = sprite;
-  pen.drawImage(image, sprite.x, sprite.y, sprite.width, sprite.height, left, y, width, height);
+  drawSprite(pen, run, sprite, [left, y, width, height]);
+}
+
+function drawSprite(pen, run, sprite, box) {
+  const { image, x, y, width, height } = sprite;
+  if (run.strip) drawStrip(pen, sprite, run.strip, box);
+  else pen.drawImage(image, x, y, width, height, ...box);
 }
 
 /** The sprite's rows of pixels one after the other: a column of the data each. */
@@ -165,8 +157,7 @@ function fit(pen, text, width) {
 
 /** Logarithms of the counts, so that a rare strong answer is seen beside many weak ones. */
 function drawBars(pen, counts, x, y, width, height) {
-  let largest = 0;
-  for (const one of counts) largest = Math.max(largest, one);
+  const largest = Math.max(...counts);
   pen.fillStyle = paint.line;
   pen.fillRect(x, y + height - 1, width, 1);
   if (!largest) return;
@@ -196,12 +187,7 @@ function drawCaption(pen, run, latent, x, y, { width, write }, dead) {
   if (wide + pen.measureText(number).width + 4 <= width) pen.fillText(mark, x + width - wide, y + 4);
 }
 
-/**
- * A latent's picture alone, as an element of about `size` CSS pixels; words where it has none.
- * @param {import("./atlas.js").Run} run
- * @param {number} latent
- * @param {number} size
- */
+/** A latent's picture alone, as an element of about `size` CSS pixels; words where it has none. */
 export function portrait(run, latent, size) {
   if (!run.atlas.sprites) {
     return h("span", { class: "words" }, run.atlas.tags[latent] || "–");
@@ -212,25 +198,15 @@ export function portrait(run, latent, size) {
   const canvas = h("canvas", { class: "pixels", width, height, style: look, "aria-hidden": "true" });
   const draw = () => {
     const sprite = run.sprite(latent);
-    if (!sprite) return;
-    const pen = canvas.getContext("2d");
-    if (run.strip) drawStrip(pen, sprite, run.strip, [0, 0, width, height]);
-    else pen.drawImage(sprite.image, sprite.x, sprite.y, width, height, 0, 0, width, height);
+    if (sprite) drawSprite(canvas.getContext("2d"), run, sprite, [0, 0, width, height]);
   };
   if (run.sprite(latent)) draw();
   else run.loadSheets(draw);
   return canvas;
 }
 
-/**
- * A small link to a latent: its picture, its number, and a word about it.
- * @param {{link: (path: string) => string}} context
- * @param {import("./atlas.js").Run} run
- * @param {number} latent
- * @param {string} [remark]
- * @param {number} [size]
- */
-export function tileLink(context, run, latent, remark = "", size = 56) {
+/** A small link to a latent: its picture, its number, and a word about it, or "". */
+export function tileLink(context, run, latent, remark, size) {
   const tag = run.atlas.tags[latent];
   const name = [t("latent.name", { n: String(latent) }), tag, remark].filter(Boolean).join(", ");
   return h(

@@ -18,19 +18,13 @@ export function language() {
   return now;
 }
 
-/**
- * Speak another language from now on.
- * @param {string} code
- */
+/** Speak another language, "en" or "zh", from now on. */
 export function setLanguage(code) {
   now = code;
   remember("language", code);
 }
 
-/**
- * Whether there are words for a key.
- * @param {string} key
- */
+/** Whether there are words for a key. */
 export function spoken(key) {
   return key in WORDS;
 }
@@ -38,9 +32,6 @@ export function spoken(key) {
 /**
  * The words for a key; `{name}` in them is replaced by a value. Where `n` is 1, those for
  * `key.one`, if there are any.
- * @param {string} key
- * @param {Record<string, string|number>} [values]
- * @returns {string}
  */
 export function t(key, values = {}) {
   const one = values.n === 1 || values.n === "1" ? WORDS[`${key}.one`] : null;

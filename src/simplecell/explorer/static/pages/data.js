@@ -4,7 +4,7 @@ import { curves, histogram } from "../lib/charts.js";
 import { button, fill, h, menu, section, term } from "../lib/dom.js";
 import { figure, known } from "../lib/numbers.js";
 import { columnsOfRun, errorTable, rowTables } from "./row-tables.js";
-import { pixels, sampleFigure } from "../lib/sample.js";
+import { cutOut, pixels, sampleFigure } from "../lib/sample.js";
 import { spoken, t } from "../lib/words.js";
 
 const PAGE = 24;
@@ -38,7 +38,7 @@ function jumps(parts) {
 
 function errors({ errors: table }) {
   if (!table) return h("p", { class: "notice" }, t("data.unmeasured"));
-  const chart = histogram({ ...table, label: t("data.errors"), x: t("data.error"), log: true });
+  const chart = histogram({ ...table, label: t("data.errors"), x: t("data.error") });
   return section(term(t("data.errors"), t("about.error")), chart);
 }
 
@@ -95,11 +95,12 @@ function preparation(run, data) {
     "li", {}, h("b", {}, kind === "whiten_1_over_f" ? t("data.whiten") : kind), " ",
     spoken(`step.${kind}`) ? t(`step.${kind}`) : "", settings(rest)));
   const chain = data.steps.length ? h("ol", { class: "steps" }, steps) : h("p", {}, t("data.nosteps"));
+  const whitened = data.steps.some(({ kind }) => kind === "whiten_1_over_f");
   const pairs = data.samples.filter((one) => one.prepared).slice(-8);
   return section(
     t("data.jump.preparation"), chain,
     pairs.length > 0 && h("h3", {}, t("data.before")),
-    pairs.length > 0 && h("div", { class: "pairs" }, pairs.map((one) => pair(run, one))),
+    pairs.length > 0 && h("div", { class: "pairs" }, pairs.map((one) => pair(run, one, whitened))),
     data.spectrum && spectrum(data.spectrum),
   );
 }
@@ -111,13 +112,17 @@ function settings(rest) {
   return h("span", { class: "quiet" }, ` (${told.map(([name, value]) => `${name} = ${write(value)}`).join(", ")})`);
 }
 
-function pair(run, one) {
+/** A sample before and after; where whole photographs were whitened, in its photograph as well. */
+function pair(run, one, whitened) {
   const { shape } = run.atlas;
   const name = t("sample.row", { n: String(one.sample.row) });
+  const arrow = () => h("span", { "aria-hidden": "true" }, "→");
+  const photo = whitened && cutOut(run, one.sample.photo, 64, `${name}, ${t("data.photo")}`);
   return h(
     "div", { class: "pair" },
-    pixels(one.sample.pixels, shape, 64, `${name}, ${t("data.raw")}`),
-    h("span", { "aria-hidden": "true" }, "→"),
+    photo && [photo, arrow()],
+    pixels(one.sample.pixels, shape, 64, `${name}, ${t(whitened ? "data.whitened" : "data.raw")}`),
+    arrow(),
     pixels(one.prepared, shape, 64, `${name}, ${t("data.prepared")}`),
   );
 }

@@ -8,10 +8,7 @@ const WAIT = 5000;
 
 /** Asks now and then for the manifest of a run that was running when its tiles were made. */
 export class Follower {
-  /**
-   * @param {import("../lib/store.js").Store} store
-   * @param {() => void} keep called before the page is loaded again
-   */
+  /** `keep` is called before the page is loaded again. */
   constructor(store, keep) {
     Object.assign(this, { store, keep, run: null, timer: 0 });
     this.element = h("li", { class: "status", role: "status" });

@@ -15,10 +15,7 @@ function sizeFor({ look, n_latents: n }) {
   return n <= 150 ? 80 : n <= 600 ? 60 : 50;
 }
 
-/**
- * The page of all latents.
- * @param {import("../app.js").Context} context
- */
+/** The page of all latents. */
 export async function showGallery(context) {
   const gallery = new Gallery(context);
   await gallery.start();
@@ -40,18 +37,16 @@ class Gallery {
   }
 
   #read(query) {
-    const first = this.sorts.includes("density") ? "density" : this.sorts[0] ?? "number";
     const number = (name, otherwise) => {
       const text = query.get(name);
       return text === null || Number.isNaN(Number(text)) ? otherwise : Number(text);
     };
     const known = [...this.sorts, "number", "similar"];
-    const sort = known.includes(query.get("sort")) ? query.get("sort") : first;
+    const sort = known.includes(query.get("sort")) ? query.get("sort") : known[0];
     const down = query.has("down") ? query.get("down") === "1" : sort !== "number";
     const show = ["alive", "dead"].includes(query.get("show")) ? query.get("show") : "all";
     const range = { from: number("from", -Infinity), to: number("to", Infinity) };
-    const like = number("like", 0);
-    return { sort, down, show, ...range, text: query.get("q") ?? "", like };
+    return { sort, down, show, ...range, text: query.get("q") ?? "", like: number("like", 0) };
   }
 
   /** The address that shows the same again. */
@@ -77,9 +72,10 @@ class Gallery {
     this.controls = new Controls(this, (change, final) => this.change(change, final));
     this.overview = overview(run, this.spread.name, this.classes, this.wish, (range) =>
       this.change(range, true));
+    const guide = [t(`gallery.guide.${run.atlas.look}`), " ", t("gallery.guide")];
     context.root.append(
       h("h1", { class: "hidden", tabindex: "-1" }, t("gallery.title")),
-      h("div", { class: "overhead" }, this.overview.element, this.#guide()),
+      h("div", { class: "overhead" }, this.overview.element, h("p", { class: "guide" }, guide)),
       this.controls.element,
       this.shown,
       this.board.element,
@@ -92,10 +88,6 @@ class Gallery {
     run.loadSheets(() => this.board.again());
     this.keydown = (event) => this.#shortcut(event);
     document.addEventListener("keydown", this.keydown);
-  }
-
-  #guide() {
-    return h("p", { class: "guide" }, t(`gallery.guide.${this.run.atlas.look}`), " ", t("gallery.guide"));
   }
 
   #boardWishes() {

@@ -49,12 +49,11 @@ function keptOf(run) {
 
 /** The order that "next" follows: the gallery's last one if this latent is in it. */
 function neighbours(run, latent) {
-  const ours = memory.run === run.name && memory.order?.indexOf(latent) >= 0;
-  const order = ours ? memory.order : null;
-  const place = order ? order.indexOf(latent) : latent;
-  const size = order ? order.length : run.size;
-  const at = (k) => (k < 0 || k >= size ? null : order ? order[k] : k);
-  return { previous: at(place - 1), next: at(place + 1), place, size, ours };
+  const ours = memory.run === run.name && memory.order.includes(latent);
+  const order = ours ? memory.order : Uint32Array.from({ length: run.size }, (_, k) => k);
+  const place = order.indexOf(latent);
+  const at = (k) => order[k] ?? null;
+  return { previous: at(place - 1), next: at(place + 1), place, size: order.length, ours };
 }
 
 function heading(context, run, latent) {
@@ -128,13 +127,12 @@ function figuresOf(run, latent) {
   const line = (name, value, about = name) => [
     h("dt", {}, term(t(`sort.${name}`), t(`about.${about}`))), h("dd", {}, value)];
   const density = run.knowsDead ? "density" : "density.dense";
-  const lines = [];
-  const write = { coherence: cosine };
-  if (run.columns.density) lines.push(line("density", percent(run.value("density", latent)), density));
-  for (const name of FIGURES) {
-    if (run.columns[name]) lines.push(line(name, (write[name] ?? figure)(run.value(name, latent))));
-  }
-  return h("dl", { class: "facts" }, lines);
+  const write = (name) => (name === "coherence" ? cosine : figure)(run.value(name, latent));
+  return h(
+    "dl", { class: "facts" },
+    run.columns.density && line("density", percent(run.value("density", latent)), density),
+    FIGURES.filter((name) => run.columns[name]).map((name) => line(name, write(name))),
+  );
 }
 
 function samples(context, run, details, latent, kept) {
@@ -170,7 +168,7 @@ function distribution(run, latent) {
   const edges = Array.from({ length: counts.length + 1 }, (_, k) => low + ((high - low) * k) / counts.length);
   const total = counts.reduce((sum, one) => sum + one, 0);
   const told = t(run.atlas.sparse ? "latent.active" : "latent.all", { n: count(total) });
-  const chart = histogram({ edges, counts, label: t("latent.histogram"), x: t("word.code"), log: true });
+  const chart = histogram({ edges, counts, label: t("latent.histogram"), x: t("word.code") });
   return section(term(t("latent.histogram"), t("about.histogram")), chart, h("p", { class: "quiet" }, told));
 }
 

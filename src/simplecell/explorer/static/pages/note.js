@@ -7,9 +7,7 @@ const LONGEST = 10000;
 const WAIT = 1200;
 
 /**
- * @param {import("../app.js").Context} context
- * @param {import("../lib/atlas.js").Run} run
- * @param {number} latent
+ * What a person writes about a latent, in a field or, where nothing can be saved, as words.
  * @param {{text: string, stale: boolean}|null} note
  */
 export function noteField(context, run, latent, note) {

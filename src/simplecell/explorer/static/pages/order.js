@@ -11,7 +11,6 @@ export const memory = { run: "", order: null };
 
 /**
  * Numbers of the latents that pass, in order.
- * @param {import("../lib/atlas.js").Run} run
  * @param {{sort: string, down: boolean, show: string, from: number, to: number, text: string}} wish
  * @param {{keys: Float32Array|null, texts: string[], spread: Float32Array|null}} known
  * @returns {Uint32Array}
@@ -60,11 +59,7 @@ function sortBy(latents, keys, down) {
   });
 }
 
-/**
- * What a search looks through: number, tag and note of every latent, in small letters.
- * @param {import("../lib/atlas.js").Run} run
- * @returns {string[]}
- */
+/** What a search looks through: number, tag and note of every latent, in small letters. */
 export function searchable(run) {
   const texts = new Array(run.size);
   for (let i = 0; i < run.size; i += 1) texts[i] = `${i} ${run.atlas.tags[i] ?? ""}`.toLowerCase();
@@ -77,8 +72,6 @@ export function searchable(run) {
 /**
  * Cosine of every latent's atom with one, from the decoder that the page holds, the server, or
  * the latents that its own page lists; those not known are NaN.
- * @param {import("../lib/atlas.js").Run} run
- * @param {number} latent
  * @returns {Promise<Float32Array>}
  */
 export async function similarTo(run, latent) {
@@ -118,7 +111,6 @@ function cosines(play, bytes, latent) {
 
 /**
  * Logarithmic classes of a column of positive numbers.
- * @param {Float32Array} values
  * @returns {{edges: number[], counts: number[], none: number}} `none`: values that are 0
  */
 export function classes(values) {

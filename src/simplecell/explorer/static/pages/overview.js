@@ -7,9 +7,8 @@ import { t } from "../lib/words.js";
 const ALL = { from: -Infinity, to: Infinity };
 
 /**
- * @param {import("../lib/atlas.js").Run} run
  * @param {string} name of the column: "density" or "mean"
- * @param {{edges: number[], counts: number[], none: number}} classes
+ * @param {{edges: number[], counts: number[], none: number}} classes as of order.js
  * @param {{from: number, to: number}} wish
  * @param {(range: {from: number, to: number}) => void} choose
  */
@@ -20,8 +19,8 @@ export function overview(run, name, classes, wish, choose) {
   const about = name === "density" && !run.knowsDead ? "about.density.dense" : `about.${name}`;
   let anchor = -1;
   const pick = (k, event) => {
-    const chosen = bars[k].getAttribute("aria-pressed") === "true" && !event.shiftKey;
-    if (chosen && bars.filter((bar) => bar.getAttribute("aria-pressed") === "true").length === 1) {
+    const pressed = bars.filter((bar) => bar.getAttribute("aria-pressed") === "true");
+    if (!event.shiftKey && pressed.length === 1 && pressed[0] === bars[k]) {
       choose(ALL);
       return;
     }
@@ -32,7 +31,7 @@ export function overview(run, name, classes, wish, choose) {
   const bars = counts.map((many, k) => {
     const never = edges[k] === 0;
     const ends = { low: write(edges[k]), high: write(edges[k + 1], true), n: many };
-    const told = t(never ? `overview.${stillWord(run)}` : "overview.bar", ends);
+    const told = t(never ? `overview.${run.knowsDead ? "dead" : "still"}` : "overview.bar", ends);
     const look = { height: `${many ? Math.max(4, (many / largest) * 100) : 0}%` };
     const names = { "aria-label": told, "data-tip": told, "aria-pressed": "false", class: never && "never" };
     return button(h("span", { style: look }), (event) => pick(k, event), names);
@@ -59,16 +58,10 @@ export function overview(run, name, classes, wish, choose) {
   return { element, update };
 }
 
-/** "dead" or "still": what a latent is called that is never active, or never above the middle. */
-function stillWord(run) {
-  return run.knowsDead ? "dead" : "still";
-}
-
 /** The classes with one of their own at the left for what is never active. */
 function withNone({ edges, counts, none }, name) {
   if (name !== "density" || !none) return { edges, counts };
-  const first = edges[0] ?? 1;
-  return { edges: [0, ...(edges.length ? edges : [first])], counts: [none, ...counts] };
+  return { edges: [0, ...(edges.length ? edges : [1])], counts: [none, ...counts] };
 }
 
 /** A number of the axis; a density is one that so many samples can have. */

@@ -3,15 +3,10 @@
 import { columnsOf } from "../lib/columns.js";
 import { h, table, tableRow } from "../lib/dom.js";
 import { figure, known } from "../lib/numbers.js";
-import { moreColumns } from "../lib/sample.js";
+import { columnTables, moreColumns } from "../lib/sample.js";
 import { t } from "../lib/words.js";
 
-const SHOWN = 6;
-
-/**
- * The columns over the samples that are kept; null where those are not here.
- * @param {import("../lib/atlas.js").Run} run
- */
+/** The columns over the samples that are kept; null where those are not here. */
 export async function columnsOfRun(run) {
   const bytes = await run.store.bytes(`${run.name}/files/samples.bin`).catch(() => null);
   const x = new Float32Array(bytes ?? 0);
@@ -20,7 +15,6 @@ export async function columnsOfRun(run) {
 
 /**
  * The tables of a sample that is a row: the columns that err most, or those farthest from their mean.
- * @param {import("../lib/atlas.js").Run} run
  * @param {any} one a sample of the data page
  * @param {import("../lib/columns.js").Column[]|null} columns
  */
@@ -34,8 +28,7 @@ export function rowTables(run, one, columns) {
   const names = [t("data.column"), t("data.value"), usual && t("data.mean")];
   const mean = (k) => h("span", { class: "quiet" }, figure(usual[k].mean, 4));
   const line = (k) => tableRow(values[k][0], [figure(values[k][1], 4), ...(usual ? [mean(k)] : [])]);
-  const [first, rest] = [order.slice(0, SHOWN), order.slice(SHOWN)].map((some) => some.map(line));
-  if (!one.columns) return [table("columns", names, first), moreColumns(names, rest)];
+  if (!one.columns) return columnTables(names, order.map(line));
   const told = new Set(one.columns.map(([name]) => name));
   return [errorTable(one), moreColumns(names, order.filter((k) => !told.has(values[k][0])).map(line))];
 }

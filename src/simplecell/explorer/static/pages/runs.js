@@ -22,30 +22,33 @@ export async function showRuns(context) {
     h("p", { class: "lead" }, t("runs.lead")),
     h("div", { class: "card" }, h("div", { class: "scroll" }, table("figuretable", names, rows)),
       h("p", { class: "quiet" }, t("runs.samples"))),
+    runs.length > 1 && h("p", {}, h("a", { href: context.link(comparable(runs)) }, t("runs.compare"))),
     section(t("compare.plane"), plane(context, runs, [])),
   );
 }
 
-/**
- * Whether the codes of an activation have exact zeros, so that l0 counts what is not 0.
- * @param {string|null} activation
- */
+/** The address that compares two runs over the same inputs, where there are such. */
+function comparable(runs) {
+  for (const one of runs) {
+    const other = runs.find((run) => run !== one && overOf(run) === overOf(one));
+    if (other) return `${one.name}/compare/${other.name}`;
+  }
+  return `${runs[0].name}/compare`;
+}
+
+/** Whether the codes of an activation have exact zeros, so that l0 counts what is not 0. */
 export function isSparse(activation) {
   return !["sigmoid", "tanh", "identity", "gaussian"].includes(activation ?? "");
 }
 
-/**
- * A run's status in words.
- * @param {string} status
- */
+/** A run's status in words. */
 export function statusOf(status) {
   return spoken(`status.${status}`) ? t(`status.${status}`) : status;
 }
 
 /**
  * Runs as points: the lower and the farther left, the better and the sparser.
- * @param {import("../app.js").Context} context
- * @param {any[]} runs
+ * @param {any[]} runs rows of the list of runs
  * @param {string[]} chosen names
  */
 export function plane(context, runs, chosen) {

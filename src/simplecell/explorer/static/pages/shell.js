@@ -33,7 +33,6 @@ function paintAs(theme) {
 /** Show explanations at what has one, for pointer, finger and keyboard. */
 export function startTips() {
   const tip = document.getElementById("tip");
-  if (!tip) return;
   const at = (event) => event.target.closest?.("[data-tip]");
   const hide = () => {
     tip.hidden = true;
@@ -78,7 +77,8 @@ export class Shell {
     this.state = state;
     const { run, name } = state;
     this.name = name;
-    this.follower.watch(run, state.runs.find((one) => one.name === name));
+    this.row = state.runs.find((one) => one.name === name);
+    this.follower.watch(run, this.row);
     fill(
       this.element,
       h("div", { class: "top" }, this.#brand(), name && this.#pages(), this.#switches()),
@@ -98,9 +98,8 @@ export class Shell {
 
   #pages() {
     const { runs, name: now, page } = this.state;
-    const look = runs.find(({ name }) => name === now)?.look;
     const others = runs.filter(({ name }) => name !== now);
-    const other = (others.find((one) => one.look === look) ?? others[0])?.name ?? now;
+    const other = (others.find(({ look }) => look === this.row?.look) ?? others[0])?.name ?? now;
     const links = PAGES.map((name) => {
       const path = name === "compare" ? `${now}/compare/${other}` : `${now}/${name}`;
       const here = page === name || (name === "" && page === "latent");
@@ -160,7 +159,7 @@ export class Shell {
 
   /** The figures that the list of runs has, where they are of other samples than these. */
   #heldOut() {
-    const row = this.state.runs.find(({ name }) => name === this.name);
+    const { row } = this;
     if (row?.samples !== "held out" || !known(row.fvu)) return null;
     const l0 = isSparse(row.activation) && known(row.l0) ? `, l0 ${figure(row.l0)}` : "";
     return h("li", {}, term(t("shell.held", { fvu: figure(row.fvu) + l0 }), t("about.samples")));

@@ -13,7 +13,7 @@ const FALL = 0.95;
 /** @param {import("../app.js").Context} context */
 export async function showTraining(context) {
   const place = h("div", {});
-  const state = { log: true, skip: true, told: null };
+  const state = { skip: true, told: null };
   const line = h("p", { class: "lead", role: "status" });
   const check = (id) => h("input", { type: "checkbox", id, checked: true, on: { change: () => flip() } });
   const [box, skip] = [check("log"), check("skip")];
@@ -30,10 +30,9 @@ export async function showTraining(context) {
     skip.checked = state.skip && first !== null;
     const shown = skip.checked ? first : null;
     from.textContent = shown === null ? t("training.whole") : t("training.from", { n: count(shown), apart: "\u00a0" });
-    fill(place, charts(state.told, state.log, shown ?? 0));
+    fill(place, charts(state.told, box.checked, shown ?? 0));
   };
   const flip = () => {
-    state.log = box.checked;
     if (!skip.disabled) state.skip = skip.checked;
     draw();
   };
@@ -80,8 +79,6 @@ function charts(whole, log, first) {
   if (!records.length) return h("p", { class: "notice" }, t("training.none"));
   const line = (pick) => records.map((record) => [record.step, pick(record) ?? NaN]);
   const x = t("training.step");
-  const l0 = (r) => r.l0;
-  const active = () => section(term(t("word.l0"), t("about.l0")), single(t("word.l0"), line(l0), { x }));
   return [
     section(term(t("training.cost"), t("about.cost")), curves({ series: [
       { name: t("training.cost"), points: line((r) => r.cost), style: "first" },
@@ -89,26 +86,27 @@ function charts(whole, log, first) {
     ], label: t("training.cost"), x, log })),
     terms(told, line, x, log),
     activity(records, line, target, x),
-    records.some((r) => known(l0(r))) && active(),
+    records.some((r) => known(r.l0)) && section(
+      term(t("word.l0"), t("about.l0")), single(t("word.l0"), line((r) => r.l0), { x })),
     rate(records, x),
   ];
 }
 
 /** A chart of one line, which has its name. */
-function single(name, points, more) {
-  return curves({ series: [{ name, points, style: "first" }], label: name, ...more });
+function single(name, points, { style = "first", ...more }) {
+  return curves({ series: [{ name, points, style }], label: name, ...more });
 }
 
 /** Every term by itself: their units differ. */
 function terms({ records, weights }, line, x, log) {
   const names = Object.keys(records.at(-1).terms ?? {});
   const boxes = names.map((name, k) => {
-    const series = [{ name, points: line((r) => r.terms?.[name]), style: STYLES[k % STYLES.length] }];
+    const style = STYLES[k % STYLES.length];
     const weight = weights?.[name];
     const told = weight !== undefined && t("training.weight", { w: figure(weight) });
     return h(
       "div", {}, h("h3", {}, name, told && h("span", { class: "quiet" }, ` · ${told}`)),
-      curves({ series, label: name, x, log, height: 170 }),
+      single(name, line((r) => r.terms?.[name]), { style, x, log, height: 170 }),
     );
   });
   return names.length > 0 && section(term(t("training.terms"), t("about.terms")), h("div", { class: "grid" }, boxes));

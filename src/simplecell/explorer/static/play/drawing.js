@@ -1,13 +1,14 @@
 /** A drawing surface, and its ink brought to where the data have theirs. */
 
 import { button, h, pointed } from "../lib/dom.js";
-import { clamp } from "../lib/numbers.js";
+import { clamp, extent } from "../lib/numbers.js";
 import { paintPicture } from "../lib/paint.js";
 import { t } from "../lib/words.js";
 import { cut, resized } from "./pictures.js";
 
 const SURFACE = 280;
 const BRUSH = 22;
+const INK = 0.1; // less is the edge of a stroke
 const INK_SHARE = 20 / 28;
 const DIMMED = 0.5;
 
@@ -15,13 +16,12 @@ const DIMMED = 0.5;
  * Ink centred and scaled as in MNIST: its box in the middle 20 of 28 pixels, its centre of mass in
  * the middle.
  * @param {import("./pictures.js").Picture} ink 0 where nothing is drawn, up to 1
- * @param {number} side
  * @returns {Float32Array|null} side × side; null when nothing is drawn
  */
 export function centred(ink, side) {
   const box = boxOf(ink);
   if (!box) return null;
-  const [height, width] = [box.bottom - box.top + 1, box.right - box.left + 1];
+  const { height, width } = box;
   const scale = (side * INK_SHARE) / Math.max(height, width);
   const size = [height, width].map((length) => Math.max(1, Math.round(length * scale)));
   const small = resized(cut(ink, box.top, box.left, height, width), ...size);
@@ -29,24 +29,18 @@ export function centred(ink, side) {
   const place = (middle, length) => clamp(Math.round((side - 1) / 2 - middle), 0, side - length);
   const [top, left] = [place(row, size[0]), place(column, size[1])];
   const out = new Float32Array(side * side);
-  for (let at = 0; at < small.values.length; at += 1) {
-    const [down, across] = [Math.floor(at / small.width), at % small.width];
-    out[(top + down) * side + left + across] = small.values[at];
+  for (let down = 0; down < small.height; down += 1) {
+    out.set(cut(small, down, 0, 1, small.width).values, (top + down) * side + left);
   }
   return out;
 }
 
 function boxOf({ width, values }) {
-  const box = { top: Infinity, left: Infinity, bottom: -1, right: -1 };
-  values.forEach((value, at) => {
-    if (value < 0.1) return;
-    const [row, column] = [Math.floor(at / width), at % width];
-    box.top = Math.min(box.top, row);
-    box.bottom = row;
-    box.left = Math.min(box.left, column);
-    box.right = Math.max(box.right, column);
-  });
-  return box.bottom < 0 ? null : box;
+  const inked = Array.from(values.keys()).filter((at) => values[at] >= INK);
+  if (!inked.length) return null;
+  const [top, bottom] = extent(inked.map((at) => Math.floor(at / width)));
+  const [left, right] = extent(inked.map((at) => at % width));
+  return { top, left, height: bottom - top + 1, width: right - left + 1 };
 }
 
 function middleOf({ width, values }) {
@@ -109,12 +103,10 @@ export class DrawingSurface {
 
 function listen(canvas, pen, begin, changed) {
   let last = null;
-  let waits = false;
+  let waiting = 0;
   const soon = () => {
-    if (waits) return;
-    waits = true;
-    requestAnimationFrame(() => {
-      waits = false;
+    waiting ||= requestAnimationFrame(() => {
+      waiting = 0;
       changed();
     });
   };

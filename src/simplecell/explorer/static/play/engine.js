@@ -4,19 +4,13 @@ import { ACTIVATIONS, OUTPUTS, mapped } from "./activations.js";
  * The mathematics of a run in the browser: prepare, encode, decode, invert.
  * The truth is the Python package's preprocess, affine, model and activations.
  *
- * @typedef {{at: number, shape: number[]}} Place
- * @typedef {{rows: number, columns: number, values: Float32Array}} Matrix
- * @typedef {{x: Float32Array, width: number, means: Float64Array[]}} Prepared
  * @typedef {{code: Float32Array, recon: Float32Array, prepared: Float32Array,
  *   preparedRecon: Float32Array}} Answer
  */
 
 /** A model that answers; all arrays are rows after rows, `n` of them. */
 export class Engine {
-  /**
-   * @param {object} play what playground.json holds
-   * @param {ArrayBuffer} weights what weights.bin holds
-   */
+  /** @param {ArrayBuffer} weights what weights.bin holds */
   constructor(play, weights) {
     const tensor = (name) => tensorOf(play, weights, name);
     this.steps = play.steps.map((step) => stepOf(step, tensor));
@@ -45,13 +39,13 @@ export class Engine {
   /** From the innermost layer's sums to prepared rows. */
   outward(sums, n) {
     const outer = this.layers.slice(0, -1);
+    const finish = ({ output }, rows) => mapped(rows, OUTPUTS[output]);
     return outer.reduceRight((rows, layer) => finish(layer, sumsOf(layer, rows, n)), finish(this.inner, sums));
   }
 
   /**
    * All at once. A second call with the same array only decodes: sliders stay fluid.
    * @param {Float32Array} x raw rows [n, D]; changed values need a new array
-   * @param {number} n
    * @param {Object<string, number>} scales what codes are multiplied by: {"17": 0}
    * @returns {Answer} `code` is that of the input, before scaling
    */
@@ -75,7 +69,7 @@ export class Engine {
   }
 }
 
-/** @returns {Matrix|null} a matrix; vectors are one row, numbers one by one */
+/** A matrix {rows, columns, axes, values}; vectors are one row, numbers one by one. */
 function tensorOf(play, weights, name) {
   if (name === null || name === undefined) return null;
   const { at, shape } = play.tensors[name];
@@ -96,15 +90,11 @@ function layerOf(layer, tensor) {
   for (const [name, value] of Object.entries(numbers)) {
     if (typeof value === "string") numbers[name] = tensor(value).values;
   }
-  return {
-    encoder: tensor(layer.encoder),
-    bias: tensor(layer.bias)?.values,
-    center: tensor(layer.center)?.values,
-    decoder: tensor(layer.decoder),
-    offset: tensor(layer.offset)?.values,
-    output: layer.output,
-    activation: { kind, ...numbers },
-  };
+  const [encoder, decoder] = [layer.encoder, layer.decoder].map(tensor);
+  const vectors = [layer.bias, layer.center, layer.offset].map(tensor);
+  const [bias, center, offset] = vectors.map((vector) => vector?.values);
+  const activation = { kind, ...numbers };
+  return { encoder, bias, center, decoder, offset, output: layer.output, activation };
 }
 
 /** D of raw rows: what the first full matrix takes, or what comes out of a chain without one. */
@@ -177,18 +167,12 @@ function dot({ values, columns }, at, x) {
 }
 
 function encodeLayer({ encoder, bias, center, activation }, x, n) {
-  const width = encoder.columns;
-  const code = new Float32Array(n * encoder.rows);
-  const centered = new Float64Array(width);
+  const { rows: m, columns: width } = encoder;
+  const less = (value, at) => value - (center ? center[at % width] : 0);
+  const sums = times(encoder, mapped(x, less, new Float64Array(x.length)), n);
+  const code = mapped(sums, (sum, at) => sum + (bias ? bias[at % m] : 0));
   for (let row = 0; row < n; row += 1) {
-    for (let at = 0; at < width; at += 1) {
-      centered[at] = x[row * width + at] - (center ? center[at] : 0);
-    }
-    const own = code.subarray(row * encoder.rows, (row + 1) * encoder.rows);
-    for (let at = 0; at < encoder.rows; at += 1) {
-      own[at] = dot(encoder, at, centered) + (bias ? bias[at] : 0);
-    }
-    ACTIVATIONS[activation.kind](own, activation);
+    ACTIVATIONS[activation.kind](code.subarray(row * m, (row + 1) * m), activation);
   }
   return code;
 }
@@ -223,8 +207,4 @@ function scaled({ decoder }, sums, code, n, scales) {
     }
   }
   return out;
-}
-
-function finish({ output }, sums) {
-  return mapped(sums, OUTPUTS[output]);
 }

@@ -13,8 +13,6 @@ const IDLE = 0.01; // of the latent's largest code: less is no example of it
 /** Finds inputs that excite a latent. */
 export class Exciting {
   /**
-   * @param {import("../app.js").Context} context
-   * @param {import("../lib/atlas.js").Run} run
    * @param {{play: any, samples: Float32Array}} kept samples in input units
    * @param {{ask: Function, most: number}} answers
    */
@@ -25,7 +23,6 @@ export class Exciting {
 
   /**
    * The input that excites a latent most.
-   * @param {number} latent
    * @returns {Promise<Found|null>} null when no input that is at hand excites it
    */
   async of(latent) {
@@ -71,11 +68,7 @@ export class Exciting {
   }
 }
 
-/**
- * The sample whose error is nearest to the median of those that stand for the whole.
- * @param {any} play
- * @returns {number} its place in play.samples
- */
+/** The place in play.samples of the median error, among samples that stand for the whole. */
 export function typicalSample(play) {
   const all = play.samples.map(({ error, group }, place) => ({ error, group, place }));
   const usual = all.filter(({ group }) => group !== "worst");

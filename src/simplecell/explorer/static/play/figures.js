@@ -21,17 +21,15 @@ export class Figures {
     this.channels = shape[2] ?? 1;
     this.chosen = chosen;
     this.patch = null;
-    this.canvases = Object.fromEntries(KINDS.map((kind) => [kind, this.canvas(kind)]));
+    this.canvases = Object.fromEntries(KINDS.map((kind) => [kind, this.canvas()]));
     this.captions = Object.fromEntries(KINDS.map((kind) => [kind, h("figcaption")]));
     this.element = h("div", { class: "play-figures" }, KINDS.map((kind) =>
       h("figure", { class: `play-${kind}` }, this.canvases[kind], this.captions[kind])));
   }
 
-  canvas(kind) {
-    const canvas = h("canvas", { class: "play-picture", role: "img", width: 1, height: 1 });
-    canvas.addEventListener("click", (event) => this.click(event));
-    canvas.addEventListener("keydown", (event) => this.key(event));
-    return canvas;
+  canvas() {
+    const on = { click: (event) => this.click(event), keydown: (event) => this.key(event) };
+    return h("canvas", { class: "play-picture", role: "img", width: 1, height: 1, on });
   }
 
   /** The picture that rows make: one sample, or the patches of a grid. */
@@ -114,7 +112,7 @@ export class Figures {
 export class Errors {
   /** @param {any} play with its samples @param {any} figures of the atlas */
   constructor(play, figures) {
-    const known = (play.samples ?? []).find(({ error, share }) => error > 0 && share > 0);
+    const known = play.samples.find(({ error, share }) => error > 0 && share > 0);
     this.usual = known ? known.error / known.share : null;
     this.variance = this.usual && figures?.fvu > 0 ? this.usual / figures.fvu : null;
     // what is typed or drawn is new: samples that were learned from say little about it
@@ -124,12 +122,7 @@ export class Errors {
     this.element = h("p", { class: "play-error", role: "status" });
   }
 
-  /**
-   * @param {import("./engine.js").Answer} plain
-   * @param {import("./engine.js").Answer} turned
-   * @param {number} n
-   * @param {number|null} patch the one that is meant; null: the mean over all
-   */
+  /** Of answers without and with changes; `patch` is which is meant, null the mean over all. */
   tell(plain, turned, n, patch) {
     const before = squared(plain, n, patch);
     const after = plain === turned ? null : squared(turned, n, patch);

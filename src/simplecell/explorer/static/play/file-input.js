@@ -12,7 +12,6 @@ export class FileInput {
    */
   constructor(root, given) {
     this.given = given;
-    this.root = root;
     const input = h("input", {
       type: "file", id: "play-file", accept: "image/*", class: "hidden",
       on: { change: (event) => this.take(event.target.files) },

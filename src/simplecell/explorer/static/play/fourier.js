@@ -1,7 +1,6 @@
 /** The discrete Fourier transform of any length, in place. Source: Bluestein 1970; Cooley & Tukey 1965. */
 
 /**
- * @param {number} n
  * @returns {(re: Float64Array, im: Float64Array, sign: 1 | -1) => void} sign −1 is forward; 1 is
  *   back, without the division by n
  */

@@ -10,7 +10,6 @@ const MOST = 3;
 /** A line a latent; `element` is empty where every change can be seen. */
 export class Hints {
   /**
-   * @param {import("../lib/atlas.js").Run} run
    * @param {function(number): Promise<boolean>} show an input that excites a latent; false: none is known
    */
   constructor(run, show) {
@@ -22,7 +21,6 @@ export class Hints {
 
   /**
    * @param {Float32Array} code of the input, [n, M]
-   * @param {Object<string, number>} scales
    * @param {number|null} patch the one that is meant; null: all
    */
   tell(code, scales, patch) {
@@ -54,8 +52,7 @@ export class Hints {
 
 /** Those of some latents whose codes are next to nothing: beside the strongest, and their own. */
 function hardlyActive({ atlas, size, columns }, code, latents) {
-  let strongest = 0;
-  for (const one of code) strongest = Math.max(strongest, Math.abs(one));
+  const strongest = code.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
   const least = atlas.sparse ? IDLE : IDLE_DENSE;
   return latents.filter((latent) => {
     let own = 0;

@@ -19,8 +19,6 @@ const PHOTO_HEIGHT = 52;
 /** The parts of a page that make inputs; each new input is given away. */
 export class Inputs {
   /**
-   * @param {import("../app.js").Context} context
-   * @param {import("../lib/atlas.js").Run} run
    * @param {{play: any, samples: Float32Array, most: number}} kept samples in input units; patches
    *   that may be asked for at once
    * @param {function({x: Float32Array, n: number, across: number}, number|null, number|null): void}

@@ -21,11 +21,7 @@ export class PictureError extends Error {
   }
 }
 
-/**
- * Width and height that a file claims, read without decoding it; null for an unknown kind.
- * @param {Uint8Array} bytes
- * @returns {{width: number, height: number}|null}
- */
+/** {width, height} that a file claims, read without decoding it; null for an unknown kind. */
 export function sizeOf(bytes) {
   if (bytes.length < 32) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -119,11 +115,7 @@ function pixelsOf(image) {
   return { height, width, channels: 3, values };
 }
 
-/**
- * Brightness of a picture. Source: ITU-R BT.601, as the Python package has it.
- * @param {Picture} picture
- * @returns {Picture}
- */
+/** Brightness of a picture. Source: ITU-R BT.601, as the Python package has it. */
 export function toGrey(picture) {
   if (picture.channels === 1) return picture;
   const { height, width, values } = picture;
@@ -134,22 +126,12 @@ export function toGrey(picture) {
   return { height, width, channels: 1, values: grey };
 }
 
-/**
- * Values 0…1 as the range of the data.
- * @param {Float32Array} values
- * @param {{low: number, high: number}} range
- */
+/** Values 0…1 as the range of the data. */
 export function inRange(values, { low, high }) {
   return values.map((value) => low + value * (high - low));
 }
 
-/**
- * Another size: the mean over the area that each new pixel covers.
- * @param {Picture} picture
- * @param {number} height
- * @param {number} width
- * @returns {Picture}
- */
+/** A picture in another size: the mean over the area that each new pixel covers. */
 export function resized(picture, height, width) {
   const { channels } = picture;
   const rows = shares(picture.height, height);
@@ -190,10 +172,8 @@ function shares(from, to) {
 }
 
 /**
- * At most `side` pixels a side, by means of whole squares of pixels (what is left over is dropped).
- * @param {Picture} picture
- * @param {number} side
- * @returns {Picture}
+ * A picture of at most `side` pixels a side, by means of whole squares of pixels (what is left over
+ * is dropped).
  */
 export function shrunk(picture, side) {
   const factor = Math.ceil(Math.max(picture.height, picture.width) / side);
@@ -205,15 +185,7 @@ export function shrunk(picture, side) {
   return resized(whole, height, width);
 }
 
-/**
- * A rectangle of a picture.
- * @param {Picture} picture
- * @param {number} top
- * @param {number} left
- * @param {number} height
- * @param {number} width
- * @returns {Picture}
- */
+/** A rectangle of a picture. */
 export function cut(picture, top, left, height, width) {
   const { channels } = picture;
   const values = new Float32Array(height * width * channels);
@@ -224,12 +196,7 @@ export function cut(picture, top, left, height, width) {
   return { height, width, channels, values };
 }
 
-/**
- * The patches of a grid, row by row, each as one row of numbers.
- * @param {Picture} picture as high and wide as the grid
- * @param {number} side
- * @returns {Float32Array}
- */
+/** The patches of a grid as large as the picture, row by row, each as one row of numbers. */
 export function toPatches(picture, side) {
   const [down, across] = [picture.height / side, picture.width / side];
   const size = side * side * picture.channels;
@@ -241,14 +208,7 @@ export function toPatches(picture, side) {
   return rows;
 }
 
-/**
- * The picture that patches of a grid make.
- * @param {Float32Array} rows
- * @param {number} side
- * @param {number} across patches side by side
- * @param {number} channels
- * @returns {Picture}
- */
+/** The picture that patches of a grid make, `across` of them side by side. */
 export function fromPatches(rows, side, across, channels) {
   const size = side * side * channels;
   const width = across * side;

@@ -1,5 +1,6 @@
 /** The playground: an input, its code, its reconstruction, and latents to turn. */
 
+import { columnsOf } from "../lib/columns.js";
 import { button, fill, h, section } from "../lib/dom.js";
 import { Engine } from "./engine.js";
 import { Exciting } from "./excite.js";
@@ -14,11 +15,7 @@ const ADDRESS_PAUSE = 300;
 const MOST_PATCHES = 144;
 const MOST_NUMBERS = 2 ** 20;
 
-/**
- * Fill the page.
- * @param {import("../app.js").Context} context
- * @returns {Promise<function(): void>} to call when the page is left
- */
+/** Fill the page; what is given back is to be called when the page is left. */
 export async function showPlayground(context) {
   const { store, run, name, root } = context;
   const title = h("h1", { tabindex: "-1" }, t("page.playground"));
@@ -211,19 +208,12 @@ class Playground {
   showCode() {
     const { input, plain, patch } = this;
     const m = this.run.size;
-    let code = plain.code.slice((patch ?? 0) * m, ((patch ?? 0) + 1) * m);
-    if (patch === null && input.n > 1) {
-      code = code.map((_, latent) => {
-        let sum = 0;
-        for (let row = 0; row < input.n; row += 1) sum += plain.code[row * m + latent];
-        return sum / input.n;
-      });
-    }
-    this.latents.show(code);
-    this.patchLine.hidden = !input.across;
-    this.patchBack.hidden = patch === null;
-    const place = { row: Math.floor(patch / input.across) + 1, column: (patch % input.across) + 1 };
     const all = patch === null;
+    const rows = all ? plain.code : plain.code.subarray(patch * m, (patch + 1) * m);
+    this.latents.show(Float32Array.from(columnsOf(rows, m), ({ mean }) => mean));
+    this.patchLine.hidden = !input.across;
+    this.patchBack.hidden = all;
+    const place = { row: Math.floor(patch / input.across) + 1, column: (patch % input.across) + 1 };
     this.patchTold.textContent = all ? t("play.patch.all", { n: input.n }) : t("play.patch.one", place);
   }
 }

@@ -26,9 +26,12 @@ export class Region {
     this.size = Math.min(8, this.sizes[this.sizes.length - 1]);
     this.canvas = h("canvas", {
       class: "play-photo", tabindex: "0", role: "img", "aria-label": t("play.region"),
-      on: { pointerdown: (event) => this.click(event), keydown: (event) => this.key(event) },
+      on: {
+        pointerdown: (event) => this.click(event),
+        pointermove: (event) => event.buttons && this.click(event),
+        keydown: (event) => this.key(event),
+      },
     });
-    this.canvas.addEventListener("pointermove", (event) => event.buttons && this.click(event));
     this.whiten = patch.whiten;
     this.element = h("div", { class: "play-region", hidden: true }, this.canvas,
       h("div", { class: "play-beside" }, h("p", { class: "hint" }, t("play.region")), this.menus()));

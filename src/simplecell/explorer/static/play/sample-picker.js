@@ -1,6 +1,6 @@
 /** Samples of the run to start from: small pictures, or a list of words. */
 
-import { button, fill, h } from "../lib/dom.js";
+import { button, fill, h, menu } from "../lib/dom.js";
 import { paintPicture } from "../lib/paint.js";
 import { t } from "../lib/words.js";
 import { bytesOf } from "../lib/store.js";
@@ -10,15 +10,13 @@ const LONGEST = 80;
 const MOST_OPTIONS = 200;
 
 /**
- * @param {any} play with its samples
- * @param {any} atlas
  * @param {function(number): void} chosen called with the place in play.samples
  * @returns {{element: HTMLElement|null, mark: function(number|null): void}} mark: show which it is
  */
 export function samplePicker(play, atlas, chosen) {
   const samples = inOrder(play.samples);
   if (!samples.length) return { element: null, mark: () => {} };
-  return atlas.look === "picture" ? strip(samples, atlas.shape, chosen) : menu(samples, chosen);
+  return atlas.look === "picture" ? strip(samples, atlas.shape, chosen) : searched(samples, chosen);
 }
 
 /** Ordinary samples first, as they lie in the data: the worst are no good start. */
@@ -51,8 +49,7 @@ function strip(samples, shape, chosen) {
 function thumbnail({ place, group, sample }, shape, chosen) {
   const [height, width, channels = 1] = shape;
   const canvas = h("canvas", { class: "pixels", "aria-hidden": "true" });
-  const values = Float32Array.from(bytesOf(sample.pixels));
-  paintPicture(canvas, { height, width, channels, values }, [0, 255]);
+  paintPicture(canvas, { height, width, channels, values: bytesOf(sample.pixels) }, [0, 255]);
   const name = nameOf(sample) + (group === "worst" ? `, ${t("play.sample.worst")}` : "");
   const named = { class: "play-thumbnail", "aria-label": name, title: name, "data-sample": place };
   return button(canvas, () => chosen(place), named);
@@ -65,10 +62,8 @@ function nameOf(sample) {
   return [t("sample.row", { n: String(sample.row) }), ...about].join(", ").slice(0, LONGEST);
 }
 
-function menu(samples, chosen) {
-  const select = h("select", {
-    id: "play-sample", on: { change: (event) => chosen(Number(event.target.value)) },
-  });
+function searched(samples, chosen) {
+  const select = menu([], (place) => chosen(Number(place)), { id: "play-sample" });
   const search = h("input", {
     type: "search", placeholder: t("play.sample.search"), "aria-label": t("play.sample.search"),
     on: { input: () => list(search.value) },

@@ -11,12 +11,6 @@ const MOST_SCALE = 3;
 
 /** Shows codes, and holds what they are multiplied by: `scales`, {latent: factor}. */
 export class Sliders {
-  /**
-   * @param {import("../app.js").Context} context
-   * @param {import("../lib/atlas.js").Run} run
-   * @param {Record<string, number>} scales
-   * @param {function(): void} changed
-   */
   constructor(context, run, scales, changed) {
     Object.assign(this, { context, run, scales, changed });
     this.shown = AT_FIRST;
@@ -64,10 +58,7 @@ export class Sliders {
     this.changed();
   }
 
-  /**
-   * Another code, of this input; rows are made anew.
-   * @param {Float32Array} code [M]
-   */
+  /** Another code [M], of this input; rows are made anew. */
   show(code) {
     this.code = code;
     this.build();

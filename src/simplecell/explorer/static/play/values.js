@@ -15,7 +15,6 @@ export class EditedRow {
   /**
    * @param {string[]} names of the inputs
    * @param {import("../lib/columns.js").Column[]} columns of the run's samples
-   * @param {function(Float32Array): void} given
    */
   constructor(names, columns, given) {
     Object.assign(this, { names, columns, given });

@@ -8,7 +8,6 @@ import { fourier } from "./fourier.js";
  * picture becomes 0. Colours are whitened one by one.
  * @param {import("./pictures.js").Picture} picture at most some hundred pixels a side
  * @param {number} cutoff cycles per pixel
- * @returns {import("./pictures.js").Picture}
  */
 export function whitened(picture, cutoff) {
   const { height, width, channels, values } = picture;

@@ -1,0 +1,134 @@
+"""JSON lines: a field that holds a list of numbers gives the inputs, the others are records.
+
+Lines without such a field are rows of a table, whose columns are judged as any table's are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simplecell.data.binary import most_of, opened, take
+from simplecell.data.loaded import Loaded, choose
+from simplecell.data.options import Options
+from simplecell.data.rows import Array, Meta, Record
+from simplecell.data.tables import encode_table
+from simplecell.errors import DataError, UsageError
+
+
+def read_json_lines(path: Path, options: Options) -> Loaded:
+    """Rows [n, D] of one JSON object a line; `data.key` names the field of numbers.
+
+    Raises DataError, naming the line, for what is no object, lacks the field, or has another
+    number of inputs than the first.
+    """
+    records = _records(path)
+    vectors = {name: len(v) for name, v in records[0].items() if _is_vector(v)}
+    if not vectors and options.key is None:
+        return _table(records, path.name, options)
+    if options.label is not None and options.label not in records[0]:
+        raise UsageError(
+            f"label {options.label!r} names no field of {path.name}; it has {', '.join(records[0])}"
+        )
+    shapes = {name: f"of {n} numbers" for name, n in vectors.items()}
+    key = choose(path.name, shapes, options.key)
+    data = _vectors(records, key, vectors[key], path.name)
+    labels = None if options.label is None else [record.get(options.label) for record in records]
+    others = [name for name in records[0] if name != key and name != options.label]
+
+    def record(i: int) -> Record:
+        return {k: v for k, v in records[i].items() if k not in (key, options.label)}
+
+    return Loaded(
+        data,
+        records=Meta(len(records), record),
+        labels=None if labels is None else np.array(labels),
+        label_is_known=labels is not None,
+        notes=[
+            f"field {key!r} of {path.name} gives the {vectors[key]} inputs; "
+            f"records, and no inputs: {', '.join(others) or 'none'}"
+        ],
+    )
+
+
+def _records(path: Path) -> list[Record]:
+    with opened(path) as stream:
+        text = take(stream, path.name, most_of(path)).decode("utf-8-sig")
+    records = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"line {number} of {path.name} is no JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise DataError(
+                f"line {number} of {path.name} is no JSON object, but {line[:40]!r}; each line "
+                'needs one, such as {"id": 1, "embedding": [0.1, 0.2]}'
+            )
+        records.append(record)
+    if not records:
+        raise DataError(f"{path.name} is empty; at least one line is needed")
+    return records
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_vector(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(map(_is_number, value))
+
+
+def _vectors(records: Sequence[Record], key: str, n_inputs: int, name: str) -> Array:
+    data = np.empty((len(records), n_inputs))
+    for i, record in enumerate(records):
+        value: Any = record.get(key)
+        if not _is_vector(value) or len(value) != n_inputs:
+            came = f"{len(value)} numbers" if _is_vector(value) else repr(value)[:40]
+            raise DataError(
+                f"record {i} (the first is 0) of {name} has {came} in {key!r}; {n_inputs} numbers "
+                "are needed, as in the first"
+            )
+        data[i] = value
+    return data
+
+
+def _table(records: Sequence[Record], name: str, options: Options) -> Loaded:
+    """Records of single values, as a table: a column a field, in the order of their first line."""
+    names = list(dict.fromkeys(field for record in records for field in record))
+    columns = []
+    for field in names:
+        values = [record.get(field) for record in records]
+        nested = next((v for v in values if _holds_numbers(v)), None)
+        if nested is not None:
+            raise DataError(
+                f"field {field!r} of {name} holds {str(nested)[:40]}; a list of numbers of one "
+                "length in every line, or single values, are needed"
+            )
+        columns.append(_column(values))
+    return Loaded.of_table(encode_table(columns, names, name, options, header=True))
+
+
+def _column(values: Sequence[object]) -> Array:
+    """Numbers [n] where JSON has numbers alone, else text [n], empty for null."""
+    if all(_is_number(value) for value in values):
+        return np.array(values)
+    return np.array([_text(value) for value in values], dtype=object)
+
+
+def _text(value: object) -> str:
+    """A cell: nothing for null; lists of words as JSON writes them."""
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+
+
+def _holds_numbers(value: object) -> bool:
+    """Whether this is a list of numbers, or of lists, which no column of a table can be."""
+    return isinstance(value, list) and any(_is_number(v) or isinstance(v, list) for v in value)
