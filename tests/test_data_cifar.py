@@ -240,6 +240,75 @@ def test_as_source_reads_the_training_pictures(tmp_path):
     assert "the 4 test pictures of c.tar.gz are left out" in source.notes
 
 
+def protocol(number):
+    def write(pixels, labels):
+        flat = pixels.reshape(len(pixels), -1)
+        table = {b"batch_label": b"", b"labels": labels, b"data": flat, b"filenames": [b"a.png"]}
+        return pickle.dumps(table, protocol=number)
+
+    return write
+
+
+UNPACKED = LAYOUTS | {f"protocol {n}": (protocol(n), "") for n in (2, 3, 4, 5)}
+
+
+def unpack(folder, write, suffix, names=tuple(BATCHES)):
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / f"{name}{suffix}").write_bytes(write(*BATCHES[name]))
+    (folder / "batches.meta").write_bytes(b"never read")
+    (folder / "._data_batch_1").write_bytes(b"what a Mac leaves")
+    return folder
+
+
+@pytest.mark.parametrize("layout", UNPACKED)
+def test_an_unpacked_folder_is_read_as_its_archive_is(tmp_path, layout):
+    packed = as_source(archive(tmp_path / "c.tar.gz", members(*LAYOUTS["python 2"])))
+    folder = unpack(tmp_path / "there" / "cifar-10-batches-py", *UNPACKED[layout])
+    loose = as_source(folder)
+    assert (loose.kind, loose.n_samples, loose.shape) == ("pictures", 8, (32, 32, 3))
+    np.testing.assert_array_equal(loose.read(slice(None)), packed.read(slice(None)))
+    assert loose.about(slice(None)) == packed.about(slice(None))
+    assert loose.notes == [
+        "the 4 test pictures of cifar-10-batches-py are left out",
+        "cifar-10-batches-py holds data_batch_1, data_batch_2, and no more of the 5 batches",
+    ]
+    above = as_source(tmp_path / "there")
+    np.testing.assert_array_equal(above.read(slice(None)), packed.read(slice(None)))
+    assert above.notes[0] == "cifar-10-batches-py in there is read, and nothing else that is there"
+    assert read_cifar(folder).test_labels.tolist() == BATCHES["test_batch"][1]
+
+
+def test_some_batches_are_enough(tmp_path):
+    one = as_source(unpack(tmp_path / "one", binary, ".bin", ["data_batch_2"]))
+    assert (one.n_samples, one.labels[0]) == (3, CLASSES[BATCHES["data_batch_2"][1][0]])
+    assert one.notes == ["one holds data_batch_2, and no more of the 5 batches"]
+    alone = as_source(tmp_path / "one" / "data_batch_2.bin")
+    np.testing.assert_array_equal(alone.read(slice(None)), one.read(slice(None)))
+    test = as_source(unpack(tmp_path / "test", python_3, "", ["test_batch"]))
+    assert (test.n_samples, test.notes) == (
+        4,
+        ["test holds the test pictures alone, and they are read"],
+    )
+    unpack(tmp_path / "both", binary, ".bin", ["data_batch_1"])
+    (tmp_path / "both" / "data_batch_1").write_bytes(python_3(*BATCHES["data_batch_1"]))
+    with pytest.raises(DataError, match=r"both holds data_batch_1 twice, pickled and as data_"):
+        as_source(tmp_path / "both")
+
+
+def test_a_hostile_batch_in_a_folder_is_refused_and_never_runs(tmp_path):
+    folder, trap = unpack(tmp_path / "f", python_3, ""), tmp_path / "ran"
+    for number in (2, 4, 5):
+        table = {b"labels": [1], b"data": Hostile(str(trap))}
+        (folder / "data_batch_1").write_bytes(pickle.dumps(table, protocol=number))
+        with pytest.raises(DataError, match="data_batch_1 is a pickle that would call"):
+            as_source(folder)
+    assert not trap.exists()
+    (folder / "data_batch_1").write_bytes(b"")
+    with pytest.raises(DataError, match="data_batch_1"):
+        as_source(folder)
+
+
 def test_the_real_archive():
     if "SIMPLECELL_DATA" not in os.environ:
         pytest.skip("SIMPLECELL_DATA names no folder of real data")

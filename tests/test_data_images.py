@@ -179,7 +179,7 @@ def test_pictures_of_arrays() -> None:
     close(picture_of_array(np.full((2, 2), 65535, np.uint16), "p").values, np.ones((2, 2)))
     close(picture_of_array(np.full((2, 2), -3.0), "p").values, np.full((2, 2), -3))
     for wrong, sentence in [
-        (np.zeros((2, 2, 5)), "has the shape"),
+        (np.zeros((2, 2, 5, 1)), "has the shape"),
         (np.zeros(3), "has the shape"),
         (np.full((2, 2), np.nan), "NaN"),
         (np.array([["a"]]), "not numbers"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from simplecell.errors import RunError, UsageError, WriteError
 from simplecell.explorer.serve.notes import LONGEST, Notes
+from simplecell.run.storage import Lock
 
 KEY = "a" * 64
 
@@ -30,7 +33,7 @@ def test_what_is_written_is_read_by_others(notes):
     assert list(again) == ["3", "17"]
     assert again["17"] == {"text": "likes vertical edges", "stale": False}
     assert again["3"]["text"] == "竖边 <script>alert(1)</script> \ud800 \0"
-    assert [path.name for path in notes.path.parent.iterdir()] == ["notes.json"]
+    assert {path.name for path in notes.path.parent.iterdir()} == {"notes.json", ".notes.lock"}
 
 
 def test_a_note_for_other_weights_is_stale_until_it_is_written_again(notes):
@@ -109,7 +112,7 @@ def test_a_full_disk_is_a_sentence_and_the_old_notes_stay(notes, monkeypatch):
         notes.write(1, "new", KEY)
     monkeypatch.undo()
     assert notes.read(KEY)["1"]["text"] == "old"
-    assert len(list(notes.path.parent.iterdir())) == 1
+    assert {path.name for path in notes.path.parent.iterdir()} == {"notes.json", ".notes.lock"}
 
 
 def test_many_at_once_lose_nothing(notes):
@@ -120,3 +123,50 @@ def test_many_at_once_lose_nothing(notes):
         writer.join()
     assert list(notes.read(KEY)) == [str(i) for i in range(20)]
     assert json.loads(notes.path.read_text(encoding="utf-8"))["format"] == 1
+
+
+def test_two_explorers_that_take_turns_lose_nothing(notes):
+    """Each has read the file before the other wrote."""
+    other = Notes(notes.path)
+    for i in range(0, 20, 2):
+        notes.write(i, f"note {i}", KEY)
+        other.write(i + 1, f"note {i + 1}", KEY)
+    assert {k: n["text"] for k, n in notes.read(KEY).items()} == {
+        str(i): f"note {i}" for i in range(20)
+    }
+    other.write(3, "", KEY)
+    assert "3" not in notes.read(KEY)
+
+
+def test_two_processes_at_once_lose_nothing(notes):
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from simplecell.explorer.serve.notes import Notes\n"
+        "notes = Notes(Path(sys.argv[1]))\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
+        "for i in range(int(sys.argv[2]), 100, 2): notes.write(i, f'note {i}', 'k')"
+    )
+    words = [sys.executable, "-c", program, str(notes.path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        subprocess.Popen([*words, "0"], **pipes) as one,
+        subprocess.Popen([*words, "1"], **pipes) as other,
+    ):
+        for child in (one, other):
+            assert child.stdout.readline() == "ready\n"
+        for child in (one, other):
+            child.stdin.write("\n")
+            child.stdin.flush()
+        assert [child.wait(60) for child in (one, other)] == [0, 0]
+    assert {k: n["text"] for k, n in notes.read("k").items()} == {
+        str(i): f"note {i}" for i in range(100)
+    }
+
+
+def test_one_who_keeps_the_file_is_told_of(notes, monkeypatch):
+    monkeypatch.setattr("simplecell.explorer.serve.notes.PATIENCE", 0.02)
+    held = Lock(notes.path.with_name(".notes.lock"))
+    with pytest.raises(WriteError, match=r"notes\.json': another process has kept it"):
+        notes.write(1, "text", KEY)
+    held.release()
+    notes.write(1, "text", KEY)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import signal
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from simplecell.cli import run_command_line
 from simplecell.data import ArraySource, images
@@ -21,7 +25,7 @@ from simplecell.doctor import Doctor
 from simplecell.errors import DataError, DivergedError, RunError, UsageError, WriteError
 from simplecell.run import begin as beginning
 from simplecell.run.begin import begin, resume
-from simplecell.run.directory import Run
+from simplecell.run.directory import FOLDERS, OURS, Run
 from simplecell.run.recipe import Recipe
 
 pytest_plugins = ["children"]
@@ -271,7 +275,6 @@ def test_two_that_begin_at_once_do_not_spoil_each_other(data, tmp_path, monkeypa
 
 
 def test_a_checkpoint_that_does_not_fit_is_a_sentence(data, tmp_path):
-    from safetensors.torch import save_file
 
     path, out = data / "small.npy", tmp_path / "run"
     one = begin(path, out, settings=["train.steps=10"])
@@ -306,6 +309,247 @@ def test_a_checkpoint_that_does_not_fit_is_a_sentence(data, tmp_path):
     one.finish()
     train(path, tmp_path / "whole", ["train.steps=10"])
     assert weights(out) == weights(tmp_path / "whole")
+
+
+def cut_off(path, out, settings=("train.steps=10",), recipe=None, at=5):
+    """A run that was stopped by a signal at some step."""
+    one = begin(path, out, recipe, settings=list(settings))
+    for record in one.records():
+        if record.step == at:
+            break
+    one.finish("interrupted")
+    return next((Path(out) / "checkpoints").iterdir())
+
+
+FORMS = {
+    "lbfgs": (None, ["train.steps=10"]),
+    "adam": ("table", [*ADAM, "train.steps=20", "train.patience=9", "model.center=true"]),
+    "topk": ("topk", ["train.steps=10", "model.n_latents=12", "model.target_l0=2"]),
+    "jumprelu": ("jumprelu", ["train.steps=10", "model.n_latents=12", "model.target_l0=2"]),
+}
+
+
+@pytest.mark.parametrize("way", FORMS)
+def test_every_tensor_of_a_checkpoint_is_needed_in_its_form(data, tmp_path, way):
+    """One that is missing, of another shape or of another type is named, and nothing goes on."""
+    recipe, settings = FORMS[way]
+    recipe = None if recipe is None else Recipe.load(recipe)
+    place = cut_off(data / "small.npy", tmp_path / "run", settings, recipe)
+    good, log = load_file(place), (tmp_path / "run" / "log.jsonl").read_bytes()
+    assert len(good) >= 6
+    for name, tensor in good.items():
+        other = torch.int32 if tensor.is_floating_point() else torch.float32
+        for wrong in (
+            None,
+            torch.cat([tensor.reshape(-1)] * 2 + [torch.ones(1)]),
+            tensor.to(other),
+        ):
+            changed = {key: value for key, value in good.items() if key != name}
+            save_file(changed if wrong is None else {**changed, name: wrong}, place)
+            with pytest.raises(RunError, match="does not fit") as error:
+                resume(tmp_path / "run")
+            assert f"'{name}'" in str(error.value) or name == "flat", error.value
+            assert (tmp_path / "run" / "log.jsonl").read_bytes() == log
+    save_file(good, place)
+    assert run_command_line(["resume", str(tmp_path / "run")]) == 0
+
+
+def test_thresholds_before_the_calibration_are_needed(data, tmp_path):
+    """They are there only once a training came to its end."""
+    settings = [*ADAM, "train.steps=10", "model.n_latents=12", "model.target_l0=2"]
+    settings.append("optim.schedule=constant")
+    train(data / "small.npy", tmp_path / "run", settings, recipe=Recipe.load("jumprelu"))
+    (place,) = (tmp_path / "run" / "checkpoints").iterdir()
+    good = load_file(place)
+    own = [name for name in good if name.startswith("unsettled.")]
+    assert own
+    save_file({key: value for key, value in good.items() if key not in own}, place)
+    with pytest.raises(RunError, match=f"no tensor '{own[0]}'"):
+        resume(tmp_path / "run", steps=20)
+
+
+def test_checkpoints_of_earlier_versions_go_on(data, tmp_path):
+    """Two numbers in `best`, where there are three by now."""
+    place = cut_off(data / "small.npy", tmp_path / "run")
+    good = load_file(place)
+    assert len(good["best"]) == 3
+    save_file({**good, "best": good["best"][:2].clone()}, place)
+    finish(resume(tmp_path / "run"))
+    train(data / "small.npy", tmp_path / "whole", ["train.steps=10"])
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+EDITS = {
+    "optim.learning_rate": ("learning_rate = 0.01", "learning_rate = 0.5"),
+    "optim.tolerance": ("tolerance = 1e-09", "tolerance = 1e-06"),
+    "objective.kl.weight": ("weight = 1.0", "weight = 4.0"),
+    "preprocess.steps": ('"standardize"', '"center"'),
+    "model.n_latents": ("n_latents = 12", "n_latents = 13"),
+    "model.activation": ('activation = "sigmoid"', 'activation = "tanh"'),
+    "train.seed": ("seed = 0", "seed = 1"),
+    "train.steps": ("steps = 24", "steps = 48"),
+    "data.held_out": ("held_out = 0.1", "held_out = 0.3"),
+}
+
+
+@pytest.mark.parametrize("key", EDITS)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_edited_recipe_is_refused_by_its_key(data, tmp_path, key, earlier):
+    out = tmp_path / "run"
+    settings = [*ADAM, "train.steps=24"]
+    cut_off(data / "small.npy", out, settings, Recipe.load("table"))
+    if earlier:  # versions that wrote down what was asked for alone
+        info = json.loads((out / "run.json").read_text())
+        del info["resolved"]
+        (out / "run.json").write_text(json.dumps(info))
+        if key in ("model.n_latents", "train.steps"):
+            pytest.skip("left to the data, or allowed to grow: those versions kept no such number")
+    text = (out / "recipe.toml").read_text()
+    old, new = EDITS[key]
+    assert text.count(old) == 1
+    (out / "recipe.toml").write_text(text.replace(old, new))
+    before = contents(out)
+    for again in (
+        lambda: resume(out),
+        lambda: begin(data / "small.npy", out, Recipe.load("table"), settings=settings),
+    ):
+        with pytest.raises(RunError, match="do not agree") as error:
+            again()
+        assert f"({key}: " in str(error.value)
+        assert contents(out) == before
+    assert run_command_line(["resume", str(out)]) == 4
+    if key.startswith(("model.", "preprocess.")):  # its codes would be others
+        with pytest.raises(RunError):
+            Run(out).load()
+    (out / "recipe.toml").write_text("# a remark changes nothing\n" + text)
+    assert finish(resume(out))["status"] == "finished"
+
+
+def test_a_process_that_died_while_it_was_told_to_go_on_for_longer(data, tmp_path, monkeypatch):
+    """run.json has the greater length already, recipe.toml the old one."""
+    out = tmp_path / "run"
+    train(data / "small.npy", out, ["train.steps=5"])
+    old = (out / "recipe.toml").read_bytes()
+    one = resume(out, steps=9)
+    (out / "recipe.toml").write_bytes(old)
+    one.lock.release()
+    finish(resume(out))
+    assert Run(out).info()["n_iter"] == Run(out).recipe().n_steps == 9
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def stopped(data, tmp_path_factory):
+    """A run that was stopped; to be copied."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    cut_off(data / "small.npy", out)
+    return out
+
+
+@pytest.mark.parametrize("entry", OURS)
+def test_a_link_in_a_run_lets_nobody_write_elsewhere(data, stopped, tmp_path, entry):
+    """Refused before anything is changed, whether training goes on or begins anew."""
+    out, outside = shutil.copytree(stopped, tmp_path / "run"), tmp_path / "outside"
+    if (out / entry).exists():
+        os.rename(out / entry, outside)
+    elif entry == "atlas":
+        outside.mkdir()
+        (outside / "atlas.json").write_text("mine")
+    else:
+        outside.write_text("mine")
+    os.symlink(outside, out / entry)
+    before = contents(tmp_path)
+    for words in (["resume"], ["train", data / "small.npy", "--set", "train.steps=10", "--out"]):
+        for more in ([], ["--restart"]) if words[0] == "train" else ([],):
+            code = run_command_line([*map(str, words), str(out), *more])
+            assert code == 4, (words, more)
+            assert contents(tmp_path) == before
+            assert os.path.islink(out / entry)
+
+
+def test_a_link_among_the_checkpoints_and_a_folder_in_the_place_of_one(data, tmp_path):
+    out = tmp_path / "run"
+    place = cut_off(data / "small.npy", out)
+    os.rename(place, tmp_path / "outside")
+    os.symlink(tmp_path / "outside", place)
+    with pytest.raises(RunError, match=r"step-000000005\.safetensors' is a symbolic link"):
+        resume(out)
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(RunError, match="is a directory, and a file of the run itself is needed"):
+        begin(data / "small.npy", out, settings=["train.steps=10"], restart=True)
+    assert (out / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, partial(os.symlink, "/dev/zero")])
+def test_what_is_no_file_is_a_sentence_and_nobody_waits(stopped, tmp_path, capsys, make):
+    kind = {os.mkfifo: "a pipe", os.mkdir: "a directory"}.get(make, "a device")
+    for entry in ("recipe.toml", "run.json", "model.safetensors", "log.jsonl", "notes.json"):
+        out = shutil.copytree(stopped, tmp_path / entry)
+        (out / entry).unlink(missing_ok=True)
+        make(out / entry)
+        for words in (["info"], ["show"], ["resume"], ["explore", "--no-browser"], ["report"]):
+            assert run_command_line([*words, str(out)]) == 4
+            err = capsys.readouterr().err
+            assert f"{entry}' is {kind}" in err or "is a symbolic link" in err
+            assert err.count("\n") == 1
+    for name in OURS:
+        out = shutil.copytree(stopped, tmp_path / f"one with {name}")
+        if name in FOLDERS:
+            shutil.rmtree(out / name, ignore_errors=True)
+            os.mkfifo(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+            os.mkfifo(out / name)
+        with pytest.raises(RunError, match=r"is a pipe, and a \w+ of the run itself is needed"):
+            Run(out).info()
+
+
+ALIKE = {
+    "lbfgs": ("table", ["train.steps=16"]),
+    "topk": ("topk", ["train.steps=16", "model.n_latents=12", "model.target_l0=2"]),
+    "jumprelu": ("jumprelu", ["train.steps=16", "model.n_latents=12", "model.target_l0=2"]),
+    "gated": ("gated", ["train.steps=16", "model.n_latents=12", "model.target_l0=2"]),
+    "early": ("compress", ["train.patience=1", "train.steps=60", "data.held_out=0.3"]),
+    "variational": ("variational", [*ADAM, "train.steps=16", "model.n_latents=[5, 3]"]),
+}
+
+
+def without_times(folder):
+    """Every file of a run; numbers of seconds are 0."""
+    times = re.compile(rb'("seconds": )[0-9.e-]+')
+    return {
+        path.relative_to(folder): times.sub(rb"\g<1>0", path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("way", ALIKE)
+@pytest.mark.parametrize("stops", [(1,), (5, 11), (16,)])
+def test_a_run_that_was_cut_off_is_in_the_end_the_same_directory(data, tmp_path, way, stops):
+    """Every file byte by byte, but for times: killed once, stopped cleanly at every other time."""
+    recipe, settings = ALIKE[way]
+    for out in ("whole", "cut"):
+        for at, stop in enumerate(stops if out == "cut" else ()):
+            one = begin(data / "small.npy", tmp_path / out, Recipe.load(recipe), settings=settings)
+            Doctor(one)
+            for record in one.records():
+                if record.step == stop:
+                    break
+            if at:
+                one.finish("interrupted")
+            else:
+                one.save()
+            one.lock and one.lock.release()
+        one = begin(data / "small.npy", tmp_path / out, Recipe.load(recipe), settings=settings)
+        Doctor(one)
+        finish(one)
+    assert without_times(tmp_path / "cut") == without_times(tmp_path / "whole")
+    assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 1
 
 
 def test_a_log_cut_short_or_spoilt_does_not_matter(data, tmp_path):

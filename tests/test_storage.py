@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from simplecell.errors import RunError, WriteError
 from simplecell.run.storage import (
@@ -18,9 +21,11 @@ from simplecell.run.storage import (
     replacing,
     sweep_temporaries,
     write_json,
+    write_tensors,
     write_whole,
     writing,
 )
+from simplecell.training.state import Stored
 
 
 def test_a_write_takes_the_place_of_the_file(tmp_path):
@@ -211,3 +216,30 @@ def test_forms_come_from_declared_types():
     good = {"n": 1, "parts": {"a": {"n": 2}}, "any": {"b": [None]}}
     assert misfit(good, form_of(Outer)) is None
     assert misfit({**good, "parts": {"a": {"n": 2.5}}}, form_of(Outer)) == "it.parts.a.n is 2.5"
+
+
+def test_tensors_are_written_as_the_library_would(tmp_path):
+    """A list of rows is the stacked tensor, and read row by row it is the same again."""
+    rows = [torch.arange(5.0) + i for i in range(3)]
+    tensors = {
+        "rows": torch.stack(rows),
+        "none": torch.zeros(0, 7),
+        "one": torch.tensor(3),
+        "wide": torch.arange(6, dtype=torch.float64).reshape(2, 3).T,
+        "flag": torch.tensor([True, False]),
+    }
+    write_tensors(tmp_path / "t", {**tensors, "rows": rows})
+    read, stored = load_file(tmp_path / "t"), Stored(tmp_path / "t")
+    assert set(read) == set(stored) == set(tensors)
+    for name, tensor in tensors.items():
+        assert torch.equal(read[name], tensor)
+        assert torch.equal(stored[name], tensor)
+        assert read[name].dtype == stored[name].dtype == tensor.dtype
+        assert stored.shape(name) == list(tensor.shape)
+    assert torch.equal(stored.row("rows", 1), rows[1])
+    with pytest.raises(KeyError):
+        stored["other"]
+    content = (tmp_path / "t").read_bytes()
+    (tmp_path / "t").write_bytes(content[:-1])
+    with pytest.raises(SafetensorError):
+        Stored(tmp_path / "t")

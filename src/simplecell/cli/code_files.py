@@ -17,7 +17,7 @@ from scipy import sparse as scipy_sparse
 from simplecell.cli import parquet
 from simplecell.cli.row_names import columns_beside
 from simplecell.cli.writers import Sheet, sparse_writer, writer
-from simplecell.data import Source
+from simplecell.data import PatchSource, Source
 from simplecell.data.rows import Column, Encoding
 from simplecell.data.source import as_source
 from simplecell.errors import DataError
@@ -134,7 +134,9 @@ def _write_names(place: Path, sheet: Sheet) -> None:
 def _write_rows(place: Path, source: Source) -> None:
     with replacing(place) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        table = csv.DictWriter(text, ["row", "file", "top", "left", "scale"], restval=1)
+        page = ["page"] if isinstance(source, PatchSource) and source.several_pages else []
+        columns = ["row", "file", *page, "top", "left", "scale"]
+        table = csv.DictWriter(text, columns, restval=1)
         table.writeheader()
         for start in range(0, source.n_samples, ROWS):
             for row, record in enumerate(source.about(slice(start, start + ROWS)), start):

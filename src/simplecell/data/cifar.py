@@ -1,11 +1,11 @@
-"""CIFAR-10 from either of its archives; the pickled one is parsed, and never unpickled."""
+"""CIFAR-10 from either of its archives, packed or unpacked; the pickled one is never unpickled."""
 
 from __future__ import annotations
 
 import pickletools
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self, cast
@@ -25,6 +25,8 @@ CLASSES = (
 
 _PIXELS = 3072
 _MEMBER = re.compile(r"(?:data_batch_[1-9]|test_batch)(?:\.bin)?")
+_FOLDERS = ("cifar-10-batches-py", "cifar-10-batches-bin")
+_TRAINING = 5
 _MOST_UNPACKED, _MOST_A_MEMBER, _MOST_OPCODES, _MOST_A_HEADER = 2**29, 2**26, 2**18, 2**16
 _HEADERS = {
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -33,11 +35,15 @@ _HEADERS = {
 
 _PUSHED = {
     *("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES"),
-    *("SHORT_BINUNICODE", "BINUNICODE", "BININT1", "BININT2", "BININT"),
+    *("SHORT_BINUNICODE", "BINUNICODE", "BYTEARRAY8", "BININT1", "BININT2", "BININT"),
 }
 _CONSTANTS = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE": None, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_GLOBALS = {"_reconstruct", "ndarray", "dtype"}
+_GLOBALS = {"_reconstruct", "_frombuffer", "ndarray", "dtype", "encode", "bytes"}
+
+
+Batch = tuple[Array, Array]
+"""Pixels [n, 3072] and labels [n], uint8."""
 
 
 class Cifar(NamedTuple):
@@ -50,7 +56,8 @@ class Cifar(NamedTuple):
 
 
 def read_cifar(path: str | Path) -> Cifar:
-    """The pictures of `cifar-10-python.tar.gz` or `cifar-10-binary.tar.gz`, or of a part of them.
+    """The pictures of `cifar-10-python.tar.gz` or `cifar-10-binary.tar.gz`, or of a part of them,
+    packed or as a folder.
 
     A pickle is a program; here the few opcodes that CIFAR-10's need are followed by hand, and a
     call is only written down: nothing in it can run.
@@ -61,10 +68,10 @@ def read_cifar(path: str | Path) -> Cifar:
     Source: Krizhevsky 2009, CIFAR-10 (layout: its web page). Exact.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path} does not exist; give cifar-10-python.tar.gz or its binary twin")
     with naming(path.name):
-        batches = dict(_batches(path))
+        batches = dict(_unpacked(path) if path.is_dir() else _batches(path))
         train = [batches[name] for name in sorted(batches) if name.startswith("data")]
         test = [batches[name] for name in batches if name.startswith("test")]
         if not train or not test:
@@ -76,11 +83,54 @@ def read_cifar(path: str | Path) -> Cifar:
 
 
 def load_training(path: Path) -> Loaded:
-    """The training pictures, labelled by the names of their classes."""
-    cifar = read_cifar(path)
-    left_out = f"the {len(cifar.test_labels)} test pictures of {path.name} are left out"
-    labels = np.array(CLASSES)[cifar.train_labels]
-    return Loaded(cifar.train_pictures, labels=labels, notes=[left_out])
+    """The training pictures of an archive, a folder of batches or one batch, labelled by the names
+    of their classes. Those of the test batch are left out, unless nothing else is there."""
+    if path.is_file() and is_archive(path):
+        cifar = read_cifar(path)
+        notes = [f"the {len(cifar.test_labels)} test pictures of {path.name} are left out"]
+        return _labelled(cifar.train_pictures, cifar.train_labels, notes)
+    with naming(path.name):
+        batches = dict(_unpacked(path))
+        train = [batches[name] for name in sorted(batches) if name.startswith("data")]
+        notes = _below(path) + _not_used(path.name, batches)
+        return _labelled(*_joined(train or list(batches.values())), notes)
+
+
+def _labelled(pictures: Array, labels: Array, notes: list[str]) -> Loaded:
+    return Loaded(pictures, labels=np.array(CLASSES)[labels], notes=notes)
+
+
+def _below(path: Path) -> list[str]:
+    """Whether the batches lie in a folder inside of the one that was given."""
+    inside = batches_in(path)[0].parent
+    if inside in (path, path.parent):
+        return []
+    return [f"{inside.name} in {path.name} is read, and nothing else that is there"]
+
+
+def _not_used(name: str, batches: Mapping[str, Batch]) -> list[str]:
+    """What a folder of batches has besides training pictures, and what it lacks of them."""
+    train, notes = sorted(batch for batch in batches if batch.startswith("data")), []
+    if not train:
+        return [f"{name} holds the test pictures alone, and they are read"]
+    if "test_batch" in batches:
+        notes = [f"the {len(batches['test_batch'][1])} test pictures of {name} are left out"]
+    if len(train) < _TRAINING:
+        notes += [f"{name} holds {', '.join(train)}, and no more of the {_TRAINING} batches"]
+    return notes
+
+
+def batches_in(path: Path) -> list[Path]:
+    """The files of CIFAR-10's batches: in a folder, in the one that its archive makes inside of
+    it, or the file itself."""
+    if not path.is_dir():
+        return [path] if _MEMBER.fullmatch(path.name) and path.is_file() else []
+    for folder in (path, *(path / name for name in _FOLDERS)):
+        if folder.is_dir():
+            found = [file for file in sorted(folder.iterdir()) if _MEMBER.fullmatch(file.name)]
+            if files := [file for file in found if file.is_file()]:
+                return files
+    return []
 
 
 def is_archive(path: Path) -> bool:
@@ -88,7 +138,12 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".tar", ".tar.gz", ".tgz"))
 
 
-def _joined(batches: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+def is_cifar(path: Path) -> bool:
+    """Whether a path is an archive, or CIFAR-10 unpacked: its folder or one of its batches."""
+    return is_archive(path) or bool(batches_in(path))
+
+
+def _joined(batches: list[Batch]) -> Batch:
     pixels, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
     planes = pixels.reshape(-1, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
@@ -122,7 +177,27 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-def _batches(path: Path) -> Iterator[tuple[str, tuple[Array, Array]]]:
+def _unpacked(path: Path) -> Iterator[tuple[str, Batch]]:
+    """(name of the batch, its pixels and labels) of files as they lie in a folder."""
+    files = batches_in(path)
+    names = [file.name.removesuffix(".bin") for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(
+            f"{path.name} holds {twice[0]} twice, pickled and as {twice[0]}.bin; keep one of them"
+        )
+    for file in files:
+        with file.open("rb") as stream:
+            yield _batch(file.name, stream)
+
+
+def _batch(name: str, stream: IO[bytes]) -> tuple[str, Batch]:
+    data = bytes(take(stream, name, _MOST_A_MEMBER))
+    read = _of_bytes if name.endswith(".bin") else _of_pickle
+    with naming(name):
+        return name.removesuffix(".bin"), _checked(name, *read(data, name))
+
+
+def _batches(path: Path) -> Iterator[tuple[str, Batch]]:
     """(name of the batch, its pixels [n, 3072] and labels [n]) as the archive has them."""
     with opened(path) as stream:
         bounded = cast(IO[bytes], _Bounded(stream, _MOST_UNPACKED))
@@ -132,12 +207,10 @@ def _batches(path: Path) -> Iterator[tuple[str, tuple[Array, Array]]]:
                 file = archive.extractfile(member) if member.isreg() else None
                 if file is None or not _MEMBER.fullmatch(name):
                     continue
-                data = bytes(take(file, name, _MOST_A_MEMBER))
-                read = _of_bytes if name.endswith(".bin") else _of_pickle
-                yield name.removesuffix(".bin"), _checked(name, *read(data, name))
+                yield _batch(name, file)
 
 
-def _checked(name: str, pixels: Array, labels: Array) -> tuple[Array, Array]:
+def _checked(name: str, pixels: Array, labels: Array) -> Batch:
     if len(pixels) != len(labels) or not len(labels):
         raise DataError(f"{name} has {len(pixels)} pictures and {len(labels)} labels")
     if labels.max() >= len(CLASSES):
@@ -145,7 +218,7 @@ def _checked(name: str, pixels: Array, labels: Array) -> tuple[Array, Array]:
     return pixels, labels
 
 
-def _of_bytes(data: bytes, name: str) -> tuple[Array, Array]:
+def _of_bytes(data: bytes, name: str) -> Batch:
     """Of the binary layout: records of a label and 3,072 pixels."""
     if len(data) % (1 + _PIXELS):
         raise DataError(f"{name} has {len(data)} bytes; records of {1 + _PIXELS} are needed")
@@ -153,7 +226,7 @@ def _of_bytes(data: bytes, name: str) -> tuple[Array, Array]:
     return records[:, 1:], records[:, 0]
 
 
-def _of_pickle(data: bytes, name: str) -> tuple[Array, Array]:
+def _of_pickle(data: bytes, name: str) -> Batch:
     """Of the pickled layout: a dictionary with `data`, an array of bytes, and `labels`, a list."""
     table = _unpickled(data, name)
     if not isinstance(table, dict):
@@ -165,17 +238,28 @@ def _of_pickle(data: bytes, name: str) -> tuple[Array, Array]:
 
 
 def _pixels(array: object, name: str) -> Array:
-    """The bytes [n, 3072] of an array of type u1 in C order, as NumPy writes its state."""
+    """The bytes [n, 3072] of an array of type u1 in C order, as NumPy writes it."""
+    shape, dtype, plain, held = _array_said(array)
+    data = held.encode("latin-1") if isinstance(held, str) else held
+    bytewise = isinstance(dtype, _Call) and (dtype.name, dtype.given[:1]) == ("dtype", ("u1",))
+    if plain and bytewise and isinstance(data, bytes | bytearray):
+        pixels = np.frombuffer(data, np.uint8)
+        if shape == (len(pixels) // _PIXELS, _PIXELS) and len(pixels) % _PIXELS == 0:
+            return pixels.reshape(shape)
+    raise DataError(f"{name} holds no array of bytes [n, {_PIXELS}] under the key 'data'")
+
+
+def _array_said(array: object) -> tuple[object, object, bool, object]:
+    """(shape, dtype, whether rows come first, content) that a pickled array says, by NumPy's state
+    or, since pickle's protocol 5, by its buffer."""
+    if isinstance(array, _Call) and array.name == "_frombuffer" and len(array.given) == 4:
+        held, dtype, shape, order = array.given
+        return shape, dtype, order == "C", held
     state = array.state if isinstance(array, _Call) and array.name == "_reconstruct" else None
     if isinstance(state, tuple) and len(state) == 5:
         _, shape, dtype, fortran, held = state
-        data = held.encode("latin-1") if isinstance(held, str) else held
-        plain = isinstance(dtype, _Call) and (dtype.name, dtype.given[:1]) == ("dtype", ("u1",))
-        if plain and fortran is False and isinstance(data, bytes):
-            pixels = np.frombuffer(data, np.uint8)
-            if shape == (len(pixels) // _PIXELS, _PIXELS) and len(pixels) % _PIXELS == 0:
-                return pixels.reshape(shape)
-    raise DataError(f"{name} holds no array of bytes [n, {_PIXELS}] under the key 'data'")
+        return shape, dtype, fortran is False, held
+    return None, None, False, None
 
 
 @dataclass(eq=False)
@@ -185,6 +269,13 @@ class _Call:
     name: str
     given: tuple[object, ...] = ()
     state: object = None
+
+
+def _followed(function: str, given: tuple[object, ...]) -> object:
+    """What a call gives, where it only spells bytes as protocol 2 must; else the call, not made."""
+    if function == "encode" and given[1:] == ("latin1",) and isinstance(given[0], str):
+        return given[0].encode("latin-1")
+    return b"" if function == "bytes" and not given else _Call(function, given)
 
 
 def _unpickled(data: bytes, name: str) -> object:
@@ -249,7 +340,7 @@ class _Stack:
                 return str(called)
             case "REDUCE":
                 function, given = self.taken(2)
-                values.append(_Call(function.name, given))
+                values.append(_followed(function.name, given))
             case "BUILD":
                 state = self.taken(1)[0]
                 values[-1].state = state

@@ -1,46 +1,34 @@
-"""Pictures: any ordinary file as numbers, greyed, whitened, halved; and galleries of them.
+"""Pictures prepared: greyed, whitened, halved; and galleries of them.
 
 A gallery reads its pictures one at a time and prepares them alike; the broken ones are remembered.
 """
 
 from __future__ import annotations
 
-import io
 import logging
-import math
-import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from simplecell.data.rows import Array, ArraySource, Meta, Skipped
+from simplecell.data.decoding import read_picture, reasons
+from simplecell.data.pages import OneFile, Opener, pages_of_file
+from simplecell.data.pixels import BrokenPictureError, Picture, picture_of_array
+from simplecell.data.rows import Array, ArraySource, Meta, Record, Skipped
 from simplecell.errors import DataError
 
-# Pillow logs what is wrong with a file; the reason that is kept says it once and in one place.
+# Readers log what is wrong with a file; the reason that is kept says it once and in one place.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-MAX_PIXELS = 50_000_000
 SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".pbm", ".pgm", ".png", ".ppm"}
-    | {".tif", ".tiff", ".webp"}
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".jp2", ".pbm", ".pgm", ".png"}
+    | {".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-
-
-class BrokenPictureError(DataError):
-    """A picture that cannot be used; the message is the reason alone, without the name."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Brightness or colours, float32 [h, w] or [h, w, 3], in 0…1 unless an array said otherwise."""
-
-    values: Array
-    name: str
-    jpeg: bool = False
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -59,127 +47,6 @@ def list_pictures(folder: Path) -> list[Path]:
         known = ", ".join(sorted(SUFFIXES))
         raise DataError(f"{folder} holds no pictures; files ending in {known} were looked for")
     return found
-
-
-def read_picture(
-    source: str | Path | bytes | Image.Image, max_pixels: int = MAX_PIXELS, name: str = ""
-) -> Picture:
-    """One picture: orientation applied, transparency over white, first frame of an animation.
-
-    Raises BrokenPictureError, with a short reason, for whatever cannot be decoded, and before
-    decoding for anything of more than `max_pixels` pixels.
-    """
-    name = name or (str(source) if isinstance(source, (str, Path)) else "the picture")
-    # Pillow only warns at 89 megapixels and would refuse what a larger max_pixels allows to 178.
-    bomb = "error" if max_pixels <= (Image.MAX_IMAGE_PIXELS or math.inf) else "ignore"
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            warnings.simplefilter(bomb, Image.DecompressionBombWarning)  # type: ignore[arg-type]
-            if isinstance(source, Image.Image):
-                return _decode(source, max_pixels, name)
-            file = io.BytesIO(source) if isinstance(source, bytes) else source
-            with Image.open(file) as image:
-                return _decode(image, max_pixels, name)
-    except BrokenPictureError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BrokenPictureError(_too_large("more pixels", max_pixels)) from error
-    except UnidentifiedImageError as error:
-        raise BrokenPictureError("not a picture, or of an unknown kind") from error
-    except FileNotFoundError as error:
-        raise BrokenPictureError("does not exist") from error
-    except MemoryError as error:
-        raise BrokenPictureError("needs more memory than there is") from error
-    except Exception as error:  # broken files raise nearly everything: SyntaxError, struct.error …
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise BrokenPictureError(f"broken: {reason}") from error
-
-
-def picture_of_array(values: object, name: str) -> Picture:
-    """A picture from an array [h, w], [h, w, 1], [h, w, 3] or [h, w, 4]; integers become 0…1."""
-    values = np.asarray(values)
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0]
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
-        raise DataError(
-            f"{name} has the shape {values.shape}; a picture is (h, w), (h, w, 3) or (h, w, 4)"
-        )
-    if values.dtype.kind not in "biuf" or not values.size:
-        raise DataError(f"{name} is empty or holds {values.dtype}, not numbers")
-    scaled = values.astype(np.float32)
-    scaled /= np.float32(divisor_of(values.dtype) or 1.0)
-    if not np.isfinite(scaled).all():
-        raise DataError(f"{name} has pixels that are NaN or infinite; fill or remove them first")
-    return Picture(_over_white(scaled) if scaled.shape[2:] == (4,) else scaled, name)
-
-
-def divisor_of(dtype: np.dtype[np.generic]) -> float | None:
-    """What brings pixels of this type to 0…1: 255 for bytes, 65535 for 16 bits."""
-    return {"uint8": 255.0, "uint16": 65535.0}.get(dtype.name)
-
-
-def _too_large(what: str, max_pixels: int) -> str:
-    return f"{what} than the limit of {max_pixels / 1e6:g} megapixels; max_pixels raises it"
-
-
-def _decode(image: Image.Image, max_pixels: int, name: str) -> Picture:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise BrokenPictureError(_too_large(f"{width}x{height} pixels are more", max_pixels))
-    jpeg = image.format in ("JPEG", "MPO")
-    image.load()
-    values = _values(image)
-    return Picture(_upright(values, image), name, jpeg)
-
-
-def _upright(values: Array, image: Image.Image) -> Array:
-    """The EXIF orientation applied; a broken EXIF block is no reason to refuse a picture."""
-    try:
-        orientation = image.getexif().get(0x0112, 1)
-    except Exception:
-        return values
-    if orientation in (5, 6, 7, 8):
-        values = values.swapaxes(0, 1)
-    flip_rows = orientation in (3, 4, 7, 8)
-    flip_columns = orientation in (2, 3, 6, 7)
-    step = (-1 if flip_rows else 1, -1 if flip_columns else 1)
-    return np.ascontiguousarray(values[:: step[0], :: step[1]])
-
-
-def _values(image: Image.Image) -> Array:
-    """float32 in 0…1, [h, w] or [h, w, 3], of an image in any of Pillow's modes."""
-    mode = image.mode
-    if mode.startswith("I;16"):
-        return np.asarray(image).astype(np.float32) / np.float32(65535)
-    if mode in ("I", "F"):
-        return _unit_range(np.asarray(image).astype(np.float64), mode)
-    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        return _over_white(_bytes(image.convert("RGBA")))
-    if mode in ("1", "L"):
-        return _bytes(image.convert("L"))
-    return _bytes(image.convert("RGB"))
-
-
-def _bytes(image: Image.Image) -> Array:
-    return np.asarray(np.asarray(image, dtype=np.float32) / np.float32(255))
-
-
-def _over_white(values: Array) -> Array:
-    colors, alpha = values[:, :, :3], values[:, :, 3:]
-    return np.ascontiguousarray(colors * alpha + (1 - alpha))
-
-
-def _unit_range(values: Array, mode: str) -> Array:
-    """32-bit pictures have no agreed white: 16 bits in 32 by 65535, else by their own range."""
-    low, high = float(values.min()), float(values.max())
-    if not math.isfinite(high - low):
-        raise BrokenPictureError("has pixels that are NaN or infinite")
-    if mode == "I" and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    elif mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    scaled: Array = (values - low) / ((high - low) or 1.0)
-    return scaled.astype(np.float32)
 
 
 def to_grey(values: Array) -> Array:
@@ -230,14 +97,6 @@ _PATCHES_A_SIDE = 4
 
 
 @dataclass(frozen=True)
-class Opener:
-    """A picture that is read only when it is needed."""
-
-    name: str
-    open: Callable[[], Picture]
-
-
-@dataclass(frozen=True)
 class Preparation:
     """What happens to every whole picture before patches are cut.
 
@@ -252,9 +111,14 @@ class Preparation:
     patch: int = 1
 
     def apply(self, picture: Picture) -> tuple[Array, int]:
-        """(float32 [h, w] or [h, w, 3], pixels of the file that became one in each direction)."""
+        """(float32 [h, w] or [h, w, c], pixels of the file that became one in each direction).
+
+        Bands stay bands; they are no colours of which a brightness could be made.
+        """
         values = picture.values
-        if self.color == "grey":
+        if picture.bands:
+            pass
+        elif self.color == "grey":
             values = to_grey(values)
         elif values.ndim == 2:
             values = np.repeat(values[:, :, None], 3, axis=2)
@@ -263,7 +127,9 @@ class Preparation:
         if self.whiten == "1/f" and values.ndim == 2:
             values = whiten_1_over_f(values, self.cutoff)
         elif self.whiten == "1/f":
-            channels = [whiten_1_over_f(values[:, :, c], self.cutoff) for c in range(3)]
+            channels = [
+                whiten_1_over_f(values[:, :, c], self.cutoff) for c in range(values.shape[2])
+            ]
             values = np.stack(channels, axis=2)
         return values, scale
 
@@ -284,12 +150,17 @@ class Gallery:
     def __init__(
         self, openers: Sequence[Opener], preparation: Preparation, skip_broken: bool = True
     ) -> None:
-        self.names = [opener.name for opener in openers]
+        self.names = [opener.title for opener in openers]
+        self.files = [opener.name for opener in openers]
         self.unusable: dict[int, Skipped] = {}
         self.halved: set[int] = set()
         self.preparation = preparation
         self._openers, self._skip_broken = openers, skip_broken
         self._largest: tuple[int, int, str] | None = None
+        self._channels: tuple[tuple[int, ...], str] | None = None
+        self._told: dict[str, dict[str, None]] = {}
+        for opener in openers:
+            self._tell(opener.name, opener.notes)
 
     def __len__(self) -> int:
         return len(self._openers)
@@ -301,7 +172,14 @@ class Gallery:
 
     @property
     def notes(self) -> list[str]:
-        """What was done to pictures without being asked."""
+        """What was done to pictures without being asked, and what their files hold besides."""
+        told = [
+            f"{next(iter(names))}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {text}"
+            for text, names in self._told.items()
+        ]
+        return [*self._halvings(), *self._pages(), *told]
+
+    def _halvings(self) -> list[str]:
         if self.preparation.shrink != "auto" or not self.halved:
             return []
         return [
@@ -310,8 +188,27 @@ class Gallery:
             "the full size)"
         ]
 
+    def _pages(self) -> list[str]:
+        pages = Counter(opener.name for opener in self._openers if opener.page is not None)
+        if not pages:
+            return []
+        name, count = next(iter(pages.items()))
+        if len(pages) == 1:
+            return [f"{name} has {count} pages, each a picture of its own"]
+        return [
+            f"{len(pages)} files have several pages, {pages.total()} together, each a picture of "
+            "its own"
+        ]
+
+    def _tell(self, name: str, notes: Sequence[str]) -> None:
+        for note in notes:
+            self._told.setdefault(note, {})[name] = None
+
     def get(self, k: int) -> Array | None:
-        """Picture k prepared, float32 [h, w] or [h, w, 3]; None when it is unusable."""
+        """Picture k prepared, float32 [h, w] or [h, w, c]; None when it is unusable.
+
+        Raises DataError where one has other channels than those before it.
+        """
         try:
             picture = self._openers[k].open()
         except BrokenPictureError as error:
@@ -329,7 +226,28 @@ class Gallery:
             return None
         if scale == 2:
             self.halved.add(k)
+        self._check_channels(values, self.names[k])
+        self._tell(self.names[k], picture.notes)
         return values
+
+    def _check_channels(self, values: Array, name: str) -> None:
+        channels, first = self._channels = self._channels or (values.shape[2:], name)
+        if values.shape[2:] != channels:
+            one, other = ((*shape, 1)[0] for shape in (channels, values.shape[2:]))
+            raise DataError(
+                f"{first} has {one} channel{'s' * (one > 1)} a pixel, but {name} has {other}; "
+                "pictures with bands need the same ones, so keep the others in a folder of their "
+                "own"
+            )
+
+    def record(self, k: int) -> Record:
+        """Where picture k came from: its file, and its page where that has several."""
+        return self._openers[k].record
+
+    def number(self, file: str, page: int | None = None) -> int:
+        """Which picture a record names."""
+        wanted = Opener(file, self._openers[0].open, page).title
+        return self.names.index(wanted)
 
     def original(self, k: int) -> Picture:
         """Picture k as it was read, unprepared. Raises BrokenPictureError when it cannot be."""
@@ -353,26 +271,66 @@ class Gallery:
         )
 
 
-def openers_of_files(folder: Path, max_pixels: int) -> list[Opener]:
-    """The pictures below a folder, or the one picture that a file is."""
+def openers_of_files(folder: Path, max_pixels: int, channels: str = "auto") -> list[Opener]:
+    """The pictures below a folder, or those of one file: each page of a file is one."""
     paths = list_pictures(folder) if folder.is_dir() else [folder]
     root = folder if folder.is_dir() else folder.parent
-    named = [(path.relative_to(root).as_posix(), path) for path in paths]
-    return [Opener(name, partial(read_picture, path, max_pixels, name)) for name, path in named]
+    named, shared = [(path.relative_to(root).as_posix(), path) for path in paths], OneFile()
+    return [o for name, path in named for o in _of_file(path, max_pixels, name, channels, shared)]
 
 
-def openers_of_arrays(pictures: Sequence[Array] | Array, name: str) -> list[Opener]:
+def _of_file(
+    path: Path, max_pixels: int, name: str, channels: str, shared: OneFile
+) -> list[Opener]:
+    try:
+        pages = pages_of_file(path, max_pixels, name, channels, shared)
+    except BrokenPictureError as error:
+        return [Opener(name, partial(_refuse, error))]
+    return pages or [Opener(name, partial(read_picture, path, max_pixels, name, 0, channels))]
+
+
+def _refuse(error: BrokenPictureError) -> Picture:
+    raise error
+
+
+def openers_of_arrays(
+    pictures: Sequence[Array] | Array, name: str, channels: str = "auto"
+) -> list[Opener]:
     """Pictures in memory or memory-mapped, [h, w] or [h, w, c] each."""
 
     named = [(f"{name}[{k}]", picture) for k, picture in enumerate(pictures)]
-    return [Opener(name, partial(picture_of_array, picture, name)) for name, picture in named]
+    return [Opener(name, partial(picture_of_array, one, name, channels)) for name, one in named]
 
 
-def openers_of_images(images: Sequence[Image.Image], max_pixels: int) -> list[Opener]:
-    """Pillow's own objects."""
+def openers_of_images(
+    images: Sequence[Image.Image], max_pixels: int, channels: str = "auto"
+) -> list[Opener]:
+    """Pillow's own objects; each frame of one that has several is a picture."""
+    return [
+        Opener(name, partial(_frame, image, max_pixels, name, channels, page), page)
+        for name, image in ((f"picture {k}", image) for k, image in enumerate(images))
+        for page in _frames(image)
+    ]
 
-    named = [(f"picture {k}", image) for k, image in enumerate(images)]
-    return [Opener(name, partial(read_picture, image, max_pixels, name)) for name, image in named]
+
+def _frames(image: Image.Image) -> Sequence[int | None]:
+    count = getattr(image, "n_frames", 1)
+    return range(1, count + 1) if count > 1 and image.format != "MPO" else [None]
+
+
+def _frame(
+    image: Image.Image, max_pixels: int, name: str, channels: str, page: int | None
+) -> Picture:
+    """One frame of an image, which then stands where its owner left it."""
+    if page is None:
+        return read_picture(image, max_pixels, name, 0, channels)
+    before = image.tell()
+    try:
+        with reasons(max_pixels):
+            image.seek(page - 1)
+        return read_picture(image, max_pixels, name, 0, channels)
+    finally:
+        image.seek(before)
 
 
 def whole_pictures(gallery: Gallery, meta: Meta | None = None) -> ArraySource:
@@ -396,22 +354,30 @@ def whole_pictures(gallery: Gallery, meta: Meta | None = None) -> ArraySource:
         pictures.append(values)
     if not kept:
         raise gallery.refuse()
-    check_meta(meta, len(gallery))
+    record = records_of(gallery, meta)
     return ArraySource(
         np.stack(pictures),
         kind="pictures",
-        meta=Meta(
-            len(kept),
-            lambda i: {"file": gallery.names[kept[i]]} | (meta.record(kept[i]) if meta else {}),
-        ),
+        meta=Meta(len(kept), lambda i: record(kept[i])),
         notes=gallery.notes,
         skipped=gallery.skipped,
     )
 
 
-def check_meta(meta: Meta | None, n_pictures: int) -> None:
-    """Raise DataError unless there is one record for each picture (or no meta)."""
-    if meta is not None and meta.n_records != n_pictures:
-        raise DataError(
-            f"{meta.n_records} records of meta came for {n_pictures} pictures; one each is needed"
-        )
+def records_of(gallery: Gallery, meta: Meta | None) -> Callable[[int], Record]:
+    """Where picture k came from, and what `meta` knows of it: one record a picture, or a file.
+
+    Raises DataError for any other count of records.
+    """
+    if meta is None:
+        return gallery.record
+    files = {name: i for i, name in enumerate(dict.fromkeys(gallery.files))}
+    if meta.n_records == len(gallery):
+        return lambda k: gallery.record(k) | meta.record(k)
+    if meta.n_records == len(files):
+        return lambda k: gallery.record(k) | meta.record(files[gallery.files[k]])
+    several = f" in {len(files)} files" if len(files) < len(gallery) else ""
+    raise DataError(
+        f"{meta.n_records} records of meta came for {len(gallery)} pictures{several}; one each is "
+        "needed"
+    )

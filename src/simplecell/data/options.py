@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simplecell.data.images import COLORS, MAX_PIXELS, SHRINKINGS, WHITENINGS, Preparation
+from simplecell.data.images import COLORS, SHRINKINGS, WHITENINGS, Preparation
+from simplecell.data.pixels import CHANNELS, MAX_PIXELS
 from simplecell.data.rows import Encoding
 from simplecell.errors import UsageError, choice
 
@@ -17,6 +18,7 @@ _KNOWN = {
     "whiten": WHITENINGS,
     "shrink": SHRINKINGS,
     "color": COLORS,
+    "channels": CHANNELS,
 }
 
 
@@ -48,6 +50,7 @@ class Reading:
     cutoff: float = 0.4
     shrink: str | int = "auto"
     color: str = "grey"
+    channels: str = "auto"
     held_out: float = 0.1
     max_pixels: int = MAX_PIXELS
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL.Image import Image
 from PIL.Image import fromarray as image_of_array
 
-from simplecell.data.images import Gallery, check_meta
+from simplecell.data.images import Gallery, records_of
 from simplecell.data.rows import (
     Array,
     Meta,
@@ -22,7 +22,6 @@ from simplecell.data.rows import (
     Rows,
     Source,
     check_finite,
-    no_record,
     positions,
 )
 
@@ -32,7 +31,7 @@ _STREAMS = 4
 
 @dataclass(frozen=True)
 class Patches:
-    """Values [n, patch·patch(·3)] float32 and where they come from: picture, top, left [n]."""
+    """Values [n, patch·patch(·c)] float32 and where they come from: picture, top, left [n]."""
 
     values: Array
     picture: Array
@@ -57,46 +56,59 @@ class PatchSource(Source):
         held_out: PatchSource | None = None,
         meta: Meta | None = None,
     ) -> None:
-        check_meta(meta, len(gallery))
-        self._patches, self._gallery, self._meta = patches, gallery, meta
+        self._patches, self._gallery = patches, gallery
+        self._record = records_of(gallery, meta)
         self.held_out = held_out
         self.kind = "patches"
         self.n_samples, self.n_inputs = patches.values.shape
         side = gallery.preparation.patch
-        self.shape = (side, side) if self.n_inputs == side * side else (side, side, 3)
-        self.input_names = self.labels = self.columns = None
+        channels = self.n_inputs // (side * side)
+        self.shape = (side, side) if channels == 1 else (side, side, channels)
+        self.labels = self.columns = None
+        self.input_names = None if channels in (1, 3) else _names(*self.shape)
         self.skipped, self.notes = gallery.skipped, gallery.notes
+
+    @property
+    def several_pages(self) -> bool:
+        """Whether some file has several pages, which `about` then tells apart."""
+        return any("page" in self._gallery.record(k) for k in range(len(self._gallery)))
 
     def read(self, rows: Rows) -> Array:
         x = np.array(self._patches.values[rows])
         check_finite(x, positions(rows, self.n_samples), "the patches", None)
         return x
 
-    def photograph(self, file: str) -> Image:
+    def photograph(self, file: str, page: int | None = None) -> Image:
         """The picture that a record of `about` names, upright and unprepared, for a person's eye.
 
-        Brightness outside 0…1 (arrays) is mapped by its own extremes.
+        Brightness outside 0…1 (arrays) is mapped by its own extremes; bands are averaged.
         """
-        values = self._gallery.original(self._gallery.names.index(file)).values
+        picture = self._gallery.original(self._gallery.number(file, page))
+        values = picture.values.mean(axis=2) if picture.bands else picture.values
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 1:
             values = (values - low) / (high - low)
         return image_of_array(np.rint(values * 255).astype(np.uint8))
 
     def about(self, rows: Rows) -> list[Record]:
-        """File, top and left in pixels of the upright file; "scale": 2 where it was halved."""
+        """File, page where it has several, top and left in pixels of the upright picture;
+        "scale": 2 where it was halved."""
         return [self._about(int(i)) for i in positions(rows, self.n_samples)]
 
     def _about(self, i: int) -> Record:
         k = int(self._patches.picture[i])
         scale = self._gallery.scale(k)
-        place = {
-            "file": self._gallery.names[k],
-            "top": int(self._patches.top[i]) * scale,
-            "left": int(self._patches.left[i]) * scale,
-        }
-        record = self._meta.record if self._meta else no_record
-        return place | ({"scale": scale} if scale > 1 else {}) | record(k)
+        place = {"top": int(self._patches.top[i]) * scale}
+        place["left"] = int(self._patches.left[i]) * scale
+        place |= {"scale": scale} if scale > 1 else {}
+        record = self._record(k)
+        return self._gallery.record(k) | place | record
+
+
+def _names(height: int, width: int, bands: int) -> list[str]:
+    """What the inputs of a patch with bands are called."""
+    places = ((r, c, b) for r in range(height) for c in range(width) for b in range(bands))
+    return [f"row {r}, column {c}, band {b}" for r, c, b in places]
 
 
 def random_patches(
@@ -160,7 +172,7 @@ def _by_picture(picture: Array, waiting: Array) -> Iterator[tuple[int, Array]]:
 
 
 def _cut(pixels: Array, top: Array, left: Array, patch: int) -> Array:
-    """Patches [k, patch·patch(·3)] at the given places, row-major, channels last."""
+    """Patches [k, patch·patch(·c)] at the given places, row-major, channels last."""
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (patch, patch), axis=(0, 1))
     cut = windows[top, left]
     if cut.ndim == 4:

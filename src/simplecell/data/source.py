@@ -12,14 +12,12 @@ import numpy as np
 from PIL import Image
 
 from simplecell.data.axes import arranged, taken_for_pictures
-from simplecell.data.cifar import is_archive, load_training
+from simplecell.data.cifar import is_cifar, load_training
 from simplecell.data.files import read_file
 from simplecell.data.frames import is_frame
 from simplecell.data.images import (
     SUFFIXES,
     Gallery,
-    Opener,
-    divisor_of,
     openers_of_arrays,
     openers_of_files,
     openers_of_images,
@@ -28,7 +26,9 @@ from simplecell.data.images import (
 from simplecell.data.lazy import Lazy
 from simplecell.data.loaded import Loaded
 from simplecell.data.options import Options
+from simplecell.data.pages import Opener
 from simplecell.data.patches import PatchSource, random_patches, tiles
+from simplecell.data.pixels import divisor_of
 from simplecell.data.records import joined, read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source
 from simplecell.data.shards import (
@@ -52,8 +52,9 @@ _LARGE_PICTURE, _SMALL_PICTURE = 64, 16
 def as_source(data: object, **options: Any) -> Source:
     """A `Source` of an array or tensor [n, D], [n, h, w] or [n, h, w, c], a SciPy sparse matrix, a
     data frame, pictures of any sizes, or a path to a file of those, to a folder of pictures or to
-    an archive of CIFAR-10 (its training pictures). Several files of one width are one array: a
-    folder, a pattern such as "acts_*.npy" or a list of paths; so is a list of matrices.
+    CIFAR-10, packed or unpacked (its training pictures). Each page of a picture file is a picture.
+    Several files of one width are one array: a folder, a pattern such as "acts_*.npy" or a list of
+    paths; so is a list of matrices.
 
     With `kind="auto"` picture files, folders and arrays of pictures of at least 64×64 pixels give
     patches, smaller pictures and all else one vector a sample. Arrays have the samples first, save
@@ -85,7 +86,7 @@ def _signature() -> inspect.Signature:
 vars(as_source)["__signature__"] = _signature()
 
 
-def openers_of(data: object, max_pixels: int) -> list[Opener] | None:
+def openers_of(data: object, max_pixels: int, channels: str = "auto") -> list[Opener] | None:
     """The pictures that data are when they are files or Pillow's own; None for anything else.
 
     None of them is decoded yet. Raises DataError for files that do not exist.
@@ -96,16 +97,18 @@ def openers_of(data: object, max_pixels: int) -> list[Opener] | None:
         path = Path(data)
         if not path.exists():
             raise DataError(f"{path} does not exist")
+        if is_cifar(path):
+            return None
         if path.suffix.lower() in SUFFIXES or (path.is_dir() and _holds_pictures(path)):
-            return openers_of_files(path, max_pixels)
+            return openers_of_files(path, max_pixels, channels)
     if isinstance(data, Image.Image):
-        return openers_of_images([data], max_pixels)
+        return openers_of_images([data], max_pixels, channels)
     if not isinstance(data, list | tuple) or not data:
         return None
     if all(isinstance(item, Image.Image) for item in data):
-        return openers_of_images(data, max_pixels)
+        return openers_of_images(data, max_pixels, channels)
     if all(isinstance(item, str | Path) for item in data) and shards_of(data) is None:
-        return [o for item in data for o in openers_of_files(Path(item), max_pixels)]
+        return [o for item in data for o in openers_of_files(Path(item), max_pixels, channels)]
     return None
 
 
@@ -124,7 +127,7 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def _opened(data: object, options: Options) -> Source:
-    openers = openers_of(data, options.max_pixels)
+    openers = openers_of(data, options.max_pixels, options.channels)
     if openers is not None:
         source = _of_pictures(openers, options)
         source.notes += _numbers_beside(data)
@@ -133,7 +136,8 @@ def _opened(data: object, options: Options) -> Source:
         return _of_shards(matched(data), f"{Path(str(data)).name!r}", options)  # type: ignore[arg-type]
     if isinstance(data, str | Path):
         path = Path(data)
-        return _of_folder(path, options) if path.is_dir() else _of_file(path, options)
+        shards = path.is_dir() and not is_cifar(path)
+        return _of_folder(path, options) if shards else _of_file(path, options)
     if is_frame(data):
         return _of_frame(data, options)
     if isinstance(data, list | tuple):
@@ -152,7 +156,7 @@ def _numbers_beside(data: object) -> list[str]:
 
 
 def _of_file(path: Path, options: Options) -> Source:
-    loaded = load_training(path) if is_archive(path) else read_file(path, options)
+    loaded = load_training(path) if is_cifar(path) else read_file(path, options)
     _refuse_label(loaded, path.name, options)
     return _of_array(arranged(loaded, path.name, options), path.name, options)
 
@@ -193,7 +197,7 @@ def _of_list(data: Sequence[Any], options: Options) -> Source:
     data = [dense_array_of(item) for item in data]
     shapes = {np.shape(item) for item in data if isinstance(item, np.ndarray)}
     if len(shapes) > 1:
-        source = _of_pictures(openers_of_arrays(data, "the list"), options)
+        source = _of_pictures(openers_of_arrays(data, "the list", options.channels), options)
         source.notes.append(
             f"the list holds {len(data)} arrays of different sizes, which are taken for pictures; "
             "matrices that are one array need one width"
@@ -258,7 +262,7 @@ def _pictures_of(array: Any, name: str, options: Options) -> Source | None:
         return _one_picture(one, array.shape, name, options)
     large = len(array.shape) > 2 and min(array.shape[1:3]) >= _LARGE_PICTURE
     if options.kind == "patches" or (options.kind == "auto" and large):
-        return _of_pictures(openers_of_arrays(array, name), options, "patches")
+        return _of_pictures(openers_of_arrays(array, name, options.channels), options, "patches")
     if options.whiten == "none":
         return None
     if array.ndim == 2:
@@ -266,11 +270,11 @@ def _pictures_of(array: Any, name: str, options: Options) -> Source | None:
             f"1/f whitening is for pictures, but {name} has the shape {array.shape}; "
             "give (n, h, w), or set data.whiten to 'none'"
         )
-    return _of_pictures(openers_of_arrays(array, name), options, "array")
+    return _of_pictures(openers_of_arrays(array, name, options.channels), options, "array")
 
 
 def _one_picture(one: Array, shape: tuple[int, ...], name: str, options: Options) -> Source:
-    source = _of_pictures(openers_of_arrays(one, name), options)
+    source = _of_pictures(openers_of_arrays(one, name, options.channels), options)
     if len(shape) == 2:
         source.notes.insert(
             0,

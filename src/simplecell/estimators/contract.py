@@ -235,7 +235,7 @@ class ModelTransformer(CodeTransformer):
         model.load_tensors(trainer.model.tensors())
         pairs = with_prepared_targets(source, chain, model.like)
         figures = evaluate(model, built.preprocess, pairs)
-        info = about_training(requested, trainer, about_data(None, source, held_out))
+        info = about_training(requested, recipe, trainer, about_data(None, source, held_out))
         info |= {"status": "finished", "stopped": trainer.stopped}
         info["data"]["input_names"] = input_names(self)
         self._take(Trained(model, built.preprocess, recipe, info, chain))

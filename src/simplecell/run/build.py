@@ -14,6 +14,7 @@ from simplecell.data.rows import Paired, Survey, targets_of
 from simplecell.errors import DataError, UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.memory import check_memory, check_preparation
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import (
     fit_targets,
@@ -57,6 +58,7 @@ def build(requested: Recipe, source: Source, found: Survey | None = None) -> Bui
     recipe, notes = resolve(requested, source, found)
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
+    check_preparation(recipe, source.n_inputs)
     preprocess = fitted(steps, source)
     notes += preprocess.report()
     of_targets = None
@@ -73,9 +75,14 @@ def trainer_on(
     preprocess: Preprocess,
     target_preprocess: Preprocess | None = None,
 ) -> Trainer:
-    """A trainer with an initialised model, and what of it is measured on the samples."""
-    center = mean(source, preprocess) if recipe.model.center else None
+    """A trainer with an initialised model, and what of it is measured on the samples.
+
+    Raises:
+        UsageError: for a training that takes more memory than the machine has.
+    """
     n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
+    check_memory(recipe, preprocess.n_outputs, source.n_samples, n_outputs)
+    center = mean(source, preprocess) if recipe.model.center else None
     trainer = recipe.trainer(preprocess, center, n_outputs)
     model = trainer.model
     if isinstance(model, Autoencoder) and model.pre_bias and not preprocess.centred:

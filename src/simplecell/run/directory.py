@@ -19,13 +19,14 @@ import math
 import os
 import platform
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import save as tensors_to_bytes
+from safetensors import SafetensorError
 from torch import Tensor
 
 from simplecell.data import Source
@@ -33,23 +34,29 @@ from simplecell.data.rows import targets_of
 from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.agreement import edits
 from simplecell.run.info import DataInfo, Info, Line, Software
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import target_steps
 from simplecell.run.storage import (
     Lock,
+    append,
     form_of,
     is_temporary,
+    kind_of,
     misfit,
     parse_json,
     read_json,
     read_tensors,
+    read_whole,
     sweep_temporaries,
     write_json,
+    write_tensors,
     write_whole,
     writing,
 )
 from simplecell.run.trained import Trained
+from simplecell.training.state import Stored
 from simplecell.training.trainer import Record, Trainer
 
 FORMAT = 1
@@ -71,8 +78,11 @@ OURS = (
     "atlas",
     "notes.json",
     ".atlas.lock",
+    ".notes.lock",
     ".lock",
 )
+FOLDERS = ("checkpoints", "atlas")
+LOCKS = (".lock", ".atlas.lock", ".notes.lock")
 
 
 def about_software(threads: int, device: str) -> Software:
@@ -88,7 +98,7 @@ def about_software(threads: int, device: str) -> Software:
     }
 
 
-def about_training(requested: Recipe, trainer: Trainer, data: DataInfo) -> Info:
+def about_training(requested: Recipe, resolved: Recipe, trainer: Trainer, data: DataInfo) -> Info:
     """run.json of a training as it stands, before any figures."""
     return {
         "status": "running",
@@ -96,6 +106,7 @@ def about_training(requested: Recipe, trainer: Trainer, data: DataInfo) -> Info:
         "seed": requested.train.seed,
         "data": data,
         "requested": requested.table(),
+        "resolved": resolved.table(),
         "n_iter": trainer.n_steps,
         "seconds": 0.0,
         "figures": None,
@@ -174,6 +185,7 @@ class Run:
         Raises:
             RunError: no run here, a damaged file, or a newer format.
         """
+        self.refuse_oddities()
         if not self.exists:
             raise RunError(
                 f"'{self.path}' is not a run directory (it has no run.json); "
@@ -201,11 +213,21 @@ class Run:
             asked, resolved = Recipe.from_table(info["requested"]), self.recipe()
         except UsageError as error:
             raise RunError(f"'{self.path}' is damaged: its run.json asks for {error}") from error
-        same = ("kind", "batch_size", "schedule")
-        mine, theirs = ([getattr(r.optim, key) for key in same] for r in (asked, resolved))
-        if asked.data != resolved.data or mine != theirs:
-            raise RunError(f"'{self.path}' is damaged: run.json and recipe.toml do not agree")
+        self._refuse_edits(info, resolved)
         return asked
+
+    def _refuse_edits(self, info: Info, recipe: Recipe, tables: tuple[str, ...] = ("",)) -> None:
+        """Raise RunError where recipe.toml says something else than the run began with."""
+        try:
+            changed = [line for line in edits(info, recipe) if line.startswith(tables)]
+        except UsageError as error:
+            raise RunError(f"'{self.path}' is damaged: its run.json says {error}") from error
+        if changed:
+            raise RunError(
+                f"run.json and recipe.toml of '{self.path}' do not agree ({'; '.join(changed)}: "
+                "run.json, recipe.toml); put recipe.toml back as it was, train into another --out, "
+                "or begin anew with --restart"
+            )
 
     def lock(self) -> Lock:
         """The right to train here, until it is released.
@@ -225,7 +247,7 @@ class Run:
         """recipe.toml, as it was resolved."""
         path = self.path / "recipe.toml"
         try:
-            return Recipe.from_text(path.read_text(encoding="utf-8"), str(path))
+            return Recipe.from_text(read_whole(path).decode("utf-8"), str(path))
         except (OSError, UnicodeDecodeError, UsageError) as error:
             raise RunError(f"'{path}' is damaged: {error}") from error
 
@@ -248,9 +270,9 @@ class Run:
         self.clear()
         try:
             write_whole(self.path / "recipe.toml", recipe.text().encode())
-            write_whole(self.path / "preprocess.safetensors", tensors_to_bytes(preprocess.state()))
+            write_tensors(self.path / "preprocess.safetensors", preprocess.state())
             if target is not None:
-                write_whole(self.path / "target.safetensors", tensors_to_bytes(target.state()))
+                write_tensors(self.path / "target.safetensors", target.state())
             write_whole(self.path / "log.jsonl", b"")
             self.describe(info)
         except WriteError:
@@ -265,11 +287,39 @@ class Run:
 
     def begin_again(self, recipe: Recipe, info: Info) -> None:
         """Say that training goes on, perhaps to a greater length."""
+        self.describe(info)  # first: a greater length in recipe.toml alone would be an edit
         write_whole(self.path / "recipe.toml", recipe.text().encode())
-        self.describe(info)
+
+    def refuse_oddities(self, unlinked: Iterable[str] = ()) -> None:
+        """Raise RunError if something of ours is no file, or no folder where one belongs.
+
+        A pipe would be waited for without end. Of those `unlinked` links are odd as well: whoever
+        writes through one writes outside the run.
+        """
+        for name in OURS:
+            self._refuse_odd(self.path / name, name in FOLDERS, name in unlinked)
+        if "checkpoints" in unlinked:
+            for path in self._checkpoints():
+                self._refuse_odd(path, False, True)
+
+    def _refuse_odd(self, path: Path, folder: bool, unlinked: bool) -> None:
+        try:
+            mode = (os.lstat if unlinked else os.stat)(path).st_mode
+        except (OSError, ValueError):
+            return
+        if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+            needed = "directory" if folder else "file"
+            raise RunError(
+                f"'{path}' is {kind_of(mode)}, and a {needed} of the run itself is needed there; "
+                "remove it, or choose another run directory"
+            )
 
     def refuse_strangers(self) -> None:
-        """Raise RunError if files that are not ours lie where the run should go."""
+        """Raise RunError if files that are not ours lie where the run should go.
+
+        And if links do, through which one would write elsewhere.
+        """
+        self.refuse_oddities(OURS)
         with writing(self.path):
             if not os.path.isdir(self.path):
                 if os.path.lexists(self.path):
@@ -300,9 +350,7 @@ class Run:
                 path.unlink()
         with writing(self.path / "atlas"):
             shutil.rmtree(self.path / "atlas", ignore_errors=not (self.path / "atlas").exists())
-        for name in sorted(
-            set(OURS) - {".lock", ".atlas.lock", "checkpoints", "atlas", "notes.json"}
-        ):
+        for name in sorted(set(OURS) - {*LOCKS, *FOLDERS, "notes.json"}):
             with writing(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
 
@@ -310,7 +358,7 @@ class Run:
         """Remove the run's own files, and the directory if nothing else is in it."""
         with contextlib.suppress(WriteError, OSError):
             self.clear()
-            for lock in (".lock", ".atlas.lock"):
+            for lock in LOCKS:
                 (self.path / lock).unlink(missing_ok=True)
             (self.path / "checkpoints").rmdir()
             self.path.rmdir()
@@ -322,15 +370,13 @@ class Run:
     def log(self, lines: Iterable[Mapping[str, object]]) -> None:
         """Append records to log.jsonl."""
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        path = self.path / "log.jsonl"
-        with writing(path), open(path, "a", encoding="utf-8") as file:
-            file.write(text)
+        append(self.path / "log.jsonl", text.encode())
 
     def records(self) -> list[Line]:
         """The records of log.jsonl; a last line cut short by a crash is left out."""
         records: list[Line] = []
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            for line in (self.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
+            for line in read_whole(self.path / "log.jsonl").decode("utf-8").splitlines():
                 with contextlib.suppress(ValueError, RecursionError):
                     records.append(parse_json(line))
         form = form_of(Line)
@@ -342,28 +388,31 @@ class Run:
         text = "".join(json.dumps(record) + "\n" for record in kept)
         write_whole(self.path / "log.jsonl", text.encode())
 
-    def checkpoint(self, model: Model, state: dict[str, Tensor]) -> None:
+    def checkpoint(
+        self, model: Model, step: int, state: Mapping[str, Tensor | list[Tensor]]
+    ) -> None:
         """Write the state that resuming needs, and the weights; keep two checkpoints."""
-        step = int(state["n_steps"])
-        folder = self.path / "checkpoints"
-        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        write_whole(folder / f"step-{step:09d}.safetensors", tensors_to_bytes(ready))
+        write_tensors(self.path / "checkpoints" / f"step-{step:09d}.safetensors", state)
         self.write_model(model)
-        for old in self._checkpoints()[:-2]:
+        self.keep_checkpoints(2)
+
+    def keep_checkpoints(self, number: int) -> None:
+        """Remove all but the newest."""
+        for old in self._checkpoints()[:-number]:
             with contextlib.suppress(OSError):
                 old.unlink()
 
     def write_model(self, model: Model) -> None:
         """Write the weights."""
-        write_whole(self.path / "model.safetensors", tensors_to_bytes(model.tensors()))
+        write_tensors(self.path / "model.safetensors", model.tensors())
 
-    def last_checkpoint(self) -> dict[str, Tensor] | None:
+    def last_checkpoint(self) -> Stored | None:
         """The newest state that can be read, or None before the first."""
         sweep_temporaries(self.path)
         sweep_temporaries(self.path / "checkpoints")
         for path in reversed(self._checkpoints()):
-            with contextlib.suppress(RunError):
-                return read_tensors(path)
+            with contextlib.suppress(OSError, SafetensorError):
+                return Stored(path)
         return None
 
     def _checkpoints(self) -> list[Path]:
@@ -406,11 +455,21 @@ class Run:
         try:
             sizes = preprocess.n_outputs, None if target is None else target.n_outputs
             with torch.device("meta"):  # a recipe may ask for more than there is memory
-                recipe.build_model(*sizes).check_tensors(tensors)
+                _check_weights(recipe.build_model(*sizes), tensors)
             model = recipe.build_model(*sizes)
             model.load_tensors(tensors)
         except (DataError, UsageError) as error:
             raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
+        self._refuse_edits(info, recipe, ("model.", "preprocess."))
         if not all(t.is_floating_point() and torch.isfinite(t).all() for t in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
         return Trained(model, preprocess, recipe, info, target)
+
+
+def _check_weights(model: Model, tensors: Mapping[str, Tensor]) -> None:
+    """Raise DataError unless every weight is among the tensors, in its shape and precision."""
+    model.check_tensors(tensors)
+    for name, mine in model.weights().items():
+        found, needed = (str(t.dtype).removeprefix("torch.") for t in (tensors[name], mine))
+        if found != needed:
+            raise DataError(f"weights: '{name}' is of type {found}; needed {needed}")

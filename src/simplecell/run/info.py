@@ -97,6 +97,7 @@ class Info(TypedDict):
     seed: int
     data: DataInfo
     requested: dict[str, dict[str, object]]
+    resolved: NotRequired[dict[str, dict[str, object]]]
     n_iter: int
     seconds: float
     figures: FinalFigures | None

@@ -71,7 +71,8 @@ def resolve(
         optim=optim,
         train=train,
     )
-    return resolved, notes
+    # As the file will be read again: 1 and 1.0 are the same to a recipe, and not to its bytes.
+    return Recipe.from_table(resolved.table()), notes
 
 
 def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[str]]:

@@ -11,12 +11,11 @@ With L-BFGS the steps together are one reading, which serves the last figures as
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
-
-import torch
 
 from simplecell.data import Source
 from simplecell.errors import DivergedError
@@ -28,7 +27,8 @@ from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
 from simplecell.training.prepared import Prepared
-from simplecell.training.trainer import Record, Trainer
+from simplecell.training.state import all_finite
+from simplecell.training.trainer import OPTIMISER, Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
 MAX_LOGGED = 2000
@@ -107,14 +107,15 @@ class Session:
             DivergedError: when weights or moments are not finite; the checkpoint before stays.
         """
         self.trainer.check_finite()
-        state = self.trainer.state_dict()
-        moments = [tensor for name, tensor in state.items() if name.startswith("optimiser.")]
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in moments):
+        state = self.trainer.live_state()
+        own = [part for name, part in state.items() if name.startswith(OPTIMISER)]
+        moments = [part if isinstance(part, list) else [part] for part in own]
+        if not all(map(all_finite, itertools.chain.from_iterable(moments))):
             raise DivergedError(
                 f"training diverged by step {self.trainer.n_steps}: the gradients are too large "
                 "to be squared; lower the learning rate, or scale the data (preprocess)"
             )
-        self.run.checkpoint(self.trainer.model, state)
+        self.run.checkpoint(self.trainer.model, self.trainer.n_steps, state)
 
     def finish(self, status: str = "finished") -> dict[str, Any]:
         """Checkpoint, figures on training and held-out samples, run.json; the result table.
@@ -129,6 +130,8 @@ class Session:
             self._close("diverged")
             raise
         self._close(status)
+        if status == "finished":  # which others there are is a matter of the clock
+            self.run.keep_checkpoints(1)
         return self.result()
 
     def result(self) -> dict[str, Any]:

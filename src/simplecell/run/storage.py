@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -10,7 +11,8 @@ import re
 import reprlib
 import secrets
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -37,31 +39,44 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""A link in the place of a file leads elsewhere; Windows has no such flag."""
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 class Lock:
     """The only lock on a file; `release`, or the end of the process, frees it.
 
+    Whoever holds it is waited for, for `patience` seconds.
+
     Does nothing where the system or the file system has no such locks.
 
     Raises:
-        BlockingIOError: when someone else holds it.
+        BlockingIOError: when someone else holds it still.
         WriteError: when the file cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float = 0.0) -> None:
         self._handle: int | None = None
         with writing(path):
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+        end = time.monotonic() + patience
+        while not self._taken():
+            if time.monotonic() >= end:
+                self.release()
+                raise BlockingIOError(f"'{path}' is held by another process")
+            time.sleep(0.005)
+
+    def _taken(self) -> bool:
+        if fcntl is None or self._handle is None:
+            return True
         try:
-            if fcntl is not None:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.release()
-            raise
+            return False
         except OSError:  # some network file systems
             pass
+        return True
 
     def release(self) -> None:
         """Let others have it; harmless when said twice."""
@@ -151,6 +166,79 @@ def write_json(path: Path, value: object) -> None:
     write_whole(path, (text + "\n").encode(errors="backslashreplace"))
 
 
+def append(path: Path, content: bytes) -> None:
+    """Put `content` at the end of a file, and of none that a link leads to. Raises WriteError."""
+    with writing(path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK, 0o666)
+        with open(handle, "ab") as file:
+            file.write(content)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor | list[Tensor]]) -> None:
+    """Put a safetensors file in the place of `path`; a list stands for its tensors, stacked.
+
+    One tensor after another goes to the disk: the library would hold all of them once more.
+    Raises WriteError as `replacing` does.
+    """
+    parts = {name: part if isinstance(part, list) else [part] for name, part in tensors.items()}
+    # Wide numbers first, as the library does: each then lies where it can be read in place.
+    order = sorted(parts, key=lambda name: (-parts[name][0].element_size(), name))
+    header, end = {}, 0
+    for name in order:
+        part, one = tensors[name], parts[name][0]
+        start, end = end, end + sum(t.numel() for t in parts[name]) * one.element_size()
+        header[name] = {
+            "dtype": _KINDS[str(one.dtype)],
+            "shape": [*([len(part)] if isinstance(part, list) else []), *one.shape],
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for one in itertools.chain.from_iterable(map(parts.__getitem__, order)):
+            file.write(one.detach().cpu().contiguous().numpy().data)
+
+
+_KINDS = {
+    "torch.float32": "F32",
+    "torch.float64": "F64",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.bool": "BOOL",
+}
+
+
+def read_whole(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        OSError: when it cannot be read, or is no file: a pipe would be waited for, a device has no
+            end.
+    """
+    check_file(path)
+    return path.read_bytes()
+
+
+def check_file(path: Path) -> None:
+    """Raise OSError unless there is a file, or a link to one, at a path."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(f"it is {kind_of(mode)}, and a file is needed")
+
+
+def kind_of(mode: int) -> str:
+    """What lies at a path, in words, from the mode that the system tells of it."""
+    words = (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISREG, "a file"),
+    )
+    return next((name for is_one, name in words if is_one(mode)), "a device")
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """A safetensors file.
 
@@ -160,7 +248,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load  # not at the top: pictures are saved without torch
 
     try:
-        return load(path.read_bytes())
+        return load(read_whole(path))
     except (OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
         raise RunError(f"'{path}' cannot be read: {error}") from error
 
@@ -172,7 +260,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: when it is missing, unreadable or no object.
     """
     try:
-        value = parse_json(path.read_text(encoding="utf-8"))
+        value = parse_json(read_whole(path).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"'{path}' cannot be read: {error}") from error
     if not isinstance(value, dict):

@@ -8,6 +8,7 @@ from torch.optim.adam import adam
 
 from simplecell.errors import UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
+from simplecell.training.state import State, taken_like
 from simplecell.training.steering import SCHEDULES
 
 
@@ -93,10 +94,23 @@ class Adam:
         """Moments and count, as tensors; nothing before the first step."""
         return dict(self._state)
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up where `state_dict` left."""
+    def live_state(self) -> dict[str, Tensor | list[Tensor]]:
+        """The same, typed as a part of what a trainer writes."""
+        return {**self._state}
+
+    def load_state_dict(self, state: State, prefix: str = "") -> None:
+        """Take up where `state_dict` left; names begin with the prefix.
+
+        Raises:
+            DataError: for a tensor that is missing or of another form.
+        """
+        names = ("step", "exp_avg", "exp_avg_sq")
+        self._state = {}
+        if not any(prefix + name in state for name in names):
+            return
         here = self.parameter.device  # a checkpoint is read on the CPU
-        self._state = {name: value.to(here, copy=True) for name, value in state.items()}
+        for name, begun in zip(names, self._begin().values(), strict=True):
+            begun.copy_(taken_like(state, prefix + name, begun).to(here))
 
 
 class UnitNorm:

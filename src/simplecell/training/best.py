@@ -10,6 +10,7 @@ from torch import Tensor
 
 from simplecell.model.autoencoder import Model
 from simplecell.training.prepared import Prepared
+from simplecell.training.state import State, taken, taken_like
 from simplecell.training.steering import calibrate
 
 
@@ -74,11 +75,21 @@ class Best:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that later looks depend on, as tensors."""
-        seen = torch.tensor([self.cost, self.stalled], dtype=torch.float64)
+        calibrated = self._calibrated.keys() <= self._kept.keys()
+        seen = torch.tensor([self.cost, self.stalled, calibrated], dtype=torch.float64)
         return {"best": seen, **{name: value.clone() for name, value in self._kept.items()}}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up where `state_dict` left."""
-        self.cost, self.stalled = float(state["best"][0]), int(state["best"][1])
-        live = self._learned | self._calibrated
-        self._kept = {name: state[name].to(live[name]) for name in live if name in state}
+    def load_state_dict(self, state: State) -> None:
+        """Take up where `state_dict` left.
+
+        Raises:
+            DataError: for a tensor that is missing or of another form.
+        """
+        told = 2 if "best" in state and state["best"].shape == (2,) else 3  # earlier versions
+        self.cost, stalled, *calibrated = taken(state, "best", (told,), torch.float64).tolist()
+        self.stalled, self._kept = int(stalled), {}
+        due = self._learned if self.patience and math.isfinite(self.cost) else {}
+        if any(calibrated) or any(name in state for name in self._calibrated):
+            due = due | self._calibrated
+        for name, like in due.items():
+            self._kept[name] = taken_like(state, name, like).to(like, copy=True)

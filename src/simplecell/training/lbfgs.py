@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from torch import Tensor
 
 from simplecell.errors import UsageError
 from simplecell.training.gradients import Evaluation
+from simplecell.training.state import State, largest, shape_of, stacked, taken, taken_rows
+
+HISTORY = 20
+"""Pairs that are kept, *count*; each is two vectors as long as the weights."""
 
 
 class Pair(NamedTuple):
@@ -24,13 +29,21 @@ class Pair(NamedTuple):
 
 @dataclass
 class Trial:
-    """One point on the search line: step length, cost, slope along the direction."""
+    """One point on the search line: step length, cost, slope along the direction.
+
+    Its gradient is the trainer's own until the next evaluation, unless `kept`: each copy is as
+    large as the weights.
+    """
 
     length: float
     cost: float
     slope: float
     grad: Tensor
     evaluation: Evaluation
+
+    def kept(self, place: Tensor) -> Trial:
+        """The same with a gradient of its own, which is written to `place`."""
+        return dataclasses.replace(self, grad=place.copy_(self.grad))
 
 
 class LBFGS:
@@ -57,7 +70,7 @@ class LBFGS:
         grad: Tensor,
         evaluate: Callable[[], Evaluation],
         *,
-        history: int = 20,
+        history: int = HISTORY,
         tolerance: float = 1e-9,
     ) -> None:
         if history < 1:
@@ -65,32 +78,52 @@ class LBFGS:
         self.flat, self.grad, self.evaluate = flat, grad, evaluate
         self.history, self.tolerance = history, tolerance
         self.pairs: list[Pair] = []
+        self._free: list[Tensor] = []
+        """Vectors [n] to use again: given back to the system, they leave holes in its memory."""
         self.stalled, self.n_evaluations = 0, 0
         self.converged = False
         self.point: Trial | None = None
 
+    def _room(self) -> Tensor:
+        """A vector [n] to write into."""
+        return self._free.pop() if self._free else torch.empty_like(self.flat)
+
+    def _forget(self) -> None:
+        """No pairs any longer."""
+        for pair in self.pairs:
+            self._free += [pair.step, pair.change]
+        self.pairs.clear()
+
     def advance(self) -> Evaluation:
         """One accepted iteration; the evaluation at the new parameters."""
         if self.point is None:  # the first step, or the first after `load_state_dict`
-            self.point = self._evaluate(0.0, None)
+            begun = self.n_evaluations
+            self.point = self._evaluate(0.0, None).kept(self._room())
+            # A training that was cut off has counted this one already.
+            self.n_evaluations = begun or self.n_evaluations
         if self.converged:
             return self.point.evaluation
         start = self.point
         direction = self._direction(start.grad)
         slope = float(direction @ start.grad)
         if slope >= 0:  # rounding spoilt the curvature pairs: begin again from steepest descent
-            self.pairs.clear()
-            direction, slope = -start.grad, -float(start.grad @ start.grad)
+            self._forget()
+            torch.neg(start.grad, out=direction)
+            slope = -float(start.grad @ start.grad)
         first = 1.0 if self.pairs else min(1.0, 1 / max(float(start.grad.abs().sum()), 1e-30))
-        origin = self.flat.clone()
+        origin = self._room().copy_(self.flat)
         found = self._search(origin, direction, start, slope, first)
         if found is None:
             self.flat.copy_(origin)
             self.converged = not self.pairs
-            self.pairs.clear()
+            self._forget()
+            self._free += [origin, direction]
             return start.evaluation
         torch.add(origin, direction, alpha=found.length, out=self.flat)
-        self._remember(direction * found.length, found.grad - start.grad)
+        self._free.append(origin)
+        # What nobody needs any longer becomes the pair: nothing of its size is allocated.
+        step = direction.mul_(found.length)
+        self._remember(step, torch.sub(found.grad, start.grad, out=start.grad))
         self._judge(start.cost, found)
         self.point = found
         return found.evaluation
@@ -99,11 +132,11 @@ class LBFGS:
         evaluation = self.evaluate()
         self.n_evaluations += 1
         slope = 0.0 if direction is None else float(direction @ self.grad)
-        return Trial(length, float(evaluation.cost), slope, self.grad.clone(), evaluation)
+        return Trial(length, float(evaluation.cost), slope, self.grad, evaluation)
 
     def _direction(self, grad: Tensor) -> Tensor:
         """Two-loop recursion: the approximate Newton direction."""
-        direction = -grad
+        direction = torch.neg(grad, out=self._room())
         alphas = []
         for pair in reversed(self.pairs):
             alpha = torch.dot(pair.step, direction).item() / pair.curvature
@@ -120,15 +153,17 @@ class LBFGS:
     def _remember(self, step: Tensor, change: Tensor) -> None:
         pair = Pair(step, change, float(step @ change))
         if not pair.curvature > 1e-10 * float(change @ change):
+            self._free += [step, change]
             return
         if len(self.pairs) == self.history:
-            self.pairs.pop(0)
+            oldest = self.pairs.pop(0)
+            self._free += [oldest.step, oldest.change]
         self.pairs.append(pair)
 
     def _judge(self, before: float, found: Trial) -> None:
         fell = before - found.cost
         self.stalled = self.stalled + 1 if fell <= self.tolerance * abs(before) else 0
-        flat_enough = float(found.grad.abs().max()) <= self.tolerance
+        flat_enough = largest(found.grad) <= self.tolerance
         self.converged = flat_enough or self.stalled >= self.patience
 
     def _search(
@@ -146,40 +181,62 @@ class LBFGS:
             if not math.isfinite(trial.cost) or not enough or trial.cost > low.cost + slack:
                 high = trial
             elif abs(trial.slope) <= -self.curvature * slope:
-                return trial
+                return trial.kept(self._room() if low.grad is start.grad else low.grad)
             else:
                 ahead = math.inf if high is None else high.length - low.length
                 if trial.slope * ahead >= 0:
-                    high = low
-                low = trial
+                    high = dataclasses.replace(low, grad=self.grad)
+                low = trial.kept(self._room() if low.grad is start.grad else low.grad)
             length = _next_length(low, high)
-            if high is not None and abs(high.length - low.length) * float(
-                direction.abs().max()
-            ) <= torch.finfo(self.flat.dtype).eps * float(origin.abs().max()):
+            tiniest = torch.finfo(self.flat.dtype).eps * largest(origin)
+            if high and abs(high.length - low.length) * largest(direction) <= tiniest:
                 break
-        return low if low.length > 0 and low.cost < start.cost else None
+        if low.length > 0 and low.cost < start.cost:
+            return low
+        if low.grad is not start.grad:
+            self._free.append(low.grad)
+        return None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, parameters and their gradient apart."""
+        return {name: stacked(part) for name, part in self.live_state().items()}
+
+    def live_state(self) -> dict[str, Tensor | list[Tensor]]:
+        """The same without a copy: the history as lists of rows, which the next step replaces."""
         counts = [self.stalled, self.n_evaluations, int(self.converged)]
-        rows = self.flat.new_empty(2, len(self.pairs), len(self.flat))
-        for i, pair in enumerate(self.pairs):
-            rows[0, i], rows[1, i] = pair.step, pair.change
+        none = self.flat.new_empty(0, len(self.flat))
         return {
-            "steps": rows[0].clone(),
-            "changes": rows[1].clone(),
+            "steps": [pair.step for pair in self.pairs] or none,
+            "changes": [pair.change for pair in self.pairs] or none,
             "curvatures": torch.tensor([p.curvature for p in self.pairs], dtype=torch.float64),
             "counts": torch.tensor(counts, dtype=torch.int64),
         }
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up where `state_dict` left."""
+    def load_state_dict(self, state: State, prefix: str = "") -> None:
+        """Take up where `state_dict` left; names begin with the prefix.
+
+        Raises:
+            DataError: for a tensor that is missing or of another form.
+        """
         self.point = None
-        self.stalled, self.n_evaluations, converged = state["counts"].tolist()
+        self._forget()
+        counts = taken(state, f"{prefix}counts", (3,), torch.int64)
+        self.stalled, self.n_evaluations, converged = counts.tolist()
         self.converged = bool(converged)
-        steps, changes = (state[name].to(self.flat).unbind() for name in ("steps", "changes"))
-        curvatures = state["curvatures"].tolist()
-        self.pairs = [Pair(*pair) for pair in zip(steps, changes, curvatures, strict=True)]
+        n_pairs = self._n_pairs(state, prefix)
+        curvatures = taken(state, f"{prefix}curvatures", (n_pairs,), torch.float64).tolist()
+        steps, changes = (
+            taken_rows(state, prefix + part, n_pairs, self.flat) for part in ("steps", "changes")
+        )
+        pairs = zip(steps, changes, curvatures, strict=True)
+        here = self.flat.device
+        self.pairs = [Pair(one.to(here), other.to(here), c) for one, other, c in pairs]
+
+    def _n_pairs(self, state: State, prefix: str) -> int:
+        """Pairs in a state: what two of their three parts say, so that the third is the odd one."""
+        names = (f"{prefix}{part}" for part in ("steps", "changes", "curvatures"))
+        lengths = sorted((*shape_of(state, name), 0)[0] for name in names if name in state)
+        return min(lengths[len(lengths) // 2] if lengths else 0, self.history)
 
 
 def _next_length(low: Trial, high: Trial | None) -> float:

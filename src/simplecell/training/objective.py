@@ -304,7 +304,7 @@ class AuxK(Term):
     """
 
     weight: float = 1 / 32
-    k: float = 0
+    k: float = 0.0
     kind = "auxk"
     alone, codes = True, SPARSE
 

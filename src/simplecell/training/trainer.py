@@ -31,12 +31,15 @@ from simplecell.training.prepared import (
     targets_in_memory,
     to_model,
 )
+from simplecell.training.state import State, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
 from simplecell.training.weights import draw_anew, flatten
 
 SOLVERS = ("lbfgs", "adam")
 NO_CORRUPTION = Corruption()
 MIDST = 0.5
+OPTIMISER = "optimiser."
+"""How names of the optimiser's tensors begin."""
 
 
 class Record(NamedTuple):
@@ -322,11 +325,17 @@ class Trainer:
         words = np.random.SeedSequence([self.seed, self.n_steps]).generate_state(1, np.uint64)
         return torch.Generator(self.flat.device).manual_seed(int(words[0] >> np.uint64(1)))
 
+    @property
+    def _averages(self) -> bool:
+        """Whether it keeps a running average of the codes: of single batches' means none."""
+        needed = self.objective.target is not None and self.model.activation.gain is not None
+        return needed and isinstance(self.solver, Adam)
+
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         """Bring the running average activation up to date: about the last 20/ρ samples count."""
         target, gain = self.objective.target, self.model.activation.gain
-        if target is None or gain is None:
+        if not self._averages or target is None or gain is None:
             return
         batch = average_activation(self.model.encode(x)[0], gain)
         share = min(1.0, len(x) * target / 20)
@@ -339,13 +348,18 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the rest of the training depends on, as tensors."""
+        return {name: stacked(part) for name, part in self.live_state().items()}
+
+    def live_state(self) -> dict[str, Tensor | list[Tensor]]:
+        """The same without a copy of what the optimiser keeps, a history as a list of its rows.
+
+        For writing at once: the next step changes it.
+        """
         activation = self.model.activation
-        state = {f"optimiser.{name}": value for name, value in self.solver.state_dict().items()}
+        state = {f"{OPTIMISER}{name}": part for name, part in self.solver.live_state().items()}
         state |= {"flat": self.flat.clone(), "n_steps": torch.tensor(self.n_steps)}
         state |= self.best.state_dict()
-        for k, layer in enumerate(self.model.layers):
-            if layer.centred:
-                state[f"center.{k}"] = layer.center.clone()
+        state |= {name: center.clone() for name, center in self._centers().items()}
         for name, buffer in activation.named_buffers():
             state[f"activation.{name}"] = buffer.clone()
         if self.running is not None:
@@ -356,32 +370,41 @@ class Trainer:
             state["controller"] = self.controller.state.clone()
         return state
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take up where `state_dict` left: what follows is the same, bit for bit.
 
         Raises:
-            DataError: if the state belongs to a model of another size.
+            DataError: for a tensor that is missing or of another form, as one that belongs to a
+                model of another size.
         """
-        if state["flat"].shape != self.flat.shape:
+        if "flat" in state and state["flat"].shape != self.flat.shape:
             raise DataError(
                 f"the state holds {len(state['flat'])} parameters, but this model has "
                 f"{len(self.flat)}; it belongs to another recipe"
             )
-        self.flat.copy_(state["flat"])
-        self.n_steps = int(state["n_steps"])
+        self.flat.copy_(taken_like(state, "flat", self.flat))
+        self.n_steps = int(taken(state, "n_steps", (), torch.int64))
+        if self.n_steps < 0:
+            raise DataError(f"its tensor 'n_steps' is {self.n_steps}, and a count is needed")
         self.best.load_state_dict(state)
         for k, layer in enumerate(self.model.layers):
-            if f"center.{k}" in state:
-                layer.set_center(state[f"center.{k}"])
+            if layer.centred:
+                layer.set_center(taken_like(state, f"center.{k}", layer.center))
         for name, buffer in self.model.activation.named_buffers():
-            buffer.copy_(state[f"activation.{name}"])
-        if "running" in state:
-            self.running = LogMean(*state["running"].to(self.flat))
-        if "silent" in state:
-            self.silent = state["silent"].to(self.silent)
+            buffer.copy_(taken_like(state, f"activation.{name}", buffer))
+        if self._averages and self.n_steps:
+            pair = taken(state, "running", (2, self.model.n_latents), self.flat.dtype)
+            self.running = LogMean(*pair.to(self.flat))
+        if self.model.activation.sparse:
+            self.silent = taken_like(state, "silent", self.silent).to(self.silent)
         if self.controller is not None:
-            self.controller.state = state["controller"].to(self.controller.state)
-        prefix = "optimiser."
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        self.solver.load_state_dict(own)
+            own = self.controller.state
+            self.controller.state = taken_like(state, "controller", own).to(own)
+        if self.n_steps and isinstance(self.solver, Adam):  # else it has moments, and no count
+            taken(state, f"{OPTIMISER}step", (), torch.float32)
+        self.solver.load_state_dict(state, OPTIMISER)
         self._judge()
+
+    def _centers(self) -> dict[str, Tensor]:
+        layers = enumerate(self.model.layers)
+        return {f"center.{k}": layer.center for k, layer in layers if layer.centred}

@@ -180,6 +180,17 @@ def as_pictures(values: ArrayLike, shape: Sequence[int], name: str) -> NDArray[n
     return pixels.reshape(len(pixels), shape[0], shape[1], -1)
 
 
+def side_by_side(
+    rows: NDArray[np.floating], shape: Sequence[int]
+) -> tuple[NDArray[np.floating], tuple[int, ...]]:
+    """Bands [n, h·w·c] as grey pictures in one row, (h, c·w); grey and colours as they are."""
+    if len(shape) != 3 or shape[2] in (1, 3):
+        return rows, tuple(shape)
+    height, width, bands = shape
+    beside = rows.reshape(-1, height, width, bands).transpose(0, 1, 3, 2)
+    return beside.reshape(len(rows), -1), (height, bands * width)
+
+
 def sample_shape(shape: object) -> tuple[int, ...]:
     """(h, w) or (h, w, c) in Python's own whole numbers, checked."""
     sizes = tuple(shape) if isinstance(shape, tuple | list | np.ndarray) else ()

@@ -17,7 +17,7 @@ from simplecell.preprocess.whitening import whitening_report
 from simplecell.run.directory import Run
 from simplecell.run.trained import Trained
 from simplecell.viz.files import save
-from simplecell.viz.grid import most_tiles, tiles
+from simplecell.viz.grid import most_tiles, side_by_side, tiles
 from simplecell.viz.numbers import bars
 from simplecell.viz.plots import curve
 from simplecell.viz.preparation import MOST_SAMPLES, whitening
@@ -39,10 +39,14 @@ FILES = {
 def picture_of_rows(
     rows: NDArray[np.float64], shape: tuple[int, ...], names: list[str] | None, title: str
 ) -> Image.Image:
-    """One tile a row for pictures, each scaled by its own maximum; else the strongest inputs."""
+    """One tile a row for pictures, each scaled by its own maximum; else the strongest inputs.
+
+    The bands of a picture stand side by side.
+    """
     if len(shape) == 1:
         return bars(rows, names or [f"x{i}" for i in range(shape[0])], title=title)
-    return tiles(rows[: most_tiles(shape)], shape)
+    beside, shape = side_by_side(rows, shape)
+    return tiles(beside[: most_tiles(shape)], shape)
 
 
 def picture(
@@ -95,7 +99,8 @@ def reconstructions(trained: Trained, source: Source) -> Image.Image:
         # Components were dropped: the model's own space is no picture, so draw in input units.
         back = trained.preprocess.atoms
         x, recon = (back(torch.from_numpy(rows).double()).numpy() for rows in (x, recon))
-    return rows_of_tiles([x, recon, x - recon], shape)
+    beside = [side_by_side(rows, shape) for rows in (x, recon, x - recon)]
+    return rows_of_tiles([rows for rows, _ in beside], beside[0][1])
 
 
 def preparation(trained: Trained, source: Source) -> Figure:
@@ -107,7 +112,7 @@ def preparation(trained: Trained, source: Source) -> Figure:
     return whitening(
         raw,
         chain.apply(raw).x,
-        shape=shape if len(shape) > 1 else None,
+        shape=shape if len(shape) > 1 and shape[2:] in ((), (1,), (3,)) else None,
         names=trained.input_names,
         components=chain.pixels(torch.eye(chain.n_outputs, dtype=torch.float64)),
         report=whitening_report(source, chain),

@@ -309,7 +309,8 @@ def is_built(folder: Path, key: str) -> bool:
     """Whether this very atlas is in a folder already, whole."""
     try:
         manifest = read_json(folder / "atlas.json")
-        sizes = {name: (folder / name).stat().st_size for name in manifest.get("sizes", {})}
+        files = filter(lambda name: (folder / name).is_file(), manifest.get("sizes", {}))
+        sizes = {name: (folder / name).stat().st_size for name in files}
     except (RunError, OSError, AttributeError, TypeError, ValueError):
         return False
     told = manifest.get("key"), manifest.get("edition")
@@ -327,6 +328,7 @@ def build_atlas(run: Run, trained: Trained, source: Source) -> Iterator[float]:
         DataError: for samples that cannot be read.
         WriteError: when it cannot be written; an earlier atlas then stays.
     """
+    run.refuse_oddities((FOLDER, ".atlas.lock"))
     key = key_of(run, source)
     home = run.path if is_built(run.path / FOLDER, key) else home_of(run)
     if not is_built(home / FOLDER, key):

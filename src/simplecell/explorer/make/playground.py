@@ -162,13 +162,19 @@ def _keep_all(
 
 
 def _of_patches(trained: Trained) -> bool:
-    return trained.info["data"].get("kind") == "patches" and len(trained.shape) > 1
+    cut = trained.info["data"].get("kind") == "patches" and len(trained.shape) > 1
+    return cut and not _of_bands(trained)
+
+
+def _of_bands(trained: Trained) -> bool:
+    """Whether samples have channels that are no colours: the page takes no such pictures."""
+    return trained.shape[2:] not in ((), (1,), (3,))
 
 
 def _input(trained: Trained) -> str:
     """What a person gives: a drawing, a whole picture, a photograph cut to patches, a row."""
     shape = trained.shape
-    if len(shape) < 2:
+    if len(shape) < 2 or _of_bands(trained):
         return "row"
     if _of_patches(trained):
         return "patches"

@@ -77,8 +77,8 @@ class Samples:
         self.drawn_as = drawn_as(source)
         self.names = source.input_names or [f"x{i}" for i in range(source.n_inputs)]
         self.texts = text_fields(source) if self.drawn_as == "text" else []
-        self.photos: dict[str, tuple[int, int]] = {}
-        """Number and scale of each by its name."""
+        self.photos: dict[tuple[str, int | None], tuple[int, int]] = {}
+        """Number and scale of each by its name and page."""
         if self.drawn_as == "row":
             some = source.read(evenly(source.n_samples, 1000))
             self._usual = some.mean(0), some.std(0)
@@ -115,7 +115,7 @@ class Samples:
         """The photograph that a patch was cut from."""
         if not isinstance(self.source, PatchSource):
             return
-        name, scale = about["file"], about.get("scale", 1)
+        name, scale = (about["file"], about.get("page")), about.get("scale", 1)
         if len(self.photos) < MOST_PHOTOS:
             self.photos.setdefault(name, (len(self.photos), scale))
         if name in self.photos:
@@ -141,9 +141,10 @@ class Samples:
     def save_photos(self, folder: Path) -> list[Photo]:
         """Write the photographs met so far; these as the manifest holds them."""
         told: list[Photo] = []
-        for name, (number, scale) in self.photos.items():
+        for place, (number, scale) in self.photos.items():
             assert isinstance(self.source, PatchSource)
-            picture = self.source.photograph(name)
+            picture = self.source.photograph(*place)
+            name = place[0] if place[1] is None else f"{place[0]}, page {place[1]}"
             width, height = picture.size
             picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
             path = f"photos/{number}.jpg"
@@ -241,7 +242,19 @@ def cleaned(value: object, depth: int = 3) -> object:
 
 
 FAVOURITES = ("label", "labels", "topics", "topic", "class", "category", "target", "kind")
-PLACES = {"row", "file", "top", "left", "scale", "position", "document", "token", "text", "title"}
+PLACES = {
+    "row",
+    "file",
+    "page",
+    "top",
+    "left",
+    "scale",
+    "position",
+    "document",
+    "token",
+    "text",
+    "title",
+}
 PROBED, MOST_LABEL_VALUES, LONGEST = 2000, 64, 80
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from simplecell.errors import RunError, UsageError
-from simplecell.run.storage import misfit, read_json, write_json
+from simplecell.errors import RunError, UsageError, WriteError
+from simplecell.run.storage import Lock, misfit, read_json, write_json
 
 FORMAT = 1
 LONGEST = 10_000
 """Characters of a note."""
+PATIENCE = 10.0
+"""Seconds to wait for whoever writes a note at this moment."""
 _FORM = {"format": int, "notes": {str: {"text": str, "key": str}}}
 
 
@@ -26,12 +29,13 @@ class Note(TypedDict):
 class Notes:
     """The notes in one file; each remembers the key of the atlas that it was written for.
 
-    A note is `stale` where that is another one: the weights may have changed since.
+    A note is `stale` where that is another one: the weights may have changed since. Whoever writes
+    has the file alone, reads what is there by now and changes the one note: several explorers, in
+    other processes too, lose none of each other's.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._alone = threading.Lock()
 
     def read(self, key: str) -> dict[str, Note]:
         """Every note by the number of its latent: its text, and whether it is stale.
@@ -50,14 +54,14 @@ class Notes:
         Raises:
             UsageError: for a text that is too long.
             RunError: for a damaged file, which stays as it is.
-            WriteError: when it cannot be written.
+            WriteError: when it cannot be written, or another process keeps it too long.
         """
         if len(text) > LONGEST:
             raise UsageError(
                 f"the note has {len(text):,} characters; at most {LONGEST:,} are kept, so shorten "
                 "it"
             )
-        with self._alone:
+        with self._alone():
             kept = self._kept()
             before = kept.pop(str(latent), None)
             if text.strip():
@@ -67,6 +71,21 @@ class Notes:
             ordered = dict(sorted(kept.items(), key=lambda item: int(item[0])))
             write_json(self.path, {"format": FORMAT, "notes": ordered})
         return {"text": text, "stale": False} if text.strip() else None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the file against threads and processes, for as long as a write takes."""
+        try:
+            lock = Lock(self.path.with_name(".notes.lock"), PATIENCE)
+        except BlockingIOError:
+            raise WriteError(
+                f"could not write '{self.path}': another process has kept it for {PATIENCE:g} "
+                "seconds; close the other explorer of this run, and write again"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _kept(self) -> dict[str, dict[str, str]]:
         if not os.path.lexists(self.path):
