@@ -34,7 +34,9 @@ def encode_file(trained: Trained, data: str | Path | Array, out: str) -> list[st
     """
     source = new_data(trained, data)
     names = [f"latent{j}" for j in range(trained.model.n_latents)]
-    pieces = (trained.encode(x.astype(np.float32)) for x, _ in source.batches(ROWS))
+    pieces = (
+        trained.encode(x.astype(np.float32), int(rows[0])) for x, rows in source.batches(ROWS)
+    )
     write_rows(out, pieces, source.n_samples, names)
     say_skipped(source.skipped)
     said = list(source.notes)

@@ -237,6 +237,13 @@ def as_float(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     return np.dtype(np.float64 if wide else np.float32)
 
 
+def refuse_masked(data: object, name: str) -> None:
+    """Raise DataError for an array, or a list of arrays, that has masked values."""
+    parts = data if isinstance(data, list | tuple) else [data]
+    if any(np.ma.isMaskedArray(part) and np.ma.is_masked(part) for part in parts):
+        raise DataError(f"{name} has masked values; fill or remove them first")
+
+
 class ArraySource(Source):
     """Samples in one array: in memory, memory-mapped (never read whole) or SciPy sparse.
 
@@ -259,8 +266,7 @@ class ArraySource(Source):
         skipped: Sequence[Skipped] = (),
     ) -> None:
         self._sparse = hasattr(data, "tocsr")
-        if np.ma.isMaskedArray(data) and np.ma.is_masked(data):
-            raise DataError(f"{name} has masked values; fill or remove them first")
+        refuse_masked(data, name)
         self._data: Any = data.tocsr() if self._sparse else np.asarray(data)
         check_numbers(name, self._data.dtype, self._data.shape)
         self._dtype, self._divisor, self._name = as_float(self._data.dtype), divisor, name

@@ -26,7 +26,7 @@ from simplecell.data.images import (
 from simplecell.data.options import Options
 from simplecell.data.patches import PatchSource, random_patches, tiles
 from simplecell.data.records import read_meta
-from simplecell.data.rows import Array, ArraySource, Meta, Source, check_numbers
+from simplecell.data.rows import Array, ArraySource, Meta, Source, check_numbers, refuse_masked
 from simplecell.data.tables import Loaded, columns_of_frame, encode_table, is_frame
 from simplecell.errors import DataError, UsageError, choice
 
@@ -97,6 +97,7 @@ def _opened(data: object, options: Options) -> Source:
         return _of_file(Path(data), options)
     if is_frame(data):
         return _of_frame(data, options)
+    refuse_masked(data, "the list" if isinstance(data, list | tuple) else "the array")
     if isinstance(data, list | tuple):
         return _of_list(data, options)
     if options.label is not None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource, Source, split
 from simplecell.data.rows import Paired
@@ -17,6 +17,7 @@ from simplecell.doctor import Finding, examine, examine_inputs
 from simplecell.errors import UsageError
 from simplecell.estimators.advice import Fit, in_python
 from simplecell.estimators.contract import DOOR, ModelTransformer, as_curve, follow
+from simplecell.estimators.door import check_array, validate_data
 from simplecell.estimators.parameters import (
     PARAMETERS,
     Shared,
@@ -148,7 +149,8 @@ class RecipeTransformer(Shared, ModelTransformer):
     def score(self, X: object, y: object = None, *, targets: object = None) -> float:
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
 
-        Of a transcoder: that of the prepared `targets` of X, which are needed.
+        Where X has no variance: 1.0 if it is reproduced exactly, up to rounding, else 0.0. Of a
+        transcoder: that of the prepared `targets` of X, which are needed.
         """
         if targets is None:
             return super().score(X, y)

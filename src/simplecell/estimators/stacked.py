@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from simplecell.data import ArraySource, Source
@@ -36,6 +36,7 @@ from simplecell.estimators.contract import (
     input_names,
     layout_of,
 )
+from simplecell.estimators.door import refuse_overflow, validate_data
 from simplecell.estimators.fitting import ClassicTransformer, batches
 from simplecell.estimators.parameters import Randomness, Steps, read, said_by, seed_of
 from simplecell.model.autoencoder import Autoencoder, Layer
@@ -458,7 +459,7 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
             function(network, to_model(x, self._preprocess, network.like)).cpu().numpy()
             for x, _ in source.batches(ROWS)
         ]
-        return np.concatenate(parts)
+        return refuse_overflow(np.concatenate(parts))
 
     def _softmax_trainer(
         self, network: Classifier, preprocess: Preprocess, n_samples: int, seed: int

@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from simplecell.errors import UsageError, choice
 from simplecell.estimators.contract import Array, PrecisionTransformer
+from simplecell.estimators.door import check_array, refuse_overflow, validate_data
 from simplecell.preprocess.chain import Preprocess
 
 # torch takes no read-only and no negatively strided arrays: scikit-learn copies those at the door.
@@ -39,7 +40,7 @@ class _StepTransformer(PrecisionTransformer):
         """Prepared X [n_samples, n_outputs], in float32 if X is float32, else in float64."""
         check_is_fitted(self)
         rows = torch.from_numpy(validate_data(self, X, reset=False, **DOOR))
-        return self._chain.apply(rows).x.numpy()
+        return refuse_overflow(self._chain.apply(rows).x.numpy())
 
     def inverse_transform(self, X: object) -> Array:
         """X [n_samples, n_outputs] back in the units of the data, as far as it can be undone."""
