@@ -1,5 +1,5 @@
-"""Pages, depth and bands: files that tifffile, Pillow, imageio and Netpbm's layout give, and what
-each level of theirs is read as."""
+"""Pages, depth and bands: files that tifffile, Pillow, imageio and imagecodecs wrote, and what each
+level of theirs is read as."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ def close(found, levels, white=65535):
     np.testing.assert_allclose(found, np.asarray(levels) / white, atol=2e-7)
 
 
-def grey_png_chunks(levels, color_type):
+def deep_png(levels, color_type):
     """A PNG of 16 bits as its standard lays it out, rows unfiltered."""
-    h, w = levels.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    return png_of(levels.shape, color_type, 0, rows)
+
+
+def png_of(shape, color_type, interlaced, rows):
     body = [
-        (b"IHDR", struct.pack(">IIBBBBB", w, h, 16, color_type, 0, 0, 0)),
+        (b"IHDR", struct.pack(">IIBBBBB", shape[1], shape[0], 16, color_type, 0, 0, interlaced)),
         (b"IDAT", zlib.compress(rows)),
         (b"IEND", b""),
     ]
@@ -42,6 +45,14 @@ def grey_png_chunks(levels, color_type):
         data += struct.pack(">I", len(held)) + kind + held
         data += struct.pack(">I", zlib.crc32(kind + held))
     return data
+
+
+def interlaced_png(levels):
+    """The same in Adam7's seven passes."""
+    steps = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2)]
+    parts = [levels[top::down, left::across] for top, left, down, across in [*steps, (1, 0, 2, 1)]]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts for row in part)
+    return png_of(levels.shape, 2, 1, rows)
 
 
 def over(levels):
@@ -54,25 +65,48 @@ def over(levels):
 
 
 def test_a_png_of_16_bits_keeps_every_level(tmp_path):
-    close(read_picture(grey_png_chunks(DARK, 2)).values, DARK)
-    assert len(np.unique(read_picture(grey_png_chunks(DARK, 2)).values)) == len(np.unique(DARK))
+    close(read_picture(deep_png(DARK, 2)).values, DARK)
+    assert len(np.unique(read_picture(deep_png(DARK, 2)).values)) == len(np.unique(DARK))
     rgba = np.dstack([DEEP, DEEP[:, :, 0]])
-    np.testing.assert_allclose(read_picture(grey_png_chunks(rgba, 6)).values, over(rgba), atol=1e-6)
+    np.testing.assert_allclose(read_picture(deep_png(rgba, 6)).values, over(rgba), atol=1e-6)
     pair = DEEP[:, :, :2]
-    found = read_picture(grey_png_chunks(pair, 4)).values
+    found = read_picture(deep_png(pair, 4)).values
     np.testing.assert_allclose(found, over(pair)[:, :, 0], atol=1e-6)
-    (tmp_path / "x.png").write_bytes(grey_png_chunks(DARK, 2))
+    (tmp_path / "x.png").write_bytes(deep_png(DARK, 2))
     with Image.open(tmp_path / "x.png") as image:  # Pillow has read nothing of it yet
         close(read_picture(image).values, DARK)
 
 
-@pytest.mark.parametrize("interlace", [False, True])
-def test_a_png_that_pypng_wrote(interlace):
-    png = pytest.importorskip("png")
+def test_a_png_and_a_jpeg_2000_that_imagecodecs_wrote():
+    imagecodecs = pytest.importorskip("imagecodecs")
+    close(read_picture(imagecodecs.png_encode(DARK)).values, DARK)
+    grey = np.ascontiguousarray(DARK[:, :, 0])
+    close(read_picture(imagecodecs.png_encode(grey)).values, grey)
+    close(read_picture(imagecodecs.jpeg2k_encode(grey, level=0)).values, grey)
+    bytes_ = (DEEP >> 8).astype(np.uint8)
+    close(read_picture(imagecodecs.jpeg2k_encode(bytes_, level=0)).values, bytes_, 255)
+
+
+def test_an_interlaced_png_keeps_every_level():
+    close(read_picture(interlaced_png(DARK)).values, DARK)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PPM"])
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_plain_formats_of_8_bits(kind, mode):
+    image, file = Image.fromarray((DEEP >> 8).astype(np.uint8)).convert(mode), io.BytesIO()
+    image.save(file, kind)
+    close(
+        read_picture(file.getvalue()).values,
+        np.asarray(image.convert("L" if mode == "1" else mode)),
+        255,
+    )
+
+
+def test_a_pgm_of_16_bits():
     file = io.BytesIO()
-    writer = png.Writer(30, 24, greyscale=False, bitdepth=16, interlace=interlace)
-    writer.write(file, DARK.reshape(24, -1).tolist())
-    close(read_picture(file.getvalue()).values, DARK)
+    Image.fromarray(DEEP[:, :, 0]).save(file, "PPM")
+    close(read_picture(file.getvalue()).values, DEEP[:, :, 0])
 
 
 @pytest.mark.parametrize("white", [65535, 4095, 1023])
@@ -108,6 +142,18 @@ def test_a_tiff_of_16_bits_keeps_every_level(tmp_path, planes, order, compressio
         tile=tile,
     )
     close(read_picture(tmp_path / "x.tif").values, DARK)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_a_tiff_of_packed_bits(tmp_path, bits):
+    tifffile = pytest.importorskip("tifffile")
+    pytest.importorskip("imagecodecs")
+    levels = DEEP >> (16 - bits)
+    how = {"bitspersample": bits, "byteorder": "<"}  # with ">" tifffile writes other levels
+    tifffile.imwrite(tmp_path / "x.tif", levels, photometric="rgb", **how)
+    close(read_picture(tmp_path / "x.tif").values, levels, 2**bits - 1)
+    tifffile.imwrite(tmp_path / "x.tif", levels[:, :, 0], photometric="minisblack", **how)
+    close(read_picture(tmp_path / "x.tif").values, levels[:, :, 0], 2**bits - 1)
 
 
 @pytest.mark.parametrize("planes", ["contig", "separate"])

@@ -154,7 +154,8 @@ def _of_page(file: Path | bytes, page: tiff.Page, max_pixels: int, channels: str
         with image:
             again = cast(IO[bytes], tiff.FirstPage(two, page.offset))
             found = _deep(image, again) or _shallow(image, page.wide)
-            found = replace(found, values=_upright(found.values, image), extra=page.extra)
+            values = _upright(found.values, image) * page.stretch
+            found = replace(found, values=values, extra=page.extra)
     dark = page.white_is_zero and image.mode not in ("1", "L")  # Pillow turns those itself
     return replace(found, values=1 - found.values) if dark else found
 

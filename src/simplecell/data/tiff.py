@@ -86,6 +86,12 @@ class Page:
         return self.photometric == _WHITE_IS_ZERO
 
     @property
+    def stretch(self) -> np.float32:
+        """What levels of 10, 12 or 14 bits in 16 are multiplied by, once they are taken for 16."""
+        packed = self.format == _UNSIGNED and 8 < self.bits < 16
+        return np.float32(65535 / (2**self.bits - 1) if packed else 1)
+
+    @property
     def wide(self) -> bool:
         """Whether its levels are 32 bits without a sign."""
         return self.format == _UNSIGNED and self.bits == 32
@@ -284,15 +290,15 @@ def _check_held(found: Any) -> None:
     places = list(zip(found.dataoffsets, found.databytecounts, strict=True))
     if not places or any(not size or at + size > held for at, size in places):
         raise BrokenPictureError("broken: the file ends before its pixels, or leaves some out")
-    needed = math.prod(found.shape) * found.dtype.itemsize if found.dtype is not None else 0
+    needed = math.prod(found.shape) * int(found.bitspersample) // 8
     if found.compression == _RAW and sum(size for _, size in places) < needed:
         raise BrokenPictureError("broken: fewer bytes than its size needs")
 
 
 def _channels(values: Array, page: Page) -> Channels:
     unit, notes = to_unit(values)
-    if values.dtype == np.uint16 and page.bits < 16:  # 10, 12 and 14 bits in 16
-        unit = unit * np.float32(65535 / (2**page.bits - 1))
+    if values.dtype == np.uint16:
+        unit = unit * page.stretch
     if page.white_is_zero:
         unit = 1 - unit
     if page.photometric == _SEPARATED and page.channels >= 4:
