@@ -72,7 +72,9 @@ class Samples:
     def _spread_of_columns(self) -> tuple[Values, Values]:
         n = self.source.n_samples
         x = self.source.read(np.unique(np.linspace(0, n - 1, min(n, 1000)).astype(np.int64)))
-        return x.mean(0), x.std(0)
+        x = x.astype(np.float64)  # squares of numbers near the end of float32 are beyond it
+        with np.errstate(over="ignore", invalid="ignore"):  # the survey names such rows
+            return x.mean(0), x.std(0)
 
     def records(self, rows: Iterable[int]) -> dict[int, Sample]:
         """Row number → record, for every row asked for."""
