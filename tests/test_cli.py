@@ -459,7 +459,7 @@ def titled(say):
     Path("emb.csv").write_text(f"id,title,{names}\n" + "\n".join(rows))
     words = ("--recipe", "topk", "--set", "model.n_latents=12", "--set", "model.target_l0=2")
     assert say("train", "emb.csv", "--out", "run", *words, "--set", "train.steps=5")[0] == 0
-    return Run("run").load().encode(x.astype(np.float32))
+    return Run("run").load().encode(x, as_trained=True)
 
 
 def test_codes_carry_the_names_of_their_rows(say, titled):

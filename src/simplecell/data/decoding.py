@@ -128,7 +128,17 @@ def _of_opened(
     if image.format == "JPEG2000":
         _refuse_deep_jpeg_2000(image, again)
     found = _deep(image, again) or _shallow(image)
-    return replace(found, values=_upright(found.values, image)), image.format in ("JPEG", "MPO")
+    found = replace(found, values=_upright(found.values, image), notes=_others(found, image))
+    return found, image.format in ("JPEG", "MPO")
+
+
+def _others(found: Channels, image: Image.Image) -> tuple[str, ...]:
+    """What is said of a picture, and of others that a camera put into the same file."""
+    others = getattr(image, "n_frames", 1) - 1 if image.format == "MPO" else 0
+    if not others:
+        return found.notes
+    some = "1 more picture" if others == 1 else f"{others} more pictures"
+    return (*found.notes, f"{some} in the same file (a preview, depth, a second eye), left out")
 
 
 def _of_page(file: Path | bytes, page: tiff.Page, max_pixels: int, channels: str) -> Channels:
@@ -159,7 +169,7 @@ def _deep(image: Image.Image, again: IO[bytes] | None) -> Channels | None:
         return _deep_ppm(image, again)
     if order not in _OTHER or image.mode not in ("RGB", "RGBA", "CMYK") or again is None:
         return None
-    if getattr(image, "n_frames", 1) > 1 and image.format != "TIFF":
+    if image.format != "TIFF" and getattr(image, "n_frames", 1) > 1:
         raise BrokenPictureError("is an animation of 16 bits; save its frames as files")
     if kind == "LA":  # Pillow makes four channels of two; four bytes are what is there
         pairs = _read_as(image, "RGBA").astype(np.uint16)

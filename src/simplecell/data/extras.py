@@ -7,7 +7,7 @@ from typing import Any
 
 from simplecell.errors import UsageError
 
-EXTRAS = {"pyarrow": "parquet", "h5py": "hdf5", "soundfile": "sound"}
+EXTRAS = {"pyarrow": "parquet", "h5py": "hdf5", "soundfile": "sound", "tifffile": "pictures"}
 """Which extra of the package brings which library."""
 
 

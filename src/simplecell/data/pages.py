@@ -22,9 +22,9 @@ from simplecell.data.decoding import read_picture, reasons
 from simplecell.data.pixels import BrokenPictureError, Picture
 from simplecell.data.rows import Record
 
-PIXELS_A_BYTE = 1000
+PIXELS_A_BYTE = 100
 """Pages together may have `max_pixels`, and above that so many pixels for each byte of the file:
-what the densest recordings of a screen need, and no bomb does with."""
+as a compressed file of numbers may expand to."""
 
 _PAGED = (".tif", ".tiff", ".gif", ".png", ".webp")
 _LEAST_BYTES = 8
@@ -132,7 +132,7 @@ def _of_tiff(path: Path, max_pixels: int, name: str, channels: str) -> list[Open
         Opener(
             name,
             partial(read_picture, path, max_pixels, name, page, channels),
-            page.index + 1 if len(found) > 1 else None,
+            page.index + 1 if len(pages) > 1 else None,
             notes,
         )
         for page in pages

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import TiffImagePlugin
 
+from simplecell.data.extras import EXTRAS
 from simplecell.data.pixels import (
     BrokenPictureError,
     Channels,
@@ -27,7 +29,7 @@ from simplecell.data.pixels import (
 from simplecell.data.rows import Array
 
 MOST_PAGES = 100_000
-EXTRA = "pip install 'simplecell[pictures]'"
+EXTRA = f"pip install 'simplecell[{EXTRAS['tifffile']}]'"
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262
 _SUBFILE, _SAMPLES, _PLANAR, _DESCRIPTION, _EXTRAS, _FORMAT = 254, 277, 284, 270, 338, 339
@@ -167,7 +169,7 @@ def _page(tags: Any, offset: int, index: int) -> Page | None:
         planes=_numbers(tags.get(_PLANAR), (1,))[0] == 2,
         extras=_numbers(tags.get(_EXTRAS), ()),
         aside=bool(_numbers(tags.get(_SUBFILE), (0,))[0] & (_REDUCED | _MASK)),
-        said=_pages_said(tags.get(_DESCRIPTION)),
+        said=_pages_said(tags.get(_DESCRIPTION), width * height),
     )
 
 
@@ -178,12 +180,19 @@ def _numbers(value: object, missing: tuple[int, ...]) -> tuple[int, ...]:
     return whole or missing
 
 
-def _pages_said(description: object) -> int:
-    """The count of pages that ImageJ notes in a description: a line images=20."""
-    if isinstance(description, str) and description.startswith("ImageJ="):
-        for line in description.splitlines():
-            if line.startswith("images=") and line[7:].isdecimal():
-                return int(line[7:])
+def _pages_said(description: object, pixels: int) -> int:
+    """The count of pages in a description: ImageJ's images=20, or tifffile's "shape" of a stack
+    that it wrote with a single header."""
+    if not isinstance(description, str):
+        return 1
+    if description.startswith("ImageJ=") and (
+        said := re.search(r"^images=(\d{1,9})$", description, re.M)
+    ):
+        return int(said[1])
+    if '"truncated": true' in description and (
+        said := re.search(r'"shape": \[([\d, ]+)\]', description)
+    ):
+        return math.prod(int(side) for side in said[1].split(",")) // pixels
     return 1
 
 
@@ -240,7 +249,7 @@ def read_bands(source: Path | bytes, page: Page) -> Channels:
             f"{_told(page)}, which tifffile reads; it is not installed, say {EXTRA}"
         ) from None
     with opened(source) as stream:
-        file = FirstPage(stream, page.offset)
+        file = cast(IO[bytes], FirstPage(stream, page.offset))
         try:
             with tifffile.TiffFile(file) as found:
                 values = _whole(found.pages[0], page)
