@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,16 @@ def test_the_axis_of_inputs_can_be_said(inputs: str | int, axis: int, tmp_path: 
             {"row": 7} | {f"axis {k}": int(at) for k, at in zip(others, place, strict=True)}
         ]
         assert f"axis {axis} holds the {TRIALS.shape[axis]} inputs" in source.notes[0]
+
+
+def test_labels_of_the_first_axis_are_those_of_all_in_it(tmp_path: Path) -> None:
+    pictures = struct.pack(">HBB3I", 0, 8, 3, 2, 3, 2) + bytes(range(12))
+    (tmp_path / "t-images-idx3-ubyte").write_bytes(pictures)
+    (tmp_path / "t-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, 2) + b"\7\1")
+    source = as_source(tmp_path / "t-images-idx3-ubyte", inputs="last")
+    np.testing.assert_array_equal(source.read(slice(None)), np.arange(12).reshape(6, 2))
+    assert source.labels is not None
+    assert source.labels.tolist() == [7, 7, 7, 1, 1, 1]
 
 
 def test_all_axes_but_the_first() -> None:
@@ -77,6 +88,8 @@ def test_what_was_assumed_is_said_with_the_way_out(shape: tuple[int, ...]) -> No
     assert not any("taken for" in note for note in as_source(x, inputs="last").notes)
     bytes_alone = as_source(np.zeros((3, 28, 28), np.uint8))
     assert bytes_alone.notes == []
+    cube = as_source(np.zeros((30, 20, 50), np.uint8))
+    assert "data.inputs=last" in cube.notes[0]
 
 
 def test_matlab_axes_are_told_as_matlab_counts_them(tmp_path: Path) -> None:

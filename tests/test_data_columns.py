@@ -119,6 +119,7 @@ ROWS = [f"{0.5 * i},{i * i % 7}" for i in range(20)]
         ("id", [str(2**60 + 7 * i) for i in range(20)]),
         ("name", [f"s{i}" for i in range(20)]),
         ("patient_id", [f"P{i // 2}" for i in range(20)]),
+        ("id", [*range(100, 119), "7b"]),
     ],
 )
 @pytest.mark.parametrize("place", [0, 2])
@@ -277,3 +278,13 @@ def test_genes_in_rows(corner: str, patients: list[str]) -> None:
     new = "gene\tq\nG99\t0\n" + "\n".join(f"G{i}\t{x[i, 1]}" for i in reversed(range(30)))
     again = parse_table(new, "n", Options(samples="columns", columns=table.columns))
     np.testing.assert_array_equal(again.values, x.T[1:2])
+
+
+def test_genes_may_be_called_by_numbers() -> None:
+    x = np.random.default_rng(0).random((30, 3)).round(4)
+    rows = [f"{7 * i % 30 + 1000},{','.join(map(str, row))}" for i, row in enumerate(x)]
+    text = "entrez,p0,p1,p2\n" + "\n".join(rows)
+    table = parse_table(text, "t", Options(samples="columns"))
+    np.testing.assert_array_equal(table.values, x.T)
+    assert table.input_names[:2] == ["1000", "1007"]
+    assert list(table.records["id"]) == ["p0", "p1", "p2"]

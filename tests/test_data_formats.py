@@ -49,6 +49,16 @@ def test_json_lines(tmp_path: Path) -> None:
     assert labelled.labels.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_labels_in_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"v": [1, 2], "y": "a"}\n{"v": [3, 4]}\n')
+    with pytest.raises(DataError, match=r"record 1 .* has None for a label in 'y'"):
+        as_source(path, label="y")
+    with pytest.raises(UsageError, match=r"unknown field of x\.jsonl 'z'"):
+        as_source(path, label="z")
+    assert as_source(path).about(slice(1, 2)) == [{"row": 1}]
+
+
 def test_json_lines_of_single_values_are_a_table(tmp_path: Path) -> None:
     frame = pd.DataFrame(X.astype(float), columns=list("abcd")).assign(w=["r", "s"] * 3)
     frame.to_json(tmp_path / "x.ndjson", orient="records", lines=True, double_precision=15)

@@ -145,6 +145,19 @@ def test_estimators_match_frames_of_more_by_name(tmp_path: Any) -> None:
     assert not hasattr(sae, "feature_names_in_")
 
 
+def test_beside_lists_single_numbers_and_words_are_records() -> None:
+    frame = _pandas().assign(year=2020.5, topic=["a", "b", "a"] * 10)
+    source = as_source(frame)
+    assert source.n_inputs == 4
+    record = source.about(slice(1, 2))[0]
+    assert (record["year"], record["topic"]) == (2020.5, "b")
+    told = "the inputs of the data frame are the lists in 'emb'; 'year', 'topic' stay beside them"
+    assert any(told in note for note in source.notes)
+    labelled = as_source(frame, label="topic")
+    assert labelled.labels is not None
+    assert labelled.labels.tolist()[:2] == ["a", "b"]
+
+
 def test_a_pandas_index_that_says_something_names_the_rows() -> None:
     frame = pandas.DataFrame(E, columns=list("abcd"), index=pandas.Index(IDS, name="doc"))
     source = as_source(frame)

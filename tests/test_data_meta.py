@@ -54,6 +54,16 @@ def test_arrays_of_different_lengths_and_missing_files(tmp_path: Path) -> None:
         read_meta(tmp_path / "n.npz")
 
 
+def test_meta_counts_more_than_what_a_table_tells_of_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,title,x,y\na,A,1.5,2\nb,B,3,1\n")
+    (tmp_path / "m.csv").write_text("sep=;\ntitle;year\nNew;2020\nOther;2021\n")
+    source = as_source(tmp_path / "t.csv", meta=str(tmp_path / "m.csv"))
+    assert source.about(slice(0, 1)) == [{"row": 0, "id": "a", "title": "New", "year": 2020}]
+    (tmp_path / "m.csv").write_text("title\nNew\n")
+    with pytest.raises(DataError, match="1 records of meta came for 2 samples"):
+        as_source(tmp_path / "t.csv", meta=str(tmp_path / "m.csv"))
+
+
 def test_arrays_of_the_data_are_not_read_and_claims_are_checked(tmp_path, monkeypatch):
     path = tmp_path / "m.npz"
     np.savez_compressed(path, x=np.zeros((5000, 100)), words=np.array(["a", "ö"] * 2500))

@@ -265,6 +265,7 @@ def test_text_alone_is_no_data() -> None:
         "text\n" + _written("This film, the {i}th, was good"),
         "text\n" + _written('"This film, the {i}th, was good"'),
         "".join(f"This film was {'very ' * (i % 3)}good {i}\n" for i in range(12)),
+        "text\n" + _written("This film, the {i}th"),
         "title,text\n" + _written("Film {i},It was so {i} good"),
     ):
         with pytest.raises(DataError, match=r"holds text alone .*a row of numbers of each text"):

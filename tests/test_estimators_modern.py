@@ -196,7 +196,7 @@ def test_sparse_codes_and_data_frames_exclude_each_other(digits):
     with config_context(transform_output="polars"), pytest.raises(UsageError, match="polars"):
         small("topk", sparse_output=True).fit_transform(digits)
     frame = sae.set_params(sparse_output=False).transform(digits)
-    assert frame.columns[0] == "topksparseautoencoder0"
+    assert frame.columns[0] == "latent0"
 
 
 @pytest.mark.parametrize("recipe", ["topk", "batchtopk", "l1", "jumprelu", "gated", "matryoshka"])

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from simplecell.errors import DataError, UsageError
+from simplecell.cli import run_command_line
+from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.explorer.make import survey as surveying
 from simplecell.explorer.make.atlas import build_atlas
 from simplecell.explorer.make.samples import by_value, find_labels, words_of
@@ -469,3 +472,63 @@ def test_building_leaves_a_trainers_temporary_files_alone(texts):
     list(build_atlas(texts, trained, all_data(trained)))
     assert theirs.read_text() == "half"
     theirs.unlink()
+
+
+def test_a_full_disk_is_told_by_the_folder_of_the_run(tmp_path, monkeypatch):
+    """And not by the hidden name of what was half made."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((40, 6)).astype(np.float32))
+    run = train(tmp_path / "x.npy", tmp_path / "run", "table", "train.steps=2")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    for name in ("write_bytes", "write_text"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, name, full)
+            with pytest.raises(WriteError) as error:
+                list(build_atlas(run, run.load(), all_data(run.load())))
+        assert str(error.value).startswith(
+            f"could not write '{run.path / 'atlas'}': No space left on device"
+        )
+    assert not list(run.path.glob(".*.tmp"))
+
+
+def test_a_link_in_the_place_of_the_atlas_is_left_alone(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((40, 6)).astype(np.float32))
+    run = train(tmp_path / "x.npy", tmp_path / "run", "table", "train.steps=2")
+    (tmp_path / "mine").mkdir()
+    (run.path / "atlas").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunError, match="atlas' is a symbolic link"):
+        list(build_atlas(run, run.load(), all_data(run.load())))
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_rows_beyond_the_finite_numbers_are_named(tmp_path):
+    """By the atlas and by the verbs that meet them; the run itself knows better rows."""
+    x = np.random.default_rng(0).random((40, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    run = train(tmp_path / "x.npy", tmp_path / "run", "table", "train.steps=2")
+    x[17] = 3e38
+    np.save(tmp_path / "odd.npy", x)
+    with pytest.raises(DataError, match="sample 17 holds numbers so large"):
+        list(build_atlas(run, run.load(), all_data(run.load(), tmp_path / "odd.npy")))
+    odd, out = str(tmp_path / "odd.npy"), str(tmp_path / "codes.npy")
+    assert run_command_line(["evaluate", str(run.path), odd]) == 3
+    assert run_command_line(["encode", str(run.path), odd, "--out", out]) == 3
+    assert not (tmp_path / "codes.npy").exists()
+
+
+def test_report_asks_for_its_place_before_it_works(tmp_path, monkeypatch, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((40, 6)).astype(np.float32))
+    run = train(tmp_path / "x.npy", tmp_path / "run", "table", "train.steps=2")
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    for where in ([], ["--out", str(tmp_path)], ["--out", str(tmp_path / "none" / "r.html")]):
+        with monkeypatch.context() as patch:
+            if not where:  # whoever runs tests as root may write everywhere
+                patch.setattr(tempfile, "TemporaryFile", forbidden)
+            assert run_command_line(["report", str(run.path), *where]) == 6
+        assert "could not write" in capsys.readouterr().err
+        assert not (run.path / "atlas").exists()

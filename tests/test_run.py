@@ -152,7 +152,7 @@ def test_pictures_and_tables_remember_their_layout(tmp_path):
     small = ["data.patch=4", "data.n_patches=60", 'data.color="color"']
     train(pictures, tmp_path / "color", small, Recipe.load("edges"))
     assert Run(tmp_path / "color").load().shape == (4, 4, 3)
-    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i},{-i}\n" for i in range(20)))
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i / 2},{-i}\n" for i in range(20)))
     train(tmp_path / "t.csv", tmp_path / "table")
     trained = Run(tmp_path / "table").load()
     assert (trained.shape, trained.input_names) == ((2,), ["a", "b"])

@@ -552,6 +552,17 @@ def test_a_run_that_was_cut_off_is_in_the_end_the_same_directory(data, tmp_path,
     assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 1
 
 
+def test_data_that_became_a_pipe_are_not_waited_for(stopped, tmp_path, capsys):
+    out = shutil.copytree(stopped, tmp_path / "run")
+    os.mkfifo(tmp_path / "pipe.npy")
+    info = json.loads((out / "run.json").read_text())
+    info["data"]["path"] = str(tmp_path / "pipe.npy")
+    (out / "run.json").write_text(json.dumps(info))
+    for words in (["resume"], ["explore", "--no-browser"], ["show", "--what", "reconstructions"]):
+        assert run_command_line([words[0], str(out), *words[1:]]) == 3
+        assert "the data of this run, is a pipe" in capsys.readouterr().err
+
+
 def test_a_log_cut_short_or_spoilt_does_not_matter(data, tmp_path):
     path, out = data / "small.npy", tmp_path / "run"
     one = begin(path, out, settings=["train.steps=10"])

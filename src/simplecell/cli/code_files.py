@@ -42,11 +42,11 @@ def encode_file(
     write = sparse_writer(out) if sparse else writer(out)
     source = new_data(trained, data)
     sheet = Sheet(source.n_samples, latent_names(trained.model.n_latents), columns_beside(source))
-    rows = (x for x, _ in source.batches(ROWS))
+    batches = source.batches(ROWS)
     if sparse:
-        write(_sparse_pieces(trained, rows), sheet)
+        write(_sparse_pieces(trained, batches), sheet)
     else:
-        write((trained.encode(x, as_trained=True) for x in rows), sheet)
+        write((trained.encode(x, int(at[0]), as_trained=True) for x, at in batches), sheet)
     say_skipped(source.skipped)
     said = list(source.notes)
     said.append(f"{source.n_samples} rows of {len(sheet.names)} latents: {out}")
@@ -62,12 +62,13 @@ def encode_file(
     return said
 
 
-def _sparse_pieces(trained: Trained, rows: Iterator[Floats]) -> Iterator[scipy_sparse.csr_array]:
-    """The active latents of each batch, CSR [B, M]."""
-    for x in rows:
-        values, indices, offsets = (
-            part.numpy() for part in trained.encode_sparse(x, as_trained=True)
-        )
+def _sparse_pieces(
+    trained: Trained, batches: Iterator[tuple[Floats, Array]]
+) -> Iterator[scipy_sparse.csr_array]:
+    """The active latents of each batch (x [B, D], rows [B]), CSR [B, M]."""
+    for x, rows in batches:
+        found = trained.encode_sparse(x, int(rows[0]), as_trained=True)
+        values, indices, offsets = (part.numpy() for part in found)
         shape = (len(x), trained.model.n_latents)
         yield scipy_sparse.csr_array((values, indices.astype(np.int32), offsets), shape=shape)
 

@@ -115,10 +115,11 @@ def report(
     """One printable HTML file about a run: its latents, figures, worst samples, recipe."""
     from simplecell.explorer.report import report as page
     from simplecell.explorer.serve.library import make_atlas, the_run
-    from simplecell.run.storage import write_whole
+    from simplecell.run.storage import check_place, write_whole
 
     chosen = the_run([run])
-    make_atlas(chosen, None if data is None else read(data), meta)
     out = out or chosen.path / "report.html"
+    check_place(out)  # the atlas takes its time
+    make_atlas(chosen, None if data is None else read(data), meta)
     write_whole(out, page(chosen).encode("utf-8", "replace"))
     print_result("report", {}, False, str(out))

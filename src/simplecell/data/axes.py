@@ -59,6 +59,18 @@ def _which_way(array: Any, name: str) -> list[str]:
 
 def _by_inputs(loaded: Loaded, array: Any, name: str, options: Options) -> Loaded:
     """The array with its inputs along the axis that was said."""
+    _refuse_others(loaded, name, options)
+    if options.inputs == "all":
+        first = np.moveaxis(array, -1, 0) if loaded.samples_last else array
+        return replace(loaded, data=_flat(first), samples_last=False)
+    axis = _axis(options.inputs, array.shape, name)
+    if len(array.shape) == 2:
+        return replace(loaded, data=array if axis else _turned(array), samples_last=False)
+    return _by_position(loaded, Positions(array, axis), (axis, *array.shape), name)
+
+
+def _refuse_others(loaded: Loaded, name: str, options: Options) -> None:
+    """Refuse what says something else about the axes."""
     if loaded.table is not None:
         raise UsageError(f"{name} is a table, whose columns are its inputs; leave data.inputs out")
     if options.samples != "auto" or options.kind == "patches" or options.whiten != "none":
@@ -66,26 +78,29 @@ def _by_inputs(loaded: Loaded, array: Any, name: str, options: Options) -> Loade
             "data.inputs says all about an array's axes, and makes no pictures of it; leave "
             "data.samples, data.kind=patches and data.whiten out, or data.inputs"
         )
-    if options.inputs == "all":
-        first = np.moveaxis(array, -1, 0) if loaded.samples_last else array
-        return replace(loaded, data=_flat(first), samples_last=False)
-    axis = _axis(options.inputs, array.shape, name)
-    if len(array.shape) == 2:
-        return replace(loaded, data=array if axis else _turned(array), samples_last=False)
-    places = Positions(array, axis)
-    others = [k for k in range(len(array.shape)) if k != axis]
+
+
+def _by_position(loaded: Loaded, places: Positions, told: tuple[int, ...], name: str) -> Loaded:
+    """Positions as samples, each with where it is; a label of the first axis is that of all in it.
+
+    `told` is the axis of the inputs, and the shape of the array.
+    """
+    axis, *shape = told
+    others = [k for k in range(len(shape)) if k != axis]
 
     def record(i: int) -> Record:
         return {f"axis {k}": at for k, at in zip(others, places.place(i), strict=True)}
 
+    labels = loaded.labels if axis != 0 else None
     note = (
-        f"{name}, {_by(array.shape)}: axis {axis} holds the {places.shape[1]} inputs, and each of "
+        f"{name}, {_by(tuple(shape))}: axis {axis} holds the {places.shape[1]} inputs, and each of "
         f"the {len(places)} positions of the other axes is a sample"
     )
     return replace(
         loaded,
         data=places,
         samples_last=False,
+        labels=None if labels is None else np.repeat(labels, len(places) // len(labels)),
         records=Meta(len(places), record),
         notes=[*loaded.notes, note],
     )
@@ -121,11 +136,13 @@ def _axis(said: str | int, shape: tuple[int, ...], name: str) -> int:
 def taken_for_pictures(loaded: Loaded, name: str) -> list[str]:
     """The sentence on an array of floats with three axes or more: what else it may be.
 
-    Its axes are told as the file has them, for that is how data.inputs counts them. Bytes are
-    pictures, and so is what has 3 colours.
+    Its axes are told as the file has them, for that is how data.inputs counts them. Squares of
+    bytes are pictures, and so is what has 3 colours.
     """
     shape, array = loaded.data.shape, loaded.data
-    if len(shape) < 3 or array.dtype == np.uint8 or (len(shape) == 4 and shape[3] in _COLORS):
+    if len(shape) < 3 or (len(shape) == 4 and shape[3] in _COLORS):
+        return []
+    if array.dtype == np.uint8 and shape[1] == shape[2]:
         return []
     told = _by(loaded.shape_in_file or shape)
     return [

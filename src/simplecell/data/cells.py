@@ -100,10 +100,18 @@ def _width(rows: list[list[str]]) -> int:
     below = {len(row) for row in rows[1:]}
     if len(widths) == 1:
         return widths.pop()
-    if len(below) == 1 and len(rows[0]) == max(below) - 1:
+    if len(below) == 1 and lacks_corner(rows[0], max(below)):
         return max(below)
     least = min(widths, default=0)
     return least if all("".join(row[least:]) == "" for row in rows) else 0
+
+
+def lacks_corner(first: list[str], width: int) -> bool:
+    """Whether a first row has one cell less than `width`, as R's write.table leaves it.
+
+    One cell alone above two is more often a text with a comma in it.
+    """
+    return 2 <= len(first) == width - 1
 
 
 def _goodness(rows: list[list[str]], delimiter: str) -> float:
@@ -140,7 +148,7 @@ def squared(rows: list[Row], name: str, header: bool) -> Cut:
         notes.append(f"{len(empty)} rows of {name} are empty and left out: lines {lines}")
     width = max((_filled(row) for _, row in full), default=0)
     first = full[0][1] if full else []
-    if header and len(first) == width - 1 and all(len(row) >= width for _, row in full[1:]):
+    if header and lacks_corner(first, width) and all(len(row) >= width for _, row in full[1:]):
         # R's write.table: row names have no header, so that all others stand one too far left.
         full[0] = (full[0][0], ["", *first])
         notes.append(

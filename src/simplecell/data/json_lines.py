@@ -17,7 +17,7 @@ from simplecell.data.loaded import Loaded, choose
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, Meta, Record
 from simplecell.data.tables import encode_table
-from simplecell.errors import DataError, UsageError
+from simplecell.errors import DataError, unknown
 
 
 def read_json_lines(path: Path, options: Options) -> Loaded:
@@ -30,14 +30,9 @@ def read_json_lines(path: Path, options: Options) -> Loaded:
     vectors = {name: len(v) for name, v in records[0].items() if _is_vector(v)}
     if not vectors and options.key is None:
         return _table(records, path.name, options)
-    if options.label is not None and options.label not in records[0]:
-        raise UsageError(
-            f"label {options.label!r} names no field of {path.name}; it has {', '.join(records[0])}"
-        )
     shapes = {name: f"of {n} numbers" for name, n in vectors.items()}
     key = choose(path.name, shapes, options.key)
     data = _vectors(records, key, vectors[key], path.name)
-    labels = None if options.label is None else [record.get(options.label) for record in records]
     others = [name for name in records[0] if name != key and name != options.label]
 
     def record(i: int) -> Record:
@@ -46,13 +41,26 @@ def read_json_lines(path: Path, options: Options) -> Loaded:
     return Loaded(
         data,
         records=Meta(len(records), record),
-        labels=None if labels is None else np.array(labels),
-        label_is_known=labels is not None,
+        labels=None if options.label is None else _labels(records, options.label, path.name),
+        label_is_known=options.label is not None,
         notes=[
             f"field {key!r} of {path.name} gives the {vectors[key]} inputs; "
             f"records, and no inputs: {', '.join(others) or 'none'}"
         ],
     )
+
+
+def _labels(records: Sequence[Record], label: str | int, name: str) -> Array:
+    if label not in records[0]:
+        raise unknown(f"field of {name}", label, records[0])
+    values = [record.get(str(label)) for record in records]
+    wrong = [i for i, value in enumerate(values) if value is None or isinstance(value, list | dict)]
+    if wrong:
+        raise DataError(
+            f"record {wrong[0]} (the first is 0) of {name} has {values[wrong[0]]!r:.40} for a "
+            f"label in {label!r}; a word or a number in every record is needed"
+        )
+    return np.array(values)
 
 
 def _records(path: Path) -> list[Record]:

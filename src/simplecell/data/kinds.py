@@ -61,6 +61,7 @@ class Judge:
                 kinds.append(self._category(column, values))
             else:
                 kinds.append(self._kind(column, values))
+        self._prefer_lists(kinds, words)
         self._choose_id(kinds, chosen)
         self._refuse_nothing(kinds, columns)
         told = [kind for kind in kinds if kind["kind"] in ("id", "left out")]
@@ -128,37 +129,41 @@ class Judge:
         return numbers
 
     def _of_words(self, column: str, values: Array) -> Column:
+        """A column with words in it: categories, a name of rows, or a measurement gone wrong."""
         stray = find_stray(values, self.missing)
+        by_name = self.header and self._options.id == "auto"
+        if by_name and is_name(column, surely=stray is None):
+            self._name_rows.append(column)
+            why = f"is an identifier, as its name says; data.words={column} makes words of it"
+            return self._left_out(column, why)
         if stray is None:
-            if self.header and self._options.id == "auto" and is_name(column, surely=True):
-                self._name_rows.append(column)
-                why = f"is an identifier, as its name says; data.words={column} makes words of it"
-                return self._left_out(column, why)
             return self._category(column, values)
         row, count = stray
-        cell = values[row]
+        told = (
+            f"row {row} (the first is 0), column {column!r} of {self.name} is {values[row]!r:.40}"
+        )
         if not count:
             raise DataError(
-                f"row {row} (the first is 0), column {column!r} of {self.name} is {cell!r:.40}, "
-                "and most of its numbers are written in another way; write them alike"
+                f"{told}, and most of its numbers are written in another way; write them alike"
             )
-        given = sum(value not in self.missing.words for value in values)
-        told = (
-            f"row {row} (the first is 0), column {column!r} of {self.name} is {cell!r:.40}, "
-            f"among {given - count} numbers"
-        )
+        return self._with_strays(column, values, told, row, count)
+
+    def _with_strays(self, column: str, values: Array, told: str, row: int, count: int) -> Column:
+        """A column most of whose cells are numbers: left out where many are words, else refused."""
+        cell, n_words = values[row], len({*values})
+        n_numbers = sum(value not in self.missing.words for value in values) - count
         half = " (for a value below a limit often half of it)" if cell[0] == "<" else ""
         cure = (
             f"put a number there{half} or remove that row; say data.missing for what means "
             f"missing, or data.words={column} if the column holds words"
         )
-        if count == 1 or is_censored(cell) or given - count >= _NEARLY_ALL * given:
+        told = f"{told}, among {n_numbers} numbers"
+        if count == 1 or is_censored(cell) or n_numbers >= _NEARLY_ALL * (n_numbers + count):
             more = f" ({count} such cells)" if count > 1 else ""
             raise DataError(f"{told}{more}; {cure}")
-        different = len({*values})
-        if different == len(values):
+        if n_words == len(values):
             self._name_rows.append(column)
-        return self._left_out(column, f"holds words and numbers: {told}; {cure}", words=different)
+        return self._left_out(column, f"holds words and numbers: {told}; {cure}", words=n_words)
 
     def _category(self, column: str, values: Array) -> Column:
         values = as_text(values)
@@ -177,6 +182,23 @@ class Judge:
                 f"others; if it means missing, say data.missing={doubtful[0]}"
             )
         return Column(name=column, kind="category", categories=words)
+
+    def _prefer_lists(self, kinds: list[Column], words: set[str]) -> None:
+        """Beside lists of numbers (embeddings) single numbers and words describe rows."""
+        lists = [repr(kind["name"]) for kind in kinds if kind["kind"] == "numbers"]
+        single = [
+            k for k in kinds if k["kind"] in ("number", "category") and k["name"] not in words
+        ]
+        if not lists or not single:
+            return
+        for kind in single:
+            kind["kind"] = "left out"
+            kind.pop("categories", None)
+        told = listed([repr(kind["name"]) for kind in single])
+        self.notes.append(
+            f"the inputs of {self.name} are the lists in {listed(lists)}; {told} stay beside them "
+            "as records of the rows"
+        )
 
     def _choose_id(self, kinds: list[Column], chosen: str | None) -> None:
         """One column names the rows: the one that was said, or the first that can."""

@@ -93,8 +93,7 @@ def _of_arrays(path: Path) -> Meta:
     shapes: dict[str, tuple[int, ...]] = {}
     known: dict[str, Array] = {}
     with zipfile.ZipFile(path) as archive:
-        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-        for info in members:
+        for info in (info for info in archive.infolist() if info.filename.endswith(".npy")):
             key = info.filename.removesuffix(".npy")
             with archive.open(info) as stream:
                 shapes[key], _, dtype = npy_header(stream, f"{key!r} of {path.name}", whatever=True)

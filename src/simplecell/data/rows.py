@@ -253,6 +253,13 @@ def as_float(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     return np.dtype(np.float64 if wide else np.float32)
 
 
+def refuse_masked(data: object, name: str) -> None:
+    """Raise DataError for an array, or a list of arrays, that has masked values."""
+    parts = data if isinstance(data, list | tuple) else [data]
+    if any(np.ma.isMaskedArray(part) and np.ma.is_masked(part) for part in parts):
+        raise DataError(f"{name} has masked values; fill or remove them first")
+
+
 class ArraySource(Source):
     """Samples in one array: in memory, memory-mapped or `Lazy` (never read whole), SciPy sparse.
 
@@ -275,8 +282,7 @@ class ArraySource(Source):
         skipped: Sequence[Skipped] = (),
     ) -> None:
         self._sparse = hasattr(data, "tocsr")
-        if np.ma.isMaskedArray(data) and np.ma.is_masked(data):
-            raise DataError(f"{name} has masked values; fill or remove them first")
+        refuse_masked(data, name)
         if self._sparse:
             data = data.tocsr()
         self._data: Any = data if self._sparse or isinstance(data, Lazy) else np.asarray(data)

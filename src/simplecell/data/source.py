@@ -30,7 +30,7 @@ from simplecell.data.pages import Opener
 from simplecell.data.patches import PatchSource, random_patches, tiles
 from simplecell.data.pixels import divisor_of
 from simplecell.data.records import joined, read_meta
-from simplecell.data.rows import Array, ArraySource, Meta, Source
+from simplecell.data.rows import Array, ArraySource, Meta, Source, refuse_masked
 from simplecell.data.shards import (
     files_below,
     is_pattern,
@@ -140,6 +140,7 @@ def _opened(data: object, options: Options) -> Source:
         return _of_folder(path, options) if shards else _of_file(path, options)
     if is_frame(data):
         return _of_frame(data, options)
+    refuse_masked(data, "the list" if isinstance(data, list | tuple) else "the array")
     if isinstance(data, list | tuple):
         return _of_list(data, options)
     if options.label is not None:

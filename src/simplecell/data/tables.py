@@ -84,8 +84,8 @@ def encode_table(
     decimal = _decimal(columns, options, delimiter)
     if options.samples == "columns":
         return _turned(by_name, name, options, header, decimal)
-    judge = Judge(name, options, header=header, decimal=decimal)
-    encoding = options.columns
+    judge, encoding = Judge(name, options, header=header, decimal=decimal), options.columns
+    judge.notes += _twice(names, name)
     if encoding is None:
         kinds = judge.kinds(by_name)
         encoding = Encoding(header=header, delimiter=delimiter, decimal=decimal, columns=kinds)
@@ -93,10 +93,15 @@ def encode_table(
         by_name, ignored = matched(by_name, encoding, header, name)
         judge.notes += ignored
         kinds = [*encoding["columns"], *judge.name_rows(by_name, encoding["columns"])]
-    parts, input_names = judge.inputs(by_name, kinds)
-    labels = _labels(by_name, kinds, judge.missing)
-    records, notes = _records(by_name, kinds), [*_twice(names, name), *judge.notes]
-    notes += judge.styles_told()
+    return _of_kinds(by_name, kinds, encoding, judge)
+
+
+def _of_kinds(
+    columns: dict[str, Array], kinds: Sequence[Column], encoding: Encoding, judge: Judge
+) -> Table:
+    parts, input_names = judge.inputs(columns, kinds)
+    labels, records = _labels(columns, kinds, judge.missing), _records(columns, kinds)
+    notes = [*judge.notes, *judge.styles_told()]
     return Table(_side_by_side(parts), input_names, labels, encoding, notes, records)
 
 
@@ -186,7 +191,10 @@ def _turned(
 
     The header names the samples.
     """
-    judge = Judge(name, replace(options, label=None, columns=None), header=header, decimal=decimal)
+    told = replace(options, label=None, columns=None)
+    if header and options.id == "auto" and _begins_with_numbers_of_rows(columns, options, decimal):
+        told = replace(told, id=next(iter(columns)))
+    judge = Judge(name, told, header=header, decimal=decimal)
     kinds = judge.kinds(columns)
     samples = [kind for kind in kinds if kind["kind"] == "number"]
     if not samples:
@@ -194,12 +202,31 @@ def _turned(
     parts, names = judge.inputs(columns, samples)
     inputs, notes = _names_of_inputs(columns, kinds, name)
     rows = np.stack(parts)
-    told = replace(options, samples="rows", id="none", words=None)
-    turned = encode_table(list(rows.T), inputs, name, told, header=True)
+    turned = encode_table(
+        list(rows.T),
+        inputs,
+        name,
+        replace(options, samples="rows", id="none", words=None),
+        header=True,
+    )
     notes.append(f"the {len(names)} columns of {name} are its samples: {listed(names, 3)}")
     notes += judge.styles_told()
     sample_names = np.array(names, dtype=object)
     return replace(turned, notes=notes + turned.notes, records={"id": sample_names})
+
+
+def _begins_with_numbers_of_rows(columns: dict[str, Array], options: Options, decimal: str) -> bool:
+    """Whether no column is of words, and the first has a whole number of its own for each row.
+
+    Genes are called by numbers as well.
+    """
+    missing = Missing.of(options.missing)
+    read = [as_numbers(values, missing, decimal) for values in columns.values()]
+    if any(found is None for found in read) or read[0] is None:
+        return False
+    first = read[0][0]
+    whole = first.ndim == 1 and bool((first % 1 == 0).all())
+    return whole and len(np.unique(first)) == len(first) >= _MANY
 
 
 def _names_of_inputs(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from simplecell.data.lazy import Lazy, Widened, widened
+from simplecell.data.lazy import Lazy, Widened
 from simplecell.data.loaded import Loaded, choose
 from simplecell.data.options import Options
 from simplecell.errors import DataError
@@ -45,11 +45,11 @@ def dense_array_of(data: Any) -> Any:
 
 
 def widened_array(data: Any) -> Any:
-    """Arrays whose type NumPy knows by the name bfloat16 (JAX's) as float32; else data itself."""
-    named = getattr(getattr(data, "dtype", None), "name", "")
-    if named != "bfloat16" or not hasattr(data, "__array__"):
+    """Arrays of bfloat16 or float8, as JAX teaches them to NumPy, as float32; else data itself."""
+    named = str(getattr(getattr(data, "dtype", None), "name", ""))
+    if not named.startswith(("bfloat16", "float8")) or not hasattr(data, "__array__"):
         return data
-    return widened(np.asarray(data).view(np.uint16))
+    return np.asarray(data).astype(np.float32)
 
 
 def _of_tensor(tensor: Any) -> Any:

@@ -35,7 +35,7 @@ def parse_table(text: str, name: str, options: Options | None = None) -> Table:
     """
     options = options or Options()
     if "\0" in text[:10_000]:
-        raise DataError(f"{name} is not text: it holds zero bytes")
+        raise DataError(f"{name} is not text: it holds zero bytes; save a table as UTF-8")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     text, said = without_delimiter_line(text)

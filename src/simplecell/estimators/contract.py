@@ -99,13 +99,17 @@ class ModelTransformer(CodeTransformer):
         return np.concatenate([trained.decode(part) for part in parts])
 
     def score(self, X: object, y: object = None) -> float:
-        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best."""
+        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
+
+        Where X has no variance (constant, or one row): 1.0 if it is reproduced exactly, up to
+        rounding, else 0.0, as scikit-learn's r2_score has it.
+        """
         check_is_fitted(self)
         return self._scored(ArraySource(validate_data(self, X, reset=False, **DOOR)))
 
     def _scored(self, source: Source) -> float:
         trained = self._on_device()
-        return 1 - evaluate(trained.model, trained.preprocess, source).fvu
+        return evaluate(trained.model, trained.preprocess, source).score
 
     def save(self, path: str | Path) -> None:
         """Write a run directory that `simplecell.load` and the command line open.
@@ -216,7 +220,8 @@ class ModelTransformer(CodeTransformer):
 
     def _codes(self, trained: Trained, source: Source) -> Array:
         """Codes [n_samples, n_latents] of a source, batch by batch."""
-        return np.concatenate([trained.encode(x) for x, _ in source.batches(self._n_rows)])
+        batches = source.batches(self._n_rows)
+        return np.concatenate([trained.encode(x, int(rows[0])) for x, rows in batches])
 
     def _shape(self) -> tuple[int, ...]:
         if len(self._trained.shape) > 1:

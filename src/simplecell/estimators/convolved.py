@@ -23,10 +23,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from simplecell.data.rows import refuse_masked
 from simplecell.errors import DataError, UsageError, choice, whole
 from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.contract import Array, PrecisionTransformer
-from simplecell.estimators.door import validate_data
+from simplecell.estimators.door import refuse_overflow, validate_data
 from simplecell.estimators.parameters import Randomness
 from simplecell.model.activations import Activation
 from simplecell.model.autoencoder import Layer, Model
@@ -316,7 +317,7 @@ class ConvolvedFeatures(PrecisionTransformer):
         encode = self._encode(pictures.dtype)
         convolution = Convolution(encode, self.patch_shape_, self.stride, self.max_bytes)
         pooled = convolution.pooled(pictures, self.regions_, self.pooling)
-        return pooled.reshape(len(pictures), -1)
+        return refuse_overflow(pooled.reshape(len(pictures), -1))
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """`region<row>_<column>_latent<m>`, in the order of the features."""
@@ -339,6 +340,7 @@ class ConvolvedFeatures(PrecisionTransformer):
     def _pictures(self, X: Any, *, reset: bool) -> Pictures:
         """X as pictures [n, h, w, c]; `reset` fixes their shape, else it is compared."""
         own: tuple[int, ...] | None = None
+        refuse_masked(X, "X")
         X = np.asarray(X) if isinstance(X, (list, tuple)) else X
         if getattr(X, "ndim", 2) in (3, 4):
             own, X = X.shape[1:], X.reshape(len(X), -1)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import validation
 
 from simplecell.data.columns import is_identifier
 from simplecell.data.frames import is_frame
 from simplecell.data.options import Options
-from simplecell.data.rows import ArraySource, Column, Encoding, check_numbers
+from simplecell.data.rows import ArraySource, Column, Encoding, check_numbers, refuse_masked
 from simplecell.data.tables import table_of_frame
 from simplecell.data.tensors import dense_array_of, is_tensor
+from simplecell.errors import DataError
 
 DOOR: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "order": "C"}
 
@@ -23,7 +25,12 @@ def validate_data(estimator: Any, X: object, *y: object, reset: bool = True, **c
     A frame of numbers alone goes by scikit-learn's rules. Of any other (words, identifiers, a list
     in each cell; pyarrow's, Hugging Face's) the inputs are those that the command line would find,
     under the names that it would give them; later frames are matched by the names of columns.
+
+    Raises:
+        DataError: for masked values, whose numbers would be learned from as if they were data.
+        ValueError: as scikit-learn's does.
     """
+    refuse_masked(X, "X")
     encoding = None if reset else _encoding(estimator)
     if not is_frame(X) or (encoding is None and _is_plain(X)):
         if reset:
@@ -44,7 +51,23 @@ def validate_data(estimator: Any, X: object, *y: object, reset: bool = True, **c
 
 def check_array(X: object, **checks: Any) -> Any:
     """scikit-learn's own, of X that may be a tensor (bfloat16, or with a gradient)."""
+    refuse_masked(X, checks.get("input_name") or "X")
     return validation.check_array(_array_of(X), **checks)
+
+
+def refuse_overflow(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Results [n, …], a row a sample.
+
+    Raises:
+        DataError: with the first sample whose result is not finite.
+    """
+    if not np.isfinite(values).all():
+        odd = int((~np.isfinite(values.reshape(len(values), -1)).all(1)).argmax())
+        raise DataError(
+            f"sample {odd} holds numbers so large that what is made of them is not finite; "
+            "remove it, or give it in other units"
+        )
+    return values
 
 
 def _array_of(X: Any) -> Any:

@@ -149,7 +149,8 @@ class RecipeTransformer(Shared, ModelTransformer):
     def score(self, X: object, y: object = None, *, targets: object = None) -> float:
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
 
-        Of a transcoder: that of the prepared `targets` of X, which are needed.
+        Where X has no variance: 1.0 if it is reproduced exactly, up to rounding, else 0.0. Of a
+        transcoder: that of the prepared `targets` of X, which are needed.
         """
         if targets is None:
             return super().score(X, y)

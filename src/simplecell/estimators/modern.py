@@ -81,7 +81,8 @@ class ModernTransformer(RecipeTransformer):
         if not self.sparse_output:
             return super()._codes(trained, source)
         self._refuse_frames()
-        parts = [trained.encode_sparse(x) for x, _ in source.batches(self._n_rows)]
+        batches = source.batches(self._n_rows)
+        parts = [trained.encode_sparse(x, int(rows[0])) for x, rows in batches]
         values, latents = (torch.cat([part[i] for part in parts]).numpy() for i in (0, 1))
         counts = torch.cat([part.offsets.diff() for part in parts]).numpy()
         offsets = np.concatenate([[0], counts.cumsum()])

@@ -11,7 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from simplecell.data import ArraySource
-from simplecell.errors import DivergedError, UsageError, choice, real, switch, whole
+from simplecell.errors import DataError, DivergedError, UsageError, choice, real, switch, whole
 from simplecell.estimators.contract import (
     ROWS,
     Array,
@@ -22,7 +22,7 @@ from simplecell.estimators.contract import (
 )
 from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.estimators.parameters import Check, Randomness, Steps, positive, seed_of
-from simplecell.model.measures import fvu
+from simplecell.model.measures import explained, fvu
 from simplecell.run.evaluate import Deviation
 from simplecell.run.recipe import DTYPES
 from simplecell.sparse_coding import (
@@ -141,7 +141,8 @@ class SparseCoding(CodeTransformer):
         check_is_fitted(self)
         self._check()
         parts = ArraySource(validate_data(self, X, reset=False, **DOOR)).batches(ROWS)
-        return np.concatenate([self._codes(self._prepared(x)).cpu().numpy() for x, _ in parts])
+        codes = [self._codes(self._prepared(x), int(rows[0])) for x, rows in parts]
+        return np.concatenate([part.cpu().numpy() for part in codes])
 
     def inverse_transform(self, X: object) -> Array:
         """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents]."""
@@ -156,10 +157,17 @@ class SparseCoding(CodeTransformer):
         return self._chain.invert(rows).numpy()
 
     def score(self, X: object, y: object = None) -> float:
-        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best."""
+        """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
+
+        Where X has no variance (constant, or one row): 1.0 if it is reproduced exactly, up to
+        rounding, else 0.0, as scikit-learn's r2_score has it.
+        """
         check_is_fitted(self)
         self._check()
-        return 1 - self._fvu(ArraySource(validate_data(self, X, reset=False, **DOOR)))
+        source = ArraySource(validate_data(self, X, reset=False, **DOOR))
+        error, deviation = self._errors(source)
+        numbers = source.n_samples * self._chain.n_outputs
+        return explained(error, deviation.sum, deviation.squares, numbers)
 
     def plot(self, *, shape: tuple[int, ...] | None = None) -> Image.Image:
         """A picture of the atoms, in input units; those of a torus stand as they lie on it.
@@ -236,20 +244,35 @@ class SparseCoding(CodeTransformer):
         like = torch.empty(0, dtype=torch.from_numpy(x).dtype, device=resolve_device(self.device))
         return to_model(x, self._chain, like)
 
-    def _codes(self, x: torch.Tensor) -> torch.Tensor:
+    def _codes(self, x: torch.Tensor, first: int) -> torch.Tensor:
         atoms = torch.from_numpy(self.components_).to(x)
         codes, excess, _ = encode(
             x, atoms, self._penalty(), max_iter=20 * self.code_iter, tol=self.tol / 100
         )
-        if not bool(torch.isfinite(excess).all()):
+        if not bool(torch.isfinite(excess).all() and torch.isfinite(codes).all()):
+            self._refuse_overflow(codes, first)
             raise DivergedError("the codes left the finite numbers; scale the data (preprocess)")
         return codes
 
+    def _refuse_overflow(self, codes: torch.Tensor, first: int) -> None:
+        """Raise DataError with the first sample, counted from `first`, whose code is not finite."""
+        odd = (~torch.isfinite(codes).all(1)).nonzero()
+        if len(odd) and bool(np.isfinite(self.components_).all()):
+            raise DataError(
+                f"sample {first + int(odd[0])} holds numbers so large that its code is not "
+                "finite; remove it, or give it in the units that the dictionary was learned in"
+            )
+
     def _fvu(self, source: ArraySource) -> float:
+        error, deviation = self._errors(source)
+        return fvu(error, deviation.sum)
+
+    def _errors(self, source: ArraySource) -> tuple[float, Deviation]:
+        """Squared errors of the reconstructions, and how the samples vary."""
         deviation, error = Deviation(), 0.0
         for raw, _ in source.batches(ROWS):
             x = self._prepared(raw)
-            recon = self._codes(x) @ torch.from_numpy(self.components_).to(x)
+            recon = self._codes(x, deviation.count) @ torch.from_numpy(self.components_).to(x)
             error += float((x - recon).double().square().sum())
             deviation.add(x)
-        return fvu(error, deviation.sum)
+        return error, deviation

@@ -35,7 +35,7 @@ from simplecell.estimators.contract import (
     input_names,
     layout_of,
 )
-from simplecell.estimators.door import DOOR, source_of, validate_data
+from simplecell.estimators.door import DOOR, refuse_overflow, source_of, validate_data
 from simplecell.estimators.fitting import ClassicTransformer, batches
 from simplecell.estimators.parameters import Randomness, Steps, read, said_by, seed_of
 from simplecell.model.autoencoder import Autoencoder, Layer
@@ -458,7 +458,7 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
             function(network, to_model(x, self._preprocess, network.like)).cpu().numpy()
             for x, _ in source.batches(ROWS)
         ]
-        return np.concatenate(parts)
+        return refuse_overflow(np.concatenate(parts))
 
     def _softmax_trainer(
         self, network: Classifier, preprocess: Preprocess, n_samples: int, seed: int

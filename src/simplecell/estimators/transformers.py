@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from simplecell.errors import UsageError, choice
 from simplecell.estimators.contract import Array, PrecisionTransformer
-from simplecell.estimators.door import check_array, validate_data
+from simplecell.estimators.door import check_array, refuse_overflow, validate_data
 from simplecell.preprocess.affine import PCAWhiten
 from simplecell.preprocess.chain import Preprocess
 
@@ -41,7 +41,7 @@ class _StepTransformer(PrecisionTransformer):
         """Prepared X [n_samples, n_outputs], in float32 if X is float32, else in float64."""
         check_is_fitted(self)
         rows = torch.from_numpy(validate_data(self, X, reset=False, **DOOR))
-        return self._chain.apply(rows).x.numpy()
+        return refuse_overflow(self._chain.apply(rows).x.numpy())
 
     def inverse_transform(self, X: object) -> Array:
         """X [n_samples, n_outputs] back in the units of the data, as far as it can be undone."""

@@ -164,6 +164,26 @@ def fvu(squared_errors: float, squared_deviations: float) -> float:
     return 0.0 if squared_errors == 0 else float("inf")
 
 
+NOISE = 1e-30
+"""Variance, as a share of the mean square, that is but the rounding of sums in float64."""
+EXACT = 1e-12
+"""Squared error, as a share of the mean square, up to which float32 reproduces exactly."""
+
+
+def explained(
+    squared_errors: float, squared_deviations: float, squares: float, numbers: int
+) -> float:
+    """Fraction of variance explained, 1 − fvu; finite for every data, as scikit-learn's r2_score.
+
+    Data that never vary have none to explain: 1 where they are reproduced exactly, up to rounding,
+    else 0. `squares` is `Σ x²` over samples and inputs, `numbers` how many numbers these are: of
+    data that are 0 throughout the error is held against 1.
+    """
+    if squared_deviations > NOISE * squares:
+        return 1 - squared_errors / squared_deviations
+    return 1.0 if squared_errors <= EXACT * (squares or numbers) else 0.0
+
+
 def cosines(first: Tensor, second: Tensor) -> Tensor:
     """Cosine of every row of [M, D] with every row of [N, D]: [M, N]; 0 for a zero row."""
     tiny = torch.finfo(first.dtype).tiny

@@ -12,7 +12,7 @@ from simplecell.data import Source
 from simplecell.data.rows import Survey, survey, targets_of
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
-from simplecell.run.build import Built, build, open_data, trainer_on
+from simplecell.run.build import Built, build, open_data, refuse_pipe, trainer_on
 from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.info import Info
 from simplecell.run.memory import too_wide
@@ -77,6 +77,7 @@ def resume(out: str | Path, *, steps: int | None = None) -> Session:
             f"'{out}' was trained on data that it cannot read again (standard input, or an array "
             "in memory); give them once more: simplecell train DATA --out RUN"
         )
+    refuse_pipe(path)
     recipe = run.requested(info)
     if steps is not None:
         recipe = recipe.changed([f"train.steps={steps}"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from simplecell.run.resolve import (
     with_prepared_targets,
     with_targets,
 )
+from simplecell.run.storage import kind_of
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import fitted
 from simplecell.training.trainer import Trainer
@@ -184,6 +187,7 @@ def _read_again(trained: Trained, meta: str | Path | None) -> tuple[Source, Sour
     path = trained.info["data"]["path"]
     if path is None:
         raise DataError("this run was trained on data given in memory, which are gone")
+    refuse_pipe(path)
     whole = trained.recipe.source(path, meta=meta)
     source = split(whole, trained.recipe.data.held_out, trained.info["seed"])[0]
     if source.fingerprint() != trained.info["data"]["fingerprint"]:
@@ -192,6 +196,22 @@ def _read_again(trained: Trained, meta: str | Path | None) -> tuple[Source, Sour
             "put them back, or train anew"
         )
     return whole, source
+
+
+def refuse_pipe(path: str) -> None:
+    """Raise DataError if what a run remembers of its data is a pipe or a device by now.
+
+    One who names a pipe wants it read; a run that somebody else made must not have us wait.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # whoever reads it says so
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError(
+            f"'{path}', the data of this run, is {kind_of(mode)}, and a file or a folder is "
+            "needed to read them again; put them back, or give them with --data"
+        )
 
 
 def open_data(data: object, recipe: Recipe) -> tuple[Source, Source | None]:

@@ -16,9 +16,10 @@ from simplecell.errors import UsageError
 from simplecell.model.activations import Activation
 from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes
-from simplecell.model.measures import DENSITY_EDGES, coherence, density_histogram, fvu
+from simplecell.model.measures import DENSITY_EDGES, coherence, density_histogram, explained, fvu
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.info import Spread
+from simplecell.run.trained import refuse_overflow
 from simplecell.training.prepared import Prepared
 
 ROWS = 8192
@@ -90,11 +91,21 @@ class Figures:
     have length 1."""
     atoms: Tensor
     """The dictionary at the time of the pass, prepared inputs, [M, D]."""
+    squares: float = 0.0
+    """`Σ x²` over samples and inputs."""
 
     @property
     def fvu(self) -> float:
         """Fraction of variance unexplained: `Σ‖x − recon‖² / Σ‖x − mean x‖²`."""
         return fvu(float(self.unexplained.sum()), float(self.variance.sum()))
+
+    @property
+    def score(self) -> float:
+        """1 − fvu where the samples vary; where they do not, 1 if they are reproduced exactly, up
+        to rounding, else 0."""
+        numbers = self.n_samples * len(self.variance)
+        sums = float(self.unexplained.sum()), float(self.variance.sum())
+        return explained(*sums, self.squares, numbers)
 
     @property
     def fvu_standardized(self) -> float:
@@ -173,6 +184,11 @@ class Deviation:
         """Over all inputs."""
         return float(self.of_inputs.sum())
 
+    @property
+    def squares(self) -> float:
+        """`Σ x²` over all inputs."""
+        return self.sum + self.count * float(self.mean.square().sum())
+
     def add(self, x: Tensor) -> None:
         """Take in x [B, D]."""
         x = x.double()
@@ -250,6 +266,7 @@ def evaluate(model: Model, preprocess: Preprocess, source: Source) -> Figures:
 
     Raises:
         UsageError: for a transcoder without targets.
+        DataError: for samples so large that codes or reconstructions are not finite.
     """
     return judge(model, Prepared(source, preprocess, model, keep=False))
 
@@ -269,6 +286,7 @@ def judge(model: Model, samples: Prepared) -> Figures:
     for x, target in samples.in_rows(rows):
         output = model(x)
         squares = (output.recon - target).double().square()
+        refuse_overflow(model, deviation.count, output.pre, squares)
         unexplained = unexplained.to(squares.device) + squares.sum(0)
         deviation.add(target)
         sample.add(target, squares.sum(1))
@@ -286,4 +304,5 @@ def judge(model: Model, samples: Prepared) -> Figures:
         l0=l0,
         code_l1=code_l1,
         atoms=model.atoms().clone(),
+        squares=deviation.squares,
     )

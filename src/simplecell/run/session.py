@@ -157,7 +157,6 @@ class Session:
 
     def _figures(self, status: str) -> FinalFigures:
         cost, figures = self._measure(self.trainer.chunks, self.source)
-        self.trainer.check_finite(cost)
         target = self.trainer.objective.target
         table: FinalFigures = {
             "cost": float(cost.cost),
@@ -177,7 +176,6 @@ class Session:
         if self.held_out is not None:
             judged = self.trainer.held_apart(self.held_out)[1]
             cost, figures = self._measure(self.trainer.held, judged)
-            self.trainer.check_finite(cost)
             table["held_out"] = {
                 "cost": float(cost.cost),
                 "fvu": finite(figures.fvu),
@@ -192,4 +190,6 @@ class Session:
         """Cost and figures of samples that training left `ready`, or read once for both."""
         model = self.trainer.model
         samples = ready or Prepared(source, self.trainer.preprocess, model)
-        return self.trainer.value(samples), judge(model, samples)
+        cost = self.trainer.value(samples)
+        self.trainer.check_finite(cost)
+        return cost, judge(model, samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import math
@@ -11,6 +12,7 @@ import re
 import reprlib
 import secrets
 import stat
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -129,6 +131,21 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         finally:
             with contextlib.suppress(OSError):  # gone after the rename; absent if never opened
                 temporary.unlink()
+
+
+def check_place(path: Path) -> None:
+    """Ask by writing whether a file can be put there, before the work that would be lost.
+
+    Raises:
+        WriteError: as `replacing` would at the end.
+    """
+    if _is_device(path):
+        return
+    with writing(path):
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
 
 
 def _is_device(path: Path) -> bool:

@@ -19,6 +19,7 @@ from simplecell.preprocess.chain import Preprocess
 from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
 from simplecell.training.prepared import to_model
+from simplecell.training.state import all_finite
 
 Floats = NDArray[np.floating]
 
@@ -56,22 +57,28 @@ class Trained:
         return copy.deepcopy(self.model).to(dtype)
 
     @torch.no_grad()
-    def encode(self, x: Floats, *, as_trained: bool = False) -> Floats:
-        """Codes [B, M] of raw rows [B, D], in the precision of x, or in that of the training."""
-        return self._codes(x, as_trained).dense.cpu().numpy()
+    def encode(self, x: Floats, first: int = 0, *, as_trained: bool = False) -> Floats:
+        """Codes [B, M] of raw rows [B, D], in the precision of x, or in that of the training.
+
+        Raises:
+            DataError: for a row so large that its codes are not finite; it is counted from `first`.
+        """
+        return self._codes(x, first, as_trained).dense.cpu().numpy()
 
     @torch.no_grad()
-    def encode_sparse(self, x: Floats, *, as_trained: bool = False) -> Rows:
-        """The non-zero values of `encode`, sample by sample, on the CPU."""
-        return Rows(*(part.cpu() for part in self._codes(x, as_trained).rows()))
+    def encode_sparse(self, x: Floats, first: int = 0, *, as_trained: bool = False) -> Rows:
+        """The non-zero values of `encode`, sample by sample, on the CPU. Raises as that does."""
+        return Rows(*(part.cpu() for part in self._codes(x, first, as_trained).rows()))
 
     def _model_for(self, values: Any) -> Model:
         """The model in float64 for values [B, …] in float64, else in float32."""
         return self.model_in(torch.float64 if values.dtype == np.float64 else torch.float32)
 
-    def _codes(self, x: Floats, as_trained: bool) -> Codes:
+    def _codes(self, x: Floats, first: int, as_trained: bool) -> Codes:
         model = self.model if as_trained else self._model_for(x)
-        return model.encode(to_model(x, self.preprocess, model.like))[1]
+        pre, codes = model.encode(to_model(x, self.preprocess, model.like))
+        refuse_overflow(model, first, pre)
+        return codes
 
     @torch.no_grad()
     def decode(self, codes: Any, *, as_trained: bool = False) -> Floats:
@@ -96,7 +103,9 @@ class Trained:
         """Prepared rows [B, D'] and their reconstructions."""
         model = self._model_for(x)
         prepared = to_model(x, self.preprocess, model.like)
-        return prepared.cpu().numpy(), model(prepared).recon.cpu().numpy()
+        output = model(prepared)
+        refuse_overflow(model, 0, output.pre, output.recon)
+        return prepared.cpu().numpy(), output.recon.cpu().numpy()
 
     def latents(self, layer: int | None = None) -> Tensor:
         """What excites each latent most, in input units [M, D] (up to length).
@@ -121,6 +130,22 @@ class Trained:
 def latent_names(n_latents: int) -> list[str]:
     """What latents are called, in files and by `get_feature_names_out`."""
     return [f"latent{j}" for j in range(n_latents)]
+
+
+def refuse_overflow(model: Model, first: int, *results: Tensor) -> None:
+    """Raise DataError if what a model makes of samples, [B, …] each, is not finite.
+
+    Samples are counted from `first`. Of a model that diverged nothing is finite, and no sample is
+    to blame: others say so.
+    """
+    if all(map(all_finite, results)) or not all(map(all_finite, model.parameters())):
+        return
+    whole = [torch.isfinite(part).reshape(len(part), -1).all(1) for part in results]
+    odd = first + int((~torch.stack(whole).all(0)).nonzero()[0])
+    raise DataError(
+        f"sample {odd} holds numbers so large that what this model makes of them is not finite; "
+        "remove it, or give it in the units that the model was trained on"
+    )
 
 
 def _as_codes(codes: Any, like: Tensor) -> Codes:

@@ -96,14 +96,9 @@ class LBFGS:
 
     def advance(self) -> Evaluation:
         """One accepted iteration; the evaluation at the new parameters."""
-        if self.point is None:  # the first step, or the first after `load_state_dict`
-            begun = self.n_evaluations
-            self.point = self._evaluate(0.0, None).kept(self._room())
-            # A training that was cut off has counted this one already.
-            self.n_evaluations = begun or self.n_evaluations
+        start = self.point = self.point or self._begun()
         if self.converged:
-            return self.point.evaluation
-        start = self.point
+            return start.evaluation
         direction = self._direction(start.grad)
         slope = float(direction @ start.grad)
         if slope >= 0:  # rounding spoilt the curvature pairs: begin again from steepest descent
@@ -113,20 +108,27 @@ class LBFGS:
         first = 1.0 if self.pairs else min(1.0, 1 / max(float(start.grad.abs().sum()), 1e-30))
         origin = self._room().copy_(self.flat)
         found = self._search(origin, direction, start, slope, first)
+        self._free.append(origin)
         if found is None:
             self.flat.copy_(origin)
             self.converged = not self.pairs
             self._forget()
-            self._free += [origin, direction]
+            self._free.append(direction)
             return start.evaluation
         torch.add(origin, direction, alpha=found.length, out=self.flat)
-        self._free.append(origin)
         # What nobody needs any longer becomes the pair: nothing of its size is allocated.
         step = direction.mul_(found.length)
         self._remember(step, torch.sub(found.grad, start.grad, out=start.grad))
         self._judge(start.cost, found)
         self.point = found
         return found.evaluation
+
+    def _begun(self) -> Trial:
+        """The present point, at the first step and at the first after `load_state_dict`."""
+        counted = self.n_evaluations
+        point = self._evaluate(0.0, None).kept(self._room())
+        self.n_evaluations = counted or self.n_evaluations  # before it was cut off, it was counted
+        return point
 
     def _evaluate(self, length: float, direction: Tensor | None) -> Trial:
         evaluation = self.evaluate()

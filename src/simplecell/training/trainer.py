@@ -387,6 +387,14 @@ class Trainer:
         if self.n_steps < 0:
             raise DataError(f"its tensor 'n_steps' is {self.n_steps}, and a count is needed")
         self.best.load_state_dict(state)
+        self._load_around(state)
+        if self.n_steps and isinstance(self.solver, Adam):  # else it has moments, and no count
+            taken(state, f"{OPTIMISER}step", (), torch.float32)
+        self.solver.load_state_dict(state, OPTIMISER)
+        self._judge()
+
+    def _load_around(self, state: State) -> None:
+        """What the parameters and the optimiser do not hold."""
         for k, layer in enumerate(self.model.layers):
             if layer.centred:
                 layer.set_center(taken_like(state, f"center.{k}", layer.center))
@@ -400,10 +408,6 @@ class Trainer:
         if self.controller is not None:
             own = self.controller.state
             self.controller.state = taken_like(state, "controller", own).to(own)
-        if self.n_steps and isinstance(self.solver, Adam):  # else it has moments, and no count
-            taken(state, f"{OPTIMISER}step", (), torch.float32)
-        self.solver.load_state_dict(state, OPTIMISER)
-        self._judge()
 
     def _centers(self) -> dict[str, Tensor]:
         layers = enumerate(self.model.layers)

@@ -207,7 +207,8 @@ class AtlasWriter:
         """data.json and samples.bin; the least and largest value seen there."""
         table, kept = data_page(self.trained, self.source, self.samples, self.survey)
         _write_json(self.folder / "data.json", table)
-        kept.astype("<f4").tofile(self.folder / "samples.bin")
+        # NumPy's own `tofile` says of a full disk how many numbers it wrote, and not why.
+        (self.folder / "samples.bin").write_bytes(kept.astype("<f4").tobytes())
         return float(kept.min()), float(kept.max())
 
     def _manifest(self, tags: list[str], photos: list[Photo]) -> None:
@@ -357,7 +358,7 @@ def _build(home: Path, trained: Trained, source: Source, key: str) -> Iterator[f
     for path in home.glob(".*.tmp"):  # of a process that was killed while it built
         if path.is_dir() and is_temporary(path):
             shutil.rmtree(path, ignore_errors=True)
-    with writing(folder):
+    with writing(home / FOLDER):  # by the name that people know, not by that of the half-made one
         try:
             (folder / "photos").mkdir(parents=True)
             yield from AtlasWriter(trained, source, key, folder).make()

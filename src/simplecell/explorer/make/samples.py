@@ -80,8 +80,10 @@ class Samples:
         self.photos: dict[tuple[str, int | None], tuple[int, int]] = {}
         """Number and scale of each by its name and page."""
         if self.drawn_as == "row":
-            some = source.read(evenly(source.n_samples, 1000))
-            self._usual = some.mean(0), some.std(0)
+            # Squares of numbers near the end of float32 are beyond it; the survey names such rows.
+            some = source.read(evenly(source.n_samples, 1000)).astype(np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._usual = some.mean(0), some.std(0)
 
     def records(self, rows: Iterable[int]) -> dict[int, Sample]:
         """Row number → record, for every row asked for."""

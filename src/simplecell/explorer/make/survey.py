@@ -16,7 +16,7 @@ from simplecell.explorer.make.samples import Labels, evenly
 from simplecell.model.activations import Activation
 from simplecell.model.measures import fvu
 from simplecell.run.evaluate import Activity, Deviation
-from simplecell.run.trained import Trained
+from simplecell.run.trained import Trained, refuse_overflow
 from simplecell.training.prepared import to_model
 
 TOP, SPREAD, DRAWN = 12, 8, 64
@@ -124,6 +124,7 @@ class Survey:
         for raw, rows in self.source.batches(size):
             x = to_model(raw, preprocess, model.like)
             output = model(x)
+            refuse_overflow(model, int(rows[0]), output.pre, output.recon)
             if self.trained.target_preprocess is None:
                 self.errors[rows] = (output.recon - x).square().sum(1).cpu().numpy()
             self.deviation.add(x)

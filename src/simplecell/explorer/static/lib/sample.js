@@ -56,10 +56,14 @@ function captionOf(sample, { value, quantile, most, play }) {
   return parts;
 }
 
+/** Names of fields that say which row this is: "id", "doc_id", "PassengerId", "gene name". */
+const IDENTIFIER = /(^|[_\s.-])([Ii][Dd]|key|name|word|index|accession)$|[a-z](Id|ID)$/;
+
 /** Where a sample comes from: in short, and in full. */
 function aboutOf(sample) {
   const about = { ...sample.about };
-  const name = about.file ? String(about.file).split(/[\\/]/).at(-1) : null;
+  const own = Object.keys(about).find((one) => IDENTIFIER.test(one) && write(about[one] ?? "") !== "");
+  const name = about.file ? String(about.file).split(/[\\/]/).at(-1) : own ? write(about[own]) : null;
   const key = ["label", "topics", "topic", "class"].find((one) => write(about[one] ?? "") !== "");
   const short = [key && `${key === "label" ? t("sample.label") : key} ${write(about[key])}`, name];
   const number = t("sample.row", { n: String(sample.row) });
