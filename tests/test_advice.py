@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -110,4 +111,7 @@ def test_a_gap_between_new_and_training_samples_is_told():
     (found,) = apart(train, new)
     assert found.words.startswith("fvu is 0.199 of held-out samples and 0.068 of training ones")
     assert apart(train, figures([1], [0.075])) == []
+    few = dataclasses.replace(new, n_samples=6)  # of which a factor of 2.9 may be chance
+    assert apart(train, few) == []
+    assert len(apart(figures([1], [0.0008]), dataclasses.replace(new, n_samples=6))) == 1
     assert apart(figures([1], [0.001]), figures([1], [0.003])) == []

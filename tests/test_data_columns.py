@@ -25,6 +25,19 @@ def test_words_become_one_input_each_and_ids_are_left_out() -> None:
     assert "'id' of t.csv is left out" in table.notes[1]
 
 
+def test_columns_of_numbers_that_describe_rows_are_kept_out() -> None:
+    """A target or a year beside embeddings would be learned from like any other input."""
+    lines = "\n".join(f"{2000 + i},{i % 7},{i / 3:.3f},{i / 5:.3f}" for i in range(12))
+    text = f"year,likes,a,b\n{lines}\n"
+    table = parse_table(text, "t.csv", Options(records=["year", "likes"]))
+    assert table.input_names == ["a", "b"]
+    assert table.meta.record(3) == {"year": 2003, "likes": 3}
+    again = parse_table("b,a\n1,2\n", "n.csv", Options(columns=table.columns))
+    np.testing.assert_array_equal(again.values, [[2, 1]])
+    with pytest.raises(UsageError, match=r"unknown column of data\.records 'yeer'"):
+        parse_table(text, "t.csv", Options(records="yeer"))
+
+
 def test_more_than_100_words_are_left_out() -> None:
     rows = [f"{i / 2},w{i % 101}" for i in range(300)]
     assert parse_table("n,w\n" + "\n".join(rows), "t").input_names == ["n"]

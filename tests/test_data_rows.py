@@ -12,6 +12,9 @@ from scipy import sparse
 from simplecell.data import ArraySource, Source, Subset, split
 from simplecell.data.rows import Meta, survey
 from simplecell.errors import DataError, UsageError
+from simplecell.run.begin import begin
+from simplecell.run.build import new_data
+from simplecell.run.directory import Run
 
 
 def numbers(n: int = 23, d: int = 4) -> np.ndarray:
@@ -210,3 +213,25 @@ def test_one_reading_tells_range_and_fingerprint(n: int, d: int, dtype: str) -> 
     x[n // 2, 1] = np.nan
     with pytest.raises(DataError, match=f"sample {n // 2}, input 1"):
         survey(source)
+
+
+def test_inputs_are_matched_by_their_names(tmp_path) -> None:
+    """Genes of another batch come in another order, and are not those of the model otherwise."""
+    x = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    source = ArraySource(x, input_names=["A", "B", "C", "D"])
+    session = begin(x, tmp_path / "run", settings=["train.steps=2"], source=source)
+    for _ in session.records():
+        pass
+    session.finish()
+    trained = Run(tmp_path / "run").load()
+    assert trained.input_names == ["A", "B", "C", "D"]
+    moved = ArraySource(x[:, [2, 0, 3, 1]], input_names=["C", "A", "D", "B"])
+    np.testing.assert_array_equal(new_data(trained, moved).read(slice(0, 5)), x[:5])
+    wider = ArraySource(np.hstack([x[:, ::-1], x]), input_names=list("DCBAEFGH"))
+    found = new_data(trained, wider)
+    np.testing.assert_array_equal(found.read(np.array([7, 2])), x[[7, 2]])
+    assert found.notes[-1] == "4 of 8 inputs are none of this model's: ignored"
+    with pytest.raises(DataError, match=r"no input 'A' \(nor 1 others\)"):
+        new_data(trained, ArraySource(x, input_names=["X", "Y", "C", "D"]))
+    bare = ArraySource(x)  # nobody says what its columns are
+    np.testing.assert_array_equal(new_data(trained, bare).read(slice(0, 2)), x[:2])

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simplecell.data import as_source
+from simplecell.data import ArraySource, as_source
 from simplecell.errors import UsageError
 from simplecell.model import activations
 from simplecell.run import recipe as recipes
@@ -210,6 +210,23 @@ def test_auto_is_resolved_from_the_data_and_said():
     assert automatic_steps("tanh", -3, 3)[0] == [{"kind": "range", "low": -0.8, "high": 0.8}]
     assert automatic_steps("tanh", -1, 1) == ([], [])
     assert automatic_steps("linear", -9, 9) == ([], [])
+
+
+def test_latents_are_no_more_than_samples_where_there_are_many():
+    """Eight for each of 20,000 genes would be 160,000 latents of 3,000 cells."""
+    source = ArraySource(np.eye(1500, 400, dtype=np.float32))
+    recipe, notes = resolve(Recipe.load("topk"), source)
+    assert recipe.model.n_latents == 1500
+    assert "latents: 1500, for 400 inputs and 1500 samples" in notes
+    assert resolve(Recipe.load("topk"), ArraySource(np.eye(40)))[0].model.n_latents == 320
+
+
+def test_a_length_that_is_not_looked_at_is_told():
+    source = ArraySource(np.eye(8))
+    _, notes = resolve(Recipe.load("table").changed({"train.max_samples": 500}), source)
+    assert [note for note in notes if note.startswith("train.max_samples is not looked at")]
+    _, notes = resolve(Recipe.load("topk").changed({"train.max_samples": 500}), source)
+    assert not [note for note in notes if "not looked at" in note]
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,14 @@ class Judge:
         chosen = None
         if asked.id not in ("auto", "none"):
             chosen = label_name(asked.id, names, "id column")
-        words = self._columns_of_words(names)
+        words = self._named("words", names)
+        records = self._named("records", names)
         kinds = []
         for column, values in columns.items():
             if column == label:
                 kinds.append(Column(name=column, kind="label"))
+            elif column in records:
+                kinds.append(Column(name=column, kind="left out"))
             elif column == chosen:
                 kinds.append(Column(name=column, kind="id"))
             elif column in words:
@@ -70,13 +73,13 @@ class Judge:
             self.notes.append(f"each row of {self.name} is remembered by {listed(kept)}")
         return kinds
 
-    def _columns_of_words(self, names: list[str]) -> set[str]:
-        """The columns that `data.words` names."""
-        said = self._options.words
+    def _named(self, option: str, names: list[str]) -> set[str]:
+        """The columns that `data.words` or `data.records` names."""
+        said = getattr(self._options, option)
         if said is None or self._options.columns is not None:
             return set()
         return {
-            label_name(one, names, "column of data.words")
+            label_name(one, names, f"column of data.{option}")
             for one in (said if isinstance(said, list) else [said])
         }
 
@@ -144,7 +147,8 @@ class Judge:
         )
         if not count:
             raise DataError(
-                f"{told}, and most of its numbers are written in another way; write them alike"
+                f"{told}, and most of its numbers are written in another way; write them alike "
+                "(or say data.header=true, if the first row names the columns)"
             )
         return self._with_strays(column, values, told, row, count)
 

@@ -30,7 +30,8 @@ class Reading:
     axis that holds the inputs: "first", "middle", "last", a number, or "all" but the first.
     Of tables: `id` names the column that names the rows ("auto": found; "none": every column of
     numbers is an input), `missing` the words that mean "nothing is known", `words` the columns that
-    hold words although they look like numbers.
+    hold words although they look like numbers, `records` the columns that describe rows and are no
+    inputs.
     """
 
     kind: str = "auto"
@@ -43,6 +44,7 @@ class Reading:
     id: str | int = "auto"
     missing: str | float | list[Any] = "auto"
     words: str | list[Any] | None = None
+    records: str | list[Any] | None = None
     meta: str | None = None
     patch: int | None = None
     n_patches: int = 10_000

@@ -352,6 +352,33 @@ class Subset(Source):
         return self._source.about(self._rows[rows])
 
 
+class Named(Subset):
+    """The inputs of another source in the order of `names`, as a model knows them.
+
+    Others are left out, which `notes` say. Raises DataError for a name that is missing.
+    """
+
+    def __init__(self, source: Source, names: Sequence[str]) -> None:
+        super().__init__(source, np.arange(source.n_samples))
+        place = {name: j for j, name in enumerate(source.input_names or [])}
+        absent = [name for name in names if name not in place]
+        if absent:
+            more = f" (nor {len(absent) - 1} others)" if len(absent) > 1 else ""
+            raise DataError(
+                f"the data have no input {absent[0]!r}{more}, but this model was built for it; "
+                "give data of the same kind"
+            )
+        self._places = np.array([place[name] for name in names])
+        self.n_inputs, self.shape, self.input_names = len(names), (len(names),), list(names)
+        if len(names) < source.n_inputs:
+            left = source.n_inputs - len(names)
+            told = f"{left} of {source.n_inputs} inputs are none of this model's: ignored"
+            self.notes = [*source.notes, told]
+
+    def read(self, rows: Rows) -> Array:
+        return np.ascontiguousarray(super().read(rows)[:, self._places])
+
+
 class Paired(Subset):
     """Another source whose samples come with `targets`: what is to be made of each, a row a sample.
 

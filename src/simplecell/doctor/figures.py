@@ -14,9 +14,11 @@ HIDDEN = 0.1
 others are reconstructed about as well."""
 ROWS = 100
 """Samples from which on a hundredth of them is no single one by chance."""
-APART, GAP = 1.5, 0.02
+APART, GAP = 1.5, 0.01
 """Factor between the fvu of new samples and of training ones, and their difference, from which on
 the latter says little: seeds differ by less."""
+FEW, FAR = 100, 3.0
+"""Held-out samples below which a larger factor is asked for: few differ by chance."""
 
 
 def hidden(
@@ -69,7 +71,8 @@ def _rows(figures: Figures) -> list[Finding]:
 
 def apart(figures: Figures, new: Figures) -> list[Finding]:
     """Held-out samples that are reconstructed much worse than those of training."""
-    if not new.fvu > max(APART * figures.fvu, figures.fvu + GAP):
+    factor = APART if new.n_samples >= FEW // 2 else FAR
+    if not new.fvu > max(factor * figures.fvu, figures.fvu + GAP):
         return []
     words = (
         f"fvu is {new.fvu:.3g} of held-out samples and {figures.fvu:.3g} of training ones: go by "

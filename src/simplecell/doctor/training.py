@@ -304,7 +304,7 @@ def thresholds(session: Training, x: Tensor) -> list[Finding]:
 def new_samples(session: Training) -> Figures | None:
     """Figures of the held-out samples that are judged, where there are enough to say something."""
     trainer, held = session.trainer, session.held_out
-    if held is None or held.n_samples < FEWEST:
+    if held is None or held.n_samples < FEWEST // 10:
         return None
     return evaluate(trainer.model, trainer.preprocess, trainer.held_apart(held)[1])
 
@@ -319,7 +319,8 @@ def overfit(session: Training, figures: Figures) -> list[Finding]:
         for line in session.story()
         if line.held_out_cost is not None
     ]
-    rising = len(costs) >= 3 and costs[-1][0] > RISEN * min(costs)[0]
+    enough = session.held_out is not None and session.held_out.n_samples >= FEWEST
+    rising = enough and len(costs) >= 3 and costs[-1][0] > RISEN * min(costs)[0]
     if session.trainer.best.patience or not rising or not new.fvu > WORSE * figures.fvu:
         return apart(figures, new)
     lowest, step = min(costs)

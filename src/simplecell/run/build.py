@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source, split
-from simplecell.data.rows import Paired, Survey, targets_of
+from simplecell.data.rows import Named, Paired, Survey, targets_of
 from simplecell.errors import DataError, UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
@@ -124,12 +124,15 @@ def new_data(trained: Trained, data: object, meta: str | Path | None = None) -> 
     `meta` is a file of records about these samples.
 
     Raises:
-        DataError: when the samples are of another width.
+        DataError: when the samples are of another width, or lack an input that has a name.
     """
     columns = trained.info["data"]["columns"]
     # The encoding knows the label column; the records of meta are the training samples'.
     more = {"columns": columns, "label": None, "meta": meta, "sampling": "tiles"}
     source = trained.recipe.source(data, **more)
+    names = trained.input_names
+    if columns is None and names and source.input_names not in (None, names):
+        source = Named(source, names)  # genes of another order, say
     if source.n_inputs != trained.preprocess.n_inputs:
         raise DataError(
             f"the data have {source.n_inputs} inputs per sample, but this run was trained on "

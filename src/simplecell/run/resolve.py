@@ -26,6 +26,9 @@ from simplecell.training.objective import Objective
 from simplecell.training.prepared import fitted, to_model
 
 EXPANSION = 8
+MANY_LATENTS = 1024
+"""Where nobody says how many, there are no more latents than samples from here on: of 20,000 genes
+in 3,000 cells eight for each gene would be 160,000, for 206 GB."""
 RATE = 1e-3
 """Of Adam for 2¹⁴ latents. Source: Gao et al. 2024, section 2.4, for the square root; the number is
 ours: trainings here are a thousand times shorter, and err a third less at five times theirs.
@@ -63,6 +66,11 @@ def resolve(
     model, chosen = _sizes(recipe, model, source)
     notes += chosen
     optim, train = _rate_and_length(recipe, model, source)
+    if recipe.train.steps != "auto" and recipe.train.max_samples != "auto":
+        notes.append(
+            f"train.max_samples is not looked at, since train.steps says {recipe.train.steps} "
+            "(train.steps=auto leaves the length to max_samples)"
+        )
     resolved = dataclasses.replace(
         recipe,
         model=model,
@@ -87,8 +95,11 @@ def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[st
         n_latents = 2 * n_inputs if sparse else max(1, n_inputs // 2)
         if model.target_l0 or "l1" in recipe.objective:
             n_latents = max(EXPANSION * n_inputs, math.ceil(float(model.target_l0)))
+        most = max(MANY_LATENTS, source.n_samples)
+        few = f" and {source.n_samples} samples" if n_latents > most else ""
+        n_latents = min(n_latents, most)
         model = dataclasses.replace(model, n_latents=n_latents)
-        notes.append(f"latents: {n_latents}, for {n_inputs} inputs")
+        notes.append(f"latents: {n_latents}, for {n_inputs} inputs{few}")
     _check_reach(model)
     return model, notes
 
