@@ -219,7 +219,7 @@ BAD_WORDS = {
     "kind": (["--set", "data.kind=patchs"], "did you mean 'patches'?"),
     "solver": (["--set", "optim.kind=adm"], "did you mean 'adam'?"),
     "batch": (["--set", "optim.kind=adam", "--set", "optim.batch_size=0"], "at least 1"),
-    "memory": (["--set", "model.n_latents=2000000000"], "out of memory"),
+    "memory": (["--set", "model.n_latents=2000000000"], "of memory (136 GB of weights)"),
 }
 
 
@@ -848,7 +848,7 @@ DAMAGE = {
     "weights of text": (_write("model.safetensors", b"x" * 999), "cannot be read"),
     "weights nan": (_change_weights(bias=_nan), "not finite"),
     "weights inf": (_change_weights(decoder=lambda t: t / 0), "not finite"),
-    "weights integers": (_change_weights(bias=lambda t: t.int()), "not finite"),
+    "weights integers": (_change_weights(bias=lambda t: t.int()), "'bias' is of type int32"),
     "encoder shape": (_change_weights(encoder=lambda t: t[:-1].clone()), "does not fit"),
     "decoder shape": (_change_weights(decoder=lambda t: t.T.contiguous()), "'decoder' is of shape"),
     "no bias": (_change_weights(bias=None), "'bias' is missing"),

@@ -418,9 +418,6 @@ def test_an_edited_recipe_is_refused_by_its_key(data, tmp_path, key, earlier):
         assert f"({key}: " in str(error.value)
         assert contents(out) == before
     assert run_command_line(["resume", str(out)]) == 4
-    if key.startswith(("model.", "preprocess.")):  # its codes would be others
-        with pytest.raises(RunError):
-            Run(out).load()
     (out / "recipe.toml").write_text("# a remark changes nothing\n" + text)
     assert finish(resume(out))["status"] == "finished"
 

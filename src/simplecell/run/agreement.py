@@ -14,6 +14,8 @@ STEPS = "train.steps"
 CHOSEN = (STEPS, "model.pre_bias", "objective.l0.target")
 """What a resolved recipe may say otherwise than the one that was asked for, "auto" apart."""
 
+KEPT = ("optim.kind", "optim.batch_size", "optim.schedule")
+
 
 def edits(info: Info, found: Recipe) -> list[str]:
     """Keys of recipe.toml that differ from run.json, as `table.key: run.json, recipe.toml`.
@@ -31,6 +33,14 @@ def edits(info: Info, found: Recipe) -> list[str]:
     if _cut_short(info, kept, found):
         found = found.changed({STEPS: kept.train.steps})
     return kept.differences(found)
+
+
+def at_odds(asked: Recipe, found: Recipe) -> list[str]:
+    """The same of what no recipe leaves to the data, so that both must say it whatever wrote them:
+    how data are read, and how batches follow one another."""
+    mine, theirs = flat(asked.table()), flat(found.table())
+    keys = (key for key in sorted(mine | theirs) if key.startswith(("data.", *KEPT)))
+    return _differences({key: mine.get(key) for key in keys}, theirs)
 
 
 def _cut_short(info: Info, kept: Recipe, found: Recipe) -> bool:

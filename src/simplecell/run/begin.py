@@ -181,6 +181,7 @@ def _begin_here(run: Run, built: Built, info: Info, restart: bool) -> Lock:
 def _go_on(run: Run, data: object, requested: Recipe, opened: Source | None = None) -> Session:
     run.refuse_strangers()
     info = run.info()
+    run.refuse_edits(info)
     _refuse_changes(run, run.requested(info), requested)
     steps = requested.train.steps
     steps = run.recipe().n_steps if isinstance(steps, str) else steps

@@ -34,7 +34,7 @@ from simplecell.data.rows import targets_of
 from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Preprocess
-from simplecell.run.agreement import edits
+from simplecell.run.agreement import at_odds, edits
 from simplecell.run.info import DataInfo, Info, Line, Software
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import target_steps
@@ -213,15 +213,17 @@ class Run:
             asked, resolved = Recipe.from_table(info["requested"]), self.recipe()
         except UsageError as error:
             raise RunError(f"'{self.path}' is damaged: its run.json asks for {error}") from error
-        self._refuse_edits(info, resolved)
+        self._refuse_edits(at_odds(asked, resolved))
         return asked
 
-    def _refuse_edits(self, info: Info, recipe: Recipe, tables: tuple[str, ...] = ("",)) -> None:
+    def refuse_edits(self, info: Info) -> None:
         """Raise RunError where recipe.toml says something else than the run began with."""
         try:
-            changed = [line for line in edits(info, recipe) if line.startswith(tables)]
+            self._refuse_edits(edits(info, self.recipe()))
         except UsageError as error:
             raise RunError(f"'{self.path}' is damaged: its run.json says {error}") from error
+
+    def _refuse_edits(self, changed: list[str]) -> None:
         if changed:
             raise RunError(
                 f"run.json and recipe.toml of '{self.path}' do not agree ({'; '.join(changed)}: "
@@ -460,7 +462,6 @@ class Run:
             model.load_tensors(tensors)
         except (DataError, UsageError) as error:
             raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
-        self._refuse_edits(info, recipe, ("model.", "preprocess."))
         if not all(t.is_floating_point() and torch.isfinite(t).all() for t in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
         return Trained(model, preprocess, recipe, info, target)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from simplecell.errors import UsageError
+from simplecell.errors import UsageError, choice
 from simplecell.run.recipe import DTYPES, Recipe
 from simplecell.training.lbfgs import HISTORY
 from simplecell.training.prepared import CACHE_BYTES, CHUNK_BYTES, resolve_device
+from simplecell.training.trainer import SOLVERS
 
 VECTORS = {"lbfgs": 2 * HISTORY + 6, "adam": 8}
 """Vectors as long as the weights, at the peak: pairs of the history, weights, gradient, moments,
@@ -68,6 +69,7 @@ def check_memory(
     recipe: Recipe, n_inputs: int, n_samples: int, n_outputs: int | None = None
 ) -> None:
     """Raise UsageError if training a resolved recipe takes more memory than there is."""
+    choice("solver", recipe.optim.kind, SOLVERS)
     has, (needs, weights) = memory_of(recipe), needed(recipe, n_inputs, n_samples, n_outputs)
     if has is None or needs <= has:
         return
