@@ -316,6 +316,7 @@ def test_json_of_evaluate_and_info(say, made):
     measured = {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
         *("density", "histogram", "mean_activation"),
+        *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows", "findings"),
     }
     assert set(result) == WRAPPING | measured
     assert set(result["density"]) == {"min", "mean", "max"}
