@@ -319,7 +319,8 @@ def test_json_of_evaluate_and_info(say, made):
         *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows", "findings"),
     }
     assert set(result) == WRAPPING | measured
-    assert set(result["density"]) == {"min", "mean", "max"}
+    assert result["density"] is result["l0"] is result["dead"] is None  # a sigmoid is never 0
+    assert set(result["mean_activation"]) == {"min", "mean", "max"}
     assert 0 < result["fvu"] < 1.5
     code, out, _ = say("info", made / "rows", "--json")
     assert code == 0
