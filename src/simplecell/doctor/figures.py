@@ -17,7 +17,7 @@ ROWS = 100
 APART, GAP = 1.5, 0.01
 """Factor between the fvu of new samples and of training ones, and their difference, from which on
 the latter says little: seeds differ by less."""
-FEW, FAR = 100, 3.0
+FEW, FAR = 100, 20.0
 """Held-out samples below which a larger factor is asked for: few differ by chance."""
 
 

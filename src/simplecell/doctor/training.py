@@ -23,7 +23,7 @@ from simplecell.doctor.inputs import (
 )
 from simplecell.model.activations import JumpReLU
 from simplecell.model.autoencoder import Autoencoder
-from simplecell.run.evaluate import Figures, evaluate
+from simplecell.run.evaluate import Figures, evaluate, judge
 from simplecell.run.resolve import learning_rate
 from simplecell.training.prepared import Prepared
 from simplecell.training.steering import l0_of
@@ -306,6 +306,8 @@ def new_samples(session: Training) -> Figures | None:
     trainer, held = session.trainer, session.held_out
     if held is None or held.n_samples < FEWEST // 10:
         return None
+    if trainer.held is not None:  # prepared by the training that has just ended
+        return judge(trainer.model, trainer.held)
     return evaluate(trainer.model, trainer.preprocess, trainer.held_apart(held)[1])
 
 

@@ -94,10 +94,10 @@ def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[st
         sparse = Objective(recipe.objective).target is not None
         n_latents = 2 * n_inputs if sparse else max(1, n_inputs // 2)
         if model.target_l0 or "l1" in recipe.objective:
-            n_latents = max(EXPANSION * n_inputs, math.ceil(float(model.target_l0)))
+            n_latents = EXPANSION * n_inputs
         most = max(MANY_LATENTS, source.n_samples)
         few = f" and {source.n_samples} samples" if n_latents > most else ""
-        n_latents = min(n_latents, most)
+        n_latents = max(min(n_latents, most), math.ceil(float(model.target_l0)))
         model = dataclasses.replace(model, n_latents=n_latents)
         notes.append(f"latents: {n_latents}, for {n_inputs} inputs{few}")
     _check_reach(model)
