@@ -38,6 +38,17 @@ def test_columns_of_numbers_that_describe_rows_are_kept_out() -> None:
         parse_table(text, "t.csv", Options(records="yeer"))
 
 
+def test_missing_cells_of_all_columns_are_told_at_once() -> None:
+    rows = [
+        f"{'n/a' if i in (2, 5) else i / 2},{i / 3:.2f},{'' if i == 4 else 1.5 * i}"
+        for i in range(9)
+    ]
+    with pytest.raises(
+        DataError, match=r"row 2 .*column 'a' .*2 such in this column, 1 in 'c'; fill"
+    ):
+        parse_table("a,b,c\n" + "\n".join(rows), "t.csv")
+
+
 def test_more_than_100_words_are_left_out() -> None:
     rows = [f"{i / 2},w{i % 101}" for i in range(300)]
     assert parse_table("n,w\n" + "\n".join(rows), "t").input_names == ["n"]

@@ -334,11 +334,18 @@ class Judge:
         if absent.any():
             row = int(absent.argmax())
             cell = "" if shown.ndim > 1 else f": '{shown[row]!s:.20}'"
+            here = f"and {int(absent.sum())} such in this column{self._elsewhere(column)}"
             raise DataError(
                 f"row {row} (the first is 0), column {column!r} of {self.name} is missing or not "
-                f"finite{cell}, and {int(absent.sum())} such in this column; fill them or "
-                "remove those rows first"
+                f"finite{cell}, {here}; fill them or remove those rows first"
             )
+
+    def _elsewhere(self, column: str) -> str:
+        """What is missing in other columns of numbers, so that nobody mends one after the other."""
+        read = self._numbers.items()
+        counts = {name: int(self.missing.mask(values).sum()) for name, values in read}
+        found = [f"{n} in {name!r}" for name, n in counts.items() if n and name != column]
+        return f", {listed(found)}" if found else ""
 
     def _one_hot(self, values: Array, categories: Sequence[str], column: str) -> list[Array]:
         self._refuse_missing(values, values, column, words=True)

@@ -109,7 +109,7 @@ class TopKSparseAutoencoder(ModernTransformer):
     Exact, save what `simplecell.model.activations` says. Recipes `topk` and `batchtopk`.
 
     Args:
-        n_latents: M; "auto" is 8 for each input.
+        n_latents: M; "auto" is 8 for each input, no more than samples from 1,024 on.
         k: active latents a sample, *count*. It and target_l0 say the same: give one of them.
         target_l0: as k; "auto" is a quarter of the inputs, at most 32.
         batchwise: k is a mean over a batch, so that easy samples get fewer latents and hard ones
