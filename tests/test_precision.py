@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from simplecell import SparseAutoencoder, TopKSparseAutoencoder
+from simplecell import SparseAutoencoder, StackedAutoencoder, TopKSparseAutoencoder
 from simplecell.cli import run_command_line
 from simplecell.data import ArraySource, as_source
 from simplecell.preprocess import Preprocess
@@ -60,6 +60,20 @@ def test_a_clock_among_the_columns_is_learned_and_scored_as_it_is(preprocess):
     if preprocess == ["standardize"]:  # fvu is of prepared columns, which then weigh the same
         assert model.score(x) == pytest.approx(1 - lost.mean(), abs=1e-3)
         assert model.fvu_ == pytest.approx(lost.mean(), abs=1e-3)
+
+
+def test_a_stack_is_trained_on_a_clock_as_it_is():
+    x = rows()
+    stack = StackedAutoencoder(
+        (12, 8),
+        preprocess=["standardize"],
+        output="linear",
+        target=0.3,
+        max_iter=60,
+        fine_tune_iter=60,
+        random_state=0,
+    ).fit(x)
+    assert unexplained(x, stack.inverse_transform(stack.transform(x))).max() < 0.1
 
 
 def test_the_figure_of_topk_is_that_of_what_comes_back():

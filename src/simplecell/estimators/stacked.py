@@ -311,7 +311,7 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
 
     def fit(self, X: object, y: object = None) -> Self:
         """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored."""
-        rows = dense(validate_data(self, X, **DOOR), self.dtype)
+        rows = dense(validate_data(self, X, **DOOR))
         seed = seed_of(self.random_state)
         greedy, preprocess, _ = self._train_layers(rows, seed)
         network = DeepAutoencoder(greedy.layers)
@@ -354,10 +354,9 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
         return cls(None, fine_tune_iter=recipe.n_steps // passes, **found)
 
 
-def dense(X: Any, dtype: str) -> Array:
-    """X as a dense array of that precision: codes of inner layers are dense anyway."""
-    X = X.toarray() if hasattr(X, "toarray") else X
-    return np.ascontiguousarray(X, dtype=np.float64 if dtype == "float64" else np.float32)
+def dense(X: Any) -> Array:
+    """X as a dense array, in its precision until it is prepared: inner codes are dense anyway."""
+    return np.ascontiguousarray(X.toarray() if hasattr(X, "toarray") else X)
 
 
 @dataclass(eq=False, repr=False)
@@ -403,7 +402,7 @@ class StackedClassifier(ClassifierMixin, StackTransformer):  # type: ignore[misc
                 f"y has one class, '{self.classes_[0]}'; a classifier needs two or more"
             )
         labels = np.asarray(encoder.transform(classes), dtype=np.int64)
-        rows = dense(rows, self.dtype)
+        rows = dense(rows)
         seed = seed_of(self.random_state)
         greedy, preprocess, codes = self._train_layers(rows, seed)
         network = classifier(greedy.layers, codes, labels, self.softmax_decay)
