@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from simplecell.data.numerals import listed
 from simplecell.data.rows import Array, Meta
 from simplecell.data.tables import Table
 from simplecell.errors import DataError, unknown
@@ -53,10 +54,7 @@ def choose(name: str, shapes: Mapping[str, object], key: str | None) -> str:
             raise unknown(f"variable in {name}", key, shapes)
         return key
     if len(shapes) > 1:
-        listed = [f"{variable} {shape}" for variable, shape in shapes.items()]
-        shown = ", ".join(listed[:_LISTED]) + (
-            f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-        )
+        shown = listed([f"{variable} {shape}" for variable, shape in shapes.items()], _LISTED)
         raise DataError(
             f"{name} holds several variables: {shown}; "
             f"say which one, for instance --set data.key={next(iter(shapes))} (from Python key=…)"

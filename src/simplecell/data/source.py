@@ -25,6 +25,7 @@ from simplecell.data.images import (
 )
 from simplecell.data.lazy import Lazy
 from simplecell.data.loaded import Loaded
+from simplecell.data.numerals import listed
 from simplecell.data.options import Options
 from simplecell.data.pages import Opener
 from simplecell.data.patches import PatchSource, random_patches, tiles
@@ -118,10 +119,9 @@ def _holds_pictures(folder: Path) -> bool:
         return True
     found, others = shards_in(folder)
     if not found and others:
-        shown = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
         raise DataError(
             f"{folder} holds no pictures, and no files of numbers that may be joined to one array; "
-            f"it holds {shown}: give one of them, or several by a list or a pattern"
+            f"it holds {listed(others)}: give one of them, or several by a list or a pattern"
         )
     return not found
 

@@ -17,8 +17,8 @@ ROWS = 100
 APART, GAP = 1.5, 0.01
 """Factor between the fvu of new samples and of training ones, and their difference, from which on
 the latter says little: seeds differ by less."""
-FEW, FAR = 100, 20.0
-"""Held-out samples below which a larger factor is asked for: few differ by chance."""
+FEW, FAR = 50, 20.0
+"""Judged samples below which that larger factor is asked for: few differ by chance."""
 
 
 def hidden(
@@ -71,7 +71,7 @@ def _rows(figures: Figures) -> list[Finding]:
 
 def apart(figures: Figures, new: Figures) -> list[Finding]:
     """Held-out samples that are reconstructed much worse than those of training."""
-    factor = APART if new.n_samples >= FEW // 2 else FAR
+    factor = APART if new.n_samples >= FEW else FAR
     if not new.fvu > max(factor * figures.fvu, figures.fvu + GAP):
         return []
     words = (

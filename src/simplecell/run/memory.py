@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from simplecell.errors import UsageError, choice
+from simplecell.preprocess.affine import Affine
+from simplecell.preprocess.chain import STEPS
 from simplecell.run.recipe import DTYPES, Recipe
 from simplecell.training.lbfgs import HISTORY
 from simplecell.training.prepared import CACHE_BYTES, CHUNK_BYTES, resolve_device
@@ -19,7 +21,8 @@ VECTORS = {"lbfgs": 2 * HISTORY + 6, "adam": 8}
 and what a step, the first draw of weights and a checkpoint need. Measured on wide tables."""
 COVARIANCES = 6
 """Matrices of inputs × inputs in float64 that PCA and ZCA hold at the peak."""
-SPECTRAL = ("pca", "pca_whiten", "zca_whiten")
+SPECTRAL = [kind for kind, step in STEPS.items() if issubclass(step, Affine) and step.full]
+"""Steps that are solved from one."""
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says what a container may take."""
 COMFORT = 0.5
