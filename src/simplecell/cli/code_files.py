@@ -9,10 +9,10 @@ import itertools
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse as scipy_sparse
 
 from simplecell.cli import parquet
 from simplecell.cli.row_names import columns_beside
@@ -25,6 +25,9 @@ from simplecell.run.build import new_data
 from simplecell.run.progress import say_skipped
 from simplecell.run.storage import replacing
 from simplecell.run.trained import Floats, Trained, latent_names
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 ROWS = 8192
 Array = NDArray[np.generic]
@@ -64,13 +67,15 @@ def encode_file(
 
 def _sparse_pieces(
     trained: Trained, batches: Iterator[tuple[Floats, Array]]
-) -> Iterator[scipy_sparse.csr_array]:
+) -> Iterator[csr_array]:
     """The active latents of each batch (x [B, D], rows [B]), CSR [B, M]."""
+    from scipy.sparse import csr_array  # a third of a second, which dense codes spare
+
     for x, rows in batches:
         found = trained.encode_sparse(x, int(rows[0]), as_trained=True)
         values, indices, offsets = (part.numpy() for part in found)
         shape = (len(x), trained.model.n_latents)
-        yield scipy_sparse.csr_array((values, indices.astype(np.int32), offsets), shape=shape)
+        yield csr_array((values, indices.astype(np.int32), offsets), shape=shape)
 
 
 def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[str]:

@@ -49,15 +49,17 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Learn features of DATA into a run directory. Said again, it continues."""
-    from simplecell.run.begin import begin
-    from simplecell.run.recipe import Recipe
+    from simplecell.run.recipe import Recipe, check_settings
 
     changes = list(settings or [])
     changes += [] if seed is None else [f"train.seed={seed}"]
     if meta is not None:  # absolute, for `resume` may be said elsewhere
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
-    chosen = None if recipe is None else Recipe.load(recipe)
-    session = begin(read(data), out, chosen, settings=changes, restart=restart)
+    check_settings(changes)
+    chosen, opened = None if recipe is None else Recipe.load(recipe), read(data)
+    from simplecell.run.begin import begin  # torch with it, which mistakes in the words above spare
+
+    session = begin(opened, out, chosen, settings=changes, restart=restart)
     work("train", session, as_json, no_doctor)
 
 
@@ -91,14 +93,16 @@ def sweep(
     """Train several models on one pass over DATA; said again, they continue."""
     from simplecell.cli.printing import sweep_table
     from simplecell.errors import DivergedError
-    from simplecell.run.progress import follow_sweep, say, say_skipped
-    from simplecell.run.recipe import Recipe
+    from simplecell.run.recipe import Recipe, check_settings
+
+    check_settings(settings or [])
+    chosen, opened = None if recipe is None else Recipe.load(recipe), read(data)
+    from simplecell.run.progress import follow_sweep, say, say_skipped  # and torch with them
     from simplecell.run.sweep import begin_sweep
     from simplecell.viz.front import save_front
 
-    chosen = None if recipe is None else Recipe.load(recipe)
     models = begin_sweep(
-        read(data),
+        opened,
         out,
         chosen,
         grid=grid or [],

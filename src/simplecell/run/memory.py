@@ -11,7 +11,7 @@ import torch
 from simplecell.errors import UsageError, choice
 from simplecell.preprocess.affine import Affine
 from simplecell.preprocess.chain import STEPS
-from simplecell.run.recipe import DTYPES, Recipe
+from simplecell.run.recipe import Recipe
 from simplecell.training.lbfgs import HISTORY
 from simplecell.training.prepared import CACHE_BYTES, CHUNK_BYTES, resolve_device
 from simplecell.training.trainer import SOLVERS
@@ -57,7 +57,7 @@ def needed(
     """
     with torch.device("meta"):  # sizes without memory
         model = recipe.build_model(n_inputs, n_outputs)
-    size = DTYPES[recipe.train.dtype].itemsize
+    size = getattr(torch, recipe.train.dtype).itemsize
     weights = size * sum(parameter.numel() for parameter in model.parameters())
     width = 3 * n_inputs + 2 * model.n_latents
     if recipe.optim.kind == "lbfgs":
