@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.data.rows import targets_of
+from simplecell.data.rows import Array, Subset, positions, targets_of
+from simplecell.data.rows import Rows as Numbers
 from simplecell.errors import UsageError, choice
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Prepared as Rows
@@ -20,6 +21,8 @@ from simplecell.preprocess.chain import Preprocess, Said
 CORRUPTIONS = ("none", "mask", "gaussian")
 CACHE_BYTES = 2**31
 CHUNK_BYTES = 2**29
+ONCE_BYTES = 2**26
+"""Of samples that are few enough to be prepared once for all batches."""
 
 
 def resolve_device(device: str) -> torch.device:
@@ -116,6 +119,28 @@ class Prepared:
     def _read(self) -> Iterator[Tensor]:
         for x, _ in self.source.batches(self.rows):
             yield to_model(x, self.preprocess, self.like)
+
+
+class RowNumbers(Subset):
+    """A source with the number of each row in the place of its sample: an order, and no reading."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source, np.arange(source.n_samples))
+
+    def read(self, rows: Numbers) -> Array:
+        return positions(rows, self.n_samples)
+
+
+def prepared_once(source: Source, preprocess: Preprocess, like: Tensor) -> Tensor | None:
+    """All samples as `to_model` gives them, [n_samples, D'], where they are few; None: read them.
+
+    To read and prepare a batch of few numbers takes a tenth of a step, and every pass does it
+    again. Not where a step mixes inputs: batches of another size may then end in other digits.
+    """
+    size = source.n_samples * preprocess.n_outputs * like.element_size()
+    if size > ONCE_BYTES or not preprocess.by_number:
+        return None
+    return torch.cat([to_model(x, preprocess, like) for x, _ in source.batches(8192)])
 
 
 def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:

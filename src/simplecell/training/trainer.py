@@ -27,7 +27,9 @@ from simplecell.training.objective import Moment, Objective
 from simplecell.training.prepared import (
     Corruption,
     Prepared,
+    RowNumbers,
     identity,
+    prepared_once,
     targets_in_memory,
     to_model,
 )
@@ -262,9 +264,14 @@ class Trainer:
             while True:
                 yield self.solver.advance()
         targets = targets_in_memory(source, self.flat)
-        batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
+        ready = prepared_once(source, self.preprocess, self.flat)
+        order = source if ready is None else RowNumbers(source)
+        batches = order.batches(self.batch_size, seed=self.seed, start=self.n_steps)
         for x, rows in batches:
-            prepared = to_model(x, self.preprocess, self.flat)
+            if ready is None:
+                prepared = to_model(x, self.preprocess, self.flat)
+            else:
+                prepared = ready[torch.as_tensor(rows)]
             target = None if targets is None else targets[torch.as_tensor(rows)]
             yield self.step(prepared, target, steps=steps)
 
