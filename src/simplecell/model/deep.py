@@ -58,7 +58,7 @@ class Network(Model):
     def encode(
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
-        self._check(x)
+        self.check_width(x)
         for layer in self.layers:
             pre, code = layer.encode(x, training=training, generator=generator)
             x = code.dense
@@ -249,7 +249,7 @@ class ModulePair(Model):
     def encode(
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
-        self._check(x)
+        self.check_width(x)
         pre = self.encoder(x)
         return pre, self.activation(pre, training=training, generator=generator)
 
