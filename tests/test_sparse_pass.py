@@ -10,7 +10,6 @@ from simplecell.model import selection
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.training.gradients import Gradient, Whole, by_entries
 from simplecell.training.objective import Moment, Objective
-from simplecell.training.trainer import Trainer
 from simplecell.training.weights import flatten, initialise
 
 D, M, B = 12, 40, 30

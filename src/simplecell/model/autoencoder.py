@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from simplecell.errors import DataError, UsageError, choice
-from simplecell.model.activations import OUTPUTS, Activation, activation
+from simplecell.model.activation import Activation
+from simplecell.model.activations import OUTPUTS, activation
 from simplecell.model.codes import Codes
 from simplecell.model.entries import Pass
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from simplecell.errors import UsageError, choice
-from simplecell.model.activations import OUTPUTS, Activation, activation, settings_of
+from simplecell.model.activation import Activation
+from simplecell.model.activations import OUTPUTS, activation, settings_of
 from simplecell.model.autoencoder import Autoencoder, Layer, Model
 from simplecell.model.codes import Codes
 

@@ -142,8 +142,7 @@ class Gradient:
                 parameter.grad = torch.zeros_like(parameter)
         if self.sparse is not None:
             return self._by_entries(self.sparse, chunks, moment)
-        for parameter in self.model.parameters():
-            parameter.grad.zero_()
+        self.model.zero_grad(set_to_none=False)
         return self._plain(chunks, moment, backward=True)
 
     def _overall(self, chunks: Chunks, moment: Moment) -> Moment:

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from simplecell.errors import UsageError, choice
-from simplecell.model.activations import ACTIVATIONS, Activation
+from simplecell.model.activation import Activation
+from simplecell.model.activations import ACTIVATIONS
 from simplecell.model.autoencoder import Autoencoder, Model, Output
 from simplecell.model.codes import Codes
 from simplecell.model.measures import (

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simplecell.model.activations import Activation
+from simplecell.model.activation import Activation
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.deep import DeepAutoencoder
 from simplecell.preprocess.chain import Preprocess
