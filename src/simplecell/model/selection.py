@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from simplecell.model import native
 from simplecell.model.places import Places
 
 CROSSOVER = 0.1
@@ -22,11 +23,25 @@ def above(pre: Tensor, threshold: Tensor | float) -> Places | None:
     """
     if pre.device.type != "cpu":
         return None
+    most, threshold = int(CROSSOVER * pre.numel()), torch.as_tensor(threshold, dtype=pre.dtype)
     looks = pre[:: max(1, len(pre) // _LOOKS)]
     if int(torch.count_nonzero(looks > threshold)) > CROSSOVER * looks.numel():
         return None
+    threshold = threshold.reshape(-1).contiguous()
+    if compiled := native.library(pre, threshold):
+        found = compiled.above(pre, threshold, most)
+        return None if found is None else Places(*found, pre.shape[1])
     flat = (pre > threshold).view(-1).nonzero()[:, 0]
-    return Places.of_flat(flat, *pre.shape)
+    return Places.of_flat(flat, *pre.shape) if len(flat) <= most else None
+
+
+def top(pre: Tensor, k: int) -> Places | None:
+    """Where the k largest of each sample of pre [B, M] are; None where k are too many."""
+    if k > CROSSOVER * pre.shape[1]:
+        return None
+    if compiled := native.library(pre):
+        return Places.of_rows(compiled.top(pre, k), pre.shape[1])
+    return Places.of_rows(pre.topk(k, dim=1, sorted=False).indices, pre.shape[1])
 
 
 def largest(pre: Tensor, count: int, guess: Tensor) -> Places | None:
