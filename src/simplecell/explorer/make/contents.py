@@ -135,6 +135,8 @@ class Manifest(TypedDict):
     n_iter: int
     columns: list[str]
     histogram: dict[str, int]
+    sample_bits: int
+    digits: dict[str, int]
     tags: list[str]
     sprites: Sprites | None
     labels: Told | None
