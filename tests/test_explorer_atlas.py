@@ -13,11 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from play_runs import clock
+from play_runs import clock, spectra
 from simplecell.cli import run_command_line
 from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.explorer.make import survey as surveying
 from simplecell.explorer.make.atlas import build_atlas
+from simplecell.explorer.make.columns import is_spectrum
 from simplecell.explorer.make.digits import need_double, orders, written
 from simplecell.explorer.make.samples import by_value, find_labels, words_of
 from simplecell.explorer.make.survey import BINS, Extremes, Histograms, Survey
@@ -259,6 +260,30 @@ def test_values_that_32_bits_round_keep_all_their_digits(tmp_path):
         sample = one["top"][0]["sample"]
         assert dict(sample["values"])["clock"] == raw[sample["row"], 0]
     assert 1_700_000_000.25 in raw[:, 0]
+
+
+def test_the_weights_of_a_spectrum_are_told_in_order(tmp_path, texts):
+    run = spectra(tmp_path)
+    _, _, details = opened(run)
+    rows = run.load().model.directions().detach().double().numpy()
+    for one, row in zip(details, rows, strict=True):
+        np.testing.assert_allclose(one["curve"], row / abs(row).max(), atol=1e-4)
+    assert opened(texts)[2][0]["curve"] is None
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ([str(400 + 2.5 * k) for k in range(8)], True),
+        ([str(k) for k in range(7)], False),
+        ([str(-k) for k in range(8)], False),
+        ([*"1234567", "sugar"], False),
+        ([*"1234567", "inf"], False),
+        ([*"1234567", "7"], False),
+    ],
+)
+def test_rising_numbers_name_a_spectrum(names, wanted):
+    assert is_spectrum(names) == wanted
 
 
 def test_values_that_32_bits_hold_take_32_bits(texts):

@@ -179,6 +179,7 @@ class AtlasWriter:
                     ],
                     "labels": words.labels(i),
                     "inputs": words.inputs(i),
+                    "curve": words.curve(i),
                 }
                 tags.append(words.tag(i, line))
                 file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")

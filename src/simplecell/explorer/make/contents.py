@@ -67,6 +67,7 @@ class Details(TypedDict):
     together: list[dict[str, float]]
     labels: list[LabelFigures]
     inputs: list[InputWeight]
+    curve: list[float] | None
 
 
 class Judged(TypedDict):
