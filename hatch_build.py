@@ -1,6 +1,7 @@
 """Compiles the optional library beside the package: without a compiler the install still succeeds.
 
-A plain C interface over arrays, so that it depends neither on Python's version nor on torch's.
+A plain C interface over arrays, so that it depends neither on Python's version nor on torch's; its
+name is not that of a Python module, which it is not.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ VARIANTS = {"generic": (), "avx2": ("-mavx2", "-mfma")}
 
 
 class Compile(BuildHookInterface[Any]):
-    """`entries.cpp` → `entries-VARIANT.so`, for as many variants as the compiler makes."""
+    """`entries.cpp` → `entries-VARIANT.shared`, for as many variants as the compiler makes."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before a wheel, or an editable one, is put together."""
@@ -40,7 +41,7 @@ class Compile(BuildHookInterface[Any]):
     def _compile(
         self, compiler: str, folder: Path, name: str, flags: tuple[str, ...]
     ) -> list[Path]:
-        library = folder / f"entries-{name}.so"
+        library = folder / f"entries-{name}.shared"
         command = [compiler, *FLAGS, *flags, str(folder / "entries.cpp"), "-o", str(library)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:

@@ -145,8 +145,9 @@ class SparseCodes(Codes):
     def dense(self) -> Tensor:
         places = self.places
         flat = self.values.new_zeros(places.n_samples * places.n_latents)
-        where = places.samples * places.n_latents + places.latents
-        return flat.index_put((where,), self.values).view(places.n_samples, places.n_latents)
+        return flat.index_put((places.flat(),), self.values).view(
+            places.n_samples, places.n_latents
+        )
 
     def detach(self) -> Codes:
         return SparseCodes(self.values.detach(), self.places)
@@ -218,6 +219,5 @@ def _check(rows: Rows, n_latents: int) -> None:
 
 def _ascending(places: Places) -> tuple[Tensor, Tensor]:
     """Latents ascending within each sample, and the order that brings them there."""
-    keys = places.samples * places.n_latents + places.latents
-    order = keys.argsort()
+    order = places.flat().argsort()
     return places.latents[order], order

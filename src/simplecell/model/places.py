@@ -69,6 +69,10 @@ class Places:
         latents, order = self.latents.sort(stable=True)
         return order, self.samples[order], _starts(latents, self.n_latents)
 
+    def flat(self) -> Tensor:
+        """`sample · M + latent`, [n]."""
+        return self.samples * self.n_latents + self.latents
+
     def kept(self, keep: Tensor) -> Places:
         """Those for which bool [n] is true."""
         return Places.of_pairs(

@@ -1,4 +1,4 @@
-"""The compiled tier: `entries.cpp` over torch's tensors, where the installation could compile it."""
+"""The compiled tier: `entries.cpp` over torch tensors, where an installation could compile it."""
 
 from simplecell.model.native.library import Library, library, tier
 

@@ -5,13 +5,16 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <limits>
 #include <vector>
 
 #if defined(__GNUC__) || defined(__clang__)
 #define FETCH(address) __builtin_prefetch(address)
+#define INLINE __attribute__((always_inline)) inline
 #else
-#define FETCH(address)
+#error "needs the vectors of GCC or Clang"
 #endif
 
 using Index = std::int64_t;
@@ -19,7 +22,7 @@ using Index = std::int64_t;
 namespace {
 
 constexpr Index LANES = 16;  // partial sums of a dot product: fixed, whatever the processor
-constexpr Index BLOCK = 64;  // values that are passed over together
+constexpr Index BLOCK = 32;  // values that are passed over together
 constexpr Index AHEAD = 8;   // entries whose rows' beginnings are fetched beforehand
 
 // row += Σ weight · table[place], four at a time: the row is then read and written a quarter as
@@ -90,17 +93,46 @@ struct Kept {
     }
 };
 
+// A block of values as a few vectors: compilers leave the loops over it scalar otherwise.
 template <class T>
-T largest(const T* __restrict block) {
-    T lanes[LANES];
-    for (Index l = 0; l < LANES; ++l) lanes[l] = block[l];
-    for (Index j = LANES; j < BLOCK; j += LANES)
-        for (Index l = 0; l < LANES; ++l)
-            lanes[l] = block[j + l] > lanes[l] ? block[j + l] : lanes[l];
-    for (Index half = LANES / 2; half; half /= 2)
-        for (Index l = 0; l < half; ++l)
-            lanes[l] = lanes[l + half] > lanes[l] ? lanes[l + half] : lanes[l];
-    return lanes[0];
+struct Vector {
+    static constexpr Index LENGTH = 32 / sizeof(T);
+    typedef T Values __attribute__((vector_size(32)));
+};
+
+template <class T>
+INLINE void load(typename Vector<T>::Values& values, const T* from) {
+    std::memcpy(&values, from, sizeof values);
+}
+
+template <class T>
+INLINE T largest(const T* block) {
+    typename Vector<T>::Values most, next;
+    load<T>(most, block);
+    for (Index j = Vector<T>::LENGTH; j < BLOCK; j += Vector<T>::LENGTH) {
+        load<T>(next, block + j);
+        most = next > most ? next : most;
+    }
+    T found = most[0];
+    for (Index l = 1; l < Vector<T>::LENGTH; ++l) found = most[l] > found ? most[l] : found;
+    return found;
+}
+
+// How many of a block are above the threshold, one (stride 0) or one a column (stride 1).
+template <class T, Index STRIDE>
+INLINE Index above_in(const T* block, const T* threshold) {
+    typename Vector<T>::Values values, bar;
+    for (Index l = 0; l < Vector<T>::LENGTH; ++l) bar[l] = threshold[l * STRIDE];
+    load<T>(values, block);
+    auto total = values > bar;
+    for (Index j = Vector<T>::LENGTH; j < BLOCK; j += Vector<T>::LENGTH) {
+        if (STRIDE) load<T>(bar, threshold + j);
+        load<T>(values, block + j);
+        total += values > bar;
+    }
+    Index found = 0;
+    for (Index l = 0; l < Vector<T>::LENGTH; ++l) found -= total[l];
+    return found;
 }
 
 // What is no number counts as the largest, as in torch: it is kept, and seen by whoever checks.
@@ -109,75 +141,64 @@ T number(T value) {
     return value == value ? value : std::numeric_limits<T>::infinity();
 }
 
-// The k largest of each row, latents ascending. A running threshold, the k-th largest so far, keeps
-// nearly all of a row from being looked at more than once.
+// The k largest of each row, latents ascending. The k-th largest of the blocks' maxima is a lower
+// bound for the k-th largest value: all but k blocks, and the like, are not looked at again.
 template <class T>
 void top(Index first, Index last, const T* pre, Index width, Index k, Index* latents) {
+    const Index n_blocks = width / BLOCK;
     std::vector<Kept<T>> kept;
-    const std::size_t room = static_cast<std::size_t>(3 * k + 16);
-    kept.reserve(room + BLOCK);
+    std::vector<T> maxima(static_cast<std::size_t>(n_blocks)), sorted;
     for (Index i = first; i < last; ++i) {
         const T* row = pre + i * width;
         kept.clear();
-        T least = T(0);
-        bool full = false;
-        auto shrink = [&] {
-            if (static_cast<Index>(kept.size()) < k) return;
-            std::nth_element(kept.begin(), kept.begin() + (k - 1), kept.end());
-            kept.resize(static_cast<std::size_t>(k));
-            least = kept.back().value;
-            full = true;
-        };
-        for (Index j = 0; j < width; j += BLOCK) {
-            const Index end = std::min(j + BLOCK, width);
-            if (full && end - j == BLOCK && !(largest(row + j) > least)) continue;
-            for (Index l = j; l < end; ++l)
-                if (!full || row[l] > least) kept.push_back({number(row[l]), l});
-            if (kept.size() > room) shrink();
+        T least = -std::numeric_limits<T>::infinity();
+        for (Index b = 0; b < n_blocks; ++b) maxima[b] = number(largest(row + b * BLOCK));
+        if (n_blocks >= k) {
+            sorted = maxima;
+            std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end(),
+                             std::greater<T>());
+            least = sorted[k - 1];
         }
-        shrink();
+        for (Index b = 0; b < n_blocks; ++b)
+            if (maxima[b] >= least)
+                for (Index l = b * BLOCK; l < (b + 1) * BLOCK; ++l)
+                    if (!(row[l] < least)) kept.push_back({number(row[l]), l});
+        for (Index l = n_blocks * BLOCK; l < width; ++l)
+            if (!(row[l] < least)) kept.push_back({number(row[l]), l});
+        std::nth_element(kept.begin(), kept.begin() + (k - 1), kept.end());
         Index* mine = latents + i * k;
-        for (Index e = 0; e < k; ++e) mine[e] = kept[static_cast<std::size_t>(e)].latent;
+        for (Index e = 0; e < k; ++e) mine[e] = kept[e].latent;
         std::sort(mine, mine + k);
     }
 }
 
-// How many values of each row are above the threshold (one, or one a column), and in which blocks.
+// How many values of each row are above the threshold (one, or one a column), and the first `room`
+// of their columns, while the row is at hand: it would have to come from memory again later.
 template <class T>
-void count_above(Index first, Index last, const T* pre, const T* threshold, Index stride,
-                 Index width, Index* counts, std::uint8_t* blocks) {
-    const Index n_blocks = (width + BLOCK - 1) / BLOCK;
+void above(Index first, Index last, const T* pre, const T* threshold, Index stride, Index width,
+           Index room, Index* counts, Index* columns) {
     for (Index i = first; i < last; ++i) {
         const T* row = pre + i * width;
+        Index* mine = columns + i * room;
         Index found = 0;
-        for (Index b = 0; b < n_blocks; ++b) {
-            const Index start = b * BLOCK, n = std::min(BLOCK, width - start);
-            std::int32_t here = 0;
-            if (stride)
-                for (Index l = 0; l < n; ++l) here += row[start + l] > threshold[start + l];
-            else
-                for (Index l = 0; l < n; ++l) here += row[start + l] > *threshold;
-            blocks[i * n_blocks + b] = here > 0;
-            found += here;
+        for (Index start = 0; start < width; start += BLOCK) {
+            const Index end = std::min(start + BLOCK, width);
+            if (end - start == BLOCK) {
+                const Index here = stride ? above_in<T, 1>(row + start, threshold + start)
+                                          : above_in<T, 0>(row + start, threshold);
+                if (!here) continue;
+                if (found + here > room) {
+                    found += here;
+                    continue;
+                }
+            }
+            for (Index l = start; l < end; ++l)
+                if (row[l] > threshold[l * stride]) {
+                    if (found < room) mine[found] = l;
+                    ++found;
+                }
         }
         counts[i] = found;
-    }
-}
-
-template <class T>
-void find_above(Index first, Index last, const T* pre, const T* threshold, Index stride,
-                Index width, const Index* offsets, const std::uint8_t* blocks, Index* samples,
-                Index* latents) {
-    const Index n_blocks = (width + BLOCK - 1) / BLOCK;
-    for (Index i = first; i < last; ++i) {
-        const T* row = pre + i * width;
-        Index at = offsets[i];
-        for (Index b = 0; b < n_blocks; ++b) {
-            if (!blocks[i * n_blocks + b]) continue;
-            const Index end = std::min((b + 1) * BLOCK, width);
-            for (Index l = b * BLOCK; l < end; ++l)
-                if (row[l] > threshold[l * stride]) samples[at] = i, latents[at++] = l;
-        }
     }
 }
 
@@ -198,21 +219,25 @@ void find_above(Index first, Index last, const T* pre, const T* threshold, Index
                     Index* latents) {                                                             \
         top<T>(first, last, pre, width, k, latents);                                              \
     }                                                                                             \
-    void count_above_##NAME(Index first, Index last, const T* pre, const T* threshold,            \
-                            Index stride, Index width, Index* counts, std::uint8_t* blocks) {     \
-        count_above<T>(first, last, pre, threshold, stride, width, counts, blocks);               \
-    }                                                                                             \
-    void find_above_##NAME(Index first, Index last, const T* pre, const T* threshold,             \
-                           Index stride, Index width, const Index* offsets,                       \
-                           const std::uint8_t* blocks, Index* samples, Index* latents) {          \
-        find_above<T>(first, last, pre, threshold, stride, width, offsets, blocks, samples,       \
-                      latents);                                                                   \
+    void above_##NAME(Index first, Index last, const T* pre, const T* threshold, Index stride,    \
+                      Index width, Index room, Index* counts, Index* columns) {                   \
+        above<T>(first, last, pre, threshold, stride, width, room, counts, columns);              \
     }
 
 extern "C" {
 
 FUNCTIONS(float, float32)
 FUNCTIONS(double, float64)
+
+// The columns that `above` found, row after row without gaps, and of which row each is.
+void close_gaps(Index first, Index last, Index room, const Index* columns, const Index* offsets,
+                Index* samples, Index* latents) {
+    for (Index i = first; i < last; ++i) {
+        const Index n = offsets[i + 1] - offsets[i];
+        std::copy(columns + i * room, columns + i * room + n, latents + offsets[i]);
+        std::fill(samples + offsets[i], samples + offsets[i + 1], i);
+    }
+}
 
 // Latent after latent, samples ascending: where each latent begins [M + 1], which entries stand
 // there [n], and of which samples they are [n].

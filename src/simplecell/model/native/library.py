@@ -20,8 +20,6 @@ from torch import Tensor
 
 SWITCH = "SIMPLECELL_NATIVE"
 """Environment variable: 0 leaves the compiled tier alone."""
-BLOCK = 64
-"""As in `entries.cpp`: values that are passed over together."""
 _PIECES = 4
 """Ranges a thread gets, so that one that was slow does not keep all waiting."""
 _NAMES = {torch.float32: "float32", torch.float64: "float64"}
@@ -88,25 +86,24 @@ class Library:
         return latents
 
     def above(
-        self, pre: Tensor, threshold: Tensor, most: int
+        self, pre: Tensor, threshold: Tensor, room: int
     ) -> tuple[Tensor, Tensor, Tensor] | None:
         """(samples, latents, offsets) where pre [B, M] is above a threshold, [1] or [M].
 
-        None where these are more than `most`.
+        None where some sample has more than `room` of them.
         """
-        count, find = self._of("count_above", pre), self._of("find_above", pre)
+        find, close_gaps = self._of("above", pre), self._functions.close_gaps
         offsets = torch.zeros(len(pre) + 1, dtype=torch.int64)
+        columns = torch.empty(len(pre), room, dtype=torch.int64)  # hardly any of it is touched
         fixed = (_at(pre), _at(threshold), _whole(len(threshold) > 1), _whole(pre.shape[1]))
-        blocks = torch.empty(len(pre), -(-pre.shape[1] // BLOCK), dtype=torch.uint8)
-        counts = (_at(offsets[1:]), _at(blocks))
-        _dealt(lambda first, last: count(first, last, *fixed, *counts), _even(len(pre)))
-        offsets.cumsum_(0)
-        n = int(offsets[-1])
-        if n > most:
+        into = (_whole(room), _at(offsets[1:]), _at(columns))
+        _dealt(lambda first, last: find(first, last, *fixed, *into), _even(len(pre)))
+        if len(pre) and int(offsets.max()) > room:
             return None
-        samples, latents = (torch.empty(n, dtype=torch.int64) for _ in range(2))
-        found = (_at(offsets), _at(blocks), _at(samples), _at(latents))
-        _dealt(lambda first, last: find(first, last, *fixed, *found), _even(len(pre)))
+        offsets.cumsum_(0)
+        samples, latents = (torch.empty(int(offsets[-1]), dtype=torch.int64) for _ in range(2))
+        found = (_whole(room), _at(columns), _at(offsets), _at(samples), _at(latents))
+        _dealt(lambda first, last: close_gaps(first, last, *found), _even(len(pre)))
         return samples, latents, offsets
 
     def by_latent(
@@ -144,7 +141,7 @@ def _loaded() -> tuple[Library | None, Tier]:
     kind = "avx2" if torch.backends.cpu.get_cpu_capability().startswith("AVX") else "generic"
     here = Path(__file__).parent
     for name in dict.fromkeys([kind, "generic"]):
-        path = here / f"entries-{name}.so"
+        path = here / f"entries-{name}.shared"
         if not path.is_file():
             continue
         try:
