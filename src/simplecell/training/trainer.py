@@ -296,7 +296,7 @@ class Trainer:
 
     def _moment(self, generator: torch.Generator, progress: float) -> Moment:
         steered = self.controller.moment(progress) if self.controller else warm_up(progress)
-        # Before so many samples were seen none can be dead: terms need not wait for the device to say.
+        # Before so many samples were seen none can be dead: no term need wait for a device's word.
         seen = self.n_steps * self.batch_size
         dead = self.silent >= self.dead_after if seen >= self.dead_after else None
         return dataclasses.replace(steered, average=self.running, generator=generator, dead=dead)
