@@ -6,7 +6,8 @@
 Each side does its whole step: forward, backward, Adam, and the statistics that it keeps. Compared
 are simplecell's trainer, a dense autoencoder of a few lines (autograd, fused Adam; no statistics,
 no unit norm), and sparsify's `SparseCoder` with its Triton decoder where it is installed (with the
-same fused Adam). `product` is the encoder's, `[B, D] x [D, M]`, alone; "x" is a multiple of it.
+same fused Adam). Then what TF32 costs: the error of the same training with and without it, and
+whether two trainings from one seed end in the same bits. `product` is the encoder's, `[B, D] x [D, M]`, alone; "x" is a multiple of it.
 """
 
 from __future__ import annotations
@@ -57,16 +58,17 @@ def variants(n_latents: int, k: int) -> dict[str, tuple[dict, dict, dict]]:
     }
 
 
-def simplecell_step(
-    n_inputs: int, n_latents: int, batch: int, made: tuple[dict, dict, dict]
-) -> Callable[[Tensor], object]:
+def trainer_of(
+    n_inputs: int, n_latents: int, batch: int, made: tuple[dict, dict, dict], tf32: bool
+) -> Trainer:
     model = Autoencoder(n_inputs, n_latents, output="linear", pre_bias=True, **made[0])
     initialise(model, 0, "transpose")
     model.to(DEVICE)
-    trainer = Trainer(
-        model, Objective(made[1]), solver="adam", learning_rate=1e-4, batch_size=batch, **made[2]
-    )
+    settings = {"learning_rate": 1e-3, "batch_size": batch, "tf32": tf32} | made[2]
+    return Trainer(model, Objective(made[1]), solver="adam", **settings)
 
+
+def simplecell_step(trainer: Trainer) -> Callable[[Tensor], object]:
     def step(x: Tensor) -> object:
         found = trainer.step(x)
         trainer.n_steps += 1
@@ -170,7 +172,9 @@ def measure(size: str, precision: str) -> None:
     print(f"{'':24} {'ms':>9} {'x':>7} {'samples/s':>11} {'peak MB':>9}  waits")
     print(f"{'product':24} {1e3 * bound:9.3f} {1.0:7.2f}   ({rate / 1e12:.1f} TFLOP/s)")
     sides: dict[str, Callable[[], Callable[[Tensor], object] | None]] = {
-        f"simplecell {name}": lambda made=made: simplecell_step(n_inputs, n_latents, batch, made)
+        f"simplecell {name}": lambda made=made: simplecell_step(
+            trainer_of(n_inputs, n_latents, batch, made, precision != "highest")
+        )
         for name, made in variants(n_latents, k).items()
     }
     sides["dense, fused Adam"] = lambda: dense_step(n_inputs, n_latents, k)
@@ -189,18 +193,55 @@ def measure(size: str, precision: str) -> None:
         del step
 
 
+def quality(n_inputs: int = 256, n_latents: int = 2048, k: int = 16, steps: int = 1500) -> None:
+    """The error on new samples of planted sparse data, with TF32 and without, twice each."""
+    generator = torch.Generator(DEVICE).manual_seed(1)
+    atoms = torch.randn(1024, n_inputs, device=DEVICE, generator=generator)
+    atoms /= atoms.norm(dim=1, keepdim=True)
+
+    def drawn(n: int) -> Tensor:
+        active = torch.rand(n, 1024, device=DEVICE, generator=generator) < 12 / 1024
+        sizes = torch.rand(n, 1024, device=DEVICE, generator=generator)
+        noise = torch.randn(n, n_inputs, device=DEVICE, generator=generator)
+        return (active * (0.5 + sizes)) @ atoms + 0.01 * noise
+
+    batches, held = [drawn(2048) for _ in range(64)], drawn(8192)
+    print(f"\nfvu on new samples of planted data, {n_inputs} x {n_latents}, k {k}, {steps} steps")
+    for name in ("TopK", "BatchTopK", "JumpReLU"):
+        for tf32 in (True, False):
+            found = []
+            for _ in range(2):
+                made = variants(n_latents, k)[name]
+                trainer = trainer_of(n_inputs, n_latents, 2048, made, tf32)
+                for i in range(steps):
+                    trainer.step(batches[i % 64], steps=steps)
+                    trainer.n_steps += 1
+                with torch.no_grad():
+                    error = (trainer.model(held).recon - held).square().sum()
+                left = error / (held - held.mean(0)).square().sum()
+                found.append((float(left), trainer.flat.clone()))
+            same = torch.equal(found[0][1], found[1][1])
+            products = "TF32" if tf32 else "float32"
+            print(
+                f"{name:12} {products:8} fvu {found[0][0]:.5f}  same bits twice: {same}", flush=True
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--sizes", default=SIZES, help="D x M x B x k, several by commas")
     parser.add_argument("--precisions", default="highest,high", help="of float32 products")
+    parser.add_argument("--fast", action="store_true", help="times alone")
     asked = parser.parse_args()
     card = torch.cuda.get_device_name() if DEVICE.type == "cuda" else platform.processor() or "CPU"
     print(f"{card}, torch {torch.__version__}, {datetime.date.today()}")
     for size in asked.sizes.split(","):
         for precision in asked.precisions.split(","):
             measure(size, precision)
+    if not asked.fast:
+        quality()
 
 
 if __name__ == "__main__":

@@ -144,7 +144,9 @@ class SparseCodes(Codes):
         _check(rows, n_latents)
         counts = rows.offsets.diff()
         samples = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-        return cls(rows.values, Places(samples, rows.indices, rows.offsets, n_latents))
+        places = Places(samples, rows.indices, rows.offsets, n_latents)
+        places.ascending = bool((places.flat().diff() > 0).all())
+        return cls(rows.values, places)
 
     @property
     def n_latents(self) -> int:

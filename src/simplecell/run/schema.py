@@ -106,7 +106,7 @@ class Train:
 
     steps "auto" are as many as `max_samples` give; max_samples "auto" is two million, or the data
     once where there are more. `corruption` ("mask" or "gaussian", of `corruption_level`) is noise
-    on the inputs alone.
+    on the inputs alone. `tf32` lets a GPU round the factors of Adam's matrix products to 10 bits.
     """
 
     steps: int | Auto = 400
@@ -117,6 +117,7 @@ class Train:
     corruption_level: float = 0.3
     dtype: str = "float32"
     device: str = "auto"
+    tf32: bool = True
 
 
 LEAST = {

@@ -18,6 +18,7 @@ from simplecell.errors import DataError, DivergedError, UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import LogMean, average_activation, merge_means
+from simplecell.model.products import tf32
 from simplecell.preprocess.chain import Preprocess
 from simplecell.training.adam import Adam, UnitNorm, check_pace
 from simplecell.training.best import Best
@@ -99,6 +100,8 @@ class Trainer:
             the weight of their l1 term, or the push of their l0 term; "adam" only.
         dead_after: samples in which a latent was silent for it to count as dead.
         resample: how many times, evenly over the first half, dead latents are drawn anew.
+        tf32: on a GPU, multiply matrices in TF32; "adam" only. What a product chose is computed
+            anew in float32, and thresholds, weights and moments are float32 in any case.
 
     Raises:
         UsageError: for settings that do not exist or do not fit together.
@@ -123,6 +126,7 @@ class Trainer:
         target_l0: float | None = None,
         dead_after: int = 10_000_000,
         resample: int = 0,
+        tf32: bool = True,
         fast: bool = True,
     ) -> None:
         _check(model, objective, solver, bool(corruption), unit_norm, target_l0)
@@ -151,7 +155,7 @@ class Trainer:
                 self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
             )
         self.unit_norm = UnitNorm.of(model) if unit_norm else None
-        self.dead_after, self.resample = dead_after, resample
+        self.dead_after, self.resample, self.tf32 = dead_after, resample, tf32
         self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
@@ -284,7 +288,9 @@ class Trainer:
         x = self.corruption(x, generator) if self.corruption else x
         self.observe(x)
         progress = self.n_steps / steps if steps else MIDST
-        evaluation = self.gradient(Whole(x, target), self._moment(generator, progress))
+        moment = self._moment(generator, progress)
+        with tf32(self.tf32, self.flat.device):
+            evaluation = self.gradient(Whole(x, target), moment)
         if self.unit_norm is not None:
             self.unit_norm.project()
         self.solver.advance(progress)
