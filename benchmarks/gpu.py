@@ -6,8 +6,9 @@
 Each side does its whole step: forward, backward, Adam, and the statistics that it keeps. Compared
 are simplecell's trainer, a dense autoencoder of a few lines (autograd, fused Adam; no statistics,
 no unit norm), and sparsify's `SparseCoder` with its Triton decoder where it is installed (with the
-same fused Adam). Then what TF32 costs: the error of the same training with and without it, and
-whether two trainings from one seed end in the same bits. `product` is the encoder's, `[B, D] x [D, M]`, alone; "x" is a multiple of it.
+same fused Adam). `product` is the encoder's, `[B, D] x [D, M]`, alone; "x" is a multiple of it.
+Then what TF32 costs: the error of the same training with and without it, and whether two trainings
+from one seed end in the same bits.
 """
 
 from __future__ import annotations
