@@ -192,8 +192,9 @@ class SparseCodes(Codes):
     def decode_parts(self, dictionary: Tensor, widths: Sequence[int]) -> Tensor:
         # Latents ascending, the entries of a part of a sample follow one another: one sum does all.
         latents, values = _ascending(self.places, self.values)
-        edges = torch.tensor(widths, device=latents.device)
-        part = torch.searchsorted(edges, latents, right=True)
+        part = torch.zeros_like(latents)
+        for width in widths[:-1]:  # numbers, not a tensor: that would have to be sent to a GPU
+            part += latents >= width
         runs = self.places.samples * len(widths) + part
         parts = Places.of_pairs(runs, latents, self.places.n_samples * len(widths), self.n_latents)
         found = decoded(values, dictionary, parts, self.ledger)
