@@ -148,6 +148,7 @@ class Recipe:
         """The source that the [data] table makes of `data` (a path or an array)."""
         told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
         del told["targets"]  # what a transcoder gives: rows of another file
+        del told["block"]  # the order of samples is the trainer's
         return as_source(data, **told)
 
     @property
@@ -178,6 +179,7 @@ class Recipe:
             batch_size=optim.batch_size,
             tolerance=optim.tolerance,
             seed=train.seed,
+            block=None if self.data.block == "auto" else self.data.block,
             patience=train.patience,
             corruption=Corruption(train.corruption, train.corruption_level),
             unit_norm=optim.unit_norm,

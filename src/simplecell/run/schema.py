@@ -25,9 +25,12 @@ class Data(Reading):
     """Where samples come from; the keywords of `as_source`.
 
     With `targets`, a file of one row a sample, a transcoder is trained: it reconstructs these.
+    `block` is how many consecutive rows are moved as one where samples are shuffled ("auto": 2²⁰
+    numbers); the order of the samples depends on it and on the seed, and on nothing else.
     """
 
     targets: str | None = None
+    block: int | Auto = "auto"
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ LEAST = {
     "train.max_samples": 1,
     "train.patience": 0,
     "train.seed": 0,
+    "data.block": 1,
     "optim.tolerance": 0,
     "optim.dead_after": 1,
     "optim.resample": 0,

@@ -90,7 +90,7 @@ class Trainer:
         solver: "lbfgs" (all samples in every step, the notes' own) or "adam" (mini-batches; KL
             then uses a running average of the codes, since a batch's mean is biased).
         learning_rate, schedule, beta2, batch_size: for "adam".
-        seed: order of the mini-batches.
+        seed, block: the order of the mini-batches, as `Source.batches` takes them.
         tolerance: "lbfgs" stops when the cost falls by a smaller fraction.
         patience: held-out checks without improvement before stopping; 0 never stops early.
         corruption: noise on the inputs; "adam" only.
@@ -116,6 +116,7 @@ class Trainer:
         beta2: float = 0.999,
         batch_size: int = 1000,
         seed: int = 0,
+        block: int | None = None,
         tolerance: float = 1e-9,
         patience: int = 0,
         corruption: Corruption = NO_CORRUPTION,
@@ -131,7 +132,7 @@ class Trainer:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
         self.model, self.objective = model, objective
         self.preprocess = preprocess or identity(model.n_inputs)
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.block = batch_size, seed, block
         self.corruption = corruption
         self.flat, self.grad = flatten(model)
         self.gradient = Gradient(model, objective, fast=fast)
@@ -262,7 +263,9 @@ class Trainer:
             while True:
                 yield self.solver.advance()
         targets = targets_in_memory(source, self.flat)
-        batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
+        batches = source.batches(
+            self.batch_size, seed=self.seed, start=self.n_steps, block=self.block
+        )
         for x, rows in batches:
             prepared = to_model(x, self.preprocess, self.flat)
             target = None if targets is None else targets[torch.as_tensor(rows)]
