@@ -29,6 +29,11 @@ def block_of(n_inputs: int) -> int:
     return max(1, min(_MOST_ROWS, _NUMBERS // n_inputs))
 
 
+def rows_at_once(n_inputs: int) -> int:
+    """Rows of a pass over all samples that are read together: a power of two, 4 MiB of float32."""
+    return 1 << (block_of(n_inputs).bit_length() - 1)
+
+
 def counter_generator(seed: int, number: int, stream: int, part: int = 0) -> np.random.Generator:
     """A generator that depends on its arguments only, so that nothing has to be replayed."""
     key = np.array([seed % 2**64, number], dtype=np.uint64)

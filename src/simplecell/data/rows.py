@@ -16,7 +16,15 @@ import numpy.typing as npt
 
 from simplecell.data.lazy import Lazy, lies_in_files
 from simplecell.data.mapped import rows_of
-from simplecell.data.order import HOLD_OUT, Pool, Shuffle, block_of, counter_generator, in_order
+from simplecell.data.order import (
+    HOLD_OUT,
+    Pool,
+    Shuffle,
+    block_of,
+    counter_generator,
+    in_order,
+    rows_at_once,
+)
 from simplecell.errors import DataError, UsageError
 
 Array = npt.NDArray[Any]
@@ -205,16 +213,18 @@ class Survey(NamedTuple):
     high: float
 
 
-def survey(source: Source) -> Survey:
-    """Read every sample once.
+def survey(source: Source, look: Callable[[Array], object] | None = None) -> Survey:
+    """Read every sample once; `look` is shown each batch [B, D] too.
 
     Raises DataError when a value is NaN or infinite.
     """
     digest, low, high = _Digest(source), math.inf, -math.inf
-    for x, rows in source.batches(65_536):
+    for x, rows in source.batches(rows_at_once(source.n_inputs)):
         first, last = np.searchsorted(digest.rows, (rows[0], rows[-1] + 1))
         digest.add(x[digest.rows[first:last] - rows[0]])
         low, high = min(low, float(x.min())), max(high, float(x.max()))
+        if look is not None:
+            look(x)
     return Survey(digest.text(), low, high)
 
 

@@ -12,6 +12,8 @@ from simplecell.data import Source
 from simplecell.data.rows import Survey, survey, targets_of
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
+from simplecell.preprocess.chain import Preprocess
+from simplecell.preprocess.moments import Moments
 from simplecell.run.build import Built, build, open_data, refuse_pipe, trainer_on
 from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.info import Info
@@ -140,10 +142,12 @@ def _start(
     opened: Source | None = None,
 ) -> Session:
     source, held_out = open_data(data if opened is None else opened, requested)
-    found = survey(source)
+    moments = raw_moments(requested)
+    look = None if moments is None else lambda x: moments.add(torch.from_numpy(x))
+    found = survey(source, look)
     if held_out is not None:
         survey(held_out)  # reading checks: all of the data are good, or nothing is written
-    built = build(requested, source, found)
+    built = build(requested, source, found, moments)
     about = about_data(data, source, held_out, found.fingerprint)
     info = about_training(requested, built.recipe, built.trainer, about)
     if source.kind == "table" and requested.data.label is None:
@@ -155,6 +159,12 @@ def _start(
     session = _session(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
+
+
+def raw_moments(requested: Recipe) -> Moments | None:
+    """What the first reading may tell of the preparation; None: nothing that serves it."""
+    steps = requested.preprocess.steps
+    return None if isinstance(steps, str) else Preprocess(steps).raw_moments()
 
 
 def _session(

@@ -1,8 +1,9 @@
 """One training of one run: its loop, log, checkpoints and summary.
 
 Which readings of the training samples a run needs, its steps apart: one that checks all of them,
-before anything is written, and tells range and fingerprint (`data.rows.survey`); one for each step
-of the preparation that is fitted, which sees what the steps before it give; one for the mean of
+before anything is written, and tells range and fingerprint (`data.rows.survey`), and the moments of
+columns where the preparation begins with them; one for each step whose moments do not follow from
+those before it; one for the mean of
 what is prepared, and one for its size, where the model asks for them; the doctor's look at a few
 thousand rows, at both ends, rather than to hold 128 MB in between; and one for the last cost and
 figures together. Of the held-out samples: the same check, and one that keeps them prepared.

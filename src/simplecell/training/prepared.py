@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.data.order import rows_at_once
 from simplecell.data.rows import targets_of
 from simplecell.errors import UsageError, choice
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Prepared as Rows
 from simplecell.preprocess.chain import Preprocess, Said
+from simplecell.preprocess.moments import Moments
 
 CORRUPTIONS = ("none", "mask", "gaussian")
 CACHE_BYTES = 2**31
@@ -124,9 +126,19 @@ def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:
     return None if targets is None else torch.tensor(targets.read(slice(None))).to(like)
 
 
-def fitted(steps: Sequence[str | Said], source: Source) -> Preprocess:
-    """The preparation of these steps, fitted to all samples of a source."""
-    return Preprocess(steps).fit(lambda: (torch.from_numpy(x) for x, _ in source.batches(8192)))
+def fitted(
+    steps: Sequence[str | Said], source: Source, moments: Moments | None = None
+) -> Preprocess:
+    """The preparation of these steps, fitted to all samples of a source.
+
+    `moments` are those of the samples, where they were read before.
+    """
+    return Preprocess(steps).fit(lambda: pieces(source), moments)
+
+
+def pieces(source: Source) -> Iterator[Tensor]:
+    """A pass over the raw samples, [B, D], in pieces of some megabytes."""
+    return (torch.from_numpy(x) for x, _ in source.batches(rows_at_once(source.n_inputs)))
 
 
 def identity(n_inputs: int) -> Preprocess:
