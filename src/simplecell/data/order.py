@@ -21,6 +21,7 @@ POOL = 64
 """Blocks that are shuffled into one another."""
 _NUMBERS, _MOST_ROWS = 2**20, 2**16
 """Of a block, where nobody says: a pool is then 256 MiB of float32 at most."""
+_RUN = 32
 _SHUFFLE, HOLD_OUT, _WITHIN = 0, 1, 2
 
 
@@ -44,6 +45,13 @@ def in_order(n: int, size: int, start: int) -> Iterator[Array]:
     """The rows of each batch of one pass, from batch number `start`."""
     for first in range(start * size, n, size):
         yield np.arange(first, min(first + size, n))
+
+
+def spread(n: int, most: int) -> Array:
+    """About `most` of n row numbers, evenly spread in runs of 32, which a disk reads as one."""
+    n_runs = max(1, most // _RUN)
+    starts = np.linspace(0, n - _RUN, n_runs).astype(np.int64)
+    return np.unique((starts[:, None] + np.arange(_RUN)).ravel())
 
 
 class Pool(NamedTuple):

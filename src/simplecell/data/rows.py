@@ -24,6 +24,7 @@ from simplecell.data.order import (
     counter_generator,
     in_order,
     rows_at_once,
+    spread,
 )
 from simplecell.errors import DataError, UsageError
 
@@ -443,6 +444,11 @@ class Paired(Subset):
 def targets_of(source: Source) -> Source | None:
     """What is to be made of each sample, row by row; None: the sample itself."""
     return getattr(source, "targets", None)
+
+
+def sampled(source: Source, most: int) -> Source:
+    """The source, or `most` of its samples, evenly spread, where it has more."""
+    return source if source.n_samples <= most else Subset(source, spread(source.n_samples, most))
 
 
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:

@@ -216,7 +216,8 @@ def _reopened(
     run: Run, info: Info, data: object, requested: Recipe, steps: int, opened: Source | None
 ) -> Session:
     """A session on a run that is there, its trainer at the start."""
-    recipe = run.recipe().changed([f"train.steps={steps}"])
+    now = {"train.steps": steps, "train.memory": requested.train.memory}
+    recipe = run.recipe().changed(now)
     source, held_out = open_data(data if opened is None else opened, requested)
     _refuse_other_data(run, info, data, source, requested)
     threads = info["software"]["threads"]
@@ -284,6 +285,8 @@ def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
     mine, theirs = now.train.steps, before.train.steps
     longer = isinstance(mine, int) and isinstance(theirs, int) and mine >= theirs
     # A falling rate ends at the last step, and patience puts the best weights back.
+    if before.optim.kind == "adam":  # where it ends in other digits, the bound is as before
+        changed = [line for line in changed if not line.startswith("train.memory:")]
     if longer and before.optim.schedule == "constant" and not before.train.patience:
         changed = [line for line in changed if not line.startswith("train.steps:")]
     if changed:

@@ -17,7 +17,7 @@ from simplecell.errors import DataError, UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
 from simplecell.preprocess.moments import Moments
-from simplecell.run.memory import check_memory, check_preparation
+from simplecell.run.memory import check_preparation, room_of
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import (
     fit_targets,
@@ -90,9 +90,9 @@ def trainer_on(
         UsageError: for a training that takes more memory than the machine has.
     """
     n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
-    check_memory(recipe, preprocess.n_outputs, source.n_samples, n_outputs)
+    room = room_of(recipe, preprocess.n_outputs, source, n_outputs)
     center = mean(source, preprocess) if recipe.model.center else None
-    trainer = recipe.trainer(preprocess, center, n_outputs)
+    trainer = recipe.trainer(preprocess, center, n_outputs, room)
     model = trainer.model
     if isinstance(model, Autoencoder) and model.pre_bias and not preprocess.centred:
         _start_at_the_mean(model, source, preprocess)

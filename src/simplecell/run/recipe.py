@@ -33,7 +33,7 @@ from simplecell.run.schema import (
     build_terms,
 )
 from simplecell.training.objective import Objective
-from simplecell.training.prepared import Corruption, resolve_device
+from simplecell.training.prepared import EVERYTHING, Corruption, Room, resolve_device
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import initialise
 
@@ -157,11 +157,16 @@ class Recipe:
         return whole(self.train.steps, "train.steps")
 
     def trainer(
-        self, preprocess: Preprocess, center: Tensor | None = None, n_outputs: int | None = None
+        self,
+        preprocess: Preprocess,
+        center: Tensor | None = None,
+        n_outputs: int | None = None,
+        room: Room = EVERYTHING,
     ) -> Trainer:
         """A trainer with an initialised model behind a fitted preparation.
 
-        `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width.
+        `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width,
+        `room` what may be held of samples.
         """
         model, train = self.build_model(preprocess.n_outputs, n_outputs), self.train
         optim = self.optim
@@ -186,6 +191,7 @@ class Recipe:
             target_l0=None if model.activation.counts else self.target_l0 or None,
             dead_after=LONG if optim.dead_after == "auto" else optim.dead_after,
             resample=optim.resample,
+            room=room,
         )
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from simplecell.data.options import Reading
 from simplecell.errors import UsageError, choice
 from simplecell.model.activations import recipe_settings, settings_of, stated_settings
+from simplecell.run.sizes import bytes_of
 from simplecell.training.objective import TERMS
 
 Auto = Literal["auto"]
@@ -109,7 +110,9 @@ class Train:
 
     steps "auto" are as many as `max_samples` give; max_samples "auto" is two million, or the data
     once where there are more. `corruption` ("mask" or "gaussian", of `corruption_level`) is noise
-    on the inputs alone.
+    on the inputs alone. `memory`, such as "1GB", is what the process may take of the machine's
+    memory ("auto": all); what is learned does not depend on it, save the last digits of L-BFGS,
+    whose sums go over larger or smaller chunks.
     """
 
     steps: int | Auto = 400
@@ -120,6 +123,11 @@ class Train:
     corruption_level: float = 0.3
     dtype: str = "float32"
     device: str = "auto"
+    memory: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.memory != "auto":
+            bytes_of(self.memory)
 
 
 LEAST = {

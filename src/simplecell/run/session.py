@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simplecell.data import Source
+from simplecell.data.rows import sampled
 from simplecell.errors import DivergedError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.directory import Run, finite, line_of
@@ -27,7 +28,7 @@ from simplecell.run.info import FinalFigures, Info, StepLog
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
-from simplecell.training.prepared import Prepared
+from simplecell.training.prepared import JUDGED, Prepared
 from simplecell.training.state import all_finite
 from simplecell.training.trainer import OPTIMISER, Record, Trainer
 
@@ -190,7 +191,7 @@ class Session:
     def _measure(self, ready: Prepared | None, source: Source) -> tuple[Evaluation, Figures]:
         """Cost and figures of samples that training left `ready`, or read once for both."""
         model = self.trainer.model
-        samples = ready or Prepared(source, self.trainer.preprocess, model)
+        samples = ready or self.trainer.looked_at(sampled(source, JUDGED))
         cost = self.trainer.value(samples)
         self.trainer.check_finite(cost)
         return cost, judge(model, samples)

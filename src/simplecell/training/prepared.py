@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,25 @@ from simplecell.preprocess.moments import Moments
 CORRUPTIONS = ("none", "mask", "gaussian")
 CACHE_BYTES = 2**31
 CHUNK_BYTES = 2**29
+LOOK_BYTES = 2**26
+"""Of a chunk of samples that are judged and not learned from: so few that no bound on the memory
+changes it, since sums over other chunks end in other digits."""
+LEAST_ROWS = 1024
+JUDGED = 2**17
+"""Samples that figures are of at most, evenly spread over all, where there are more: enough to tell
+a density of 1e-4 by a tenth."""
+
+
+class Room(NamedTuple):
+    """What may be held of prepared samples, *bytes*; None: as much as nobody would mind."""
+
+    cache: int | None = None
+    """Of a whole set of samples: what is larger is read again in every pass."""
+    chunk: int | None = None
+    """Of a chunk that L-BFGS works on, with everything that is made of it."""
+
+
+EVERYTHING = Room()
 
 
 def resolve_device(device: str) -> torch.device:
@@ -77,20 +97,28 @@ class Prepared:
     """A source as the model sees it, in chunks; kept in memory when small enough.
 
     `targets` [n_samples, K] are what each sample is to give, where the source says so; None: the
-    sample itself. With `keep=False` no samples are kept, and every pass reads.
+    sample itself. Samples are kept where all fit into `room.cache`, none with `keep=False`; what is
+    not kept is read in every pass. Chunks are `room.chunk` large, or small enough for a `look`.
     """
 
     def __init__(
-        self, source: Source, preprocess: Preprocess, model: Model, *, keep: bool = True
+        self,
+        source: Source,
+        preprocess: Preprocess,
+        model: Model,
+        *,
+        keep: bool = True,
+        look: bool = False,
+        room: Room = EVERYTHING,
     ) -> None:
         self.source, self.preprocess, self.like = source, preprocess, model.like
         self.targets = targets_in_memory(source, self.like)
         self.n_samples = source.n_samples
-        width = 3 * model.n_inputs + 2 * model.n_latents
-        self.rows = max(1024, CHUNK_BYTES // (width * self.like.element_size()))
+        self.rows = rows_of_chunk(model, LOOK_BYTES if look else room.chunk)
+        self.cache = CACHE_BYTES if room.cache is None else room.cache
         size = self.n_samples * model.n_inputs * self.like.element_size()
         self.kept: list[Tensor] | None = None
-        if keep and size <= CACHE_BYTES:
+        if keep and size <= self.cache:
             self.kept = list(self._read())
 
     def __len__(self) -> int:
@@ -118,6 +146,13 @@ class Prepared:
     def _read(self) -> Iterator[Tensor]:
         for x, _ in self.source.batches(self.rows):
             yield to_model(x, self.preprocess, self.like)
+
+
+def rows_of_chunk(model: Model, size: int | None = None) -> int:
+    """Samples of a chunk of so many bytes, with everything that a model makes of them."""
+    width = 3 * model.n_inputs + 2 * model.n_latents
+    wanted = CHUNK_BYTES if size is None else size
+    return max(LEAST_ROWS, wanted // (width * model.like.element_size()))
 
 
 def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:
