@@ -94,7 +94,7 @@ class Classic:
             total, samples = total + (self._ones(x) @ code).double(), samples + len(x)
         assert samples, "no samples"
         del self._codes[k + 1 if keep else 0 :]
-        mean = (total / samples - self.low) / self.width
+        mean = (torch.as_tensor(total) / samples - self.low) / self.width
         average = _average_of(mean.clamp_(0, 1).to(self.bias))
         columns = _extreme(average.mean)
         if columns is not None:

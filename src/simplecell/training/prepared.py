@@ -27,9 +27,9 @@ LOOK_BYTES = 2**26
 """Of a chunk of samples that are judged and not learned from: so few that no bound on the memory
 changes it, since sums over other chunks end in other digits."""
 LEAST_ROWS = 1024
-JUDGED = 2**17
+JUDGED = 2**16
 """Samples that figures are of at most, evenly spread over all, where there are more: enough to tell
-a density of 1e-4 by a tenth."""
+a density of 1e-3 by an eighth."""
 
 
 class Room(NamedTuple):
