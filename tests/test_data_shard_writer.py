@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import simplecell
+from simplecell import data
 from simplecell.cli import run_command_line
 from simplecell.data import ArraySource, as_source, shard_index
 from simplecell.data.rows import Meta
@@ -45,7 +45,7 @@ def test_tensors_records_and_types(tmp_path):
             records = [{"text": f"wörd {j}", "row": 7 * j} for j in range(i, i + 10)]
             yield torch.from_numpy(X[i : i + 10]).bfloat16(), records
 
-    simplecell.write_shards(batches(), tmp_path / "s", rows=20, dtype="float16")
+    data.write_shards(batches(), tmp_path / "s", rows=20, dtype="float16")
     source = as_source(tmp_path / "s")
     wanted = torch.from_numpy(X).bfloat16().float().half().float().numpy()
     np.testing.assert_array_equal(source.read(slice(None)), wanted)

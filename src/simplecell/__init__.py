@@ -49,7 +49,6 @@ _WHERE = {
     "Recipe": "run.recipe",
     "Preprocess": "preprocess.chain",
     "as_source": "data",
-    "write_shards": "data.shard_writer",
     "check_gradient": "training.gradient_check",
     "evaluate": "run.evaluate",
     "SimplecellError": "errors",

@@ -16,12 +16,15 @@ from simplecell.preprocess.chain import Preprocess
 from simplecell.preprocess.moments import Moments
 from simplecell.run.build import Built, build, open_data, refuse_pipe, trainer_on
 from simplecell.run.directory import Run, about_data, about_training
+from simplecell.run.estimate import estimate
 from simplecell.run.info import Info
 from simplecell.run.memory import too_wide
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import kind_of, resolve, suited, with_prepared_targets
 from simplecell.run.session import Session
 from simplecell.run.storage import Lock
+from simplecell.training.lbfgs import LBFGS
+from simplecell.training.prepared import JUDGED
 
 WIDE = ("optim.kind=adam", "optim.learning_rate=0.01")
 """Of the recipe for tables, where they are too wide for L-BFGS. On 200 rows of 200 columns it gives
@@ -156,9 +159,21 @@ def _start(
             "(--set data.label=NAME keeps a column out)"
         )
     notes = list(dict.fromkeys([*notes, *source.notes, *built.notes]))
+    model = built.trainer.model
+    notes += estimate(built.recipe, model.n_inputs, source, model.n_outputs)
+    notes += _looked_at(built, source, held_out)
     session = _session(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
+
+
+def _looked_at(built: Built, source: Source, held_out: Source | None) -> list[str]:
+    """The sentence on figures of some samples only, where there are very many."""
+    counts = [0 if isinstance(built.trainer.solver, LBFGS) else source.n_samples]
+    counts += [] if held_out is None else [held_out.n_samples]
+    if max(counts) <= JUDGED:
+        return []
+    return [f"figures are those of {JUDGED:,} samples at most, evenly spread over all"]
 
 
 def raw_moments(requested: Recipe) -> Moments | None:
