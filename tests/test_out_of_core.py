@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,19 @@ import pytest
 import torch
 
 from simplecell.data import ArraySource, as_source
+from simplecell.data.order import Shuffle
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
+from simplecell.run.begin import begin
+from simplecell.run.recipe import Recipe
 from simplecell.training import prepared as module
 from simplecell.training.gradients import Gradient, Whole
 from simplecell.training.objective import Objective
 from simplecell.training.prepared import Prepared, Room, fitted
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import flatten, initialise
+
+pytest_plugins = ["children"]
 
 N, D, M = 150, 12, 7
 RNG = np.random.default_rng(0)
@@ -133,3 +139,44 @@ def test_codes_that_were_kept_serve_their_own_evaluation_alone(monkeypatch):
     flatten(model)
     gradient(Whole(x[:20]))
     close(torch.cat([p.grad.reshape(-1) for p in model.parameters()]), wanted)
+
+
+KILLED = """
+import os, signal
+import simplecell.run.session as session
+session.CHECKPOINT_SECONDS = 0
+from simplecell.training.trainer import Trainer
+own = Trainer.step
+def step(trainer, *told, **how):
+    if trainer.n_steps == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return own(trainer, *told, **how)
+Trainer.step = step
+"""
+
+
+@pytest.mark.parametrize("where", ["file", "shards"])
+def test_a_killed_training_goes_on_from_files_to_the_same_bits(tmp_path, children, where):
+    """SIGKILL in the midst of a pool, at its end and in another pass; the array in memory is the
+    run that nobody stopped."""
+    (tmp_path / "d").mkdir()
+    source_of(where, tmp_path / "d")
+    np.save(tmp_path / "memory.npy", X)
+    said = ["train.steps=30", "optim.batch_size=40", "data.block=1", "model.n_latents=30"]
+    settings = [*said, "model.target_l0=3", "train.memory=2GB", "train.device=cpu"]
+    told = [word for setting in settings for word in ("--set", setting)]
+    data = tmp_path / "d" / "x.npy" if where == "file" else tmp_path / "d"
+    train = ["train", data, "--out", "run", "--recipe", "topk", "--no-doctor", *told]
+    for step in (2, 3, 17):
+        code, _, err = children.run(*train, cwd=tmp_path, before=KILLED.format(step=step))
+        assert code == -signal.SIGKILL, err
+    code, _, err = children.run(*train, cwd=tmp_path)
+    assert code == 0, err
+    assert "continuing 'run' after step" in err
+    session = begin(X, tmp_path / "whole", Recipe.load("topk"), settings=settings)
+    assert Shuffle(135, 1, 0).n_pools == 3
+    list(session.records())
+    session.finish()
+    for name in ("model.safetensors", "recipe.toml"):
+        one, other = (tmp_path / run / name for run in ("run", "whole"))
+        assert one.read_bytes() == other.read_bytes(), name
