@@ -21,8 +21,8 @@ from simplecell.doctor.inputs import (
     sizes,
     training_rows,
 )
-from simplecell.model.activations import JumpReLU
 from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.selective import JumpReLU
 from simplecell.run.evaluate import Figures, evaluate, judge
 from simplecell.run.resolve import learning_rate
 from simplecell.training.steering import l0_of

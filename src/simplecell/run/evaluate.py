@@ -13,7 +13,7 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.errors import UsageError
-from simplecell.model.activations import Activation
+from simplecell.model.activation import Activation
 from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import DENSITY_EDGES, coherence, density_histogram, explained, fvu

@@ -101,6 +101,13 @@ def fused(model: Model, objective: Objective) -> kernels.Classic | None:
     return kernels.Classic(model, **weights, target=objective.target or 0.5)
 
 
+def by_entries(model: Model) -> kernels.Sparse | None:
+    """The pass over the entries of sparse codes, or None for codes that have none."""
+    if isinstance(model, Autoencoder) and model.activation.sparse:
+        return kernels.Sparse(model)
+    return None
+
+
 class Gradient:
     """Calling it evaluates the objective over chunks and fills the parameters' `.grad`.
 
@@ -115,6 +122,7 @@ class Gradient:
         objective.check(model)
         self.model, self.objective = model, objective
         self.kernel = fused(model, objective) if fast else None
+        self.sparse = by_entries(model) if fast and self.kernel is None else None
 
     def __call__(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
         """Cost and gradient.
@@ -134,7 +142,9 @@ class Gradient:
         for parameter in self.model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            parameter.grad.zero_()
+        if self.sparse is not None:
+            return self._by_entries(self.sparse, chunks, moment)
+        self.model.zero_grad(set_to_none=False)
         return self._plain(chunks, moment, backward=True)
 
     def _average(self, chunks: Chunks, backward: bool) -> LogMean:
@@ -176,6 +186,22 @@ class Gradient:
                 terms[term.kind] = torch.as_tensor(squared) / chunks.n_samples
         mean = (torch.as_tensor(code_sum) / chunks.n_samples - kernel.low) / kernel.width
         return Evaluation(self.objective.cost(terms), terms, mean)
+
+    def _by_entries(self, kernel: kernels.Sparse, chunks: Chunks, moment: Moment) -> Evaluation:
+        totals: dict[str, Tensor] = {}
+        mean: Tensor | float = 0.0
+        first = True
+        for x, target in chunks:
+            output = kernel.forward(x, moment.generator)
+            share = len(x) / chunks.n_samples
+            loss = self._add(
+                Look(x, target, output, self.model, share=share, **vars(moment)), totals
+            )
+            kernel.backward(loss, output, add=not first)
+            code, first = output.code.detach(), False
+            mean = mean + code.mean() * share
+        cost = self.objective.cost(totals, moment.factors)
+        return Evaluation(cost, totals, torch.as_tensor(mean), code)
 
     @torch.no_grad()
     def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:

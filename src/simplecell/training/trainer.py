@@ -318,8 +318,9 @@ class Trainer:
         if codes is None or not self.model.activation.sparse:
             return None
         self.model.activation.observe(codes)
-        self.silent = torch.where(codes.active() > 0, 0, self.silent + n_samples)
-        l0 = codes.l0().double().mean()
+        active = codes.active()
+        self.silent = torch.where(active > 0, 0, self.silent + n_samples)
+        l0 = active.sum().double() / n_samples
         if self.controller is not None:
             self.controller.observe(l0, self.n_steps / steps if steps else MIDST)
         return l0
