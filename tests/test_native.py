@@ -178,6 +178,7 @@ def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch
         cut = begin(str(tmp_path / "x.npy"), tmp_path / f"{name}-c", small)
         list(islice(cut.records(), 5))
         cut.save()
+        cut.lock.release()
         monkeypatch.setattr(room, "_chosen", None)
         again = resume(tmp_path / f"{name}-c")
         list(again.records())
