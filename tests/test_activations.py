@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from simplecell.errors import UsageError
-from simplecell.model.activations import ACTIVATIONS, JumpReLU, activation, settings_of
+from simplecell.model.activations import ACTIVATIONS, activation, settings_of
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.codes import Codes, SparseCodes
+from simplecell.model.selective import JumpReLU
 from simplecell.training.weights import initialise
 
 SETTINGS = {"topk": {"k": 3}, "batchtopk": {"k": 2.5}, "jumprelu": {"bandwidth": 0.8}}

@@ -63,7 +63,7 @@ def dictionary_like(codes):
 
 
 def sparse(code):
-    return SparseCodes(Codes(code).rows(), M)
+    return SparseCodes.of_rows(Codes(code).rows(), M)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -79,7 +79,7 @@ def test_by_hand():
     code = torch.tensor([[0.0, 2.0, 0.0], [-1.0, 0.0, 3.0], [0.0, 0.0, 0.0]])
     dictionary = torch.tensor([[1.0, 0.0], [0.0, 10.0], [5.0, 5.0]])
     rows = Rows(torch.tensor([2.0, -1.0, 3.0]), torch.tensor([1, 0, 2]), torch.tensor([0, 1, 3, 3]))
-    for codes in (Codes(code), SparseCodes(rows, 3)):
+    for codes in (Codes(code), SparseCodes.of_rows(rows, 3)):
         torch.testing.assert_close(codes.mean(), torch.tensor([-1 / 3, 2 / 3, 1.0]))
         assert codes.l0().tolist() == [1, 2, 0]
         assert codes.active().tolist() == [1, 1, 1]
@@ -98,7 +98,7 @@ def test_rows_there_and_back(batch):
     assert (rows.values != 0).all()
     assert rows.offsets[0] == 0
     assert rows.offsets[-1] == len(rows.values) == len(rows.indices)
-    again = SparseCodes(rows, M)
+    again = SparseCodes.of_rows(rows, M)
     assert torch.equal(again.dense, code)
     for found, expected in zip(Codes(again.dense).rows(), again.rows(), strict=True):
         assert torch.equal(found, expected)

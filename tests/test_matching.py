@@ -114,7 +114,7 @@ def activity_of(code, truth, monkeypatch, at_once, batch, sparse=True):
         row[: atoms.sum()] = np.flatnonzero(atoms)
     for start in range(0, len(code), batch):
         codes = Codes(torch.from_numpy(code[start : start + batch]))
-        codes = SparseCodes(codes.rows(), code.shape[1]) if sparse else codes
+        codes = SparseCodes.of_rows(codes.rows(), code.shape[1]) if sparse else codes
         counted.add(codes, active[start : start + batch])
     return counted
 

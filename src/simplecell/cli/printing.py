@@ -188,7 +188,7 @@ def of_run(path: Path) -> tuple[Table, str]:
     """A run's story and figures; as a table and as text."""
     run = Run(path)
     info = run.info()
-    data, resolved = info["data"], run.tables(info)
+    data, (resolved, edited) = info["data"], run.tables(info)
     steps = resolved["train"]["steps"]
     lines = [
         f"run           {path} ({info['status']}, {info['n_iter']} of {steps} steps)",
@@ -204,5 +204,17 @@ def of_run(path: Path) -> tuple[Table, str]:
     )
     if figures := info["figures"]:
         lines += ["", figures_table({**figures, "seconds": info["seconds"]})]
-    lines += ["", tomli_w.dumps(resolved).rstrip()]
-    return {"run": str(path), **info, "recipe": resolved}, "\n".join(lines)
+    lines += ["", tomli_w.dumps(resolved).rstrip(), *_of_edits(edited or [])]
+    table = {"run": str(path), **info, "recipe": resolved, "edited": edited}
+    return table, "\n".join(lines)
+
+
+def _of_edits(edited: list[str]) -> list[str]:
+    """What a person must know of a recipe.toml that is no longer what was done."""
+    if not edited:
+        return []
+    return [
+        "",
+        f"recipe.toml was edited after the training ({'; '.join(edited)}: then, now);",
+        "nothing else opens this run until it is put back as it was",
+    ]

@@ -29,7 +29,7 @@ from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.contract import Array, PrecisionTransformer
 from simplecell.estimators.door import refuse_overflow, validate_data
 from simplecell.estimators.parameters import Randomness
-from simplecell.model.activations import Activation
+from simplecell.model.activation import Activation
 from simplecell.model.autoencoder import Layer, Model
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.trained import Trained

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from simplecell.errors import DataError, UsageError, choice
-from simplecell.model.activations import OUTPUTS, Activation, activation
+from simplecell.model.activation import Activation
+from simplecell.model.activations import OUTPUTS, activation
 from simplecell.model.codes import Codes
+from simplecell.model.entries import Pass
 
 
 class Output(NamedTuple):
@@ -21,6 +23,8 @@ class Output(NamedTuple):
     recon: Tensor
     raw: Tensor
     """The reconstruction before the output function, [B, D]: what likelihoods are made of."""
+    by: Pass | None = None
+    """What hands out parts of `pre` and of the dictionary, where `pre` has no history itself."""
 
 
 class Model(nn.Module):
@@ -143,7 +147,8 @@ class Model(nn.Module):
     def _take(self, name: str, tensor: Tensor) -> None:
         self.state_dict()[name].copy_(tensor)
 
-    def _check(self, x: Tensor) -> None:
+    def check_width(self, x: Tensor) -> None:
+        """Raise DataError unless x is [B, D]."""
         if x.ndim != 2 or x.shape[1] != self.n_inputs:
             raise DataError(
                 f"x has {x.shape[-1]} inputs per sample, but this model was built for "
@@ -218,15 +223,16 @@ class Layer(Model):
     def encode(
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
-        self._check(x)
-        x = self._centered(x)
+        self.check_width(x)
+        x = self.centered(x)
         if self.activation.owns_bias:
             pre = x @ self.encoder.T
         else:
             pre = torch.addmm(self.bias, x, self.encoder.T)
         return pre, self.activation(pre, training=training, generator=generator)
 
-    def _centered(self, x: Tensor) -> Tensor:
+    def centered(self, x: Tensor) -> Tensor:
+        """What the encoder sees of x [B, D]."""
         return x - self.center if self.centred else x
 
     def directions(self) -> Tensor:
@@ -320,8 +326,8 @@ class Autoencoder(Layer):
         """What is subtracted before the encoder, [D]."""
         return self.offset if self.pre_bias else super().center
 
-    def _centered(self, x: Tensor) -> Tensor:
-        return super()._centered(x - self.offset if self.pre_bias else x)
+    def centered(self, x: Tensor) -> Tensor:
+        return super().centered(x - self.offset if self.pre_bias else x)
 
     def decode_raw(self, code: Codes) -> Tensor:
         return code.decode(self.decoder) + self.offset

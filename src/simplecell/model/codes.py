@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+
+from simplecell.errors import DataError
+from simplecell.model.entries import Ledger, decoded
+from simplecell.model.places import Places
 
 
 class Rows(NamedTuple):
@@ -50,15 +55,43 @@ class Codes:
 
     def active(self) -> Tensor:
         """Samples for which each latent is active (non-zero), *count*, [M]."""
-        return torch.count_nonzero(self.dense, dim=0)
+        # A product is exact up to 2^24 samples, and six times as fast as counting along columns.
+        active = (self.dense != 0).to(self.dense.dtype)
+        return (active.new_ones(len(active)) @ active).long()
 
     def abs_sum(self, weights: Tensor | None = None) -> Tensor:
         """Sum of |code| of each sample, each latent times its weight if given [M]: [B]."""
         return self.dense.abs().sum(1) if weights is None else self.dense.abs() @ weights
 
+    def sums(self) -> Tensor:
+        """Sum of the code of each sample, [B]."""
+        return self.dense.sum(1)
+
     def decode(self, dictionary: Tensor) -> Tensor:
         """`code @ dictionary`, [B, D_out], for a dictionary [M, D_out]."""
         return self.dense @ dictionary
+
+    def decode_parts(self, dictionary: Tensor, widths: Sequence[int]) -> Tensor:
+        """What each part of the latents adds to that, [B, parts, D_out].
+
+        The parts end at these widths, ascending, of which the last is M.
+        """
+        edges = itertools.pairwise([0, *widths])
+        parts = [self.dense[:, first:last] @ dictionary[first:last] for first, last in edges]
+        return torch.stack(parts, dim=1)
+
+    def smallest(self) -> Tensor:
+        """The smallest value above 0, 0-d; infinite where there is none."""
+        return torch.where(self.dense > 0, self.dense, torch.inf).min()
+
+    def elementwise(
+        self, function: Callable[..., Tensor], pre: Tensor, *of_latents: Tensor
+    ) -> Codes:
+        """`function(pre, *of_latents)`, which is 0 where these codes have no place.
+
+        `pre` [B, M] is what they were made from; the others are numbers of each latent, [M].
+        """
+        return Codes(function(pre, *of_latents))
 
     def part(self, first: int, last: int) -> Codes:
         """The code of the latents first … last − 1."""
@@ -67,75 +100,151 @@ class Codes:
     def rows(self) -> Rows:
         """The non-zero values, sample by sample."""
         sample, latent = self.dense.nonzero(as_tuple=True)
-        counts = torch.bincount(sample, minlength=len(self.dense))
-        return Rows(self.dense[sample, latent], latent, _offsets(counts))
+        places = Places.of_pairs(sample, latent, *self.dense.shape)
+        return Rows(self.dense[sample, latent], latent, places.offsets)
 
 
 class SparseCodes(Codes):
-    """The same code by its non-zero values alone; the dense form is made only when asked for."""
+    """The same code by its entries alone; the dense form is made only when asked for.
 
-    def __init__(self, rows: Rows, n_latents: int) -> None:
-        object.__setattr__(self, "_rows", rows)
-        object.__setattr__(self, "n_latents", n_latents)
+    Args:
+        values: [n], with history if they have one; some may be 0.
+        places: where they stand.
+        pre: [n], what they were made from, where that is known.
+        ledger: takes down the gradient of dictionaries; None leaves it to autograd.
+    """
 
-    _rows: Rows
-    n_latents: int
+    def __init__(
+        self,
+        values: Tensor,
+        places: Places,
+        pre: Tensor | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        for name, value in {
+            "values": values,
+            "places": places,
+            "pre": pre,
+            "ledger": ledger,
+        }.items():
+            object.__setattr__(self, name, value)
+
+    values: Tensor
+    places: Places
+    pre: Tensor | None
+    ledger: Ledger | None
+
+    @classmethod
+    def of_rows(cls, rows: Rows, n_latents: int) -> SparseCodes:
+        """From compressed sparse rows of codes over M latents.
+
+        Raises:
+            DataError: if they are none: others' files end here.
+        """
+        _check(rows, n_latents)
+        counts = rows.offsets.diff()
+        samples = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        places = Places(samples, rows.indices, rows.offsets, n_latents)
+        places.ascending = bool((places.flat().diff() > 0).all())
+        return cls(rows.values, places)
+
+    @property
+    def n_latents(self) -> int:
+        """M."""
+        return self.places.n_latents
 
     @cached_property
     def dense(self) -> Tensor:
-        flat = self._rows.values.new_zeros(self._n_samples() * self.n_latents)
-        places = self._samples() * self.n_latents + self._rows.indices
-        return flat.index_put((places,), self._rows.values).view(self._n_samples(), self.n_latents)
-
-    def detach(self) -> Codes:
-        return SparseCodes(self._rows._replace(values=self._rows.values.detach()), self.n_latents)
-
-    def mean(self) -> Tensor:
-        total = self._rows.values.new_zeros(self.n_latents)
-        return total.index_add(0, self._rows.indices, self._rows.values) / self._n_samples()
-
-    def l0(self) -> Tensor:
-        return self._rows.offsets.diff()
-
-    def active(self) -> Tensor:
-        return torch.bincount(self._rows.indices, minlength=self.n_latents)
-
-    def abs_sum(self, weights: Tensor | None = None) -> Tensor:
-        sizes = self._rows.values.abs()
-        if weights is not None:
-            sizes = sizes * weights[self._rows.indices]
-        return sizes.new_zeros(self._n_samples()).index_add(0, self._samples(), sizes)
-
-    def decode(self, dictionary: Tensor) -> Tensor:
-        values, indices, offsets = self._rows
-        if not len(indices):  # embedding_bag refuses to be given no index at all
-            return dictionary.new_zeros(self._n_samples(), dictionary.shape[1])
-        return embedding_bag(
-            indices,
-            dictionary,
-            offsets,
-            mode="sum",
-            per_sample_weights=values,
-            include_last_offset=True,
+        places = self.places
+        flat = self.values.new_zeros(places.n_samples * places.n_latents)
+        return flat.index_put((places.flat(),), self.values).view(
+            places.n_samples, places.n_latents
         )
 
+    def detach(self) -> Codes:
+        return SparseCodes(self.values.detach(), self.places)
+
+    def mean(self) -> Tensor:
+        return self.places.sums(self.values) / self.places.n_samples
+
+    def l0(self) -> Tensor:
+        return self._counts(self.places.samples, self.places.n_samples)
+
+    def active(self) -> Tensor:
+        return self._counts(self.places.latents, self.n_latents)
+
+    def _counts(self, places: Tensor, size: int) -> Tensor:
+        ones = (self.values != 0).long()  # whole numbers add up alike in any order
+        return ones.new_zeros(size).index_add_(0, places, ones)
+
+    def abs_sum(self, weights: Tensor | None = None) -> Tensor:
+        sizes = self.values.abs()
+        if weights is not None:
+            sizes = sizes * weights.index_select(0, self.places.latents)
+        return self.places.sums_of_samples(sizes)
+
+    def sums(self) -> Tensor:
+        return self.places.sums_of_samples(self.values)
+
+    def decode(self, dictionary: Tensor) -> Tensor:
+        return decoded(self.values, dictionary, self.places, self.ledger)
+
+    def decode_parts(self, dictionary: Tensor, widths: Sequence[int]) -> Tensor:
+        # Latents ascending, the entries of a part of a sample follow one another: one sum does all.
+        latents, values = _ascending(self.places, self.values)
+        part = torch.zeros_like(latents)
+        for width in widths[:-1]:  # numbers, not a tensor: that would have to be sent to a GPU
+            part += latents >= width
+        runs = self.places.samples * len(widths) + part
+        parts = Places.of_pairs(runs, latents, self.places.n_samples * len(widths), self.n_latents)
+        found = decoded(values, dictionary, parts, self.ledger)
+        return found.view(self.places.n_samples, len(widths), dictionary.shape[1])
+
+    def smallest(self) -> Tensor:
+        values = torch.cat([self.values, self.values.new_full((1,), torch.inf)])
+        return torch.where(values > 0, values, torch.inf).min()
+
+    def elementwise(
+        self, function: Callable[..., Tensor], pre: Tensor, *of_latents: Tensor
+    ) -> Codes:
+        places = self.places
+        here = self.pre if self.pre is not None else pre[places.samples, places.latents]
+        own = (numbers.index_select(0, places.latents) for numbers in of_latents)
+        return SparseCodes(function(here, *own), places, self.pre, self.ledger)
+
     def part(self, first: int, last: int) -> Codes:
-        kept = (self._rows.indices >= first) & (self._rows.indices < last)
-        counts = torch.bincount(self._samples()[kept], minlength=self._n_samples())
-        rows = Rows(self._rows.values[kept], self._rows.indices[kept] - first, _offsets(counts))
-        return SparseCodes(rows, last - first)
+        keep, places = self._within(first, last), self.places
+        within = Places.of_pairs(
+            places.samples[keep], places.latents[keep] - first, places.n_samples, last - first
+        )
+        return SparseCodes(self.values[keep], within)
+
+    def _within(self, first: int, last: int) -> Tensor:
+        return (self.places.latents >= first) & (self.places.latents < last)
 
     def rows(self) -> Rows:
-        return self._rows
-
-    def _n_samples(self) -> int:
-        return len(self._rows.offsets) - 1
-
-    def _samples(self) -> Tensor:
-        """The sample of each value, [n]."""
-        counts = self._rows.offsets.diff()
-        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        keep = self.values != 0
+        places, values = self.places, self.values
+        if not bool(keep.all()):
+            places, values = places.kept(keep), values[keep]
+        latents, values = _ascending(places, values)
+        return Rows(values, latents, places.offsets)
 
 
-def _offsets(counts: Tensor) -> Tensor:
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+def _check(rows: Rows, n_latents: int) -> None:
+    values, latents, offsets = rows
+    whole = len(offsets) > 0 and int(offsets[0]) == 0 and int(offsets[-1]) == len(latents)
+    inside = not len(latents) or 0 <= int(latents.min()) <= int(latents.max()) < n_latents
+    if not (whole and inside and len(values) == len(latents) and bool((offsets.diff() >= 0).all())):
+        raise DataError(
+            f"these are no compressed sparse rows over {n_latents} latents: a value, and a latent "
+            f"from 0 to {n_latents - 1}, are needed for each entry, and ascending row offsets"
+        )
+
+
+def _ascending(places: Places, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents and values, the former ascending within each sample."""
+    if places.ascending:
+        return places.latents, values
+    order = places.flat().argsort()
+    return places.latents[order], values[order]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from simplecell.errors import UsageError, choice
-from simplecell.model.activations import OUTPUTS, Activation, activation, settings_of
+from simplecell.model.activation import Activation
+from simplecell.model.activations import OUTPUTS, activation, settings_of
 from simplecell.model.autoencoder import Autoencoder, Layer, Model
 from simplecell.model.codes import Codes
 
@@ -58,7 +59,7 @@ class Network(Model):
     def encode(
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
-        self._check(x)
+        self.check_width(x)
         for layer in self.layers:
             pre, code = layer.encode(x, training=training, generator=generator)
             x = code.dense
@@ -249,7 +250,7 @@ class ModulePair(Model):
     def encode(
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
-        self._check(x)
+        self.check_width(x)
         pre = self.encoder(x)
         return pre, self.activation(pre, training=training, generator=generator)
 

@@ -18,6 +18,11 @@ from typing import Any, Literal, get_type_hints
 from simplecell.errors import choice
 
 ACTIVATIONS, TERMS = "simplecell.model.activations", "simplecell.training.objective"
+FILES = {
+    ACTIVATIONS: ("model/activations.py", "model/selective.py"),
+    TERMS: ("training/objective.py",),
+}
+"""Where the classes of a table stand."""
 NAMES = {"Literal": Literal}
 """What the type of a setting may be made of, beside Python's own."""
 NO_SETTINGS = ("n_latents", "dtype")
@@ -84,10 +89,10 @@ class Written:
 
 @cache
 def _written(module: str) -> dict[str, Written]:
-    """The classes of a module that have a kind, by this."""
-    *folders, name = module.split(".")[1:]
-    file = resources.files("simplecell").joinpath(*folders, f"{name}.py")
-    lines = ast.parse(file.read_text(encoding="utf-8")).body
+    """The classes of a table that have a kind, by this."""
+    package = resources.files("simplecell")
+    texts = [package.joinpath(file).read_text(encoding="utf-8") for file in FILES[module]]
+    lines = [line for text in texts for line in ast.parse(text).body]
     found = [_read(line) for line in lines if isinstance(line, ast.ClassDef)]
     return {one.attributes["kind"]: one for one in found if "kind" in one.attributes}
 

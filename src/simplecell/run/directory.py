@@ -101,12 +101,15 @@ def about_software(threads: int, device: str) -> Software:
     """Versions and settings that the bits of a result depend on."""
     import torch
 
+    from simplecell.model import native
+
     return {
         **about_packages(),
         "torch": torch.__version__,
         "threads": threads,
         "device": device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "kernels": native.tier().name,
     }
 
 
@@ -234,12 +237,27 @@ class Run:
         self._refuse_edits(at_odds(asked, resolved))
         return asked
 
+    def agreed(self) -> tuple[Info, Recipe]:
+        """run.json and recipe.toml, which say the same.
+
+        Raises:
+            RunError: where recipe.toml was edited since; and as `info` and `recipe` do.
+        """
+        info, recipe = self.info(), self.recipe()
+        if "resolved" in info:  # runs of earlier versions do not remember all of it
+            self._refuse_edits(self.edits(info, recipe))
+        return info, recipe
+
     def refuse_edits(self, info: Info) -> None:
         """Raise RunError where recipe.toml says something else than the run began with."""
+        self._refuse_edits(self.edits(info, self.recipe()))
+
+    def edits(self, info: Info, recipe: Recipe) -> list[str]:
+        """What differs, as `table.key: run.json, recipe.toml`."""
         from simplecell.run.agreement import edits
 
         try:
-            self._refuse_edits(edits(info, self.recipe()))
+            return edits(info, recipe)
         except UsageError as error:
             raise RunError(f"'{self.path}' is damaged: its run.json says {error}") from error
 
@@ -273,19 +291,22 @@ class Run:
         except (OSError, UnicodeDecodeError, UsageError) as error:
             raise RunError(f"'{path}' is damaged: {error}") from error
 
-    def tables(self, info: Info) -> dict[str, dict[str, Any]]:
-        """The tables of recipe.toml, as it was resolved.
+    def tables(self, info: Info) -> tuple[dict[str, dict[str, Any]], list[str] | None]:
+        """The tables of recipe.toml, as it was resolved; and what was edited in it since.
 
-        Where run.json says the same, they are as they were written, and nothing is left to check.
+        None: runs of earlier versions do not remember all of it. Where run.json says the same, the
+        tables are as they were written, and nothing is left to check.
 
         Raises:
             RunError: for a file that is damaged, or was edited into what is no recipe.
         """
+        told = info.get("resolved")
         with contextlib.suppress(OSError, UnicodeDecodeError, ValueError, RecursionError):
             found = tomllib.loads(read_whole(self.path / "recipe.toml").decode("utf-8"))
-            if found == info.get("resolved"):
-                return found
-        return self.recipe().table()
+            if found == told:
+                return found, []
+        recipe = self.recipe()
+        return recipe.table(), None if told is None else self.edits(info, recipe)
 
     def begin(
         self,
@@ -479,13 +500,13 @@ class Run:
         """The model and everything around it.
 
         Raises:
-            RunError: for whatever is missing, damaged, of a newer format or does not fit.
+            RunError: for whatever is missing, damaged, edited, of a newer format or does not fit.
         """
         import torch
 
         from simplecell.run.trained import Trained
 
-        info, recipe = self.info(), self.recipe()
+        info, recipe = self.agreed()
         preprocess, target = self.preprocess(recipe), self.target_preprocess(recipe, info)
         path = self.path / "model.safetensors"
         if not path.exists():

@@ -68,6 +68,7 @@ class Software(Packages):
     threads: int
     device: str
     cpu: NotRequired[str]
+    kernels: NotRequired[str]
 
 
 class SkippedFile(TypedDict):

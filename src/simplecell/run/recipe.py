@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simplecell.model.autoencoder import Autoencoder
     from simplecell.model.deep import DeepAutoencoder
     from simplecell.preprocess.chain import Preprocess
+    from simplecell.training.prepared import Room
     from simplecell.training.trainer import Trainer
 
 # What needs torch is imported where it is needed: a mistake is told without waiting for it.
@@ -159,6 +160,7 @@ class Recipe:
 
         told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
         del told["targets"]  # what a transcoder gives: rows of another file
+        del told["block"]  # the order of samples is the trainer's
         return as_source(data, **told)
 
     @property
@@ -167,14 +169,19 @@ class Recipe:
         return whole(self.train.steps, "train.steps")
 
     def trainer(
-        self, preprocess: Preprocess, center: Tensor | None = None, n_outputs: int | None = None
+        self,
+        preprocess: Preprocess,
+        center: Tensor | None = None,
+        n_outputs: int | None = None,
+        room: Room | None = None,
     ) -> Trainer:
         """A trainer with an initialised model behind a fitted preparation.
 
-        `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width.
+        `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width,
+        `room` what may be held of samples (None: as much as there is).
         """
         from simplecell.training.objective import Objective
-        from simplecell.training.prepared import Corruption, resolve_device
+        from simplecell.training.prepared import EVERYTHING, Corruption, resolve_device
         from simplecell.training.trainer import Trainer
         from simplecell.training.weights import initialise
 
@@ -194,12 +201,15 @@ class Recipe:
             batch_size=optim.batch_size,
             tolerance=optim.tolerance,
             seed=train.seed,
+            block=None if self.data.block == "auto" else self.data.block,
             patience=train.patience,
             corruption=Corruption(train.corruption, train.corruption_level),
             unit_norm=optim.unit_norm,
             target_l0=None if model.activation.counts else self.target_l0 or None,
             dead_after=LONG if optim.dead_after == "auto" else optim.dead_after,
             resample=optim.resample,
+            tf32=train.tf32,
+            room=room or EVERYTHING,
         )
 
     @property

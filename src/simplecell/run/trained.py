@@ -154,4 +154,5 @@ def _as_codes(codes: Any, like: Tensor) -> Codes:
     rows = codes.tocsr()
     values = torch.tensor(rows.data).to(like)
     places = [torch.tensor(part, dtype=torch.int64) for part in (rows.indices, rows.indptr)]
-    return SparseCodes(Rows(values, *(part.to(like.device) for part in places)), rows.shape[1])
+    sparse = Rows(values, *(part.to(like.device) for part in places))
+    return SparseCodes.of_rows(sparse, rows.shape[1])

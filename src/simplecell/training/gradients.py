@@ -101,6 +101,13 @@ def fused(model: Model, objective: Objective) -> kernels.Classic | None:
     return kernels.Classic(model, **weights, target=objective.target or 0.5)
 
 
+def by_entries(model: Model) -> kernels.Sparse | None:
+    """The pass over the entries of sparse codes, or None for codes that have none."""
+    if isinstance(model, Autoencoder) and model.activation.sparse:
+        return kernels.Sparse(model)
+    return None
+
+
 class Gradient:
     """Calling it evaluates the objective over chunks and fills the parameters' `.grad`.
 
@@ -115,6 +122,7 @@ class Gradient:
         objective.check(model)
         self.model, self.objective = model, objective
         self.kernel = fused(model, objective) if fast else None
+        self.sparse = by_entries(model) if fast and self.kernel is None else None
 
     def __call__(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
         """Cost and gradient.
@@ -126,34 +134,46 @@ class Gradient:
             raise UsageError(
                 "an l0 term is learned batch by batch; use solver 'adam' for this objective"
             )
+        given = moment.average
         moment = self._overall(chunks, moment)
         if self.kernel is not None:
-            return self._by_kernel(self.kernel, chunks, moment.average)
+            just_made = moment.average is not given
+            return self._by_kernel(self.kernel, chunks, moment.average, just_made)
         for parameter in self.model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            parameter.grad.zero_()
+        if self.sparse is not None:
+            return self._by_entries(self.sparse, chunks, moment)
+        self.model.zero_grad(set_to_none=False)
         return self._plain(chunks, moment, backward=True)
 
-    def _overall(self, chunks: Chunks, moment: Moment) -> Moment:
+    def _average(self, chunks: Chunks, backward: bool) -> LogMean:
+        """ρ̂ over all samples; a kernel keeps their codes, if there is room, for its second pass."""
+        if self.kernel is None or not backward or not isinstance(chunks, Prepared):
+            return average_over(self.model, chunks)
+        size = chunks.n_samples * self.model.n_latents * chunks.like.element_size()
+        return self.kernel.average_over(chunks, size <= chunks.cache)
+
+    def _overall(self, chunks: Chunks, moment: Moment, *, backward: bool = True) -> Moment:
         """With the means over all samples that terms need, where these come in several chunks."""
         if len(chunks) == 1:
             return moment
         if self.objective.find("kl") and moment.average is None:
-            moment = dataclasses.replace(moment, average=average_over(self.model, chunks))
+            moment = dataclasses.replace(moment, average=self._average(chunks, backward))
         if self.objective.find("l0"):
             moment = dataclasses.replace(moment, l0=l0_over(self.model, chunks))
         return moment
 
     @torch.no_grad()
     def _by_kernel(
-        self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None
+        self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None, just_made: bool
     ) -> Evaluation:
         kernel.begin()
         squared: Tensor | float = 0.0
         code_sum: Tensor | float = 0.0
-        for x, target in chunks:
-            error, codes, average = kernel.add(x, target, chunks.n_samples, average)
+        for k, (x, target) in enumerate(chunks):
+            number = k if just_made else None
+            error, codes, average = kernel.add(x, target, chunks.n_samples, average, number)
             squared, code_sum = squared + error, code_sum + codes
         terms: dict[str, Tensor] = {}
         for term in self.objective.active:
@@ -167,10 +187,26 @@ class Gradient:
         mean = (torch.as_tensor(code_sum) / chunks.n_samples - kernel.low) / kernel.width
         return Evaluation(self.objective.cost(terms), terms, mean)
 
+    def _by_entries(self, kernel: kernels.Sparse, chunks: Chunks, moment: Moment) -> Evaluation:
+        totals: dict[str, Tensor] = {}
+        mean: Tensor | float = 0.0
+        first = True
+        for x, target in chunks:
+            output = kernel.forward(x, moment.generator)
+            share = len(x) / chunks.n_samples
+            loss = self._add(
+                Look(x, target, output, self.model, share=share, **vars(moment)), totals
+            )
+            kernel.backward(loss, output, add=not first)
+            code, first = output.code.detach(), False
+            mean = mean + code.mean() * share
+        cost = self.objective.cost(totals, moment.factors)
+        return Evaluation(cost, totals, torch.as_tensor(mean), code)
+
     @torch.no_grad()
     def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
         """The cost without its gradient, for held-out samples."""
-        return self._plain(chunks, self._overall(chunks, moment), backward=False)
+        return self._plain(chunks, self._overall(chunks, moment, backward=False), backward=False)
 
     def _plain(self, chunks: Chunks, moment: Moment, *, backward: bool) -> Evaluation:
         totals: dict[str, Tensor] = {}

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from simplecell.errors import UsageError, choice
-from simplecell.model.activations import ACTIVATIONS, Activation
+from simplecell.model.activation import Activation
+from simplecell.model.activations import ACTIVATIONS
 from simplecell.model.autoencoder import Autoencoder, Model, Output
 from simplecell.model.codes import Codes
 from simplecell.model.measures import (
@@ -63,6 +64,27 @@ class Look(Moment):
     model: Model
     share: float = 1.0
     """B over the number of samples that the cost is a mean over."""
+
+    def pre_of(self, latents: Tensor) -> Tensor:
+        """What stands before the activation of some latents, a bool [M]: [B, m]."""
+        if self.output.by is None:
+            return self.output.pre[:, latents]
+        return self.output.by.columns(latents.nonzero()[:, 0])
+
+    def atoms_of(self, latents: Tensor) -> Tensor:
+        """The atoms of some latents, a bool [M]: [m, D_out]."""
+        if self.output.by is None:
+            return self._decoder[latents]
+        return self.output.by.atoms(latents.nonzero()[:, 0])
+
+    def atom_lengths(self) -> Tensor:
+        """The length of each atom, [M]."""
+        return self._decoder.norm(dim=1) if self.output.by is None else self.output.by.lengths()
+
+    @property
+    def _decoder(self) -> Tensor:
+        assert isinstance(self.model, Autoencoder), "Objective.check was not called"
+        return self.model.decoder
 
 
 class Need(NamedTuple):
@@ -247,9 +269,8 @@ class L1(Term):
     alone, codes = True, SPARSE
 
     def __call__(self, look: Look) -> Tensor:
-        model = _single(self, look.model)
-        soft = model.activation.soft(look.output.pre, look.output.code)
-        return look.share * soft.abs_sum(model.decoder.norm(dim=1)).mean()
+        soft = look.model.activation.soft(look.output.pre, look.output.code)
+        return look.share * soft.abs_sum(look.atom_lengths()).mean()
 
 
 @dataclass(frozen=True)
@@ -321,11 +342,11 @@ class AuxK(Term):
             return look.x.new_zeros(())
         model = _single(self, look.model)
         error = (look.target - look.output.recon).detach()
-        pre = look.output.pre[:, look.dead]
+        pre = look.pre_of(look.dead)
         wanted = int(self.k) or 2 ** max(0, model.n_inputs.bit_length() - 2)
         values, indices = pre.topk(min(wanted, pre.shape[1]), dim=1, sorted=False)
         code = Codes(torch.zeros_like(pre).scatter(1, indices, values.relu()))
-        share = residual_share(code.decode(model.decoder[look.dead]), error)
+        share = residual_share(code.decode(look.atoms_of(look.dead)), error)
         return share * _variance(look.target)
 
 
@@ -354,7 +375,10 @@ class PreAct(Term):
         if look.dead is None or not bool(look.dead.any()):
             return look.x.new_zeros(())
         model = _single(self, look.model)
-        nearest = model.activation.lack(look.output.pre)[:, look.dead].amin(0)
+        threshold = model.activation.threshold_of(look.output.pre)
+        if threshold.shape[-1] > 1:
+            threshold = threshold[..., look.dead]
+        nearest = (threshold - look.pre_of(look.dead)).relu().amin(0)
         size = nearest @ model.decoder.detach()[look.dead].norm(dim=1)
         return look.share * _variance(look.target).sqrt() * size / model.n_latents
 
@@ -397,11 +421,11 @@ class Nested(Term):
 
     def __call__(self, look: Look) -> Tensor:
         model = _single(self, look.model)
+        assert not isinstance(self.widths, str), "Objective.check was not called"
         recon: Tensor = model.offset
         total: Tensor | float = 0.0
-        for first, last in itertools.pairwise([0, *self.widths]):
-            part = look.output.code.part(first, last)
-            recon = recon + part.decode(model.decoder[first:last])
+        for part in look.output.code.decode_parts(model.decoder, self.widths).unbind(1):
+            recon = recon + part
             total = total + squared_error(model.finish(recon), look.target)
         return look.share * torch.as_tensor(total) / len(self.widths)
 

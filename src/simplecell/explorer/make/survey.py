@@ -13,7 +13,7 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.explorer.make.samples import Labels, evenly
-from simplecell.model.activations import Activation
+from simplecell.model.activation import Activation
 from simplecell.model.measures import fvu
 from simplecell.run.evaluate import Activity, Deviation
 from simplecell.run.trained import Trained, refuse_overflow

@@ -1,0 +1,84 @@
+"""Which entries of `pre` [B, M] are kept: found without a pass more than is needed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from simplecell.model import native
+from simplecell.model.places import Places
+
+CROSSOVER = 0.1
+"""Density up to which a step over entries costs less than dense products: benchmarks/steps.py."""
+_LOOKS = 64
+"""Samples of a batch that tell its density."""
+_WIDE = 8
+"""How many times the wanted entries a guess may let through."""
+
+
+def above(pre: Tensor, threshold: Tensor) -> Places | None:
+    """Where pre [B, M] is above a threshold, one or [M]; None where too many are.
+
+    A GPU would have to tell the host how many there are, and wait: there it is None.
+    """
+    if pre.device.type != "cpu":
+        return None
+    looks = pre[:: max(1, len(pre) // _LOOKS)]
+    if int(torch.count_nonzero(looks > threshold)) > CROSSOVER * looks.numel():
+        return None
+    return _above(pre, threshold)
+
+
+def top(pre: Tensor, k: int) -> Places | None:
+    """Where the k largest of each sample of pre [B, M] are; None where k are too many."""
+    if k > CROSSOVER * pre.shape[1]:
+        return None
+    if compiled := native.library(pre):
+        return Places.of_rows(compiled.top(pre, k), pre.shape[1])
+    latents = pre.topk(k, dim=1, sorted=False).indices
+    return Places.of_rows(latents, pre.shape[1], ascending=False)
+
+
+def largest(pre: Tensor, count: int, guess: Tensor) -> Places | None:
+    """The `count` largest of all of pre [B, M], those equal to the last as well, if positive.
+
+    `guess` is a threshold that lets about so many through: where it does the rest need not be
+    looked at again. What is found does not depend on it. None where they are too many.
+    """
+    if count > CROSSOVER * pre.numel():
+        return None
+    if pre.device.type != "cpu":  # equal ones are cut off there: no count of them without waiting
+        among = pre.view(-1).topk(count, sorted=False).indices.sort().values
+        return Places.of_flat(among, *pre.shape)
+    found = _above(pre, guess) if float(guess) > 0 else None
+    if found is None or not count <= len(found) <= _WIDE * count:
+        found = _above(pre, _below_kth(pre, count))
+    if len(found) <= count:
+        return found
+    values = pre.view(-1)[found.flat()]
+    return found.kept(values >= values.kthvalue(len(values) - count + 1).values)
+
+
+def _above(pre: Tensor, threshold: Tensor) -> Places:
+    numbers = threshold.to(pre.dtype).reshape(-1).contiguous()
+    if compiled := native.library(pre, numbers):
+        found = compiled.above(pre, numbers, pre.shape[1] // 2)
+        if found is not None:
+            return Places(*found, pre.shape[1])
+    return Places.of_flat((pre > numbers).view(-1).nonzero()[:, 0], *pre.shape)
+
+
+def _below_kth(pre: Tensor, count: int) -> Tensor:
+    """The next number below the count-th largest of all of pre [B, M], if that is positive, else 0.
+
+    Looked for among the largest of each sample: enough of them when none of those left out, all
+    smaller than their sample's last, can be among the wanted ones.
+    """
+    kept = min(pre.shape[1], 2 * -(-count // len(pre)))
+    while True:
+        values = pre.topk(kept, dim=1, sorted=True).values
+        flat = values.reshape(-1)
+        least = flat.kthvalue(flat.numel() - count + 1).values.clamp_min(0)
+        if kept == pre.shape[1] or not bool((values[:, -1] > least).any()):
+            return torch.nextafter(least, least.new_zeros(()))
+        kept = min(pre.shape[1], 2 * kept)

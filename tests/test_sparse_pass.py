@@ -1,0 +1,168 @@
+"""The pass over entries is the plain pass: same values, same gradients, for every variant."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from simplecell.model import native, selection
+from simplecell.model import places as places_room
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.training.gradients import Gradient, Whole, by_entries
+from simplecell.training.objective import Moment, Objective
+from simplecell.training.trainer import Trainer
+from simplecell.training.weights import flatten, initialise
+
+D, M, B = 12, 40, 30
+CODES = {
+    "relu": {"activation": "relu"},
+    "topk": {"activation": "topk", "k": 3},
+    "batchtopk": {"activation": "batchtopk", "k": 2.5},
+    "jumprelu": {"activation": "jumprelu", "bandwidth": 0.6, "threshold": 0.8},
+    "gated": {"activation": "gated"},
+}
+TERMS = {
+    "plain": {"reconstruction": {"weight": 1.0}},
+    "l1": {"reconstruction": {"weight": 1.0}, "l1": {"weight": 0.3}},
+    "auxk": {"reconstruction": {"weight": 1.0}, "auxk": {"weight": 0.5, "k": 4}},
+    "preact": {"reconstruction": {"weight": 1.0}, "preact": {"weight": 2.0}},
+    "nested": {"nested": {"weight": 1.0, "widths": [8, 20, M]}},
+    "decay": {"reconstruction": {"weight": 1.0}, "decay": {"weight": 0.01}},
+    "l0": {"reconstruction": {"weight": 1.0}, "l0": {"weight": 0.3, "target": 3.0}},
+    "gate": {"reconstruction": {"weight": 1.0}, "l1": {"weight": 0.3}, "gate": {"weight": 1.0}},
+}
+ONLY = {"l0": ("jumprelu",), "gate": ("gated",)}
+SHAPES = {
+    "plain": {},
+    "offset before the encoder": {"pre_bias": True},
+    "tied": {"tied": True},
+    "transcoder": {"n_outputs": 7},
+    "sigmoid output": {"output": "sigmoid"},
+}
+CASES = [
+    (codes, terms, shape)
+    for codes in CODES
+    for terms in TERMS
+    for shape in SHAPES
+    if codes in ONLY.get(terms, (codes,)) and (shape == "plain" or terms in ("plain", "l1", "auxk"))
+]
+
+
+def made(codes, shape, seed=0, dtype=torch.float64):
+    """A model with weights, biases and thresholds that are all different."""
+    settings = {"output": "linear"} | CODES[codes] | SHAPES[shape]
+    model = Autoencoder(D, M, dtype=dtype, **settings)
+    initialise(model, seed, "uniform")
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            draw = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.3 * draw.to(dtype))
+        if codes == "jumprelu":
+            model.activation.threshold.abs_()
+    return model
+
+
+def samples(seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(B, D, generator=generator, dtype=torch.float64)
+    x[3] = x[4]  # two samples alike: equal values before the activation
+    return x.to(dtype)
+
+
+def both(codes, terms, shape, dtype=torch.float64):
+    """(evaluation, gradients) over entries, and by plain autograd."""
+    x, found = samples(dtype=dtype), []
+    target = samples(9, dtype)[:, :7] if shape == "transcoder" else x
+    dead = torch.zeros(M, dtype=torch.bool)
+    dead[::3] = True
+    for fast in (True, False):
+        model = made(codes, shape, dtype=dtype)
+        flatten(model)
+        gradient = Gradient(model, Objective(TERMS[terms]), fast=fast)
+        gradient.kernel, gradient.sparse = None, by_entries(model) if fast else None
+        evaluation = gradient(Whole(x, target), Moment(dead=dead, factors={"l1": 0.5}))
+        found.append((evaluation, {name: p.grad for name, p in model.named_parameters()}))
+    return found
+
+
+WAYS = ["compiled"] * (native.library() is not None) + ["csr", "bags"]
+
+
+@pytest.fixture(params=WAYS)
+def sums(request, monkeypatch):
+    """The ways that sums over entries are made: compiled, sparse matrices, bags as on a GPU."""
+    if request.param != "compiled":
+        monkeypatch.setattr(native, "library", lambda *tensors: None)
+    if request.param == "bags":
+        monkeypatch.setattr(places_room, "_has_csr", lambda like: False)
+
+
+@pytest.mark.parametrize(("codes", "terms", "shape"), CASES)
+@pytest.mark.parametrize("crossover", [1.0, 0.0], ids=["sparse", "dense"])
+def test_values_and_gradients(codes, terms, shape, crossover, sums, monkeypatch):
+    monkeypatch.setattr(selection, "CROSSOVER", crossover)
+    (mine, grads), (plain, right) = both(codes, terms, shape)
+    assert mine.terms.keys() == plain.terms.keys()
+    for name, value in plain.terms.items():
+        torch.testing.assert_close(mine.terms[name], value, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(mine.cost, plain.cost, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(mine.mean_activation, plain.mean_activation)
+    assert torch.equal(mine.codes.l0(), plain.codes.l0())
+    assert torch.equal(mine.codes.active(), plain.codes.active())
+    for name, grad in right.items():
+        torch.testing.assert_close(grads[name], grad, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize(("codes", "terms", "shape"), CASES)
+def test_the_same_on_a_gpu(codes, terms, shape):
+    x, dead = samples(), torch.zeros(M, dtype=torch.bool)
+    x[3] = x[3] + 0.1  # equal values beyond the count are cut off there, and kept on a CPU
+    dead[::3] = True
+    target = samples(9)[:, :7] if shape == "transcoder" else x
+    found = []
+    for device in ("cpu", "cuda"):
+        model = made(codes, shape).to(device)
+        flatten(model)
+        gradient = Gradient(model, Objective(TERMS[terms]), fast=device == "cuda")
+        gradient.kernel, gradient.sparse = None, by_entries(model) if device == "cuda" else None
+        moment = Moment(dead=dead.to(device), factors={"l1": 0.5})
+        evaluation = gradient(Whole(x.to(device), target.to(device)), moment)
+        grads = {name: p.grad.cpu() for name, p in model.named_parameters()}
+        found.append((evaluation.cost.cpu(), evaluation.codes.l0().cpu(), grads))
+    (plain, plain_l0, right), (mine, l0, grads) = found
+    torch.testing.assert_close(mine, plain, rtol=1e-11, atol=1e-11)
+    assert torch.equal(l0, plain_l0)
+    for name, grad in right.items():
+        torch.testing.assert_close(grads[name], grad, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("terms", ["plain", "nested"])
+@pytest.mark.parametrize("codes", ["topk", "batchtopk"])
+def test_no_step_waits_for_a_gpu(codes, terms):
+    model = made(codes, "plain", dtype=torch.float32).cuda()
+    trainer = Trainer(model, Objective(TERMS[terms]), solver="adam", unit_norm=True)
+    x = samples(dtype=torch.float32).cuda()
+    trainer.step(x)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.step(x)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_trainer_ends_where_the_plain_one_does():
+    """Twenty steps of Adam with unit norm, in float64."""
+    for codes in ("topk", "batchtopk", "jumprelu"):
+        ends = []
+        for fast in (True, False):
+            model = made(codes, "offset before the encoder")
+            unit = {"unit_norm": True, "learning_rate": 1e-3, "fast": fast}
+            trainer = Trainer(model, Objective(TERMS["auxk"]), solver="adam", **unit)
+            for step in range(20):
+                trainer.step(samples(step), steps=20)
+                trainer.n_steps += 1
+            ends.append(trainer.flat)
+        torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
