@@ -47,11 +47,18 @@ class Activation(nn.Module):
     def forward(
         self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> Codes:
-        """The code of `pre`; `training` and `generator` matter where training and use differ."""
-        return Codes(self.code(pre))
+        """The code of `pre`; `training` and `generator` matter where training and use differ.
+
+        In use it is sparse where few latents are active, by what `places` finds; in training dense,
+        since latents that are not active may have a say there.
+        """
+        places = None if training else self.places(pre, training=False)
+        if places is None:
+            return Codes(self.code(pre))
+        return self.at(pre.reshape(-1)[places.flat], places)
 
     def code(self, pre: Tensor) -> Tensor:
-        """The code of `pre` where training and use are the same, [B, M]."""
+        """The dense code of `pre` in use, [B, M]."""
         return self.value(pre, *self.of_latents())
 
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:

@@ -36,6 +36,21 @@ class Codes:
     dense: Tensor
     """[B, M]."""
 
+    @property
+    def n_samples(self) -> int:
+        """B."""
+        return len(self.dense)
+
+    @property
+    def n_latents(self) -> int:
+        """M."""
+        return self.dense.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the values."""
+        return self.dense.dtype
+
     def detach(self) -> Codes:
         """The same values without history."""
         return Codes(self.dense.detach())
@@ -86,6 +101,10 @@ class Codes:
         """The code of the latents first … last − 1."""
         return Codes(self.dense[:, first:last])
 
+    def fill(self, out: Tensor) -> None:
+        """Write the code into `out` [B, M], which holds zeros."""
+        out.copy_(self.dense)
+
     def rows(self) -> Rows:
         """The non-zero values, sample by sample."""
         sample, latent = self.dense.nonzero(as_tuple=True)
@@ -131,16 +150,22 @@ class SparseCodes(Codes):
         return cls(rows.values, Places(samples, rows.indices, rows.offsets, n_latents))
 
     @property
+    def n_samples(self) -> int:
+        return self.places.n_samples
+
+    @property
     def n_latents(self) -> int:
-        """M."""
         return self.places.n_latents
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.values.dtype
 
     @cached_property
     def dense(self) -> Tensor:
         places = self.places
         flat = self.values.new_zeros(places.n_samples * places.n_latents)
-        where = places.samples * places.n_latents + places.latents
-        return flat.index_put((where,), self.values).view(places.n_samples, places.n_latents)
+        return flat.index_put((places.flat,), self.values).view(places.n_samples, places.n_latents)
 
     def detach(self) -> Codes:
         return SparseCodes(self.values.detach(), self.places)
@@ -189,6 +214,9 @@ class SparseCodes(Codes):
         )
         return SparseCodes(self.values[keep], within)
 
+    def fill(self, out: Tensor) -> None:
+        out.put_(self.places.flat.to(out.device), self.values.to(out))
+
     def _within(self, first: int, last: int) -> Tensor:
         return (self.places.latents >= first) & (self.places.latents < last)
 
@@ -201,6 +229,5 @@ class SparseCodes(Codes):
 
 def _ascending(places: Places) -> tuple[Tensor, Tensor]:
     """Latents ascending within each sample, and the order that brings them there."""
-    keys = places.samples * places.n_latents + places.latents
-    order = keys.argsort()
+    order = places.flat.argsort()
     return places.latents[order], order

@@ -42,7 +42,9 @@ class Places:
     def of_flat(cls, flat: Tensor, n_samples: int, n_latents: int) -> Places:
         """From `sample · M + latent`, ascending, [n]."""
         samples = torch.div(flat, n_latents, rounding_mode="floor")
-        return cls.of_pairs(samples, flat - samples * n_latents, n_samples, n_latents)
+        found = cls.of_pairs(samples, flat - samples * n_latents, n_samples, n_latents)
+        found.flat = flat
+        return found
 
     @classmethod
     def of_pairs(cls, samples: Tensor, latents: Tensor, n_samples: int, n_latents: int) -> Places:
@@ -56,6 +58,11 @@ class Places:
     def n_samples(self) -> int:
         """B."""
         return len(self.offsets) - 1
+
+    @cached_property
+    def flat(self) -> Tensor:
+        """`sample · M + latent` of each entry, [n]: its place in an array [B, M]."""
+        return self.samples * self.n_latents + self.latents
 
     @cached_property
     def by_latent(self) -> tuple[Tensor, Tensor, Tensor]:

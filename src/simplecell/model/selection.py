@@ -25,7 +25,7 @@ def above(pre: Tensor, threshold: Tensor | float) -> Places | None:
     looks = pre[:: max(1, len(pre) // _LOOKS)]
     if int(torch.count_nonzero(looks > threshold)) > CROSSOVER * looks.numel():
         return None
-    flat = (pre > threshold).view(-1).nonzero()[:, 0]
+    flat = (pre > threshold).reshape(-1).nonzero()[:, 0]
     return Places.of_flat(flat, *pre.shape)
 
 
