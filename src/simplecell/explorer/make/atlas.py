@@ -29,10 +29,11 @@ from simplecell.errors import RunError, WriteError
 from simplecell.explorer.make.columns import Words, columns_of
 from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
 from simplecell.explorer.make.data_page import data_page
+from simplecell.explorer.make.histograms import BINS
 from simplecell.explorer.make.playground import write_play
 from simplecell.explorer.make.samples import Labels, Samples, by_value, evenly, find_labels
 from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
-from simplecell.explorer.make.survey import BINS, SPREAD, Survey
+from simplecell.explorer.make.survey import SPREAD, Survey
 from simplecell.model.matching import nearest_within
 from simplecell.run.directory import Run, finite
 from simplecell.run.recipe import Recipe
@@ -160,7 +161,7 @@ class AtlasWriter:
         contexts = self.samples.contexts(pairs) if self.samples.drawn_as == "tokens" else {}
         yield 0.88
         words = Words(self.labels, self.survey, self.directions, self.samples)
-        together = dict(self.survey.together())
+        together = list(self.survey.together())
         near = nearest_within(self.trained.model.atoms().cpu(), 8)
         with open(self.folder / "details.jsonl", "w", encoding="utf-8") as file:
             tags = []
@@ -173,9 +174,7 @@ class AtlasWriter:
                     "top": top,
                     "spread": spread,
                     "nearest": [{"latent": j, "cosine": round(c, 4)} for j, c in near[i]],
-                    "together": [
-                        {"latent": j, "correlation": round(r, 4)} for j, r in together.get(i, [])
-                    ],
+                    "together": [{"latent": j, "correlation": round(r, 4)} for j, r in together[i]],
                     "labels": words.labels(i),
                     "inputs": words.inputs(i),
                 }
