@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +163,8 @@ class AtlasWriter:
         words = Words(self.labels, self.survey, self.directions, self.samples)
         together = list(self.survey.together())
         near = nearest_within(self.trained.model.atoms().cpu(), 8)
+        # A sample is an example of several latents, and writing its numbers takes most of the time.
+        texts = {} if contexts else {row: _json(record) for row, record in records.items()}
         with open(self.folder / "details.jsonl", "w", encoding="utf-8") as file:
             tags = []
             for i in range(m):
@@ -179,7 +181,7 @@ class AtlasWriter:
                     "inputs": words.inputs(i),
                 }
                 tags.append(words.tag(i, line))
-                file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
+                file.write(_written(line, texts) + "\n")
         yield 0.95
         return tags
 
@@ -190,15 +192,17 @@ class AtlasWriter:
         """
         values, rows = self.survey.top.of(latent)
         top: list[Chosen] = [
-            (float(v), int(row), None) for v, row in zip(values, rows, strict=True)
+            (value, row, None) for value, row in zip(values.tolist(), rows.tolist(), strict=True)
         ]
         values, rows = self.survey.drawn.of(latent)
         order = np.argsort(values, kind="stable")
         places = by_value(values[order], SPREAD)
-        share = places / max(1, len(order) - 1)
+        share, chosen = places / max(1, len(order) - 1), order[places]
         spread: list[Chosen] = [
-            (float(values[order[p]]), int(rows[order[p]]), round(float(q), 3))
-            for p, q in zip(places, share, strict=True)
+            (value, row, round(q, 3))
+            for value, row, q in zip(
+                values[chosen].tolist(), rows[chosen].tolist(), share.tolist(), strict=True
+            )
         ]
         return top, spread
 
@@ -274,6 +278,27 @@ def _example(
     sample = records[row] if context is None else {**records[row], **context}
     example: Example = {"value": float(f"{value:.5g}"), "sample": sample}
     return example if quantile is None else {**example, "quantile": quantile}
+
+
+def _written(line: Details, texts: Mapping[int, str]) -> str:
+    """A line of details as JSON; `texts` are samples, by row, that have been written before."""
+    top, spread = (
+        ", ".join(_written_example(example, texts) for example in part)
+        for part in (line["top"], line["spread"])
+    )
+    rest = {name: value for name, value in line.items() if name not in ("latent", "top", "spread")}
+    start = f'{{"latent": {line["latent"]}, "top": [{top}], "spread": [{spread}], '
+    return start + _json(rest)[1:]
+
+
+def _written_example(example: Example, texts: Mapping[int, str]) -> str:
+    sample = texts.get(example["sample"]["row"]) or _json(example["sample"])
+    more = f', "quantile": {example["quantile"]!r}' if "quantile" in example else ""
+    return f'{{"value": {example["value"]!r}, "sample": {sample}{more}}}'
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False)
 
 
 def _without_folders(recipe: Recipe) -> Recipe:
