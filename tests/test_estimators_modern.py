@@ -141,7 +141,7 @@ def test_sparse_codes_are_the_dense_ones(digits, name, dtype):
 def test_codes_are_never_made_dense(digits, monkeypatch):
     sae = fitted("topk").set_params(sparse_output=True)
     expected = sae.transform(digits)
-    monkeypatch.setattr("simplecell.model.selective.CROSSOVER", 1.0)
+    monkeypatch.setattr("simplecell.model.selection.CROSSOVER", 1.0)
 
     def refuse(codes):
         raise AssertionError("a dense code was made")

@@ -52,10 +52,12 @@ class Activation(nn.Module):
         In use it is sparse where few latents are active, by what `places` finds; in training dense,
         since latents that are not active may have a say there.
         """
-        places = None if training else self.places(pre, training=False)
-        if places is None:
-            return Codes(self.code(pre))
-        return self.at(pre.reshape(-1)[places.flat], places)
+        if not training:
+            pre = pre.contiguous()
+            places = self.places(pre, training=False)
+            if places is not None:
+                return self.at(pre.view(-1)[places.flat()], places)
+        return Codes(self.code(pre))
 
     def code(self, pre: Tensor) -> Tensor:
         """The dense code of `pre` in use, [B, M]."""

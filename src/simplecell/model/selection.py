@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from simplecell.model import native
 from simplecell.model.places import Places
 
 CROSSOVER = 0.1
@@ -15,7 +16,7 @@ _WIDE = 8
 """How many times the wanted entries a guess may let through."""
 
 
-def above(pre: Tensor, threshold: Tensor | float) -> Places | None:
+def above(pre: Tensor, threshold: Tensor) -> Places | None:
     """Where pre [B, M] is above a threshold, one or [M]; None where too many are.
 
     A GPU would have to tell the host how many there are, and wait: there it is None.
@@ -25,8 +26,20 @@ def above(pre: Tensor, threshold: Tensor | float) -> Places | None:
     looks = pre[:: max(1, len(pre) // _LOOKS)]
     if int(torch.count_nonzero(looks > threshold)) > CROSSOVER * looks.numel():
         return None
-    flat = (pre > threshold).reshape(-1).nonzero()[:, 0]
-    return Places.of_flat(flat, *pre.shape)
+    return _above(pre, threshold)
+
+
+def top(pre: Tensor, k: int, *, ordered: bool = False) -> Places | None:
+    """Where the k largest of each sample of pre [B, M] are; None where k are too many.
+
+    `ordered`: latents ascend within a sample, as in files.
+    """
+    if k > CROSSOVER * pre.shape[1]:
+        return None
+    if compiled := native.library(pre):
+        return Places.of_rows(compiled.top(pre, k), pre.shape[1])
+    latents = pre.topk(k, dim=1, sorted=False).indices
+    return Places.of_rows(latents.sort(dim=1).values if ordered else latents, pre.shape[1])
 
 
 def largest(pre: Tensor, count: int, guess: Tensor) -> Places | None:
@@ -37,29 +50,29 @@ def largest(pre: Tensor, count: int, guess: Tensor) -> Places | None:
     """
     if count > CROSSOVER * pre.numel():
         return None
-    flat = pre.view(-1)
     if pre.device.type != "cpu":  # equal ones are cut off there: no count of them without waiting
-        return Places.of_flat(flat.topk(count, sorted=False).indices.sort().values, *pre.shape)
-    among = _within(flat, count, float(guess))
-    if among is None:
-        least = _kth(pre, count)
-        among = (pre >= least if least > 0 else pre > 0).view(-1).nonzero()[:, 0]
-    if len(among) > count:
-        values = flat[among]
-        among = among[values >= values.kthvalue(len(values) - count + 1).values]
-    return Places.of_flat(among, *pre.shape)
+        among = pre.view(-1).topk(count, sorted=False).indices.sort().values
+        return Places.of_flat(among, *pre.shape)
+    found = _above(pre, guess) if float(guess) > 0 else None
+    if found is None or not count <= len(found) <= _WIDE * count:
+        found = _above(pre, _below_kth(pre, count))
+    if len(found) <= count:
+        return found
+    values = pre.view(-1)[found.flat()]
+    return found.kept(values >= values.kthvalue(len(values) - count + 1).values)
 
 
-def _within(flat: Tensor, count: int, guess: float) -> Tensor | None:
-    """Where values are above the guess, if these are enough and not far too many."""
-    if guess <= 0:
-        return None
-    found = (flat > guess).nonzero()[:, 0]
-    return found if count <= len(found) <= _WIDE * count else None
+def _above(pre: Tensor, threshold: Tensor) -> Places:
+    numbers = threshold.to(pre.dtype).reshape(-1).contiguous()
+    if compiled := native.library(pre, numbers):
+        found = compiled.above(pre, numbers, pre.shape[1] // 2)
+        if found is not None:
+            return Places(*found, pre.shape[1])
+    return Places.of_flat((pre > numbers).view(-1).nonzero()[:, 0], *pre.shape)
 
 
-def _kth(pre: Tensor, count: int) -> float:
-    """The count-th largest of all of pre [B, M], 0 if that is not positive.
+def _below_kth(pre: Tensor, count: int) -> Tensor:
+    """The next number below the count-th largest of all of pre [B, M], if that is positive, else 0.
 
     Looked for among the largest of each sample: enough of them when none of those left out, all
     smaller than their sample's last, can be among the wanted ones.
@@ -68,7 +81,7 @@ def _kth(pre: Tensor, count: int) -> float:
     while True:
         values = pre.topk(kept, dim=1, sorted=True).values
         flat = values.reshape(-1)
-        least = float(flat.kthvalue(flat.numel() - count + 1).values)
-        if kept == pre.shape[1] or not bool((values[:, -1] > max(least, 0.0)).any()):
-            return max(least, 0.0)
+        least = flat.kthvalue(flat.numel() - count + 1).values.clamp_min(0)
+        if kept == pre.shape[1] or not bool((values[:, -1] > least).any()):
+            return torch.nextafter(least, least.new_zeros(()))
         kept = min(pre.shape[1], 2 * kept)

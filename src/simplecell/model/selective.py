@@ -13,7 +13,7 @@ from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.codes import Codes
 from simplecell.model.places import Places
-from simplecell.model.selection import CROSSOVER, above, largest
+from simplecell.model.selection import above, largest, top
 
 
 def _below(values: Tensor, wanted: float) -> Tensor:
@@ -57,12 +57,7 @@ class TopK(Activation):
         return pre.relu()
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
-        if self.k > CROSSOVER * pre.shape[1]:
-            return None
-        latents = pre.topk(self.k, dim=1, sorted=False).indices
-        if not training:  # in the order of files
-            latents = latents.sort(dim=1).values
-        return Places.of_rows(latents, pre.shape[1])
+        return top(pre, self.k, ordered=not training)
 
     def threshold_of(self, pre: Tensor) -> Tensor:
         """The sample's own: the smallest value kept."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from simplecell.data import PatchSource, Source
 from simplecell.data.rows import Record
 from simplecell.explorer.make.contents import Context, Photo, Sample, Told
+from simplecell.explorer.make.digits import orders, written
 from simplecell.explorer.make.ranking import largest
 from simplecell.explorer.make.sprites import sample_as_tile
 from simplecell.run.trained import Trained
@@ -82,9 +83,13 @@ class Samples:
         self.texts = text_fields(source) if self.drawn_as == "text" else []
         self.photos: dict[tuple[str, int | None], tuple[int, int]] = {}
         """Number and scale of each by its name and page."""
-        if self.drawn_as == "row":
+        if self.drawn_as != "picture":
+            some = source.read(evenly(source.n_samples, 1000))
+            self.digits = written(some, self.names)
+            """Of columns that need more than pages usually write."""
+            self._digits = np.clip(5 + orders(some), 6, 17)
             # Squares of numbers near the end of float32 are beyond it; the survey names such rows.
-            some = source.read(evenly(source.n_samples, 1000)).astype(np.float64)
+            some = some.astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 self._usual = some.mean(0), some.std(0)
 
@@ -140,9 +145,13 @@ class Samples:
         # Lists, since NumPy's own numbers take three times as long to be written.
         taken = np.take_along_axis(x, order, 1).tolist()
         return [
-            [(self.names[i], float(f"{value:.6g}")) for i, value in zip(places, own, strict=True)]
+            [(self.names[i], self.short(value, i)) for i, value in zip(places, own, strict=True)]
             for places, own in zip(order.tolist(), taken, strict=True)
         ]
+
+    def short(self, value: float, column: int) -> float:
+        """A value of a column, without digits that tell nothing."""
+        return float(f"{value:.{self._digits[column]}g}")
 
     def _text(self, record: Sample, about: Record) -> None:
         body = plain_text(about.get(self.texts[0]))
