@@ -230,3 +230,13 @@ def test_filling_adds_nothing_to_what_stands_elsewhere():
     assert not out[4].any()
     Codes(code.dense).fill(out[2:5])
     assert torch.equal(out[2:5], code.dense)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_single_codes_are_read_without_the_others(dense):
+    code = made("topk")(normal(6, M))
+    codes = Codes(code.dense) if dense else code
+    samples, latents = torch.cartesian_prod(torch.arange(6), torch.arange(M)).T
+    assert torch.equal(codes.read(samples, latents), code.dense.reshape(-1))
+    nothing = made("relu")(normal(3, M).abs().neg())
+    assert not nothing.read(torch.tensor([0, 2]), torch.tensor([1, 5])).any()

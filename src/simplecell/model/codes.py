@@ -106,6 +106,10 @@ class Codes:
         """Write the code into `out` [B, M], which holds zeros."""
         out.copy_(self.dense)
 
+    def read(self, samples: Tensor, latents: Tensor) -> Tensor:
+        """The code of some latents [n] for some samples [n], [n]."""
+        return self.dense[samples, latents]
+
     def rows(self) -> Rows:
         """The non-zero values, sample by sample."""
         sample, latent = self.dense.nonzero(as_tuple=True)
@@ -224,6 +228,14 @@ class SparseCodes(Codes):
 
     def fill(self, out: Tensor) -> None:
         out.put_(self.places.flat().to(out.device), self.values.to(out))
+
+    def read(self, samples: Tensor, latents: Tensor) -> Tensor:
+        wanted = samples * self.n_latents + latents
+        if not len(self.values):
+            return self.values.new_zeros(len(wanted))
+        flat, order = self.places.flat().sort()
+        near = torch.searchsorted(flat, wanted).clamp_max(len(flat) - 1)
+        return torch.where(flat[near] == wanted, self.values[order[near]], 0)
 
     def _within(self, first: int, last: int) -> Tensor:
         return (self.places.latents >= first) & (self.places.latents < last)

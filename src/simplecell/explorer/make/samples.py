@@ -21,6 +21,7 @@ from simplecell.explorer.make.contents import Context, Photo, Sample, Told
 from simplecell.explorer.make.digits import orders, written
 from simplecell.explorer.make.ranking import largest
 from simplecell.explorer.make.sprites import sample_as_tile
+from simplecell.model.passes import Passes
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import to_model
 
@@ -186,14 +187,15 @@ class Samples:
         spots = np.array(wanted, dtype=np.int64).reshape(-1, 2)
         codes = np.zeros(len(spots), dtype=np.float32)
         texts: list[str] = []
-        model = self.trained.model
-        size = max(1, 2**22 // model.n_latents)
+        passes = Passes(self.trained.model)
+        size = passes.n_rows
         for first in range(0, len(needed), size):
             part = needed[first : first + size]
-            x = to_model(self.source.read(part), self.trained.preprocess, model.like)
-            dense = model.encode(x)[1].dense.float().cpu().numpy()
+            like = passes.model.like
+            code = passes.encode(to_model(self.source.read(part), self.trained.preprocess, like))[1]
             here = (spots[:, 0] >= first) & (spots[:, 0] < first + size)
-            codes[here] = dense[spots[here, 0] - first, spots[here, 1]]
+            samples, latents = torch.from_numpy(spots[here]).to(like.device).T
+            codes[here] = code.read(samples - first, latents).float().cpu().numpy()
             texts += [plain_text(record.get("token")) for record in self.source.about(part)]
         values = iter(codes.tolist())
         return {
