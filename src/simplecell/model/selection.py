@@ -39,7 +39,9 @@ def top(pre: Tensor, k: int, *, ordered: bool = False) -> Places | None:
     if compiled := native.library(pre):
         return Places.of_rows(compiled.top(pre, k), pre.shape[1])
     latents = pre.topk(k, dim=1, sorted=False).indices
-    return Places.of_rows(latents.sort(dim=1).values if ordered else latents, pre.shape[1])
+    if ordered:
+        latents = latents.sort(dim=1).values
+    return Places.of_rows(latents, pre.shape[1], ascending=ordered)
 
 
 def largest(pre: Tensor, count: int, guess: Tensor) -> Places | None:

@@ -134,9 +134,11 @@ class Gradient:
             raise UsageError(
                 "an l0 term is learned batch by batch; use solver 'adam' for this objective"
             )
+        given = moment.average
         moment = self._overall(chunks, moment)
         if self.kernel is not None:
-            return self._by_kernel(self.kernel, chunks, moment.average)
+            just_made = moment.average is not given
+            return self._by_kernel(self.kernel, chunks, moment.average, just_made)
         for parameter in self.model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -145,25 +147,33 @@ class Gradient:
         self.model.zero_grad(set_to_none=False)
         return self._plain(chunks, moment, backward=True)
 
-    def _overall(self, chunks: Chunks, moment: Moment) -> Moment:
+    def _average(self, chunks: Chunks, backward: bool) -> LogMean:
+        """ρ̂ over all samples; a kernel keeps their codes, if there is room, for its second pass."""
+        if self.kernel is None or not backward or not isinstance(chunks, Prepared):
+            return average_over(self.model, chunks)
+        size = chunks.n_samples * self.model.n_latents * chunks.like.element_size()
+        return self.kernel.average_over(chunks, size <= chunks.cache)
+
+    def _overall(self, chunks: Chunks, moment: Moment, *, backward: bool = True) -> Moment:
         """With the means over all samples that terms need, where these come in several chunks."""
         if len(chunks) == 1:
             return moment
         if self.objective.find("kl") and moment.average is None:
-            moment = dataclasses.replace(moment, average=average_over(self.model, chunks))
+            moment = dataclasses.replace(moment, average=self._average(chunks, backward))
         if self.objective.find("l0"):
             moment = dataclasses.replace(moment, l0=l0_over(self.model, chunks))
         return moment
 
     @torch.no_grad()
     def _by_kernel(
-        self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None
+        self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None, just_made: bool
     ) -> Evaluation:
         kernel.begin()
         squared: Tensor | float = 0.0
         code_sum: Tensor | float = 0.0
-        for x, target in chunks:
-            error, codes, average = kernel.add(x, target, chunks.n_samples, average)
+        for k, (x, target) in enumerate(chunks):
+            number = k if just_made else None
+            error, codes, average = kernel.add(x, target, chunks.n_samples, average, number)
             squared, code_sum = squared + error, code_sum + codes
         terms: dict[str, Tensor] = {}
         for term in self.objective.active:
@@ -196,7 +206,7 @@ class Gradient:
     @torch.no_grad()
     def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
         """The cost without its gradient, for held-out samples."""
-        return self._plain(chunks, self._overall(chunks, moment), backward=False)
+        return self._plain(chunks, self._overall(chunks, moment, backward=False), backward=False)
 
     def _plain(self, chunks: Chunks, moment: Moment, *, backward: bool) -> Evaluation:
         totals: dict[str, Tensor] = {}
