@@ -22,6 +22,7 @@ from simplecell.data.rows import Column, Encoding
 from simplecell.data.source import as_source
 from simplecell.errors import DataError
 from simplecell.run.build import new_data
+from simplecell.run.encoding import dense_pieces, sparse_pieces
 from simplecell.run.progress import say_skipped
 from simplecell.run.storage import replacing
 from simplecell.run.trained import Floats, Trained, latent_names
@@ -42,11 +43,10 @@ def encode_file(
     write = sparse_writer(out) if sparse else writer(out)
     source = new_data(trained, data)
     sheet = Sheet(source.n_samples, latent_names(trained.model.n_latents), columns_beside(source))
-    batches = source.batches(ROWS)
     if sparse:
-        write(_sparse_pieces(trained, batches), sheet)
+        write(_active(trained, source), sheet)
     else:
-        write((trained.encode(x, int(at[0]), as_trained=True) for x, at in batches), sheet)
+        write(dense_pieces(trained, source), sheet)
     say_skipped(source.skipped)
     said = list(source.notes)
     said.append(f"{source.n_samples} rows of {len(sheet.names)} latents: {out}")
@@ -62,14 +62,11 @@ def encode_file(
     return said
 
 
-def _sparse_pieces(
-    trained: Trained, batches: Iterator[tuple[Floats, Array]]
-) -> Iterator[scipy_sparse.csr_array]:
-    """The active latents of each batch (x [B, D], rows [B]), CSR [B, M]."""
-    for x, rows in batches:
-        found = trained.encode_sparse(x, int(rows[0]), as_trained=True)
+def _active(trained: Trained, source: Source) -> Iterator[scipy_sparse.csr_array]:
+    """The active latents of each batch, CSR [B, M]."""
+    for found in sparse_pieces(trained, source, as_trained=True):
         values, indices, offsets = (part.numpy() for part in found)
-        shape = (len(x), trained.model.n_latents)
+        shape = (len(offsets) - 1, trained.model.n_latents)
         yield scipy_sparse.csr_array((values, indices.astype(np.int32), offsets), shape=shape)
 
 
