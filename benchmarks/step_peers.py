@@ -6,6 +6,7 @@ latents; a step takes samples [B, D].
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,7 @@ def dictionary_learning(batch: int, k: int, widths: tuple[int, ...]) -> Builders
     from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchTopKTrainer
 
     ends = [0.0, *(1 / w for w in widths)]
-    fractions = [b - a for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    fractions = [b - a for a, b in itertools.pairwise(ends)]
 
     def made(trainer: Any, **settings: Any) -> Callable[[int, int], Step]:
         def build(n_inputs: int, n_latents: int) -> Step:
