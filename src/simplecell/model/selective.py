@@ -13,7 +13,7 @@ from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.codes import Codes, Rows, SparseCodes
 from simplecell.model.places import Places
-from simplecell.model.selection import CROSSOVER, above, largest
+from simplecell.model.selection import CROSSOVER, above, largest, least_kept
 
 
 def _below(values: Tensor, wanted: float) -> Tensor:
@@ -118,19 +118,15 @@ class BatchTopK(Activation):
         code = pre.relu()
         if not training:
             return Codes(code * (code > self.threshold))
-        flat = code.detach().reshape(-1)
-        least = flat.kthvalue(flat.numel() - self._kept(pre) + 1).values
+        least = least_kept(code.detach(), self.k, self.ranks)
         return Codes(code * (code >= least))
-
-    def _kept(self, pre: Tensor) -> int:
-        return max(1, min(round(self.k * len(pre)), pre.numel()))
 
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:
         return pre.relu()
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
         if training:
-            return largest(pre, self._kept(pre), self.slack * self.threshold)
+            return largest(pre, self.k, self.slack * self.threshold, self.ranks)
         return above(pre, self.threshold_of(pre))
 
     def threshold_of(self, pre: Tensor) -> Tensor:
@@ -140,6 +136,7 @@ class BatchTopK(Activation):
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
         values = codes.rows().values
+        values = self.ranks.gathered(values.min()[None] if len(values) else values)
         if not len(values):
             return
         moved = self.threshold + self.rate * (values.min() - self.threshold)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import UsageError, choice
 from simplecell.model.activation import Activation
 from simplecell.model.activations import ACTIVATIONS
@@ -50,6 +51,8 @@ class Moment:
     """On the weights of single terms."""
     generator: torch.Generator | None = None
     """For activations that draw noise."""
+    ranks: Alone = ALONE
+    """The processes that hold the other parts of a batch of which B are one's own."""
 
 
 @dataclass(frozen=True)
@@ -306,9 +309,10 @@ class L0(Term):
     def __call__(self, look: Look) -> Tensor:
         count = look.l0
         if count is None:
-            count = look.model.activation.count(look.output.pre, look.output.code).mean()
+            counts = look.model.activation.count(look.output.pre, look.output.code)
+            count = look.ranks.mean(counts)
         excess = count / (self.target * look.ease) - 1 + look.push
-        return look.share * _variance(look.target) * excess.square()
+        return look.share * _variance(look) * excess.square()
 
 
 @dataclass(frozen=True)
@@ -346,8 +350,8 @@ class AuxK(Term):
         wanted = int(self.k) or 2 ** max(0, model.n_inputs.bit_length() - 2)
         values, indices = pre.topk(min(wanted, pre.shape[1]), dim=1, sorted=False)
         code = Codes(torch.zeros_like(pre).scatter(1, indices, values.relu()))
-        share = residual_share(code.decode(look.atoms_of(look.dead)), error)
-        return share * _variance(look.target)
+        share = residual_share(code.decode(look.atoms_of(look.dead)), error, look.ranks)
+        return share * _variance(look)
 
 
 @dataclass(frozen=True)
@@ -378,9 +382,9 @@ class PreAct(Term):
         threshold = model.activation.threshold_of(look.output.pre)
         if threshold.shape[-1] > 1:
             threshold = threshold[..., look.dead]
-        nearest = (threshold - look.pre_of(look.dead)).relu().amin(0)
+        nearest = look.ranks.least((threshold - look.pre_of(look.dead)).relu().amin(0))
         size = nearest @ model.decoder.detach()[look.dead].norm(dim=1)
-        return look.share * _variance(look.target).sqrt() * size / model.n_latents
+        return _variance(look).sqrt() * size / model.n_latents
 
 
 @dataclass(frozen=True)
@@ -439,9 +443,9 @@ class Nested(Term):
             )
 
 
-def _variance(target: Tensor) -> Tensor:
+def _variance(look: Look) -> Tensor:
     """Mean over a batch of `‖target − mean‖²`."""
-    return squared_error(target.mean(0), target)
+    return look.ranks.mean((look.ranks.mean(look.target) - look.target).square().sum(1))
 
 
 def _single(term: Term, model: Model) -> Autoencoder:
