@@ -7,19 +7,19 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from test_family import BATCH, ROWS
 
 from simplecell.distributed import ALONE, joined
 from simplecell.run.build import build, open_data
 from simplecell.run.recipe import Recipe
+from test_family import BATCH, ROWS
 
 STEPS = 24
-LATE = ["optim.dead_after=1000", "data.held_out=0.2"]
+LATE = [f"optim.dead_after={BATCH}", "data.held_out=0.2"]
 SHARED = {
     **{name: (row.recipe, row.all_settings) for name, row in ROWS.items()},
     "preact": (
         "gated",
-        [*ROWS["gated"].all_settings, *LATE, "objective.preact.weight=1.0", "model.n_latents=64"],
+        [*ROWS["gated"].all_settings, *LATE, "objective.preact.weight=1.0", "model.n_latents=128"],
     ),
     "auxk": ("batchtopk", [*ROWS["batchtopk"].all_settings, *LATE, "model.n_latents=128"]),
     "noise": ("denoise", [*ROWS["denoise"].all_settings, "train.corruption=gaussian"]),

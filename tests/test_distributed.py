@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rank_worker import SHARED, trained
 from safetensors.torch import load_file
-from test_family import D, WANTED
 
+from rank_worker import SHARED, trained
 from simplecell.data.planted import planted_dictionary
+from test_family import WANTED, D
 
 
 def together(*words, size=2):
@@ -61,7 +61,7 @@ def test_two_processes_are_one(shared, path, name):
     torch.set_num_threads(threads)
     assert first.keys() == alone.keys()
     for tensor, value in alone.items():
-        torch.testing.assert_close(first[tensor], value, rtol=1e-9, atol=1e-11, msg=tensor)
+        torch.testing.assert_close(first[tensor], value, rtol=1e-12, atol=1e-12, msg=tensor)
 
 
 @pytest.mark.parametrize("name", ["batchtopk", "table"])

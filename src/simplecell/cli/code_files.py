@@ -7,10 +7,11 @@ import csv
 import io
 import itertools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse as scipy_sparse
 
@@ -20,6 +21,7 @@ from simplecell.cli.writers import Sheet, sparse_writer, writer
 from simplecell.data import PatchSource, Source
 from simplecell.data.rows import Column, Encoding
 from simplecell.data.source import as_source
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError
 from simplecell.run.build import new_data
 from simplecell.run.progress import say_skipped
@@ -31,22 +33,29 @@ Array = NDArray[np.generic]
 
 
 def encode_file(
-    trained: Trained, data: str | Path | Array, out: str, sparse: bool = False
+    trained: Trained,
+    data: str | Path | Array,
+    out: str,
+    sparse: bool = False,
+    ranks: Alone = ALONE,
 ) -> list[str]:
     """Write the codes [n, M] of `data` to `out`; sentences about what was written.
 
     What the data tell of their rows (identifiers, titles) comes along, as columns before the codes
     or beside them. Pictures of a patch model give one row for each patch of a grid without overlap,
     and `OUT.rows.csv` says where each came from. `sparse` writes the active latents alone.
+    Processes encode batch after batch in turn, and the first one writes: the same bits as one.
     """
-    write = sparse_writer(out) if sparse else writer(out)
+    write = (sparse_writer(out) if sparse else writer(out)) if ranks.leads else _nowhere
     source = new_data(trained, data)
     sheet = Sheet(source.n_samples, latent_names(trained.model.n_latents), columns_beside(source))
-    batches = source.batches(ROWS)
+    turns = _turns(source, ranks)
     if sparse:
-        write(_sparse_pieces(trained, batches), sheet)
+        write(_sparse_pieces(trained, turns, ranks), sheet)
     else:
-        write((trained.encode(x, int(at[0]), as_trained=True) for x, at in batches), sheet)
+        write(_dense_pieces(trained, turns, ranks), sheet)
+    if not ranks.leads:
+        return []
     say_skipped(source.skipped)
     said = list(source.notes)
     said.append(f"{source.n_samples} rows of {len(sheet.names)} latents: {out}")
@@ -62,15 +71,51 @@ def encode_file(
     return said
 
 
+def _turns(source: Source, ranks: Alone) -> Iterator[tuple[Floats, int] | None]:
+    """One's own batch (x [B, D], first row) of each turn, in which every process has one; None for
+    those that come too late in the last."""
+    n_batches = -(-source.n_samples // ROWS)
+    for turn in range(0, n_batches, ranks.size):
+        mine = turn + ranks.rank
+        if mine >= n_batches:
+            yield None
+            continue
+        x, rows = next(source.batches(ROWS, start=mine))
+        yield x, int(rows[0])
+
+
+def _dense_pieces(
+    trained: Trained, turns: Iterator[tuple[Floats, int] | None], ranks: Alone
+) -> Iterator[Floats]:
+    """The codes of each turn, [B, M]."""
+    nothing = trained.model.like.new_zeros(0, trained.model.n_latents, device="cpu")
+    for turn in turns:
+        code = nothing
+        if turn is not None:
+            code = torch.from_numpy(trained.encode(*turn, as_trained=True))
+        yield ranks.gathered(code).numpy()
+
+
 def _sparse_pieces(
-    trained: Trained, batches: Iterator[tuple[Floats, Array]]
+    trained: Trained, turns: Iterator[tuple[Floats, int] | None], ranks: Alone
 ) -> Iterator[scipy_sparse.csr_array]:
-    """The active latents of each batch (x [B, D], rows [B]), CSR [B, M]."""
-    for x, rows in batches:
-        found = trained.encode_sparse(x, int(rows[0]), as_trained=True)
-        values, indices, offsets = (part.numpy() for part in found)
-        shape = (len(x), trained.model.n_latents)
-        yield scipy_sparse.csr_array((values, indices.astype(np.int32), offsets), shape=shape)
+    """The active latents of each turn, CSR [B, M]."""
+    none = torch.zeros(0, dtype=torch.int64)
+    for turn in turns:
+        values, indices, counts = trained.model.like.new_zeros(0, device="cpu"), none, none
+        if turn is not None:
+            values, indices, offsets = trained.encode_sparse(*turn, as_trained=True)
+            counts = offsets.diff()
+        values, indices, counts = map(ranks.gathered, (values, indices, counts))
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        parts = values.numpy(), indices.numpy().astype(np.int32), offsets.numpy()
+        yield scipy_sparse.csr_array(parts, shape=(len(counts), trained.model.n_latents))
+
+
+def _nowhere(pieces: Iterable[object], sheet: Sheet) -> None:
+    """Make the pieces, which another process writes."""
+    for _ in pieces:
+        pass
 
 
 def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[str]:

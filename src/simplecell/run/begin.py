@@ -152,14 +152,15 @@ def _start(
             "(--set data.label=NAME keeps a column out)"
         )
     notes = list(dict.fromkeys([*notes, *source.notes, *built.notes]))
-    session = _session(run, built, info, source, held_out, notes)
+    session = session_on(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
 
 
-def _session(
+def session_on(
     run: Run, built: Built, info: Info, source: Source, held_out: Source | None, notes: list[str]
 ) -> Session:
+    """A session on what was built, the targets of a transcoder prepared."""
     chain, like = built.target_preprocess, built.trainer.model.like
     source = with_prepared_targets(source, chain, like)
     if held_out is not None:
@@ -208,17 +209,17 @@ def _reopened(
     """A session on a run that is there, its trainer at the start."""
     recipe = run.recipe().changed([f"train.steps={steps}"])
     source, held_out = open_data(data if opened is None else opened, requested)
-    _refuse_other_data(run, info, data, source, requested)
+    refuse_other_data(run, info, data, source, requested)
     threads = info["software"]["threads"]
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # the same bits need the same number
     preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
     trainer = trainer_on(source, recipe, preprocess, of_targets)
     built = Built(recipe, preprocess, trainer, [], of_targets)
-    return _session(run, built, info, source, held_out, [])
+    return session_on(run, built, info, source, held_out, [])
 
 
-def _refuse_other_data(
+def refuse_other_data(
     run: Run, info: Info, data: object, source: Source, requested: Recipe
 ) -> None:
     """Raise DataError unless these are the samples, and the targets, that the run began with."""

@@ -63,6 +63,8 @@ class Software(TypedDict):
     threads: int
     device: str
     cpu: NotRequired[str]
+    processes: NotRequired[int]
+    """That trained together, where there were several."""
 
 
 class SkippedFile(TypedDict):

@@ -189,7 +189,8 @@ class Session:
     def _measure(self, ready: Prepared | None, source: Source) -> tuple[Evaluation, Figures]:
         """Cost and figures of samples that training left `ready`, or read once for both."""
         model = self.trainer.model
-        samples = ready or Prepared(source, self.trainer.preprocess, model)
+        trainer = self.trainer
+        samples = ready or Prepared(source, trainer.preprocess, model, ranks=trainer.ranks)
         cost = self.trainer.value(samples)
         self.trainer.check_finite(cost)
         return cost, judge(model, samples)

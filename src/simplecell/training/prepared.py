@@ -14,7 +14,7 @@ from torch import Tensor
 from simplecell.data import Source
 from simplecell.data.rows import Array, Record, Rows, Subset, positions, targets_of
 from simplecell.distributed import ALONE, Alone
-from simplecell.errors import UsageError, choice
+from simplecell.errors import DataError, UsageError, choice
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Prepared as PreparedRows
 from simplecell.preprocess.chain import Preprocess, Said
@@ -130,7 +130,12 @@ class Prepared:
 
 
 def part_of(source: Source, ranks: Alone) -> Source:
-    """This process's own part of the samples, one after another."""
+    """This process's own part of the samples, one after another.
+
+    Raises:
+        DataError: for fewer samples than processes.
+    """
+    _refuse_idle(source, ranks)
     if ranks.size == 1:
         return source
     return Subset(source, np.arange(source.n_samples)[ranks.part(source.n_samples)])
@@ -154,8 +159,20 @@ class Dealt(Source):
 
 
 def dealt(source: Source, ranks: Alone) -> Source:
-    """The same samples and batches, each of which gives the rows of all and one's own samples."""
+    """The same samples and batches, each of which gives the rows of all and one's own samples.
+
+    Raises as `part_of` does.
+    """
+    _refuse_idle(source, ranks)
     return source if ranks.size == 1 else Dealt(source, ranks)
+
+
+def _refuse_idle(source: Source, ranks: Alone) -> None:
+    if source.n_samples < ranks.size:
+        raise DataError(
+            f"there are {source.n_samples} samples, and {ranks.size} processes need one each at "
+            "least; use fewer processes"
+        )
 
 
 def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:

@@ -201,11 +201,6 @@ class Trainer:
                     "a transcoder reconstructs something else than its inputs; give the targets of "
                     "training and held-out samples as well"
                 )
-        if source.n_samples < self.ranks.size:
-            raise DataError(
-                f"there are {source.n_samples} samples, and {self.ranks.size} processes need one "
-                "each at least; use fewer processes"
-            )
         held = None
         if held_out is not None:
             settling, judged = self.held_apart(held_out)
