@@ -51,15 +51,15 @@ def evaluate(
         say_skipped(source.skipped)
         pairs = new_pairs(trained, source, targets)
         figures = measure(trained.model, trained.preprocess, pairs, ranks)
-    result = {"run": str(run)} | figures.table()
-    if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
-        result["fvu"] = result["fvu_standardized"] = None
-    steps = trained.recipe.preprocess.steps
-    findings = hidden(figures, steps, pairs.input_names)
-    result["findings"] = [finding.table() for finding in findings]
-    result["seconds"] = round(time.perf_counter() - started, 3)
-    print_result("evaluate", result, as_json, evaluation_table(result))
-    say(*map(str, findings))
+        result = {"run": str(run)} | figures.table()
+        if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
+            result["fvu"] = result["fvu_standardized"] = None
+        steps = trained.recipe.preprocess.steps
+        findings = hidden(figures, steps, pairs.input_names)
+        result["findings"] = [finding.table() for finding in findings]
+        result["seconds"] = round(time.perf_counter() - started, 3)
+        print_result("evaluate", result, as_json, evaluation_table(result))
+        say(*map(str, findings))
 
 
 @app.command()
