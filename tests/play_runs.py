@@ -97,3 +97,27 @@ def activations(folder):
         "model.target_l0=4",
     )
     return train(folder / "acts.npy", folder / "acts", "topk", *settings)
+
+
+def spectra(folder):
+    """Bands of light at rising wavelengths."""
+    random = np.random.default_rng(4)
+    places = np.arange(400, 700, 25)
+    bands = np.exp(-(((places - np.array([[450], [600]])) / 60) ** 2))
+    x = random.gamma(1, 1, (120, 2)) @ bands
+    path = folder / "spectra.csv"
+    head = ",".join(map(str, places))
+    np.savetxt(path, x, delimiter=",", header=head, comments="", fmt="%.5f")
+    return train(path, folder / "spectra", "table", "train.steps=10", "model.n_latents=5")
+
+
+def clock(folder):
+    """A table with a clock in seconds since 1970, read every quarter: 32 bits make all one."""
+    random = np.random.default_rng(3)
+    x = random.normal(size=(120, 3))
+    x[:, 0] = 1_700_000_000.25 + random.integers(0, 40, 120) / 4
+    x[0, 0] = 1_700_000_000.25
+    head = f"clock,a,{HOSTILE}"
+    path = folder / "clock.csv"
+    np.savetxt(path, x, delimiter=",", header=head, comments="", fmt="%.14g")
+    return train(path, folder / "clock", "table", "train.steps=10", "model.n_latents=5")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from browser import WIDE, go, serving
-from play_runs import HOSTILE
+from play_runs import HOSTILE, spectra
 from simplecell.run.begin import begin
 from simplecell.run.recipe import Recipe
 
@@ -435,6 +435,16 @@ def test_the_worst_samples_are_told_with_what_comes_back_of_their_columns(site, 
         expect(line.locator("th")).to_have_text(column)
         told = [number(text) for text in line.locator("td").all_inner_texts()]
         assert told == pytest.approx([value, recon, recon - value], rel=1e-3)
+
+
+def test_a_latent_of_spectra_is_a_curve(page, tmp_path):
+    with serving(spectra(tmp_path).path) as address:
+        go(page, f"{address}spectra/latent/1")
+        expect(page.locator(".aside h2").filter(has_text="Weights of the inputs")).to_be_visible()
+        line = page.locator(".aside .curves path.line")
+        assert line.get_attribute("d").count("L") == 11
+        expect(page.locator(".aside .bartable")).to_have_count(0)
+        page.goto("about:blank")  # before its server goes
 
 
 def test_the_list_of_runs_tells_all_that_its_plane_needs(site, page):

@@ -25,7 +25,7 @@ from play_models import (
     transcoder,
     wide,
 )
-from play_runs import train
+from play_runs import clock, train
 from simplecell.data.images import halve, to_grey, whiten_1_over_f
 from simplecell.explorer.export import export
 from simplecell.explorer.export import page as whole_page
@@ -33,6 +33,7 @@ from simplecell.explorer.make.playground import describe
 from simplecell.explorer.serve.embed import Embedder
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.codes import Codes
+from simplecell.run.build import all_data
 from simplecell.run.directory import Run
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
@@ -427,6 +428,68 @@ def test_a_row_is_edited(page, site, runs):
     expect(page.locator(".play-right .play-compared")).to_contain_text("<b>salt</b>")
     code_of(page).first.locator(".play-off").click()
     expect(rows.first.locator("td").nth(2)).not_to_have_text("")
+
+
+@pytest.fixture(scope="module")
+def clocks(tmp_path_factory):
+    """A run with a clock column."""
+    return clock(tmp_path_factory.mktemp("clocks"))
+
+
+def clock_page(page, address, raw, trained):
+    """A row's true time, its code and what is given back, as the page at `address` has them."""
+    page.goto(address)
+    expect(code_of(page).first).to_be_visible()
+    option = page.locator("#play-sample option").filter(has_text=re.compile("^0 · "))
+    page.locator("#play-sample").select_option(option.get_attribute("value"))
+    expect(page.locator(".play-edit input[type=number]").first).to_have_value("1700000000.25")
+    cells = page.locator(".play-compared tbody tr").first.locator("td")
+    expect(cells.first).to_have_text("1,700,000,000.25")
+    shown_codes(page, trained.encode(raw[:1])[0])
+    recon = trained.decode(trained.encode(raw[:1]))[0, 0]
+    assert float(cells.nth(1).inner_text().replace(",", "")) == pytest.approx(recon, abs=0.006)
+
+
+def shown_codes(page, code):
+    assert code.max() > 0.1
+    for latent in np.flatnonzero(code > 1e-3).tolist():  # smaller ones are written as powers
+        value = float(code[latent])
+        told = page.locator(f".play-latents [data-latent='{latent}'] .play-value")
+        expect(told).to_have_text(re.compile(rf"^code {re.escape(f'{value:.3g}')}"))
+
+
+def test_a_clock_keeps_its_seconds(page, clocks):
+    trained = clocks.load()
+    raw = all_data(trained).read(slice(None))
+    with serving(clocks.path) as address:
+        clock_page(page, f"{address}clock/playground", raw, trained)
+        field = page.locator(".play-edit input[type=number]").first
+        field.fill("1700000003.75")
+        edited = raw[:1].copy()
+        edited[0, 0] = 1700000003.75
+        shown_codes(page, trained.encode(edited)[0])
+        page.goto(f"{address}clock/data")
+        page.get_by_label("Which samples").select_option("all")
+        expect(page.get_by_text("1,700,000,000.25").first).to_be_visible()
+        page.goto("about:blank")  # before its server goes
+
+
+def test_a_clock_keeps_its_seconds_in_an_exported_site(visit, clocks, tmp_path):
+    trained = clocks.load()
+    raw = all_data(trained).read(slice(None))
+    site = export([clocks.path], tmp_path / "out")
+    page = visit(f"{site.as_uri()}#/clock/")
+    clock_page(page, f"{site.as_uri()}#/clock/playground", raw, trained)
+
+
+def test_a_clock_keeps_its_seconds_where_the_server_computes(page, tmp_path, monkeypatch):
+    monkeypatch.setattr("simplecell.explorer.make.playground.MOST_FLOATS", 1)
+    run = clock(tmp_path)
+    trained = run.load()
+    with serving(run.path) as address:
+        raw = all_data(trained).read(slice(None))
+        clock_page(page, f"{address}clock/playground", raw, trained)
+        page.goto("about:blank")
 
 
 def test_a_large_model_is_asked_of_the_server(page, site, runs):

@@ -876,14 +876,69 @@ def test_a_damaged_run_is_4(say, made, tmp_path, case):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def _edit(run, old, new):
+    recipe = (run / "recipe.toml").read_text()
+    assert old in recipe
+    (run / "recipe.toml").write_text(recipe.replace(old, new))
+
+
 @pytest.mark.parametrize("activation", ["nonsense", "relu"])
 def test_a_recipe_that_makes_no_model_is_4(say, made, tmp_path, activation):
     copy_run(made / "rows", tmp_path / "run")
-    recipe = (tmp_path / "run" / "recipe.toml").read_text()
-    changed = recipe.replace('activation = "sigmoid"', f'activation = "{activation}"')
-    (tmp_path / "run" / "recipe.toml").write_text(changed)
+    _edit(tmp_path / "run", 'activation = "sigmoid"', f'activation = "{activation}"')
     code, _, err = say("encode", "run", made / "x.npy", "--out", "c.npy")
-    assert code == (4 if activation == "nonsense" else 0), err
+    assert code == 4, err
+    assert not (tmp_path / "c.npy").exists()
+
+
+OPENING = {
+    "encode": ("encode", "run", "x.npy", "--out", "c.npy"),
+    "decode": ("decode", "run", "codes.npy", "--out", "d.npy"),
+    "evaluate": ("evaluate", "run", "x.npy"),
+    "show": ("show", "run", "--out", "a.png"),
+    "curve": ("show", "run", "--what", "curve", "--out", "a.png"),
+    "explore": ("explore", "run", "--no-browser"),
+    "report": ("report", "run", "--out", "r.html"),
+    "compare": ("compare", "run", "run"),
+}
+
+
+@pytest.mark.parametrize("verb", OPENING)
+def test_a_run_whose_recipe_was_edited_is_not_opened(say, made, tmp_path, verb):
+    copy_run(made / "rows", tmp_path / "run")
+    for name in ("x.npy", "codes.npy"):
+        np.save(tmp_path / name, np.load(made / "x.npy"))
+    _edit(tmp_path / "run", "decay]\nweight = ", "decay]\nweight = 1")
+    code, _, err = say(*OPENING[verb])
+    assert code == 4
+    assert "do not agree (objective.decay.weight: " in err
+    assert "put recipe.toml back as it was" in err
+
+
+def test_info_tells_what_was_edited(say, made, tmp_path):
+    copy_run(made / "rows", tmp_path / "run")
+    code, out, _ = say("info", "run", "--json")
+    assert (code, json.loads(out)["edited"]) == (0, [])
+    _edit(tmp_path / "run", 'activation = "sigmoid"', 'activation = "relu"')
+    told = 'model.activation: "sigmoid", "relu"'
+    code, out, _ = say("info", "run", "--json")
+    assert (code, json.loads(out)["edited"]) == (0, [told])
+    code, out, _ = say("info", "run")
+    assert code == 0
+    assert f"recipe.toml was edited after the training ({told}: then, now);" in out
+
+
+def test_a_run_that_does_not_remember_its_recipe_is_opened(say, made, tmp_path):
+    run = tmp_path / "run"
+    copy_run(made / "rows", run)
+    info = json.loads((run / "run.json").read_text())
+    del info["resolved"]  # as earlier versions wrote it
+    (run / "run.json").write_text(json.dumps(info))
+    _edit(run, "decay]\nweight = ", "decay]\nweight = 1")
+    code, out, _ = say("info", "run", "--json")
+    assert (code, json.loads(out)["edited"]) == (0, None)
+    code, _, err = say("encode", "run", made / "x.npy", "--out", "c.npy")
+    assert code == 0, err
 
 
 def _places(value, path=()):

@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 from simplecell.data import as_source
+from simplecell.data.counts import raw_counts
 from simplecell.data.files import read_file
 from simplecell.data.options import Options
 from simplecell.errors import DataError, UsageError
@@ -127,6 +128,8 @@ def test_anndata(kind: str, tmp_path: Path) -> None:
     assert labelled.about(slice(1, 2))[0] == {
         **{"row": 1, "label": "T", "id": "cell1", "n": 1, "note": "pet"}
     }
+    assert "X of x.h5ad holds raw counts" in source.notes[1]
+    assert len(as_source(tmp_path / "x.h5ad", key="obsm/X_pca").notes) == 1
     for options in ({"layer": "twce"}, {"key": "obsm/X_pcaa"}, {"label": "typ"}):
         with pytest.raises(UsageError, match="did you mean"):
             as_source(tmp_path / "x.h5ad", **options)
@@ -150,6 +153,17 @@ def write_tenx(path: Path, group: str) -> None:
             told["feature_type"] = kinds
 
 
+def test_raw_counts_are_told_with_the_way_to_logarithms() -> None:
+    totals = COUNTS.sum(1)[COUNTS.sum(1) > 0]
+    (note,) = raw_counts(COUNTS, "x")
+    assert f"x holds raw counts ({totals.min():g} to {totals.max():g} a cell)" in note
+    assert "sc.pp.log1p" in note
+    assert raw_counts(sparse.csr_array(COUNTS.astype(np.int32)), "x") == [note]
+    scaled = np.log1p(1e4 * COUNTS / np.maximum(COUNTS.sum(1, keepdims=True), 1))
+    for other in (scaled, COUNTS - 1, (COUNTS > 0) * 1.0, COUNTS * 0, np.full((5, 3), 2)):
+        assert raw_counts(other, "x") == []
+
+
 @pytest.mark.parametrize("group", ["matrix", "GRCh38"])
 def test_tenx_of_both_layouts(group: str, tmp_path: Path) -> None:
     write_tenx(tmp_path / "x.h5", group)
@@ -158,5 +172,6 @@ def test_tenx_of_both_layouts(group: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.read(slice(None)), COUNTS)
     assert source.input_names == ["CD3E", "LYZ (ENSG1)", "LYZ (ENSG2)", "CD19"]
     assert source.about(slice(5, 6)) == [{"row": 5, "id": "AAA5-1"}]
+    assert "x.h5 holds raw counts" in source.notes[1]
     if group == "matrix":
         assert "3 Gene Expression, 1 Antibody Capture" in source.notes[0]

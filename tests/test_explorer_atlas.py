@@ -13,10 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from play_runs import clock, spectra
 from simplecell.cli import run_command_line
 from simplecell.errors import DataError, RunError, UsageError, WriteError
 from simplecell.explorer.make import survey as surveying
 from simplecell.explorer.make.atlas import build_atlas
+from simplecell.explorer.make.columns import is_spectrum
+from simplecell.explorer.make.digits import need_double, orders, written
 from simplecell.explorer.make.samples import by_value, find_labels, words_of
 from simplecell.explorer.make.survey import BINS, Extremes, Histograms, Survey
 from simplecell.explorer.report import report
@@ -238,6 +241,83 @@ def test_the_columns_that_err_most_stand_beside_a_sample(tmp_path, steps):
         told = np.array([[value, back] for _, value, back in one["columns"]])
         np.testing.assert_allclose(told[:, 0], raw[row, columns], rtol=1e-5)
         np.testing.assert_allclose(told[:, 1], recon[row, columns], rtol=1e-3, atol=1e-3)
+
+
+def test_values_that_32_bits_round_keep_all_their_digits(tmp_path):
+    run = clock(tmp_path)
+    raw = all_data(run.load()).read(slice(None))
+    atlas, _, details = opened(run)
+    data = json.loads((run.path / "atlas" / "data.json").read_text())["samples"]
+    assert atlas["sample_bits"] == 64
+    assert atlas["digits"] == {"clock": 12}
+    kept = np.fromfile(run.path / "atlas" / "samples.bin", dtype="<f8").reshape(-1, 3)
+    for one in data:
+        row = one["sample"]["row"]
+        np.testing.assert_array_equal(kept[one["at"]], raw[row])
+        assert dict(one["sample"]["values"])["clock"] == raw[row, 0]
+        assert {name: value for name, value, _ in one["columns"]}["clock"] == raw[row, 0]
+    for one in details:
+        sample = one["top"][0]["sample"]
+        assert dict(sample["values"])["clock"] == raw[sample["row"], 0]
+    assert 1_700_000_000.25 in raw[:, 0]
+
+
+def test_the_weights_of_a_spectrum_are_told_in_order(tmp_path, texts):
+    run = spectra(tmp_path)
+    _, _, details = opened(run)
+    rows = run.load().model.directions().detach().double().numpy()
+    for one, row in zip(details, rows, strict=True):
+        np.testing.assert_allclose(one["curve"], row / abs(row).max(), atol=1e-4)
+    assert opened(texts)[2][0]["curve"] is None
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ([str(400 + 2.5 * k) for k in range(8)], True),
+        ([str(k) for k in range(7)], False),
+        ([str(-k) for k in range(8)], False),
+        ([*"1234567", "sugar"], False),
+        ([*"1234567", "inf"], False),
+        ([*"1234567", "7"], False),
+    ],
+)
+def test_rising_numbers_name_a_spectrum(names, wanted):
+    assert is_spectrum(names) == wanted
+
+
+def test_values_that_32_bits_hold_take_32_bits(texts):
+    atlas, _, _ = opened(texts)
+    assert atlas["sample_bits"] == 32
+    assert atlas["digits"] == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "powers", "shown", "double"),
+    [
+        ([1.0, 2.0, 3.0], 1, 4, False),
+        ([1e9, 1e9 + 1, 1e9 + 2], 10, 13, True),
+        ([-1e9, 1 - 1e9, 2 - 1e9], 10, 13, True),
+        ([300.0, 301.0, 302.0], 3, 6, False),
+        ([1e300, -1e300, 0.0], 1, 4, True),
+        ([0.0, 0.0, 0.0], 0, 4, False),
+        ([0.1, 0.1, 0.1], 16, 15, True),
+        ([0.5, 0.5, 0.5], 16, 15, False),
+    ],
+)
+def test_digits_follow_the_spread(column, powers, shown, double):
+    x = np.array(column)[:, None]
+    assert orders(x).tolist() == [powers]
+    assert written(x, ["x"]).get("x", 4) == shown
+    assert need_double(x) == double
+    exact = x.astype(np.float32) if abs(x).max() < 1e38 else x
+    assert not need_double(exact) or abs(x).max() > 1e38
+
+
+def test_digits_of_32_bits_are_no_more_than_these_hold():
+    x = np.full((3, 1), 0.1, dtype=np.float32)
+    assert written(x, ["x"]) == {"x": 6}
+    assert not need_double(x)
 
 
 def test_an_atlas_is_used_again_and_made_anew_when_weights_change(texts):

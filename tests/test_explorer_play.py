@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from play_models import ACTIVATIONS, CHAINS, OUTPUTS, trained_of, wide
+from play_runs import clock
 from simplecell.explorer.export import STATIC
 from simplecell.explorer.make.playground import MOST_FLOATS, write_play
 from simplecell.model import activations
 from simplecell.model.autoencoder import Autoencoder, Layer
 from simplecell.model.deep import Classifier
+from simplecell.run.directory import Run
 
 SCRIPT = STATIC / "play" / "activations.js"
 
@@ -45,6 +47,15 @@ def test_the_files_hold_the_weights_in_their_order(tmp_path):
     mean = tensor(play, numbers, play["steps"][0]["mean"])
     np.testing.assert_allclose(mean, trained.preprocess.state()["0.mean"].numpy(), rtol=1e-6)
     assert len(numbers) == sum(int(np.prod(t["shape"])) for t in play["tensors"].values())
+
+
+def test_a_mean_is_written_with_what_32_bits_leave_of_it(tmp_path):
+    play, numbers = written(clock(tmp_path).load(), tmp_path)
+    step = play["steps"][0]
+    parts = [tensor(play, numbers, step[name]).astype(np.float64) for name in ("mean", "rest")]
+    wanted = Run(tmp_path / "clock").load().preprocess.state()["0.mean"].numpy()
+    np.testing.assert_allclose(sum(parts), wanted, rtol=1e-14)
+    assert abs(parts[0] - wanted)[0] > 1
 
 
 def test_a_center_of_zeros_is_left_out(tmp_path):

@@ -231,6 +231,11 @@ def test_a_recipe_for_a_giant_is_refused_before_it_is_built(run):
     text = (run.path / "recipe.toml").read_text()
     giant = text.replace("n_latents = 5", "n_latents = 2000000000")
     (run.path / "recipe.toml").write_text(giant)
+    with pytest.raises(RunError, match="n_latents: 5, 2000000000"):
+        run.load()
+    info = json.loads((run.path / "run.json").read_text())
+    info["resolved"]["model"]["n_latents"] = 2000000000  # somebody who edits both
+    (run.path / "run.json").write_text(json.dumps(info))
     with pytest.raises(RunError, match="does not fit"):
         run.load()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from simplecell.model import native, selection
 from simplecell.model import places as places_room
-from simplecell.model import selection
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.training.gradients import Gradient, Whole, by_entries
 from simplecell.training.objective import Moment, Objective
@@ -85,9 +85,14 @@ def both(codes, terms, shape, dtype=torch.float64):
     return found
 
 
-@pytest.fixture(params=["csr", "bags"])
+WAYS = ["compiled"] * (native.library() is not None) + ["csr", "bags"]
+
+
+@pytest.fixture(params=WAYS)
 def sums(request, monkeypatch):
-    """Both ways that sums over entries are made: sparse matrices, and bags as on a GPU."""
+    """The ways that sums over entries are made: compiled, sparse matrices, bags as on a GPU."""
+    if request.param != "compiled":
+        monkeypatch.setattr(native, "library", lambda *tensors: None)
     if request.param == "bags":
         monkeypatch.setattr(places_room, "_has_csr", lambda like: False)
 
@@ -95,8 +100,7 @@ def sums(request, monkeypatch):
 @pytest.mark.parametrize(("codes", "terms", "shape"), CASES)
 @pytest.mark.parametrize("crossover", [1.0, 0.0], ids=["sparse", "dense"])
 def test_values_and_gradients(codes, terms, shape, crossover, sums, monkeypatch):
-    for room in (selection, __import__("simplecell.model.selective", fromlist=["x"])):
-        monkeypatch.setattr(room, "CROSSOVER", crossover)
+    monkeypatch.setattr(selection, "CROSSOVER", crossover)
     (mine, grads), (plain, right) = both(codes, terms, shape)
     assert mine.terms.keys() == plain.terms.keys()
     for name, value in plain.terms.items():

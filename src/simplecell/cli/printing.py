@@ -174,6 +174,7 @@ def of_run(path: Path) -> tuple[Table, str]:
     """A run's story and figures; as a table and as text."""
     run = Run(path)
     info, resolved = run.info(), run.recipe()
+    edited = run.edits(info, resolved) if "resolved" in info else None
     data = info["data"]
     lines = [
         f"run           {path} ({info['status']}, {info['n_iter']} of {resolved.n_steps} steps)",
@@ -189,5 +190,17 @@ def of_run(path: Path) -> tuple[Table, str]:
     )
     if figures := info["figures"]:
         lines += ["", figures_table({**figures, "seconds": info["seconds"]})]
-    lines += ["", resolved.text().rstrip()]
-    return {"run": str(path), **info, "recipe": resolved.table()}, "\n".join(lines)
+    lines += ["", resolved.text().rstrip(), *_of_edits(edited or [])]
+    table = {"run": str(path), **info, "recipe": resolved.table(), "edited": edited}
+    return table, "\n".join(lines)
+
+
+def _of_edits(edited: list[str]) -> list[str]:
+    """What a person must know of a recipe.toml that is no longer what was done."""
+    if not edited:
+        return []
+    return [
+        "",
+        f"recipe.toml was edited after the training ({'; '.join(edited)}: then, now);",
+        "nothing else opens this run until it is put back as it was",
+    ]

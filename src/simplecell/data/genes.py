@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simplecell.data.binary import checked_sparse, dataset_array, refuse_trap
+from simplecell.data.counts import raw_counts
 from simplecell.data.loaded import Loaded
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, Meta, Record
@@ -56,7 +57,7 @@ def read_anndata(file: Any, path: Path, options: Options) -> Loaded:
         records=records_of(names, {k: v for k, v in columns.items() if k != options.label}),
         labels=label,
         label_is_known=label is not None,
-        notes=[note],
+        notes=[note, *(raw_counts(data, f"{place} of {path.name}") if genes else [])],
     )
 
 
@@ -183,5 +184,9 @@ def read_tenx(file: Any, path: Path) -> Loaded:
     told = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or f"{n_features} genes"
     cells = [str(name) for name in as_text(group["barcodes"][()])]
     note = f"{path.name}: {n_cells} cells are samples, and their inputs are {told}"
-    records = records_of(cells, {})
-    return Loaded(data, input_names=distinct(names, ids), records=records, notes=[note])
+    return Loaded(
+        data,
+        input_names=distinct(names, ids),
+        records=records_of(cells, {}),
+        notes=[note, *raw_counts(data, path.name)],
+    )

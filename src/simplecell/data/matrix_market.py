@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 from simplecell.data.binary import checked_sparse, most_of, opened, take
+from simplecell.data.counts import raw_counts
 from simplecell.data.genes import distinct, records_of
 from simplecell.data.loaded import Loaded
 from simplecell.data.options import Options
@@ -33,13 +34,15 @@ def read_matrix_market(path: Path, options: Options) -> Loaded:
     if options.samples != "auto" or (len(genes), len(cells)) != matrix.shape:
         return Loaded(matrix, either_way=True)
     ids, names = ([row[k if len(row) > k else 0] for row in genes] for k in (0, 1))
+    turned = matrix.T.tocsr() if hasattr(matrix, "tocsr") else matrix.T
     return Loaded(
-        matrix.T.tocsr() if hasattr(matrix, "tocsr") else matrix.T,
+        turned,
         input_names=distinct(names, ids),
         records=records_of([row[0] for row in cells], {}),
         notes=[
             f"{path.name}: {len(cells)} cells are samples, and their inputs are {len(genes)} genes "
-            "(10x has genes in rows; the names lie beside it)"
+            "(10x has genes in rows; the names lie beside it)",
+            *raw_counts(turned, path.name),
         ],
     )
 

@@ -60,7 +60,7 @@ class ReLU(Activation):
         return torch.relu(pre)
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
-        return above(pre, 0.0)
+        return above(pre, pre.new_zeros(1))
 
 
 class Gaussian(Activation):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from simplecell.errors import DataError
 from simplecell.model.entries import Ledger, decoded
 from simplecell.model.places import Places
 
@@ -125,7 +126,12 @@ class SparseCodes(Codes):
 
     @classmethod
     def of_rows(cls, rows: Rows, n_latents: int) -> SparseCodes:
-        """From compressed sparse rows of codes over M latents."""
+        """From compressed sparse rows of codes over M latents.
+
+        Raises:
+            DataError: if they are none: others' files end here.
+        """
+        _check(rows, n_latents)
         counts = rows.offsets.diff()
         samples = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
         return cls(rows.values, Places(samples, rows.indices, rows.offsets, n_latents))
@@ -139,8 +145,9 @@ class SparseCodes(Codes):
     def dense(self) -> Tensor:
         places = self.places
         flat = self.values.new_zeros(places.n_samples * places.n_latents)
-        where = places.samples * places.n_latents + places.latents
-        return flat.index_put((where,), self.values).view(places.n_samples, places.n_latents)
+        return flat.index_put((places.flat(),), self.values).view(
+            places.n_samples, places.n_latents
+        )
 
     def detach(self) -> Codes:
         return SparseCodes(self.values.detach(), self.places)
@@ -199,8 +206,18 @@ class SparseCodes(Codes):
         return Rows(self.values[keep][order], latents, places.offsets)
 
 
+def _check(rows: Rows, n_latents: int) -> None:
+    values, latents, offsets = rows
+    whole = len(offsets) > 0 and int(offsets[0]) == 0 and int(offsets[-1]) == len(latents)
+    inside = not len(latents) or 0 <= int(latents.min()) <= int(latents.max()) < n_latents
+    if not (whole and inside and len(values) == len(latents) and bool((offsets.diff() >= 0).all())):
+        raise DataError(
+            f"these are no compressed sparse rows over {n_latents} latents: a value, and a latent "
+            f"from 0 to {n_latents - 1}, are needed for each entry, and ascending row offsets"
+        )
+
+
 def _ascending(places: Places) -> tuple[Tensor, Tensor]:
     """Latents ascending within each sample, and the order that brings them there."""
-    keys = places.samples * places.n_latents + places.latents
-    order = keys.argsort()
+    order = places.flat().argsort()
     return places.latents[order], order

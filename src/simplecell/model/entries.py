@@ -205,7 +205,7 @@ class _At(torch.autograd.Function):
         ctx: Any, encoder: Tensor, bias: Any, offset: Any, one: Pass, places: Places
     ) -> Tensor:
         ctx.one, ctx.places = one, places
-        return one.pre.view(-1)[places.samples * places.n_latents + places.latents]
+        return one.pre.view(-1)[places.flat()]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

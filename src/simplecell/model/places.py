@@ -1,9 +1,10 @@
 """Where a code is not 0, and the sums over these entries that replace products of matrices.
 
 With n entries of B samples over M latents, each sum costs `n · D` multiplications where the dense
-product costs `B · M · D`: at 32 active latents of 12,288 a 384th. On the CPU they are products
-with a compressed sparse matrix where torch has MKL, else bags of embeddings, as on a GPU; both
-are sums in a fixed order, so that the same bits come out every time.
+product costs `B · M · D`: at 32 active latents of 12,288 a 384th. On the CPU the compiled library
+makes them where there is one (`native`); else they are products with a compressed sparse matrix
+where torch has MKL, and bags of embeddings elsewhere, as on a GPU. All are sums in a fixed order:
+the same bits every time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
+
+from simplecell.model import native
 
 
 class Places:
@@ -60,8 +63,15 @@ class Places:
     @cached_property
     def by_latent(self) -> tuple[Tensor, Tensor, Tensor]:
         """Latent after latent: (entries in this order [n], their samples [n], starts [M + 1])."""
+        compiled = native.library()
+        if compiled and self.latents.device.type == "cpu":
+            return compiled.by_latent(self.samples, self.latents, self.n_latents)
         latents, order = self.latents.sort(stable=True)
         return order, self.samples[order], _starts(latents, self.n_latents)
+
+    def flat(self) -> Tensor:
+        """`sample · M + latent`, [n]."""
+        return self.samples * self.n_latents + self.latents
 
     def kept(self, keep: Tensor) -> Places:
         """Those for which bool [n] is true."""
@@ -71,6 +81,10 @@ class Places:
 
     def decode(self, values: Tensor, dictionary: Tensor) -> Tensor:
         """`code @ dictionary`, [B, D], for the code that has these values here; [M, D]."""
+        compiled = native.library(values, dictionary)
+        if compiled and not torch.is_grad_enabled():
+            out = dictionary.new_empty(self.n_samples, dictionary.shape[1])
+            return compiled.bags(self.offsets, self.latents, values, dictionary, out)
         return bags(values, self.latents, self.offsets, dictionary)
 
     def dots(self, rows: Tensor, dictionary: Tensor) -> Tensor:
@@ -78,6 +92,8 @@ class Places:
         order, samples, starts = self.by_latent
         if not len(self):
             return rows.new_zeros(0)
+        if compiled := native.library(rows, dictionary):
+            return compiled.dots(starts, samples, order, rows, dictionary)
         if not _has_csr(rows):
             return torch.ops.aten._embedding_bag_per_sample_weights_backward(
                 rows, dictionary, self.latents, self.offsets, self.samples, 0, -1
@@ -90,14 +106,15 @@ class Places:
     def spread(self, values: Tensor, rows: Tensor, out: Tensor, *, add: bool = False) -> None:
         """`codeᵀ @ rows` into (or added to) `out` [M, D]: the gradient of a matrix of latents."""
         order, samples, starts = self.by_latent
-        values = values[order]
-        if not len(self):
+        if compiled := native.library(values, rows, out):
+            compiled.bags(starts, samples, values, rows, out, order=order, add=add)
+        elif not len(self):
             out.mul_(float(add))
         elif _has_csr(rows):
-            matrix = _csr(starts, samples, values, len(rows))
+            matrix = _csr(starts, samples, values[order], len(rows))
             torch.addmm(out, matrix, rows, beta=float(add), out=out)
         else:
-            found = bags(values, samples, starts, rows)
+            found = bags(values[order], samples, starts, rows)
             out.add_(found) if add else out.copy_(found)
 
     def sums(self, values: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from simplecell.distributed import Alone
+from simplecell.model import native
 from simplecell.model.places import Places
 
 CROSSOVER = 0.1
@@ -16,7 +17,7 @@ _WIDE = 8
 """How many times the wanted entries a guess may let through."""
 
 
-def above(pre: Tensor, threshold: Tensor | float) -> Places | None:
+def above(pre: Tensor, threshold: Tensor) -> Places | None:
     """Where pre [B, M] is above a threshold, one or [M]; None where too many are.
 
     A GPU would have to tell the host how many there are, and wait: there it is None.
@@ -26,8 +27,16 @@ def above(pre: Tensor, threshold: Tensor | float) -> Places | None:
     looks = pre[:: max(1, len(pre) // _LOOKS)]
     if int(torch.count_nonzero(looks > threshold)) > CROSSOVER * looks.numel():
         return None
-    flat = (pre > threshold).view(-1).nonzero()[:, 0]
-    return Places.of_flat(flat, *pre.shape)
+    return _above(pre, threshold)
+
+
+def top(pre: Tensor, k: int) -> Places | None:
+    """Where the k largest of each sample of pre [B, M] are; None where k are too many."""
+    if k > CROSSOVER * pre.shape[1]:
+        return None
+    if compiled := native.library(pre):
+        return Places.of_rows(compiled.top(pre, k), pre.shape[1])
+    return Places.of_rows(pre.topk(k, dim=1, sorted=False).indices, pre.shape[1])
 
 
 def largest(pre: Tensor, k: float, guess: Tensor, ranks: Alone) -> Places | None:
@@ -41,25 +50,24 @@ def largest(pre: Tensor, k: float, guess: Tensor, ranks: Alone) -> Places | None
     count = _wanted(k, n_samples, pre.shape[1])
     if count > CROSSOVER * n_samples * pre.shape[1]:
         return None
-    flat = pre.view(-1)
-    among = _likely(pre, count, guess, ranks)
-    values = flat[among]
+    found = _likely(pre, count, guess, ranks)
+    values = pre.view(-1)[found.flat()]
     rivals = ranks.rivals(values, count)
-    if len(rivals) > count:
-        among = among[values >= rivals.kthvalue(len(rivals) - count + 1).values]
-    return Places.of_flat(among, *pre.shape)
+    if len(rivals) <= count:
+        return found
+    return found.kept(values >= rivals.kthvalue(len(rivals) - count + 1).values)
 
 
-def _likely(pre: Tensor, count: int, guess: Tensor, ranks: Alone) -> Tensor:
-    """Places of pre [B, M], ascending, with at least those of the `count` largest of a batch."""
-    flat = pre.view(-1)
+def _likely(pre: Tensor, count: int, guess: Tensor, ranks: Alone) -> Places:
+    """At least those of the `count` largest of a batch that are in pre [B, M], where positive."""
     if pre.device.type != "cpu":  # equal ones are cut off there: no count of them without waiting
-        return flat.topk(min(count, len(flat)), sorted=False).indices.sort().values
-    among = _within(flat, count, float(guess), ranks)
-    if among is not None:
-        return among
-    least = _kth(pre, min(count, len(flat)))
-    return (pre >= least if least > 0 else pre > 0).view(-1).nonzero()[:, 0]
+        among = pre.view(-1).topk(min(count, pre.numel()), sorted=False).indices.sort().values
+        return Places.of_flat(among, *pre.shape)
+    found = _above(pre, guess) if float(guess) > 0 else None
+    enough = count <= ranks.count(0 if found is None else len(found))
+    if found is None or not enough or len(found) > _WIDE * count:
+        found = _above(pre, _below_kth(pre, min(count, pre.numel())))
+    return found
 
 
 def least_kept(code: Tensor, k: float, ranks: Alone) -> Tensor:
@@ -73,15 +81,17 @@ def _wanted(k: float, n_samples: int, n_latents: int) -> int:
     return max(1, min(round(k * n_samples), n_samples * n_latents))
 
 
-def _within(flat: Tensor, count: int, guess: float, ranks: Alone) -> Tensor | None:
-    """Where values are above the guess, if these are enough in all and not far too many here."""
-    found = (flat > guess).nonzero()[:, 0] if guess > 0 else flat.new_zeros(0, dtype=torch.int64)
-    enough = count <= ranks.count(len(found))
-    return found if enough and len(found) <= _WIDE * count else None
+def _above(pre: Tensor, threshold: Tensor) -> Places:
+    numbers = threshold.to(pre.dtype).reshape(-1).contiguous()
+    if compiled := native.library(pre, numbers):
+        found = compiled.above(pre, numbers, pre.shape[1] // 2)
+        if found is not None:
+            return Places(*found, pre.shape[1])
+    return Places.of_flat((pre > numbers).view(-1).nonzero()[:, 0], *pre.shape)
 
 
-def _kth(pre: Tensor, count: int) -> float:
-    """The count-th largest of all of pre [B, M], 0 if that is not positive.
+def _below_kth(pre: Tensor, count: int) -> Tensor:
+    """The next number below the count-th largest of all of pre [B, M], if that is positive, else 0.
 
     Looked for among the largest of each sample: enough of them when none of those left out, all
     smaller than their sample's last, can be among the wanted ones.
@@ -90,7 +100,7 @@ def _kth(pre: Tensor, count: int) -> float:
     while True:
         values = pre.topk(kept, dim=1, sorted=True).values
         flat = values.reshape(-1)
-        least = float(flat.kthvalue(flat.numel() - count + 1).values)
-        if kept == pre.shape[1] or not bool((values[:, -1] > max(least, 0.0)).any()):
-            return max(least, 0.0)
+        least = flat.kthvalue(flat.numel() - count + 1).values.clamp_min(0)
+        if kept == pre.shape[1] or not bool((values[:, -1] > least).any()):
+            return torch.nextafter(least, least.new_zeros(()))
         kept = min(pre.shape[1], 2 * kept)

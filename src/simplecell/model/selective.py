@@ -13,7 +13,7 @@ from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.codes import Codes, Rows, SparseCodes
 from simplecell.model.places import Places
-from simplecell.model.selection import CROSSOVER, above, largest, least_kept
+from simplecell.model.selection import above, largest, least_kept, top
 
 
 def _below(values: Tensor, wanted: float) -> Tensor:
@@ -68,9 +68,7 @@ class TopK(Activation):
         return pre.relu()
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
-        if self.k > CROSSOVER * pre.shape[1]:
-            return None
-        return Places.of_rows(pre.topk(self.k, dim=1, sorted=False).indices, pre.shape[1])
+        return top(pre, self.k)
 
     def threshold_of(self, pre: Tensor) -> Tensor:
         """The sample's own: the smallest value kept."""

@@ -216,10 +216,25 @@ class Run:
         self._refuse_edits(at_odds(asked, resolved))
         return asked
 
+    def agreed(self) -> tuple[Info, Recipe]:
+        """run.json and recipe.toml, which say the same.
+
+        Raises:
+            RunError: where recipe.toml was edited since; and as `info` and `recipe` do.
+        """
+        info, recipe = self.info(), self.recipe()
+        if "resolved" in info:  # runs of earlier versions do not remember all of it
+            self._refuse_edits(self.edits(info, recipe))
+        return info, recipe
+
     def refuse_edits(self, info: Info) -> None:
         """Raise RunError where recipe.toml says something else than the run began with."""
+        self._refuse_edits(self.edits(info, self.recipe()))
+
+    def edits(self, info: Info, recipe: Recipe) -> list[str]:
+        """What differs, as `table.key: run.json, recipe.toml`."""
         try:
-            self._refuse_edits(edits(info, self.recipe()))
+            return edits(info, recipe)
         except UsageError as error:
             raise RunError(f"'{self.path}' is damaged: its run.json says {error}") from error
 
@@ -438,9 +453,9 @@ class Run:
         """The model and everything around it.
 
         Raises:
-            RunError: for whatever is missing, damaged, of a newer format or does not fit.
+            RunError: for whatever is missing, damaged, edited, of a newer format or does not fit.
         """
-        info, recipe = self.info(), self.recipe()
+        info, recipe = self.agreed()
         preprocess, target = self.preprocess(recipe), self.target_preprocess(recipe, info)
         path = self.path / "model.safetensors"
         if not path.exists():

@@ -153,11 +153,10 @@ def draw(
 
 def training_curve(run: Run) -> Figure:
     """The curve of a run's log, a matplotlib figure."""
-    run.info()
+    _, recipe = run.agreed()
     records = run.records()
     if not records:
         raise DataError(f"'{run.path}' has no records yet: training has not taken a step")
-    recipe = run.recipe()
     weights = {name: float(term["weight"]) for name, term in recipe.objective.items()}
     target = recipe.objective.get("kl", {}).get("target")
     return curve(records, target, weights=weights)

@@ -29,6 +29,7 @@ from simplecell.errors import RunError, WriteError
 from simplecell.explorer.make.columns import Words, columns_of
 from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
 from simplecell.explorer.make.data_page import data_page
+from simplecell.explorer.make.digits import Values, need_double
 from simplecell.explorer.make.playground import write_play
 from simplecell.explorer.make.samples import Labels, Samples, by_value, evenly, find_labels
 from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
@@ -44,7 +45,7 @@ FOLDER = "atlas"
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What a system says where writing is not allowed; a full disk is another matter."""
 FORMAT = 1
-EDITION = 3
+EDITION = 4
 """Of what stands in the files, where their format stays: an atlas of another is made again."""
 MOST_HASHED = 200_000
 """Records about samples that the key is made of."""
@@ -134,10 +135,10 @@ class AtlasWriter:
         self._weights()
         yield 0.82
         tags = yield from self._details()
-        low, high = self._data()
+        kept = self._data()
         yield 0.97
-        write_play(self.trained, self.folder, low, high)
-        self._manifest(tags, self.samples.save_photos(self.folder))
+        write_play(self.trained, self.folder, float(kept.min()), float(kept.max()))
+        self._manifest(tags, self.samples.save_photos(self.folder), need_double(kept))
 
     def _weights(self) -> None:
         """What each latent likes, in the units that are drawn."""
@@ -178,6 +179,7 @@ class AtlasWriter:
                     ],
                     "labels": words.labels(i),
                     "inputs": words.inputs(i),
+                    "curve": words.curve(i),
                 }
                 tags.append(words.tag(i, line))
                 file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
@@ -203,15 +205,16 @@ class AtlasWriter:
         ]
         return top, spread
 
-    def _data(self) -> tuple[float, float]:
-        """data.json and samples.bin; the least and largest value seen there."""
+    def _data(self) -> Values:
+        """data.json and samples.bin; the raw values there."""
         table, kept = data_page(self.trained, self.source, self.samples, self.survey)
         _write_json(self.folder / "data.json", table)
         # NumPy's own `tofile` says of a full disk how many numbers it wrote, and not why.
-        (self.folder / "samples.bin").write_bytes(kept.astype("<f4").tobytes())
-        return float(kept.min()), float(kept.max())
+        kind = "<f8" if need_double(kept) else "<f4"
+        (self.folder / "samples.bin").write_bytes(kept.astype(kind).tobytes())
+        return kept
 
-    def _manifest(self, tags: list[str], photos: list[Photo]) -> None:
+    def _manifest(self, tags: list[str], photos: list[Photo], double: bool) -> None:
         survey, trained = self.survey, self.trained
         columns = columns_of(trained, survey, self.directions, self.shape)
         with open(self.folder / "columns.bin", "wb") as file:
@@ -250,6 +253,8 @@ class AtlasWriter:
             "n_iter": info["n_iter"],
             "columns": list(columns),
             "histogram": {"bins": BINS},
+            "sample_bits": 64 if double else 32,
+            "digits": {} if self.samples.drawn_as == "picture" else self.samples.digits,
             "tags": tags,
             "sprites": self.sprites,
             "labels": self.labels.table(),

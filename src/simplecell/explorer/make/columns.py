@@ -17,6 +17,8 @@ TELLING = 0.15
 CLEAR_EDGE = 0.6
 """Coherence from which a latent is called an edge, *ours*; noise stays below 0.3."""
 TAG_LENGTH = 48
+FEWEST_CHANNELS, MOST_CHANNELS = 8, 2048
+"""Of what is drawn as a curve, *count*."""
 LARGEST_COHERENCE = 20_000
 """Latents beyond which the largest cosine of each with another takes too long to make."""
 
@@ -60,6 +62,7 @@ class Words:
     ) -> None:
         self.names, self.drawn_as, self.values = samples.names, samples.drawn_as, labels.values
         self.directions = directions
+        self.is_spectrum = self.drawn_as == "row" and is_spectrum(self.names)
         self.means, self.correlations, self.counts = survey.of_labels()
         shape = samples.source.shape
         self.edges = words_of_edges(directions, shape) if self.drawn_as == "picture" else None
@@ -91,6 +94,13 @@ class Words:
             {"input": self.names[j], "weight": round(float(row[j]) / largest, 4)} for j in order
         ]
 
+    def curve(self, latent: int) -> list[float] | None:
+        """Weights of all inputs in their order, the largest ±1; None where these have none."""
+        if not self.is_spectrum:
+            return None
+        row = self.directions[latent]
+        return (row / (float(np.abs(row).max()) or 1.0)).round(4).tolist()
+
     def tag(self, latent: int, details: Details) -> str:
         """What stands for a latent, from its line of details."""
         parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
@@ -104,6 +114,17 @@ class Words:
             signs = {True: "+", False: "−"}
             parts = [signs[one["weight"] > 0] + one["input"] for one in details["inputs"][:2]]
         return " · ".join(part[:TAG_LENGTH] for part in parts if part)
+
+
+def is_spectrum(names: list[str]) -> bool:
+    """Whether inputs are named by rising numbers: wavelengths, frequencies, times."""
+    if not FEWEST_CHANNELS <= len(names) <= MOST_CHANNELS:
+        return False
+    try:
+        places = np.array([float(name) for name in names])
+    except ValueError:
+        return False
+    return bool(np.isfinite(places).all() and (np.diff(places) > 0).all())
 
 
 def words_of_edges(directions: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:

@@ -67,6 +67,7 @@ class Details(TypedDict):
     together: list[dict[str, float]]
     labels: list[LabelFigures]
     inputs: list[InputWeight]
+    curve: list[float] | None
 
 
 class Judged(TypedDict):
@@ -135,6 +136,8 @@ class Manifest(TypedDict):
     n_iter: int
     columns: list[str]
     histogram: dict[str, int]
+    sample_bits: int
+    digits: dict[str, int]
     tags: list[str]
     sprites: Sprites | None
     labels: Told | None

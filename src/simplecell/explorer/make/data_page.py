@@ -110,7 +110,7 @@ def _drawn(trained: Trained, samples: Samples, values: Values) -> Callable[[int,
     if back is not None and not picture:
         mixed = MIXING & {step["kind"] for step in trained.preprocess.steps}
         off = back.recon - values if mixed else back.prepared - prepared
-        columns = _columns(samples.names, values, back.recon, np.abs(off))
+        columns = _columns(samples, values, back.recon, np.abs(off))
 
     def draw(i: int, one: Judged) -> None:
         if columns:
@@ -147,17 +147,14 @@ def _through(trained: Trained, values: Values) -> tuple[NDArray[np.float64], _Ba
     return whole[0], _Back(*whole[1:]) if len(whole) > 1 else None
 
 
-def _columns(names: list[str], values: Values, recon: Values, errors: Values) -> list[Columns]:
+def _columns(samples: Samples, values: Values, recon: Values, errors: Values) -> list[Columns]:
     """Of each sample the columns of the largest errors: name, value and reconstruction."""
+    names, short = samples.names, samples.short
     order = np.argsort(-errors, axis=1, kind="stable")[:, :MOST_COLUMNS].tolist()
     return [
-        [(names[j], _short(x[j]), _short(back[j])) for j in places]
+        [(names[j], finite(short(x[j], j)), finite(short(back[j], j))) for j in places]
         for x, back, places in zip(values, recon, order, strict=True)
     ]
-
-
-def _short(value: float) -> float | None:
-    return finite(float(f"{value:.6g}"))
 
 
 def _in_range_of(

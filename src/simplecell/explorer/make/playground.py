@@ -120,10 +120,15 @@ def _step(
 ) -> dict[str, object]:
     if step["kind"] == "remove_dc":
         return {"kind": "remove_dc"}
-    kept = _keep_all(name, store, tensors)
+    kept = _keep_all(name, store, {**tensors, "rest": _rest(tensors["mean"])})
     low = step.get("low", 0.0)
     clip = [low, step["high"]] if step["kind"] == "patch_range" else None
     return {"kind": "affine", **kept, "low": low, "clip": clip}
+
+
+def _rest(mean: Tensor | None) -> Tensor | None:
+    """What 32 bits leave of the mean: of 1.7e9 up to 64, where samples may be seconds apart."""
+    return None if mean is None else mean.double() - mean.float().double()
 
 
 def _layer(name: str, layer: Autoencoder, store: _Store) -> dict[str, object]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from simplecell.data import PatchSource, Source
 from simplecell.data.rows import Record
 from simplecell.explorer.make.contents import Context, Photo, Sample, Told
+from simplecell.explorer.make.digits import orders, written
 from simplecell.explorer.make.sprites import sample_as_tile
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import to_model
@@ -79,9 +80,13 @@ class Samples:
         self.texts = text_fields(source) if self.drawn_as == "text" else []
         self.photos: dict[tuple[str, int | None], tuple[int, int]] = {}
         """Number and scale of each by its name and page."""
-        if self.drawn_as == "row":
+        if self.drawn_as != "picture":
+            some = source.read(evenly(source.n_samples, 1000))
+            self.digits = written(some, self.names)
+            """Of columns that need more than pages usually write."""
+            self._digits = np.clip(5 + orders(some), 6, 17)
             # Squares of numbers near the end of float32 are beyond it; the survey names such rows.
-            some = source.read(evenly(source.n_samples, 1000)).astype(np.float64)
+            some = some.astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 self._usual = some.mean(0), some.std(0)
 
@@ -132,7 +137,11 @@ class Samples:
             mean, deviation = self._usual
             far = np.abs(x - mean) / np.maximum(deviation, 1e-12)
             order = np.argsort(-far, kind="stable")[:SHOWN_COLUMNS]
-        return [(self.names[i], float(f"{x[i]:.6g}")) for i in order]
+        return [(self.names[i], self.short(x[i], i)) for i in order.tolist()]
+
+    def short(self, value: float, column: int) -> float:
+        """A value of a column, without digits that tell nothing."""
+        return float(f"{value:.{self._digits[column]}g}")
 
     def _text(self, record: Sample, about: Record) -> None:
         body = plain_text(about.get(self.texts[0]))

@@ -1,5 +1,6 @@
 /** One run as the pages use it: its manifest, a column of numbers per figure, its sprites. */
 
+const USUAL_DIGITS = 4;
 const opened = new Map();
 
 /** Open a run of a store once; asked again, the same. */
@@ -58,6 +59,17 @@ export class Run {
   get strip() {
     const { look, n_inputs: n, sprites } = this.atlas;
     return look === "row" && sprites && n <= 64 ? n : 0;
+  }
+
+  /** The numbers of samples.bin, in as many bits as they need; none where it is not here. */
+  samplesOf(bytes) {
+    return this.atlas.sample_bits === 64 ? new Float64Array(bytes ?? 0) : new Float32Array(bytes ?? 0);
+  }
+
+  /** Significant digits that tell the values of an input apart. */
+  digitsOf(name) {
+    const { digits = {} } = this.atlas; // an atlas of an earlier version has none
+    return Object.hasOwn(digits, name) ? digits[name] : USUAL_DIGITS;
   }
 
   /** Counts of a latent's code in equal steps from `low` to `high`. */

@@ -36,7 +36,7 @@ export function extent(values) {
 export function figure(value, digits = 3) {
   if (!known(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return power(value, digits);
+  if (size !== 0 && (size < 1e-3 || size >= Math.max(1e6, 10 ** digits))) return power(value, digits);
   if (Number.isInteger(value)) return count(value);
   return write(value, { maximumSignificantDigits: digits });
 }

@@ -166,7 +166,7 @@ function row(run, sample, { first = [], columns }) {
   const rank = new Map(first.map((name, k) => [name, k]));
   const place = ([name]) => rank.get(name) ?? rank.size;
   const values = [...(sample.values ?? [])].sort((a, b) => place(a) - place(b));
-  const lines = values.map(([name, value]) => tableRow(name, [figure(value, 4)]));
+  const lines = values.map(([name, value]) => tableRow(name, [figure(value, run.digitsOf(name))]));
   return columnTables([], lines);
 }
 

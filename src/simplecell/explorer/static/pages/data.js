@@ -86,7 +86,7 @@ function judged(context, run, one, columns) {
     sampleFigure(run, one.sample, { size, columns: tables, play: one.at !== undefined && play }),
     run.atlas.look === "picture" && one.recon && beside(one.recon, "data.recon"),
     error,
-    !tables && one.columns && h("details", {}, h("summary", {}, t("data.columns")), errorTable(one)),
+    !tables && one.columns && h("details", {}, h("summary", {}, t("data.columns")), errorTable(run, one)),
   );
 }
 

@@ -1,6 +1,6 @@
 /** The page of one latent. */
 
-import { bars, histogram } from "../lib/charts.js";
+import { bars, curves, histogram } from "../lib/charts.js";
 import { h, section, term } from "../lib/dom.js";
 import { noteField } from "./note.js";
 import { cosine, count, figure, percent } from "../lib/numbers.js";
@@ -96,7 +96,7 @@ function aside(context, run, latent, details) {
       figuresOf(run, latent),
       links(context, run, latent),
     ),
-    likes && columns(details),
+    likes && (details.curve ? spectrum(run, details) : columns(details)),
     reads(run) && labelsOf(run, details),
     section(t("latent.note"), noteField(context, run, latent, details.note)),
   );
@@ -112,6 +112,14 @@ function columns({ inputs }) {
     term(t("latent.inputs"), t("about.inputs")),
     bars(inputs.map(({ input, weight }) => ({ name: input, value: weight })), t("latent.inputs")),
   );
+}
+
+/** The weights of inputs that have places on a line, such as wavelengths. */
+function spectrum(run, { curve }) {
+  const points = curve.map((weight, at) => [Number(run.atlas.input_names[at]), weight]);
+  const series = [{ name: t("latent.weight"), points, style: "first" }];
+  const label = t("latent.inputs.all");
+  return section(term(label, t("about.inputs.all")), curves({ series, label, x: t("latent.input"), height: 200 }));
 }
 
 function links(context, run, latent) {

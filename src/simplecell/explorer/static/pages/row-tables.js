@@ -9,7 +9,7 @@ import { t } from "../lib/words.js";
 /** The columns over the samples that are kept; null where those are not here. */
 export async function columnsOfRun(run) {
   const bytes = await run.store.bytes(`${run.name}/files/samples.bin`).catch(() => null);
-  const x = new Float32Array(bytes ?? 0);
+  const x = run.samplesOf(bytes);
   return x.length >= 2 * run.atlas.n_inputs ? columnsOf(x, run.atlas.n_inputs) : null;
 }
 
@@ -26,21 +26,23 @@ export function rowTables(run, one, columns) {
   const order = values.map((_, k) => k);
   if (usual) order.sort((a, b) => far(b) - far(a));
   const names = [t("data.column"), t("data.value"), usual && t("data.mean")];
-  const mean = (k) => h("span", { class: "quiet" }, figure(usual[k].mean, 4));
-  const line = (k) => tableRow(values[k][0], [figure(values[k][1], 4), ...(usual ? [mean(k)] : [])]);
+  const told = (k, value) => figure(value, run.digitsOf(values[k][0]));
+  const mean = (k) => h("span", { class: "quiet" }, told(k, usual[k].mean));
+  const line = (k) => tableRow(values[k][0], [told(k, values[k][1]), ...(usual ? [mean(k)] : [])]);
   if (!one.columns) return columnTables(names, order.map(line));
-  const told = new Set(one.columns.map(([name]) => name));
-  return [errorTable(one), moreColumns(names, order.filter((k) => !told.has(values[k][0])).map(line))];
+  const first = new Set(one.columns.map(([name]) => name));
+  return [errorTable(run, one), moreColumns(names, order.filter((k) => !first.has(values[k][0])).map(line))];
 }
 
 /**
  * The columns of a sample that err most: value, reconstruction, difference.
  * @param {any} one a sample of the data page; `columns`: [[name, value, reconstruction], …]
  */
-export function errorTable({ columns }) {
+export function errorTable(run, { columns }) {
   const names = ["data.column", "data.value", "data.recon", "data.difference"].map((key) => t(key));
   return table("columns", names, columns.map(([name, value, recon]) => {
     const difference = known(value) && known(recon) ? recon - value : null;
-    return tableRow(name, [value, recon, difference].map((number) => figure(number, 4)));
+    const digits = run.digitsOf(name);
+    return tableRow(name, [figure(value, digits), figure(recon, digits), figure(difference, 4)]);
   }));
 }

@@ -4,7 +4,7 @@ import { ACTIVATIONS, OUTPUTS, mapped } from "./activations.js";
  * The mathematics of a run in the browser: prepare, encode, decode, invert.
  * The truth is the Python package's preprocess, affine, model and activations.
  *
- * @typedef {{code: Float32Array, recon: Float32Array, prepared: Float32Array,
+ * @typedef {{code: Float32Array, recon: Float64Array, prepared: Float32Array,
  *   preparedRecon: Float32Array}} Answer
  */
 
@@ -21,10 +21,14 @@ export class Engine {
     this.last = null;
   }
 
-  /** Raw rows as the model sees them, and each row's own mean for every `remove_dc`. */
+  /**
+   * Raw rows as the model sees them, and each row's own mean for every `remove_dc`. In double
+   * precision until it is done: of 1.7e9 and one second more, 32 bits make the same.
+   */
   prepare(x, n) {
     const apply = (rows, step) => (step.kind === "affine" ? affine(step, rows, n) : removeMean(rows, n));
-    return this.steps.reduce(apply, { x, width: this.nInputs, means: [] });
+    const { x: prepared, ...rest } = this.steps.reduce(apply, { x, width: this.nInputs, means: [] });
+    return { ...rest, x: Float32Array.from(prepared) };
   }
 
   /** Rows that the model gave, in input units (a transcoder's: in those of its targets). */
@@ -45,7 +49,7 @@ export class Engine {
 
   /**
    * All at once. A second call with the same array only decodes: sliders stay fluid.
-   * @param {Float32Array} x raw rows [n, D]; changed values need a new array
+   * @param {Float32Array|Float64Array} x raw rows [n, D]; changed values need a new array
    * @param {Object<string, number>} scales what codes are multiplied by: {"17": 0}
    * @returns {Answer} `code` is that of the input, before scaling
    */
@@ -81,8 +85,9 @@ function tensorOf(play, weights, name) {
 
 function stepOf(step, tensor) {
   if (step.kind !== "affine") return step;
-  const { mean, matrix, inverse } = step;
-  return { ...step, mean: tensor(mean), matrix: tensor(matrix), inverse: tensor(inverse) };
+  const [mean, rest, matrix, inverse] = [step.mean, step.rest, step.matrix, step.inverse].map(tensor);
+  const values = Float64Array.from(mean.values, (value, at) => value + (rest?.values[at] ?? 0));
+  return { ...step, mean: { ...mean, values }, matrix, inverse };
 }
 
 function layerOf(layer, tensor) {
@@ -104,7 +109,7 @@ function inputsOf(steps, prepared) {
 }
 
 function removeMean({ x, width, means }, n) {
-  const out = new Float32Array(x.length);
+  const out = new Float64Array(x.length);
   const mean = new Float64Array(n);
   for (let row = 0; row < n; row += 1) {
     let sum = 0;
@@ -118,7 +123,7 @@ function removeMean({ x, width, means }, n) {
 
 function addMean(x, n, mean) {
   const width = x.length / n;
-  return mapped(x, (value, at) => value + mean[Math.floor(at / width)]);
+  return mapped(x, (value, at) => value + mean[Math.floor(at / width)], new Float64Array(x.length));
 }
 
 function affine(step, { x, width, means }, n) {
@@ -126,7 +131,8 @@ function affine(step, { x, width, means }, n) {
   const less = (value, at) => value - mean.values[mean.axes ? at % width : 0];
   const shifted = mapped(x, less, new Float64Array(x.length));
   const within = clip ? (value) => Math.min(Math.max(value, clip[0]), clip[1]) : (value) => value;
-  const out = mapped(times(matrix, shifted, n), (value) => within(value + low));
+  const product = times(matrix, shifted, n);
+  const out = mapped(product, (value) => within(value + low), product);
   return { x: out, width: out.length / n, means };
 }
 
@@ -134,7 +140,7 @@ function affineBack({ mean, inverse, low }, x, n) {
   const shifted = mapped(x, (value) => value - low, new Float64Array(x.length));
   const out = times(inverse, shifted, n);
   const width = out.length / n;
-  return mapped(out, (value, at) => value + mean.values[mean.axes ? at % width : 0]);
+  return mapped(out, (value, at) => value + mean.values[mean.axes ? at % width : 0], out);
 }
 
 /** rows [n, width] @ matrixᵀ, or (in place) times a diagonal or a number. */

@@ -7,13 +7,13 @@ const IDLE = 0.01; // of the latent's largest code: less is no example of it
 /**
  * Where an input is found: a place in a photograph, one of the kept samples, or its own numbers.
  *
- * @typedef {{photo?: any, sample?: number, x?: Float32Array}} Found
+ * @typedef {{photo?: any, sample?: number, x?: Float64Array}} Found
  */
 
 /** Finds inputs that excite a latent. */
 export class Exciting {
   /**
-   * @param {{play: any, samples: Float32Array}} kept samples in input units
+   * @param {{play: any, samples: Float32Array|Float64Array}} kept samples in input units
    * @param {{ask: Function, most: number}} answers
    */
   constructor(context, run, { play, samples }, answers) {
@@ -39,8 +39,8 @@ export class Exciting {
   /** A sample's values, where the atlas tells them all. */
   numbers({ pixels, values }) {
     const { low, high } = this.play;
-    if (pixels) return Float32Array.from(bytesOf(pixels), (byte) => low + (byte / 255) * (high - low));
-    return values?.length === this.width ? Float32Array.from(values, ([, value]) => value) : null;
+    if (pixels) return Float64Array.from(bytesOf(pixels), (byte) => low + (byte / 255) * (high - low));
+    return values?.length === this.width ? Float64Array.from(values, ([, value]) => value) : null;
   }
 
   /** Of the kept samples the one with the largest code. */

@@ -39,7 +39,7 @@ export class Figures {
   }
 
   /**
-   * @param {{x: Float32Array, n: number, across: number}} input across: patches side by side, or 0
+   * @param {{x: Float32Array|Float64Array, n: number, across: number}} input across: patches side by side, or 0
    * @param {import("./engine.js").Answer} plain without changes
    * @param {import("./engine.js").Answer} turned with them
    * @param {[number, number]|null} range of black and white; null is the input's own

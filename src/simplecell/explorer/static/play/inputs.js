@@ -19,9 +19,9 @@ const PHOTO_HEIGHT = 52;
 /** The parts of a page that make inputs; each new input is given away. */
 export class Inputs {
   /**
-   * @param {{play: any, samples: Float32Array, most: number}} kept samples in input units; patches
+   * @param {{play: any, samples: Float32Array|Float64Array, most: number}} kept samples in input units; patches
    *   that may be asked for at once
-   * @param {function({x: Float32Array, n: number, across: number}, number|null, number|null): void}
+   * @param {function({x: Float32Array|Float64Array, n: number, across: number}, number|null, number|null): void}
    *   given an input (patches side by side, or 0), which of the kept samples it is, and the patch to
    *   choose
    */
@@ -234,8 +234,8 @@ export class Inputs {
     const { atlas } = this;
     const names = atlas.input_names ?? Array.from({ length: this.width }, (_, at) => `x${at}`);
     const columns = columnsOf(this.samples, this.width);
-    this.row = new EditedRow(names, columns, (x) => this.typed(x));
-    this.result = atlas.transcoder ? new Targets() : new Compared(names, columns);
+    this.row = new EditedRow(this.run, names, columns, (x) => this.typed(x));
+    this.result = atlas.transcoder ? new Targets() : new Compared(this.run, names, columns);
     if (atlas.look === "row") return this.row.element;
     return h("details", {}, h("summary", {}, t("play.row.open", { n: names.length })), this.row.element);
   }

@@ -28,7 +28,7 @@ export async function showPlayground(context) {
   const bytes = (file) => store.bytes(`${name}/files/${file}`);
   const [samples, weights] = await Promise.all([bytes("samples.bin"), play.here && bytes("weights.bin")]);
   const answers = play.here ? inBrowser(new Engine(play, weights)) : onServer(store, name, run.atlas);
-  const page = new Playground(context, play, new Float32Array(samples), answers);
+  const page = new Playground(context, play, run.samplesOf(samples), answers);
   fill(root, title, h("p", {}, t("play.lead")), page.element);
   page.start();
   return () => page.leave();
@@ -47,7 +47,7 @@ function onServer(store, name, atlas) {
     const rows = Array.from({ length: n }, one);
     const { code, recon, prepared, prepared_recon: preparedRecon } =
       await store.post(`${name}/play`, { x: rows, scale: scales });
-    const flat = (parts) => Float32Array.from(parts.flat());
+    const flat = (parts) => Float64Array.from(parts.flat());
     return {
       code: flat(code), recon: flat(recon), prepared: flat(prepared), preparedRecon: flat(preparedRecon),
     };

@@ -10,7 +10,7 @@ export class TextInput {
   /**
    * @param {function(string): Promise<number[]>} embed asked for one text at a time
    * @param {function(): void} begun called when a text is asked for
-   * @param {function(Float32Array): void} given called with its row
+   * @param {function(Float64Array): void} given called with its row
    */
   constructor(embed, begun, given) {
     Object.assign(this, { embed, begun, given, turn: 0, waiting: null, awaited: false, busy: false });
@@ -76,7 +76,7 @@ export class TextInput {
     this.awaited = false;
     if (answer.error) this.tell("", answer.error.message);
     else {
-      this.given(Float32Array.from(answer.x));
+      this.given(Float64Array.from(answer.x));
       const known = answer.x.some((value) => value !== 0);
       this.tell(t(known ? "play.text.done" : "play.text.nothing"));
     }

@@ -8,17 +8,19 @@ const WIDE = 32;
 const SHOWN = 16;
 const MOST_OUTPUTS = 256;
 const DIGITS = 4;
+const DIGITS_TO_EDIT = 5;
 const FULL = 2; // deviations that a whole bar stands for
 
 /** Every column a field and a slider; `given` gets the whole row after each edit. */
 export class EditedRow {
   /**
+   * @param {import("../lib/atlas.js").Run} run
    * @param {string[]} names of the inputs
    * @param {import("../lib/columns.js").Column[]} columns of the run's samples
    */
-  constructor(names, columns, given) {
-    Object.assign(this, { names, columns, given });
-    this.x = new Float32Array(names.length);
+  constructor(run, names, columns, given) {
+    Object.assign(this, { run, names, columns, given });
+    this.x = new Float64Array(names.length);
     this.rows = new Map();
     this.told = h("p", { class: "hint" });
     this.search = h("input", {
@@ -34,7 +36,7 @@ export class EditedRow {
 
   /** Another row of numbers in all fields. */
   set(x) {
-    this.x = Float32Array.from(x);
+    this.x = Float64Array.from(x);
     for (const [at, row] of this.rows) row.set(this.x[at]);
   }
 
@@ -57,15 +59,17 @@ export class EditedRow {
       if (event.target.value === "" || !Number.isFinite(value)) return;
       this.x[at] = value;
       (event.target === field ? slider : field).value = String(value);
-      this.given(Float32Array.from(this.x));
+      this.given(Float64Array.from(this.x));
     };
-    const field = h("input", { type: "number", step: "any", "aria-label": name, on: { input: edit } });
+    const digits = Math.max(DIGITS_TO_EDIT, this.run.digitsOf(name));
+    const style = { minWidth: `calc(${digits}ch + 3.5rem)` };
+    const field = h("input", { type: "number", step: "any", "aria-label": name, style, on: { input: edit } });
     const slider = h("input", {
       type: "range", min: low, max: high, step: (high - low) / 200 || 1, tabindex: "-1",
       "aria-label": t("play.row.slider", { name }), on: { input: edit },
     });
     const set = (value) => {
-      field.value = String(Number(value.toPrecision(5)));
+      field.value = String(Number(value.toPrecision(digits)));
       slider.value = String(value);
     };
     const element = tableRow(name, [h("span", { class: "play-edit" }, field, slider)]);
@@ -77,11 +81,12 @@ export class EditedRow {
 /** Value, reconstruction, with changes, difference, for every column. */
 export class Compared {
   /**
+   * @param {import("../lib/atlas.js").Run} run
    * @param {string[]} names of the columns
    * @param {import("../lib/columns.js").Column[]} spreads of the kept samples
    */
-  constructor(names, spreads) {
-    Object.assign(this, { names, spreads, wide: names.length > WIDE });
+  constructor(run, names, spreads) {
+    Object.assign(this, { run, names, spreads, wide: names.length > WIDE });
     const heads = ["play.row.column", "play.figure.input", "play.figure.recon", "play.figure.turned"];
     const last = [t("play.figure.difference"), h("small", {}, t("play.row.deviations"))];
     this.table = table("play-table", [...heads.map((key) => t(key)), last], []);
@@ -97,7 +102,7 @@ export class Compared {
   }
 
   /**
-   * @param {Float32Array} x
+   * @param {Float32Array|Float64Array} x
    * @param {import("./engine.js").Answer} plain without changes
    * @param {import("./engine.js").Answer} turned with them
    */
@@ -106,7 +111,8 @@ export class Compared {
       deviation > 0 ? (turned.recon[at] - x[at]) / deviation : NaN);
     this.table.classList.toggle("plain", plain === turned);
     fill(this.table.tBodies[0], this.order(off.map((one) => one || 0)).map((at) => {
-      const cells = [figure(x[at], DIGITS), ...given(plain, turned, at), signed(off[at])];
+      const digits = this.run.digitsOf(this.names[at]);
+      const cells = [figure(x[at], digits), ...given(plain, turned, at, digits), signed(off[at])];
       return tableRow(this.names[at], cells);
     }));
   }
@@ -126,13 +132,13 @@ export class Targets {
     const n = plain.recon.length;
     if (n > MOST_OUTPUTS) this.told.textContent = t("play.row.shown", { shown: MOST_OUTPUTS, n });
     fill(this.table.tBodies[0], Array.from({ length: Math.min(n, MOST_OUTPUTS) }, (_, at) =>
-      tableRow(t("play.row.output", { n: String(at) }), given(plain, turned, at))));
+      tableRow(t("play.row.output", { n: String(at) }), given(plain, turned, at, DIGITS))));
   }
 }
 
 /** What is given back in a column, without changes and with them, if there are any. */
-function given(plain, turned, at) {
-  return [figure(plain.recon[at], DIGITS), plain === turned ? "" : figure(turned.recon[at], DIGITS)];
+function given(plain, turned, at, digits) {
+  return [plain, turned === plain ? null : turned].map((one) => one ? figure(one.recon[at], digits) : "");
 }
 
 /** How far a column is off, with a bar. */

@@ -1,0 +1,207 @@
+"""`entries.cpp` as Python functions over CPU tensors, dealt to as many threads as torch has.
+
+The library is plain C without threads of its own: a second OpenMP beside torch's would fight it for
+the cores. Ranges of rows go to Python threads instead, which let go of the interpreter inside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SWITCH = "SIMPLECELL_NATIVE"
+"""Environment variable: 0 leaves the compiled tier alone."""
+_PIECES = 4
+"""Ranges a thread gets, so that one that was slow does not keep all waiting."""
+_NAMES = {torch.float32: "float32", torch.float64: "float64"}
+
+
+class Tier(NamedTuple):
+    """Which way sums over entries are made on the CPU."""
+
+    name: str
+    """"torch", or what the library was compiled for: "avx2", "generic"."""
+    reason: str
+    """Why, as a sentence's end."""
+
+
+class Library:
+    """The compiled functions. Tensors are contiguous, on the CPU, float32 or float64."""
+
+    def __init__(self, path: Path) -> None:
+        self._functions = ctypes.CDLL(str(path))
+
+    def bags(
+        self,
+        offsets: Tensor,
+        places: Tensor,
+        weights: Tensor,
+        table: Tensor,
+        out: Tensor,
+        *,
+        order: Tensor | None = None,
+        add: bool = False,
+    ) -> Tensor:
+        """`Σ weight · table[place]` over each bag of places, into or added to out [bags, D].
+
+        `order` says which weight is each place's, where that is not its own number.
+        """
+        function = self._of("bags", table)
+        fixed = (_at(offsets), _at(places), _at(order), _at(weights), _at(table))
+        width, result, adds = _whole(table.shape[1]), _at(out), _whole(add)
+        _dealt(
+            lambda first, last: function(first, last, *fixed, width, adds, result),
+            _balanced(offsets, len(places)),
+        )
+        return out
+
+    def dots(
+        self, starts: Tensor, samples: Tensor, order: Tensor, rows: Tensor, dictionary: Tensor
+    ) -> Tensor:
+        """`⟨row of the sample, atom⟩` of entries given latent after latent; each in its place."""
+        function, out = self._of("dots", rows), rows.new_empty(len(samples))
+        fixed = (_at(starts), _at(samples), _at(order), _at(rows), _at(dictionary))
+        width, result = _whole(rows.shape[1]), _at(out)
+        _dealt(
+            lambda first, last: function(first, last, *fixed, width, result),
+            _balanced(starts, len(samples)),
+        )
+        return out
+
+    def top(self, pre: Tensor, k: int) -> Tensor:
+        """The latents of the k largest of each sample of pre [B, M], ascending, [B, k]."""
+        function = self._of("top", pre)
+        latents = torch.empty(len(pre), k, dtype=torch.int64)
+        fixed = (_at(pre), _whole(pre.shape[1]), _whole(k), _at(latents))
+        _dealt(lambda first, last: function(first, last, *fixed), _even(len(pre)))
+        return latents
+
+    def above(
+        self, pre: Tensor, threshold: Tensor, room: int
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """(samples, latents, offsets) where pre [B, M] is above a threshold, [1] or [M].
+
+        None where some sample has more than `room` of them.
+        """
+        find, close_gaps = self._of("above", pre), self._functions.close_gaps
+        offsets = torch.zeros(len(pre) + 1, dtype=torch.int64)
+        columns = torch.empty(len(pre), room, dtype=torch.int64)  # hardly any of it is touched
+        fixed = (_at(pre), _at(threshold), _whole(len(threshold) > 1), _whole(pre.shape[1]))
+        into = (_whole(room), _at(offsets[1:]), _at(columns))
+        _dealt(lambda first, last: find(first, last, *fixed, *into), _even(len(pre)))
+        if len(pre) and int(offsets.max()) > room:
+            return None
+        offsets.cumsum_(0)
+        samples, latents = (torch.empty(int(offsets[-1]), dtype=torch.int64) for _ in range(2))
+        found = (_whole(room), _at(columns), _at(offsets), _at(samples), _at(latents))
+        _dealt(lambda first, last: close_gaps(first, last, *found), _even(len(pre)))
+        return samples, latents, offsets
+
+    def by_latent(
+        self, samples: Tensor, latents: Tensor, n_latents: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latent after latent: (entries in this order [n], their samples [n], starts [M + 1])."""
+        order, sorted_samples = torch.empty_like(latents), torch.empty_like(latents)
+        starts = torch.empty(n_latents + 1, dtype=torch.int64)
+        sizes = (_whole(len(latents)), _whole(n_latents), _at(samples), _at(latents))
+        self._functions.by_latent(*sizes, _at(starts), _at(order), _at(sorted_samples))
+        return order, sorted_samples, starts
+
+    def _of(self, name: str, like: Tensor) -> Callable[..., object]:
+        function: Callable[..., object] = getattr(self._functions, f"{name}_{_NAMES[like.dtype]}")
+        return function
+
+
+def library(*tensors: Tensor) -> Library | None:
+    """The compiled functions, if they are there and these tensors are for them."""
+    for tensor in tensors:
+        if not (tensor.device.type == "cpu" and tensor.dtype in _NAMES and tensor.is_contiguous()):
+            return None
+    return _loaded()[0]
+
+
+def tier() -> Tier:
+    """Which way sums over entries are made on the CPU, and why."""
+    return _loaded()[1]
+
+
+@functools.cache
+def _loaded() -> tuple[Library | None, Tier]:
+    if os.environ.get(SWITCH) == "0":
+        return None, Tier("torch", f"{SWITCH}=0 is set")
+    kind = "avx2" if torch.backends.cpu.get_cpu_capability().startswith("AVX") else "generic"
+    here = Path(__file__).parent
+    for name in dict.fromkeys([kind, "generic"]):
+        path = here / f"entries-{name}.shared"
+        if not path.is_file():
+            continue
+        try:
+            return Library(path), Tier(name, "compiled when simplecell was installed")
+        except OSError as error:
+            return None, Tier("torch", f"the compiled library does not load: {error}")
+    return None, Tier("torch", "no C++ compiler was found when simplecell was installed")
+
+
+def _at(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def _whole(number: int) -> ctypes.c_int64:
+    return ctypes.c_int64(number)
+
+
+def _even(n: int) -> list[int]:
+    """Bounds of ranges of as many rows."""
+    pieces = max(1, min(n, _PIECES * torch.get_num_threads()))
+    return [n * piece // pieces for piece in range(pieces + 1)]
+
+
+def _balanced(offsets: Tensor, n: int) -> list[int]:
+    """Bounds of ranges of bags with about as many entries."""
+    bags, threads = len(offsets) - 1, torch.get_num_threads()
+    if threads == 1:
+        return [0, bags]
+    pieces = _PIECES * threads
+    wanted = torch.arange(1, pieces) * (n / pieces)
+    inner: list[int] = torch.searchsorted(offsets[:-1], wanted.long()).tolist()
+    return [0, *inner, bags]
+
+
+def _dealt(work: Callable[[ctypes.c_int64, ctypes.c_int64], object], bounds: Sequence[int]) -> None:
+    """Do the ranges between bounds, on as many threads as torch has, this one among them."""
+    ranges = [
+        (_whole(first), _whole(last)) for first, last in itertools.pairwise(bounds) if first < last
+    ]
+    threads = torch.get_num_threads()
+    if threads == 1 or len(ranges) < 2:
+        for first, last in ranges:
+            work(first, last)
+        return
+    left = iter(ranges)  # next() on it is one step of the interpreter, and so is safe
+
+    def some() -> None:
+        for first, last in left:
+            work(first, last)
+
+    others = [_pool(threads - 1).submit(some) for _ in range(threads - 1)]
+    some()
+    for other in others:
+        other.result()
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="simplecell")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its threads

@@ -1,0 +1,155 @@
+"""The compiled tier says what torch says, on every size and at every edge; without it all works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from simplecell.errors import DataError
+from simplecell.model import native, selection
+from simplecell.model.codes import Rows, SparseCodes
+from simplecell.model.places import Places
+
+needs_library = pytest.mark.skipif(native.library() is None, reason="not compiled here")
+SIZES = [(1, 1, 1), (3, 5, 2), (2, 31, 3), (7, 32, 1), (5, 33, 8), (40, 200, 17), (9, 1000, 40)]
+
+
+def drawn(n_samples, n_latents, dtype, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    pre = torch.randn(n_samples, n_latents, generator=generator, dtype=torch.float64).to(dtype)
+    if n_samples > 2:
+        pre[1] = pre[0].round()  # many equal values
+        pre[2] = -1.0
+    return pre
+
+
+def without_library(monkeypatch):
+    monkeypatch.setattr(native, "library", lambda *tensors: None)
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("n_samples", "n_latents", "k"), SIZES)
+def test_the_k_largest(n_samples, n_latents, k, dtype):
+    pre = drawn(n_samples, n_latents, dtype)
+    found = native.library(pre).top(pre, k)
+    assert torch.equal(found, found.sort(dim=1).values)
+    assert all(len(set(row)) == k for row in found.tolist())
+    want = pre.topk(k, dim=1).values
+    assert torch.equal(pre.gather(1, found).sort(dim=1, descending=True).values, want)
+    rest = pre.scatter(1, found, -torch.inf).amax(1)
+    assert bool((rest <= want[:, -1]).all())
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("n_samples", "n_latents", "k"), SIZES)
+@pytest.mark.parametrize("own", [True, False])
+def test_what_is_above_a_threshold(n_samples, n_latents, k, own, dtype):
+    pre = drawn(n_samples, n_latents, dtype)
+    threshold = drawn(1, n_latents, dtype, 1)[0] if own else torch.zeros(1, dtype=dtype)
+    want = (pre > threshold).nonzero().T
+    for room in (n_latents, n_latents // 2):
+        found = native.library(pre, threshold).above(pre, threshold, room)
+        if int((pre > threshold).sum(1).max()) > room:
+            assert found is None
+            continue
+        assert torch.equal(found[0], want[0])
+        assert torch.equal(found[1], want[1])
+        assert found[2].diff().tolist() == (pre > threshold).sum(1).tolist()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("guess", [-1.0, 0.5, 1e-3, 50.0])
+@pytest.mark.parametrize("count", [1, 5, 9, 30])
+def test_the_largest_of_a_batch_do_not_depend_on_the_guess(count, guess, compiled, monkeypatch):
+    if not compiled:
+        without_library(monkeypatch)
+    monkeypatch.setattr(selection, "CROSSOVER", 1.0)
+    pre = drawn(12, 60, torch.float64)
+    pre[3] = 0.001 * pre[3].abs() + 4.0  # one sample holds nearly all of the largest
+    found = selection.largest(pre, count, torch.tensor(guess, dtype=torch.float64))
+    least = pre.view(-1).topk(count).values[-1]
+    want = (pre >= least).nonzero()
+    assert torch.equal(torch.stack([found.samples, found.latents], 1), want)
+
+
+def test_a_batch_with_too_few_positive_values_keeps_these():
+    pre = -drawn(12, 60, torch.float64).abs()
+    pre[4, 7] = 1.0
+    found = selection.largest(pre, 9, torch.tensor(-1.0))
+    assert (found.samples.tolist(), found.latents.tolist()) == ([4], [7])
+
+
+@needs_library
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [1, 7, 16, 50])
+def test_sums_equal_those_of_torch_and_no_thread_changes_a_bit(width, dtype, threads, monkeypatch):
+    generator = torch.Generator().manual_seed(2)
+    pre = drawn(30, 200, dtype)
+    pre[5] = -9.0  # a sample without entries
+    places = Places.of_pairs(*(pre > 1.0).nonzero().T, 30, 200)
+    values = torch.randn(len(places), generator=generator, dtype=dtype)
+    rows = torch.randn(30, width, generator=generator, dtype=dtype)
+    dictionary = torch.randn(200, width, generator=generator, dtype=dtype)
+
+    def sums():
+        fresh = Places(places.samples, places.latents, places.offsets, 200)
+        spread, added = torch.empty_like(dictionary), dictionary.clone()
+        fresh.spread(values, rows, spread)
+        fresh.spread(values, rows, added, add=True)
+        with torch.no_grad():
+            return [fresh.decode(values, dictionary), fresh.dots(rows, dictionary), spread, added]
+
+    before = torch.get_num_threads()
+    once = sums()
+    try:
+        torch.set_num_threads(threads)
+        assert all(map(torch.equal, sums(), once))
+    finally:
+        torch.set_num_threads(before)
+    without_library(monkeypatch)
+    for mine, plain in zip(once, sums(), strict=True):
+        torch.testing.assert_close(mine, plain)
+
+
+def test_what_is_no_number_never_leaves_the_array():
+    """Values without an order must not lead a selection astray, whatever it then finds."""
+    for hole in (torch.nan, torch.inf, -torch.inf):
+        pre = drawn(6, 300, torch.float32)
+        pre[0, ::3], pre[1], pre[3, 299] = hole, hole, hole
+        found = selection.top(pre, 20)
+        assert 0 <= int(found.latents.min()) <= int(found.latents.max()) < 300
+        assert len(found) == 6 * 20
+
+
+@pytest.mark.parametrize(
+    ("latents", "offsets"),
+    [
+        ([0, 5], [0, 2]),
+        ([-1, 1], [0, 2]),
+        ([0, 1], [0, 3]),
+        ([0, 1], [1, 2]),
+        ([0, 1], [0, 2, 1, 2]),
+    ],
+)
+def test_others_rows_are_looked_at_before_they_are_used(latents, offsets):
+    rows = Rows(torch.ones(2), torch.tensor(latents), torch.tensor(offsets))
+    with pytest.raises(DataError, match="no compressed sparse rows over 5 latents"):
+        SparseCodes.of_rows(rows, 5)
+
+
+def test_it_can_be_switched_off():
+    program = "from simplecell.model import native; print(*native.tier(), native.library())"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**__import__("os").environ, "SIMPLECELL_NATIVE": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert told.strip() == "torch SIMPLECELL_NATIVE=0 is set None"
