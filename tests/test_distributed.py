@@ -76,8 +76,11 @@ def test_two_processes_are_one(shared, path, name):
 def test_in_single_precision_as_far_as_it_goes(shared, path, name):
     first, second = shared(f"{name} float32")
     assert torch.equal(first["flat"], second["flat"])
-    alone = trained(name, path, dtype="float32")["flat"]
-    assert float((first["flat"] - alone).abs().max() / alone.abs().max()) < 1e-4
+    alone = trained(name, path, dtype="float32")
+    torch.testing.assert_close(first["costs"][:3], alone["costs"][:3], rtol=1e-6, atol=0)
+    apart = (first["flat"] - alone["flat"]).abs().max() / alone["flat"].abs().max()
+    print(f"{name}: weights apart by {float(apart):.1e} after 10 steps")
+    assert float(apart) < 1e-4
 
 
 class Second(Alone):
