@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from rank_worker import SHARED, trained
 from simplecell.cli import run_command_line
 from simplecell.data.planted import planted_dictionary
-from simplecell.distributed import Alone
+from simplecell.distributed import Alone, Ranks
 from simplecell.errors import DataError, UsageError
 from simplecell.run.directory import Run
 from simplecell.training.prepared import part_of
@@ -102,6 +102,17 @@ def test_fewer_samples_than_processes_are_refused(path):
     trainer = Trainer(model, Objective({"reconstruction": {}}), solver="adam", batch_size=2)
     with pytest.raises(UsageError, match="batch_size is 2, and 3 processes need a sample each"):
         trainer.join(Second())
+
+
+def test_a_device_without_collectives_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    Ranks().admit(torch.device("cpu"))
+    with pytest.raises(UsageError, match="2 processes of this machine need a GPU each, and it has"):
+        Ranks().admit(torch.device("cuda"))
+    with pytest.raises(UsageError, match="the device is 'mps'"):
+        Ranks().admit(torch.device("mps"))
 
 
 ADAM = ["--recipe", "batchtopk", "--set", "model.n_latents=64", "--set", "model.target_l0=4"]

@@ -38,6 +38,9 @@ class Alone:
         """Whether this is the process that writes, prints, and counts what counts once."""
         return self.rank == 0
 
+    def admit(self, device: torch.device) -> None:
+        """Raise UsageError where these processes cannot train on such a device."""
+
     def part(self, n: int) -> slice:
         """Which of n samples are this process's own; those of all follow one another."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
@@ -130,6 +133,19 @@ class Ranks(Alone):
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+
+    def admit(self, device: torch.device) -> None:
+        if device.type not in ("cpu", "cuda"):
+            raise UsageError(
+                f"the device is '{device.type}', and processes train together on CPUs or CUDA GPUs "
+                "alone; use one process, or --set train.device=cpu"
+            )
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        if device.type == "cuda" and here > torch.cuda.device_count():
+            raise UsageError(
+                f"{here} processes of this machine need a GPU each, and it has "
+                f"{torch.cuda.device_count()}; use fewer, or --set train.device=cpu"
+            )
 
     def sum(self, own: Tensor) -> Tensor:
         total = own.detach().clone()

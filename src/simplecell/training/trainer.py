@@ -163,8 +163,10 @@ class Trainer:
         """Train with other processes, each of which has a part of every batch.
 
         Raises:
-            UsageError: for batches of fewer samples than there are processes.
+            UsageError: for batches of fewer samples than there are processes, and for a device on
+                which they cannot train together.
         """
+        ranks.admit(self.flat.device)
         if self.batch_size < ranks.size and isinstance(self.solver, Adam):
             raise UsageError(
                 f"batch_size is {self.batch_size}, and {ranks.size} processes need a sample each; "
