@@ -89,6 +89,15 @@ def l0_over(model: Model, chunks: Chunks) -> Tensor:
     return chunks.ranks.sum(total) / chunks.n_samples
 
 
+@torch.no_grad()
+def variance_over(chunks: Chunks) -> Tensor:
+    """`‖target − mean‖²` of all samples, mean over them: the scale that `l0` weighs by."""
+    sums = [target.double().sum(0) for _, target in chunks]
+    mean = chunks.ranks.sum(torch.stack(sums).sum(0)) / chunks.n_samples
+    squares = [(target - mean).square().sum() for _, target in chunks]
+    return chunks.ranks.sum(torch.stack(squares).sum()) / chunks.n_samples
+
+
 def fused(model: Model, objective: Objective) -> kernels.Classic | None:
     """The kernel for this model and objective, or None: autograd must do."""
     if not isinstance(model, Autoencoder):
@@ -159,7 +168,8 @@ class Gradient:
         if self.objective.find("kl") and moment.average is None:
             moment = dataclasses.replace(moment, average=average_over(self.model, chunks))
         if self.objective.find("l0") and moment.ranks is ALONE:
-            moment = dataclasses.replace(moment, l0=l0_over(self.model, chunks))
+            l0, variance = l0_over(self.model, chunks), variance_over(chunks)
+            moment = dataclasses.replace(moment, l0=l0, variance=variance)
         return moment
 
     @torch.no_grad()

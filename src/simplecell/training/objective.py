@@ -43,6 +43,8 @@ class Moment:
     """Latents that have been silent for long, bool [M]; None outside training."""
     l0: Tensor | None = None
     """Active latents a sample, mean over all samples when B are only some of them."""
+    variance: Tensor | None = None
+    """Of the targets, mean over all samples of `‖target − mean‖²` when B are only some of them."""
     push: float | Tensor = 0.0
     """What the controller of l0 adds to its relative excess, to leave none in the end."""
     ease: float = 1.0
@@ -282,7 +284,7 @@ class L0(Term):
 
     V is the target's variance, mean over samples of `‖target − mean‖²`: the weight does not depend
     on the scale of the data. The gradient is the pseudo-gradient of the thresholds. A batch-level
-    term: over chunks l0 is that of them all, and V the mean of theirs. A controller adds its
+    term: over chunks l0 and V are those of them all. A controller adds its
     `push` inside the square, so that l0 ends at the target and not where reconstruction outweighs
     the square, and starts from a target that is `ease` times as large.
 
@@ -445,6 +447,8 @@ class Nested(Term):
 
 def _variance(look: Look) -> Tensor:
     """Mean over a batch of `‖target − mean‖²`."""
+    if look.variance is not None:
+        return look.variance
     return look.ranks.mean((look.ranks.mean(look.target) - look.target).square().sum(1))
 
 
