@@ -7,14 +7,19 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import simplecell
 from simplecell.cli import run_command_line
+from simplecell.data import as_source
 from simplecell.errors import UsageError
 from simplecell.run import memory
 from simplecell.run.begin import begin
+from simplecell.run.estimate import estimate
 from simplecell.run.memory import check_memory, check_preparation, needed
 from simplecell.run.recipe import Recipe
+from simplecell.run.sizes import bytes_of
+from simplecell.training import prepared
 
 WIDE = Recipe.load("table").changed(["model.n_latents=14258", "train.device=cpu"])
 
@@ -139,3 +144,115 @@ print((train(1500, 3000) - small) / (2 * 1500 * 3000 * 4 / 2**20))
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert float(done.stdout) < 50
+
+
+BOUND = Recipe.load("topk").changed(
+    ["model.n_latents=64", "model.target_l0=4", "train.device=cpu", "train.memory=1GB"]
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [("1GB", 10**9), ("500 MB", 5 * 10**8), ("1.5gib", 3 * 2**29), ("64KiB", 2**16), ("7B", 7)],
+)
+def test_sizes_of_memory(said, size):
+    assert bytes_of(said) == size
+
+
+@pytest.mark.parametrize("said", ["1", "GB", "-1GB", "0GB", "1 GO", "1e9B", "1GB2", ""])
+def test_sizes_that_are_none(said):
+    with pytest.raises(UsageError, match="a size such as 1GB, 500MB or 2GiB is needed"):
+        bytes_of(said)
+    with pytest.raises(UsageError, match=r"a size such as|train\.memory"):
+        BOUND.changed({"train.memory": said})
+
+
+def mapped(folder, n=4000, d=32):
+    x = np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
+    np.save(folder / "x.npy", x)
+    return as_source(folder / "x.npy")
+
+
+def test_what_a_bound_leaves_room_for(tmp_path, monkeypatch):
+    """Process, model and pool come first; what is left is for samples that are kept."""
+    source = mapped(tmp_path)
+    monkeypatch.setattr(memory, "resident", lambda: 250_000_000)
+    least = memory.least_of(BOUND, 32, source)
+    assert least.process == 250_000_000
+    assert least.pool == 4000 * 32 * 4
+    assert memory.least_of(BOUND.changed(["data.block=5"]), 32, source).pool == 64 * 5 * 32 * 4
+    assert memory.least_of(BOUND, 32, as_source(np.ones((9, 32)))).pool == 0
+    room = memory.room_of(BOUND, 32, source)
+    assert room.cache == (10**9 - least.all) // 4
+    free = BOUND.changed(["train.memory=auto"])
+    assert memory.room_of(free, 32, source) == (None, None)
+    with pytest.raises(UsageError) as error:
+        memory.room_of(BOUND.changed(["train.memory=300MB", "data.block=32"]), 32, source)
+    told = str(error.value)
+    assert "takes at least about" in told
+    assert "(0.25 GB libraries and data," in told
+    assert "train.memory allows 0.3 GB; allow more, or" in told
+    assert "data.block=16" in told
+
+
+@pytest.mark.parametrize("variant", ["topk", "batchtopk"])
+def test_a_bound_changes_nothing_that_adam_learns_or_measures(tmp_path, monkeypatch, variant):
+    """Kept in memory or read again in every pass: the same bits, thresholds of held-out samples
+    and figures among them."""
+    mapped(tmp_path)
+    monkeypatch.setattr(prepared, "LOOK_BYTES", 1)  # several chunks
+    monkeypatch.setattr(prepared, "LEAST_ROWS", 100)
+    monkeypatch.setattr(memory, "SLACK", 0)
+    said = ["train.steps=12", "optim.batch_size=500", "train.device=cpu", "model.n_latents=64"]
+    found = []
+    for name, bound in {"free": "auto", "narrow": "narrow"}.items():
+        if bound == "narrow":
+            bound = f"{memory.resident() + 60_000_000}B"
+            monkeypatch.setattr(memory, "CACHE_BYTES", 0)
+        told = [*said, f'train.memory="{bound}"']
+        one = begin(tmp_path / "x.npy", tmp_path / name, Recipe.load(variant), settings=told)
+        if name == "narrow":
+            one.trainer.room = one.trainer.room._replace(cache=0)
+        list(one.records())
+        assert (one.trainer.held.kept is None) == (name == "narrow")
+        assert len(one.trainer.held) > 1
+        result = one.finish()
+        found.append((one.trainer.flat.clone(), {**result, "run": None, "seconds": None}))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+def test_a_run_may_go_on_within_another_bound(tmp_path):
+    mapped(tmp_path)
+    said = ["train.steps=6", "optim.batch_size=500", "train.device=cpu", "model.n_latents=64"]
+    one = begin(tmp_path / "x.npy", tmp_path / "r", Recipe.load("topk"), settings=said)
+    for record in one.records():
+        if record.step == 3:
+            break
+    one.finish("interrupted")
+    again = begin(
+        tmp_path / "x.npy",
+        tmp_path / "r",
+        Recipe.load("topk"),
+        settings=[*said, "train.memory=2GB"],
+    )
+    assert again.trainer.n_steps == 3
+    assert again.recipe.train.memory == "2GB"
+    assert again.trainer.room.cache is not None
+    list(again.records())
+    again.finish()
+    table = Recipe.load("table").changed(["train.steps=3", "train.device=cpu"])
+    begin(tmp_path / "x.npy", tmp_path / "t", table).lock.release()
+    with pytest.raises(UsageError, match="begun with other settings"):
+        begin(tmp_path / "x.npy", tmp_path / "t", table, settings=["train.memory=2GB"])
+
+
+def test_a_long_training_says_what_it_takes(tmp_path):
+    source = mapped(tmp_path)
+    recipe = BOUND.changed(
+        ["train.steps=10000", "model.n_latents=4096", "optim.learning_rate=1e-3"]
+    )
+    (told,) = estimate(recipe, 32, source)
+    assert told.startswith("this training takes about")
+    assert "7.46 MB on disk" in told
+    assert estimate(recipe.changed(["train.steps=10"]), 32, source) == []

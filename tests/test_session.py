@@ -757,10 +757,10 @@ def test_what_is_opened_to_choose_a_recipe_is_not_opened_again(
 @pytest.mark.parametrize(
     ("recipe", "settings", "training", "held_out"),
     [
-        # check, scale, mean, doctor, three steps, last figures, doctor
-        ("topk", ["model.target_l0=2"], 9, 2),
-        ("jumprelu", ["model.target_l0=2"], 10, 2),  # and the size of the samples
-        ("table", [], 4, 2),  # check, standardize, doctor, and all of L-BFGS with its figures
+        # check with moments, doctor, all steps, last figures, doctor
+        ("topk", ["model.target_l0=2"], 5, 2),
+        ("jumprelu", ["model.target_l0=2"], 6, 2),  # and the size of the samples
+        ("table", [], 3, 2),  # check with moments, doctor, and all of L-BFGS with its figures
     ],
 )
 def test_data_are_read_no_oftener_than_is_needed(

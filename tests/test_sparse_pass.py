@@ -10,6 +10,7 @@ from simplecell.model import places as places_room
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.training.gradients import Gradient, Whole, by_entries
 from simplecell.training.objective import Moment, Objective
+from simplecell.training.trainer import Trainer
 from simplecell.training.weights import flatten, initialise
 
 D, M, B = 12, 40, 30
@@ -111,3 +112,57 @@ def test_values_and_gradients(codes, terms, shape, crossover, sums, monkeypatch)
     assert torch.equal(mine.codes.active(), plain.codes.active())
     for name, grad in right.items():
         torch.testing.assert_close(grads[name], grad, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize(("codes", "terms", "shape"), CASES)
+def test_the_same_on_a_gpu(codes, terms, shape):
+    x, dead = samples(), torch.zeros(M, dtype=torch.bool)
+    x[3] = x[3] + 0.1  # equal values beyond the count are cut off there, and kept on a CPU
+    dead[::3] = True
+    target = samples(9)[:, :7] if shape == "transcoder" else x
+    found = []
+    for device in ("cpu", "cuda"):
+        model = made(codes, shape).to(device)
+        flatten(model)
+        gradient = Gradient(model, Objective(TERMS[terms]), fast=device == "cuda")
+        gradient.kernel, gradient.sparse = None, by_entries(model) if device == "cuda" else None
+        moment = Moment(dead=dead.to(device), factors={"l1": 0.5})
+        evaluation = gradient(Whole(x.to(device), target.to(device)), moment)
+        grads = {name: p.grad.cpu() for name, p in model.named_parameters()}
+        found.append((evaluation.cost.cpu(), evaluation.codes.l0().cpu(), grads))
+    (plain, plain_l0, right), (mine, l0, grads) = found
+    torch.testing.assert_close(mine, plain, rtol=1e-11, atol=1e-11)
+    assert torch.equal(l0, plain_l0)
+    for name, grad in right.items():
+        torch.testing.assert_close(grads[name], grad, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("terms", ["plain", "nested"])
+@pytest.mark.parametrize("codes", ["topk", "batchtopk"])
+def test_no_step_waits_for_a_gpu(codes, terms):
+    model = made(codes, "plain", dtype=torch.float32).cuda()
+    trainer = Trainer(model, Objective(TERMS[terms]), solver="adam", unit_norm=True)
+    x = samples(dtype=torch.float32).cuda()
+    trainer.step(x)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.step(x)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_trainer_ends_where_the_plain_one_does():
+    """Twenty steps of Adam with unit norm, in float64."""
+    for codes in ("topk", "batchtopk", "jumprelu"):
+        ends = []
+        for fast in (True, False):
+            model = made(codes, "offset before the encoder")
+            unit = {"unit_norm": True, "learning_rate": 1e-3, "fast": fast}
+            trainer = Trainer(model, Objective(TERMS["auxk"]), solver="adam", **unit)
+            for step in range(20):
+                trainer.step(samples(step), steps=20)
+                trainer.n_steps += 1
+            ends.append(trainer.flat)
+        torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)

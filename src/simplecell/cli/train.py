@@ -47,6 +47,9 @@ def train(
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw; default 0.")] = None,
     meta: Meta = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Take no more memory than that: 1GB, 500MB.")
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew in --out.")] = False,
     no_doctor: NoDoctor = False,
     processes: Processes = None,
@@ -59,6 +62,7 @@ def train(
 
     changes = list(settings or [])
     changes += [] if seed is None else [f"train.seed={seed}"]
+    changes += [] if memory is None else [f"train.memory={json.dumps(memory)}"]
     if meta is not None:  # absolute, for `resume` may be said elsewhere
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
     chosen = None if recipe is None else Recipe.load(recipe)

@@ -1,8 +1,9 @@
-"""Sources of samples: arrays, tables, pictures, patches, and data whose truth is known."""
+"""Sources of samples: arrays, tables, pictures, patches, and data whose truth is known; shards."""
 
 from simplecell.data.patches import PatchSource
 from simplecell.data.planted import Planted, correlated_field, dead_leaves, planted_dictionary
 from simplecell.data.rows import ArraySource, Skipped, Source, Subset, split
+from simplecell.data.shard_writer import write_shards
 from simplecell.data.source import as_source
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "dead_leaves",
     "planted_dictionary",
     "split",
+    "write_shards",
 ]

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simplecell.data.mapped import give_back, map_under, rows_of
+
 Array = npt.NDArray[Any]
 
 
@@ -24,6 +26,11 @@ class Lazy:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether rows are read from files each time."""
+        raise NotImplementedError
 
     def take(self, rows: Array) -> Array:
         """The rows of these numbers, [B, ...]."""
@@ -53,8 +60,12 @@ class Widened(Lazy):
     def __init__(self, bits: Array) -> None:
         self.bits, self.shape, self.dtype = bits, bits.shape, np.dtype(np.float32)
 
+    @property
+    def in_files(self) -> bool:
+        return map_under(self.bits) is not None
+
     def take(self, rows: Array) -> Array:
-        return widened(self.bits[rows])
+        return widened(rows_of(self.bits, rows))
 
 
 def widened(bits: Array) -> Array:
@@ -71,6 +82,10 @@ class Joined(Lazy):
         self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
         self.dtype = np.result_type(*(part.dtype for part in parts))
 
+    @property
+    def in_files(self) -> bool:
+        return any(lies_in_files(part) for part in self._parts)
+
     def place(self, row: int) -> tuple[int, int]:
         """(number of the part, row in it)."""
         part = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -81,7 +96,7 @@ class Joined(Lazy):
         of = np.searchsorted(self._starts, rows, side="right") - 1
         for part in np.unique(of):
             here = of == part
-            x[here] = self._parts[part][rows[here] - self._starts[part]]
+            x[here] = rows_of(self._parts[part], rows[here] - self._starts[part])
         return x
 
 
@@ -96,10 +111,20 @@ class Positions(Lazy):
         self._sides = self._array.shape[:-1]
         self.shape = (math.prod(self._sides), self._array.shape[-1])
 
+    @property
+    def in_files(self) -> bool:
+        return map_under(self._array) is not None
+
     def place(self, row: int) -> tuple[int, ...]:
         """Where along each of the other axes, in their order."""
         return tuple(int(i) for i in np.unravel_index(row, self._sides))
 
     def take(self, rows: Array) -> Array:
-        x = np.asarray(self._array[np.unravel_index(rows, self._sides)])
+        x = np.array(self._array[np.unravel_index(rows, self._sides)])
+        give_back(self._array)
         return widened(x) if self._widens else x
+
+
+def lies_in_files(array: Any) -> bool:
+    """Whether rows of an array, mapped or lazy, are read from files each time."""
+    return array.in_files if isinstance(array, Lazy) else map_under(array) is not None

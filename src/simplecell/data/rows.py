@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from simplecell.data.lazy import Lazy
+from simplecell.data.lazy import Lazy, lies_in_files
+from simplecell.data.mapped import rows_of
+from simplecell.data.order import (
+    HOLD_OUT,
+    Pool,
+    Shuffle,
+    block_of,
+    counter_generator,
+    in_order,
+    rows_at_once,
+    spread,
+)
 from simplecell.errors import DataError, UsageError
 
 Array = npt.NDArray[Any]
 Rows = slice | Array
 Record = dict[str, Any]
 
-_SHUFFLE, _HOLD_OUT = 0, 1
 _FINGERPRINT_VALUES = 1_000_000
 _KINDS_OF_NUMBERS = "biuf"
 
@@ -96,20 +106,27 @@ class Source(Protocol):
         ...
 
     def batches(
-        self, size: int, *, seed: int | None = None, start: int = 0
+        self, size: int, *, seed: int | None = None, start: int = 0, block: int | None = None
     ) -> Iterator[tuple[Array, Array]]:
         """Batches (x [B, D], rows [B]), from batch number `start`, without replaying earlier ones.
 
-        Without a seed: one pass in order. With a seed: passes without end, each a permutation that
-        depends on (seed, number of the pass) only; a pass drops its partial last batch, unless the
-        whole source is smaller than one batch.
+        Without a seed: one pass in order. With a seed: passes without end, each in an order that
+        depends on (seed, number of the pass, `block`) only; a pass drops its partial last batch,
+        unless the whole source is smaller than one batch. `block` is how many consecutive rows are
+        moved as one before 64 blocks are shuffled into one another (None: 2²⁰ numbers); samples of
+        64 blocks or less are permuted as a whole.
         """
         if size < 1 or start < 0:
             raise UsageError(f"batch size {size} and start {start}: at least 1 and 0 are needed")
-        order = _in_order(self.n_samples, size, start)
-        if seed is not None:
-            order = _shuffled(self.n_samples, size, start, seed)
-        return ((self.read(rows), rows) for rows in order)
+        if block is not None and block < 1:
+            raise UsageError(f"the block has {block} rows; at least 1 is needed")
+        if seed is None:
+            return ((self.read(rows), rows) for rows in in_order(self.n_samples, size, start))
+        shuffle = Shuffle(self.n_samples, block or block_of(self.n_inputs), seed)
+        if in_files(self):
+            return _from_pools(self, shuffle.batches(size, start))
+        orders = (_rows_of(batch) for batch in shuffle.batches(size, start))
+        return ((self.read(rows), rows) for rows in orders)
 
     def fingerprint(self) -> str:
         """SHA-256 of shape, dtype and up to about a million evenly spaced values: "sha256:…".
@@ -119,6 +136,50 @@ class Source(Protocol):
         digest = _Digest(self)
         digest.add(self.read(digest.rows))
         return digest.text()
+
+
+def in_files(source: Source) -> bool:
+    """Whether samples are read from files each time, so that it pays to read many at once."""
+    return getattr(source, "in_files", False)
+
+
+def _rows_of(batch: Sequence[Pool]) -> Array:
+    return np.concatenate([part.rows for part in batch])
+
+
+def _from_pools(source: Source, batches: Iterable[Sequence[Pool]]) -> Iterator[tuple[Array, Array]]:
+    """Batches of samples that are read pool by pool, each of its blocks at once."""
+    held = _Held(source)
+    for batch in batches:
+        yield np.concatenate([held.samples(part) for part in batch]), _rows_of(batch)
+
+
+class _Held:
+    """The samples of one pool, in memory."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._starts = source, np.empty(0)
+        self._values: Array | None = None
+
+    def samples(self, pool: Pool) -> Array:
+        """Those of a pool in their order, [B, D]; it is read unless it was the last."""
+        if not np.array_equal(self._starts, pool.starts):
+            self._fill(pool)
+        assert self._values is not None
+        return self._values[pool.order].astype(self._type, copy=False)
+
+    def _fill(self, pool: Pool) -> None:
+        n_rows, at = int(pool.sizes.sum()), 0
+        if self._values is not None and len(self._values) < n_rows:
+            self._values = None  # before there is another: two would be twice the memory
+        for start, size in zip(pool.starts, pool.sizes, strict=True):
+            x = self._source.read(slice(int(start), int(start + size)))
+            if self._values is None:
+                own = getattr(self._source, "held", None) or x.dtype
+                self._type, self._values = x.dtype, np.empty((n_rows, x.shape[1]), own)
+            self._values[at : at + len(x)] = x
+            at += len(x)
+        self._starts = pool.starts
 
 
 class _Digest:
@@ -153,16 +214,18 @@ class Survey(NamedTuple):
     high: float
 
 
-def survey(source: Source) -> Survey:
-    """Read every sample once.
+def survey(source: Source, look: Callable[[Array], object] | None = None) -> Survey:
+    """Read every sample once; `look` is shown each batch [B, D] too.
 
     Raises DataError when a value is NaN or infinite.
     """
     digest, low, high = _Digest(source), math.inf, -math.inf
-    for x, rows in source.batches(65_536):
+    for x, rows in source.batches(rows_at_once(source.n_inputs)):
         first, last = np.searchsorted(digest.rows, (rows[0], rows[-1] + 1))
         digest.add(x[digest.rows[first:last] - rows[0]])
         low, high = min(low, float(x.min())), max(high, float(x.max()))
+        if look is not None:
+            look(x)
     return Survey(digest.text(), low, high)
 
 
@@ -171,27 +234,6 @@ def positions(rows: Rows, n_samples: int) -> Array:
     if isinstance(rows, slice):
         return np.arange(*rows.indices(n_samples))
     return np.asarray(rows, dtype=np.int64)
-
-
-def counter_generator(seed: int, number: int, stream: int) -> np.random.Generator:
-    """A generator that depends on its three arguments only, so that nothing has to be replayed."""
-    key = np.array([seed % 2**64, number], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
-
-
-def _in_order(n: int, size: int, start: int) -> Iterator[Array]:
-    for first in range(start * size, n, size):
-        yield np.arange(first, min(first + size, n))
-
-
-def _shuffled(n: int, size: int, start: int, seed: int) -> Iterator[Array]:
-    per_pass = max(1, n // size)
-    number, skip = divmod(start, per_pass)
-    while True:
-        order = counter_generator(seed, number, _SHUFFLE).permutation(n)
-        for batch in range(skip, per_pass):
-            yield order[batch * size : (batch + 1) * size]
-        number, skip = number + 1, 0
 
 
 def check_numbers(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
@@ -285,7 +327,8 @@ class ArraySource(Source):
         refuse_masked(data, name)
         if self._sparse:
             data = data.tocsr()
-        self._data: Any = data if self._sparse or isinstance(data, Lazy) else np.asarray(data)
+        as_it_is = self._sparse or isinstance(data, Lazy | np.memmap)
+        self._data: Any = data if as_it_is else np.asarray(data)
         check_numbers(name, self._data.dtype, self._data.shape)
         self._dtype, self._divisor, self._name = as_float(self._data.dtype), divisor, name
         self.kind = kind
@@ -295,6 +338,9 @@ class ArraySource(Source):
         self.input_names, self.labels, self.columns = input_names, labels, columns
         self.notes, self.skipped = list(notes), list(skipped)
         self._meta = meta
+        self.in_files = lies_in_files(self._data)
+        self.held = self._data.dtype if divisor is None else self._dtype
+        """The type of the numbers in the file, or in memory, where it holds what `read` gives."""
         for what, given in (("labels", labels), ("records of meta", meta)):
             n = given.n_records if isinstance(given, Meta) else self.n_samples
             n = len(given) if isinstance(given, np.ndarray) else n
@@ -304,8 +350,7 @@ class ArraySource(Source):
                 )
 
     def read(self, rows: Rows) -> Array:
-        part = self._data[rows]
-        part = part.toarray() if self._sparse else part
+        part = self._data[rows].toarray() if self._sparse else rows_of(self._data, rows)
         # A copy even where a view would do: torch warns of read-only memory, and a caller may
         # write into its batch.
         x = np.array(part, dtype=self._dtype, order="C").reshape(len(part), self.n_inputs)
@@ -342,6 +387,7 @@ class Subset(Source):
         self.input_names, self.columns = source.input_names, source.columns
         self.labels = None if source.labels is None else source.labels[self._rows]
         self.skipped, self.notes = source.skipped, source.notes
+        self.in_files, self.held = in_files(source), getattr(source, "held", None)
         targets = targets_of(source)
         self.targets: Source | None = None if targets is None else Subset(targets, self._rows)
 
@@ -400,6 +446,11 @@ def targets_of(source: Source) -> Source | None:
     return getattr(source, "targets", None)
 
 
+def sampled(source: Source, most: int) -> Source:
+    """The source, or `most` of its samples, evenly spread, where it has more."""
+    return source if source.n_samples <= most else Subset(source, spread(source.n_samples, most))
+
+
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | None]:
     """(training, held out), the held-out rows a function of (seed, n_samples, fraction) only.
 
@@ -415,5 +466,5 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source | 
     if held < 2 or n - held < 2:
         return source, None
     chosen = np.zeros(n, dtype=bool)
-    chosen[counter_generator(seed, n, _HOLD_OUT).choice(n, held, replace=False)] = True
+    chosen[counter_generator(seed, n, HOLD_OUT).choice(n, held, replace=False)] = True
     return Subset(source, np.flatnonzero(~chosen)), Subset(source, np.flatnonzero(chosen))

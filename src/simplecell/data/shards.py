@@ -21,7 +21,9 @@ from simplecell.data.images import SUFFIXES
 from simplecell.data.lazy import Joined
 from simplecell.data.loaded import Loaded
 from simplecell.data.options import Options
+from simplecell.data.records import read_meta
 from simplecell.data.rows import Meta, Record
+from simplecell.data.shard_index import NAME, RECORDS
 from simplecell.data.tables import Table
 from simplecell.errors import DataError
 
@@ -89,11 +91,18 @@ def files_below(folder: Path) -> list[Path]:
         (
             path
             for path in found
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if not _about_shards(path)
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
             and runs.isdisjoint(path.parents)
         ),
         key=natural,
     )
+
+
+def _about_shards(path: Path) -> bool:
+    """Whether a file is what `simplecell shard` writes beside its shards."""
+    beside = path.name.removesuffix(RECORDS)
+    return path.name == NAME or (beside != path.name and path.with_name(f"{beside}.npy").is_file())
 
 
 def shards_of(data: Sequence[str | Path]) -> list[Shard] | None:
@@ -152,7 +161,9 @@ def read_shards(shards: Sequence[Shard], name: str, options: Options) -> Loaded:
 def _like(first: Table | None, kept: Sequence[Shard], shard: Shard, options: Options) -> Loaded:
     """What a file holds; where the first file is a table, in its columns."""
     if first is None:
-        return read_file(shard.path, options)
+        loaded = read_file(shard.path, options)
+        beside = shard.path.with_suffix(RECORDS)
+        return replace(loaded, records=read_meta(beside)) if beside.is_file() else loaded
     try:
         return read_file(shard.path, replace(options, columns=first.columns))
     except DataError as error:

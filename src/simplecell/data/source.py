@@ -32,7 +32,9 @@ from simplecell.data.patches import PatchSource, random_patches, tiles
 from simplecell.data.pixels import divisor_of
 from simplecell.data.records import joined, read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, refuse_masked
+from simplecell.data.shard_index import read_index, shards_told
 from simplecell.data.shards import (
+    Shard,
     files_below,
     is_pattern,
     left_out,
@@ -115,6 +117,8 @@ def openers_of(data: object, max_pixels: int, channels: str = "auto") -> list[Op
 
 def _holds_pictures(folder: Path) -> bool:
     """Whether a folder is one of pictures, as an empty one is. Raises DataError for neither."""
+    if read_index(folder) is not None:
+        return False
     if any(path.suffix.lower() in SUFFIXES for path in files_below(folder)):
         return True
     found, others = shards_in(folder)
@@ -169,6 +173,12 @@ def _refuse_label(loaded: Loaded, name: str, options: Options) -> None:
 
 def _of_folder(folder: Path, options: Options) -> Source:
     """A folder of files of numbers, which are one array."""
+    told = shards_told(folder)
+    if told is not None:
+        paths, index = told
+        loaded = read_shards([Shard(p.name, p) for p in paths], folder.name, options)
+        _refuse_label(loaded, folder.name, options)
+        return _of_array(replace(loaded, input_names=index["input_names"]), folder.name, options)
     shards, others = shards_in(folder)
     loaded = read_shards(shards, folder.name or str(folder), options)
     _refuse_label(loaded, folder.name, options)

@@ -6,6 +6,8 @@ only tensors are taken from it, and whatever else would be a program is refused.
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -89,7 +91,27 @@ def read_safetensors(path: Path, options: Options) -> Loaded:
     with safe_open(path, framework="pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         key = choose(path.name, shapes, options.key)
-        return Loaded(array_of(file.get_tensor(key)))
+        mapped = _mapped(path, key)
+        return Loaded(array_of(file.get_tensor(key)) if mapped is None else mapped)
+
+
+_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""What NumPy maps, by the name in the file; bfloat16 by its bits."""
+
+
+def _mapped(path: Path, key: str) -> Any:
+    """A tensor mapped by NumPy, whose pages can be given back; None for other types.
+
+    The file was opened by its own library before, which checked what the header says.
+    """
+    with path.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        told = json.loads(stream.read(size))[key]
+    if told["dtype"] not in _TYPES or not math.prod(told["shape"]):
+        return None
+    begin, shape = 8 + size + told["data_offsets"][0], tuple(told["shape"])
+    array = np.memmap(path, _TYPES[told["dtype"]], "r", begin, shape)
+    return Widened(array) if told["dtype"] == "BF16" else array
 
 
 def read_torch(path: Path, options: Options) -> Loaded:

@@ -25,7 +25,6 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.selective import JumpReLU
 from simplecell.run.evaluate import Figures, evaluate, judge
 from simplecell.run.resolve import learning_rate
-from simplecell.training.prepared import Prepared
 from simplecell.training.steering import l0_of
 
 LATENTS = 2048
@@ -121,7 +120,7 @@ def l0_of_new(session: Training, trained: float) -> tuple[float, float]:
     if session.held_out is None:
         return trained, 0.0
     judged = trainer.held_apart(session.held_out)[1]
-    held = trainer.held or Prepared(judged, trainer.preprocess, trainer.model)
+    held = trainer.held or trainer.looked_at(judged)
     return l0_of(trainer.model, held)
 
 

@@ -174,7 +174,8 @@ def refuse_reading(data: Data) -> None:
             "whiten; train on the pictures (simplecell train), or leave the key out and give "
             "rows that are prepared"
         )
-    rest = dataclasses.replace(data, kind="auto", held_out=Data().held_out, targets=None)
+    own = {"kind": "auto", "held_out": Data().held_out, "targets": None, "block": "auto"}
+    rest = dataclasses.replace(data, **own)  # type: ignore[arg-type]
     for key, value in vars(rest).items():
         if value != getattr(Data(), key):
             raise UsageError(

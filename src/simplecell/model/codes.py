@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -70,9 +71,18 @@ class Codes:
         """`code @ dictionary`, [B, D_out], for a dictionary [M, D_out]."""
         return self.dense @ dictionary
 
-    def decode_part(self, dictionary: Tensor, first: int, last: int) -> Tensor:
-        """What the latents first … last − 1 add to that, [B, D_out]."""
-        return self.dense[:, first:last] @ dictionary[first:last]
+    def decode_parts(self, dictionary: Tensor, widths: Sequence[int]) -> Tensor:
+        """What each part of the latents adds to that, [B, parts, D_out].
+
+        The parts end at these widths, ascending, of which the last is M.
+        """
+        edges = itertools.pairwise([0, *widths])
+        parts = [self.dense[:, first:last] @ dictionary[first:last] for first, last in edges]
+        return torch.stack(parts, dim=1)
+
+    def smallest(self) -> Tensor:
+        """The smallest value above 0, 0-d; infinite where there is none."""
+        return torch.where(self.dense > 0, self.dense, torch.inf).min()
 
     def elementwise(
         self, function: Callable[..., Tensor], pre: Tensor, *of_latents: Tensor
@@ -134,7 +144,9 @@ class SparseCodes(Codes):
         _check(rows, n_latents)
         counts = rows.offsets.diff()
         samples = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-        return cls(rows.values, Places(samples, rows.indices, rows.offsets, n_latents))
+        places = Places(samples, rows.indices, rows.offsets, n_latents)
+        places.ascending = bool((places.flat().diff() > 0).all())
+        return cls(rows.values, places)
 
     @property
     def n_latents(self) -> int:
@@ -177,9 +189,20 @@ class SparseCodes(Codes):
     def decode(self, dictionary: Tensor) -> Tensor:
         return decoded(self.values, dictionary, self.places, self.ledger)
 
-    def decode_part(self, dictionary: Tensor, first: int, last: int) -> Tensor:
-        keep = self._within(first, last)
-        return decoded(self.values[keep], dictionary, self.places.kept(keep), self.ledger)
+    def decode_parts(self, dictionary: Tensor, widths: Sequence[int]) -> Tensor:
+        # Latents ascending, the entries of a part of a sample follow one another: one sum does all.
+        latents, values = _ascending(self.places, self.values)
+        part = torch.zeros_like(latents)
+        for width in widths[:-1]:  # numbers, not a tensor: that would have to be sent to a GPU
+            part += latents >= width
+        runs = self.places.samples * len(widths) + part
+        parts = Places.of_pairs(runs, latents, self.places.n_samples * len(widths), self.n_latents)
+        found = decoded(values, dictionary, parts, self.ledger)
+        return found.view(self.places.n_samples, len(widths), dictionary.shape[1])
+
+    def smallest(self) -> Tensor:
+        values = torch.cat([self.values, self.values.new_full((1,), torch.inf)])
+        return torch.where(values > 0, values, torch.inf).min()
 
     def elementwise(
         self, function: Callable[..., Tensor], pre: Tensor, *of_latents: Tensor
@@ -201,9 +224,11 @@ class SparseCodes(Codes):
 
     def rows(self) -> Rows:
         keep = self.values != 0
-        places = self.places if bool(keep.all()) else self.places.kept(keep)
-        latents, order = _ascending(places)
-        return Rows(self.values[keep][order], latents, places.offsets)
+        places, values = self.places, self.values
+        if not bool(keep.all()):
+            places, values = places.kept(keep), values[keep]
+        latents, values = _ascending(places, values)
+        return Rows(values, latents, places.offsets)
 
 
 def _check(rows: Rows, n_latents: int) -> None:
@@ -217,7 +242,9 @@ def _check(rows: Rows, n_latents: int) -> None:
         )
 
 
-def _ascending(places: Places) -> tuple[Tensor, Tensor]:
-    """Latents ascending within each sample, and the order that brings them there."""
+def _ascending(places: Places, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents and values, the former ascending within each sample."""
+    if places.ascending:
+        return places.latents, values
     order = places.flat().argsort()
-    return places.latents[order], order
+    return places.latents[order], values[order]

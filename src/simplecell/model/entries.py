@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from simplecell.model.places import Places
+from simplecell.model.products import rounded
 
 
 class Share(NamedTuple):
@@ -205,7 +206,11 @@ class _At(torch.autograd.Function):
         ctx: Any, encoder: Tensor, bias: Any, offset: Any, one: Pass, places: Places
     ) -> Tensor:
         ctx.one, ctx.places = one, places
-        return one.pre.view(-1)[places.flat()]
+        if not rounded(one.pre.device):
+            return one.pre.view(-1)[places.flat()]
+        # The product has chosen; what it chose is computed anew, exactly.
+        found = places.dots(one.x, encoder)
+        return found if bias is None else found + bias[places.latents]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -27,19 +27,29 @@ class Places:
         latents: [n] int64.
         offsets: [B + 1] int64: sample i has the entries `offsets[i]` to `offsets[i + 1]`.
         n_latents: M.
+        ascending: whether the latents of each sample are known to ascend.
     """
 
-    def __init__(self, samples: Tensor, latents: Tensor, offsets: Tensor, n_latents: int) -> None:
+    def __init__(
+        self,
+        samples: Tensor,
+        latents: Tensor,
+        offsets: Tensor,
+        n_latents: int,
+        *,
+        ascending: bool = True,
+    ) -> None:
         self.samples, self.latents, self.offsets = samples, latents, offsets
-        self.n_latents = n_latents
+        self.n_latents, self.ascending = n_latents, ascending
 
     @classmethod
-    def of_rows(cls, latents: Tensor, n_latents: int) -> Places:
+    def of_rows(cls, latents: Tensor, n_latents: int, *, ascending: bool = True) -> Places:
         """As many of each sample: latents is [B, k]."""
         n_samples, k = latents.shape
         every = torch.arange(n_samples + 1, device=latents.device)
         samples = every[:-1, None].expand(n_samples, k).reshape(-1)
-        return cls(samples, latents.reshape(-1), every * k, n_latents)
+        flat = latents.reshape(-1)
+        return cls(samples, flat, every * k, n_latents, ascending=ascending)
 
     @classmethod
     def of_flat(cls, flat: Tensor, n_samples: int, n_latents: int) -> Places:
@@ -75,9 +85,9 @@ class Places:
 
     def kept(self, keep: Tensor) -> Places:
         """Those for which bool [n] is true."""
-        return Places.of_pairs(
-            self.samples[keep], self.latents[keep], self.n_samples, self.n_latents
-        )
+        samples, latents = self.samples[keep], self.latents[keep]
+        offsets = _starts(samples, self.n_samples)
+        return Places(samples, latents, offsets, self.n_latents, ascending=self.ascending)
 
     def decode(self, values: Tensor, dictionary: Tensor) -> Tensor:
         """`code @ dictionary`, [B, D], for the code that has these values here; [M, D]."""
@@ -133,8 +143,7 @@ class Places:
 
 def _summed(values: Tensor, offsets: Tensor) -> Tensor:
     """Sums over runs of values. A GPU adds to an index in any order, and so in any bits."""
-    every = torch.arange(len(values), device=values.device)
-    return bags(values, every, offsets, values.new_ones(len(values), 1))[:, 0]
+    return torch.segment_reduce(values, "sum", offsets=offsets, initial=0, unsafe=True)
 
 
 def bags(weights: Tensor, places: Tensor, offsets: Tensor, table: Tensor) -> Tensor:

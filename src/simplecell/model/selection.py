@@ -36,7 +36,8 @@ def top(pre: Tensor, k: int) -> Places | None:
         return None
     if compiled := native.library(pre):
         return Places.of_rows(compiled.top(pre, k), pre.shape[1])
-    return Places.of_rows(pre.topk(k, dim=1, sorted=False).indices, pre.shape[1])
+    latents = pre.topk(k, dim=1, sorted=False).indices
+    return Places.of_rows(latents, pre.shape[1], ascending=False)
 
 
 def largest(pre: Tensor, k: float, guess: Tensor, ranks: Alone) -> Places | None:

@@ -133,12 +133,10 @@ class BatchTopK(Activation):
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
-        values = codes.rows().values
-        values = self.ranks.gathered(values.min()[None] if len(values) else values)
-        if not len(values):
-            return
-        moved = self.threshold + self.rate * (values.min() - self.threshold)
-        self.threshold.copy_(torch.where(self.threshold < 0, values.min(), moved))
+        least = self.ranks.gathered(codes.smallest()[None]).min()
+        moved = self.threshold + self.rate * (least - self.threshold)
+        found = torch.where(self.threshold < 0, least, moved)
+        self.threshold.copy_(torch.where(torch.isfinite(least), found, self.threshold))
 
     @torch.no_grad()
     def calibrate(self, pre: Tensor, wanted: float | None = None) -> None:

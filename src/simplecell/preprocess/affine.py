@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from simplecell.errors import DataError
+from simplecell.preprocess.moments import Moments
 
 SINGULAR = 1e-12  # a variance below this share of the largest is rounding, not data
-
-
-class Moments:
-    """Mean [D], variance [D] (or covariance [D, D]), least and largest entry of batches [B, D].
-
-    Source: Chan, Golub & LeVeque 1983, equation 2.1. Exact.
-    """
-
-    def __init__(self, batches: Iterable[Tensor], full: bool) -> None:
-        count = 0
-        for x in batches:
-            if not count:
-                # Measured from the first row, a constant column has a variance of exactly 0.
-                origin, shift = x[0].clone(), torch.zeros_like(x[0])
-                scatter = x.new_zeros((x.shape[1],) * (1 + full))
-                self.min, self.max = x.aminmax()
-            self.min, self.max = self.min.minimum(x.amin()), self.max.maximum(x.amax())
-            x, total = x - origin, count + len(x)
-            mean = x.mean(0)
-            x, delta = x - mean, mean - shift
-            scatter += x.T @ x if full else x.square().sum(0)
-            apart = torch.outer(delta, delta) if full else delta.square()
-            scatter += apart * (count * len(x) / total)
-            shift += delta * (len(x) / total)
-            count = total
-        self.count, self.mean, self.variance = count, origin + shift, scatter / count
-        if not torch.isfinite(self.variance).all():
-            raise DataError("the values are too large for a variance in float64: scale them first")
 
 
 class Step:
@@ -91,9 +64,20 @@ class Affine(Step):
         """The tensors of `form`, in its order."""
         raise NotImplementedError
 
-    def fit(self, rows: Iterable[Tensor]) -> None:
-        solved = self.solve(Moments(rows, self.full))
-        self.keep(dict(zip(self.form, solved, strict=True)))
+    def can_solve(self, moments: Moments | None) -> bool:
+        """Whether these moments are all that `solve` needs."""
+        return moments is not None and (moments.full or not self.full)
+
+    def fit(self, moments: Moments) -> None:
+        moments.check()
+        self.keep(dict(zip(self.form, self.solve(moments), strict=True)))
+
+    def after(self, moments: Moments) -> Moments | None:
+        """Moments of what the step gives, from those of what it takes; None: they must be read."""
+        matrix = self.tensors["matrix"]
+        if matrix.ndim == 2 and not moments.full:
+            return None
+        return moments.mapped(matrix, self.apply(moments.mean[None])[0][0])
 
     def keep(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = {name: t.to("cpu", torch.float64) for name, t in tensors.items()}
@@ -140,7 +124,11 @@ class Range(Affine):
 
     def ends(self, moments: Moments) -> tuple[Tensor, Tensor]:
         """The values that become low and high (input unit)."""
-        return moments.min, moments.max
+        assert moments.ends is not None, "can_solve was not asked"
+        return moments.ends
+
+    def can_solve(self, moments: Moments | None) -> bool:
+        return moments is not None and moments.ends is not None
 
     def solve(self, moments: Moments) -> tuple[Tensor, ...]:
         bottom, top = self.ends(moments)
@@ -173,6 +161,12 @@ class PatchRange(Range):
         between = moments.mean - moments.mean.mean()
         s = 3 * (moments.variance + between.square()).mean().sqrt()
         return -s, s
+
+    def can_solve(self, moments: Moments | None) -> bool:
+        return moments is not None
+
+    def after(self, moments: Moments) -> Moments | None:
+        return None  # what is clipped has other moments
 
     def apply(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         # Clipped after the map, where rounding cannot leave the range any more.
@@ -236,7 +230,7 @@ class PCA(Affine):
     form: ClassVar[dict[str, str]] = dict(mean="D", matrix="KD", inverse="DK", eigenvalues="D")
 
     def solve(self, moments: Moments) -> tuple[Tensor, ...]:
-        values, components = _spectrum(moments.variance)
+        values, components = _spectrum(moments.covariance)
         components = components[: self.kept(values)]
         spread = self.spread(values)[: len(components), None]
         return moments.mean, components / spread, (components * spread).T, values
@@ -315,7 +309,7 @@ class ZCAWhiten(PCAWhiten):
     form: ClassVar[dict[str, str]] = dict(mean="D", matrix="DD", inverse="DD", eigenvalues="D")
 
     def solve(self, moments: Moments) -> tuple[Tensor, ...]:
-        values, components = _spectrum(moments.variance)
+        values, components = _spectrum(moments.covariance)
         still = _without_variance(values)
         if still and self.epsilon(values) == 0:
             raise DataError(

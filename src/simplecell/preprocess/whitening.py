@@ -18,8 +18,9 @@ from torch import Tensor
 
 from simplecell.data import as_source
 from simplecell.errors import DataError, UsageError
-from simplecell.preprocess.affine import SINGULAR, Moments, PCAWhiten
+from simplecell.preprocess.affine import SINGULAR, PCAWhiten
 from simplecell.preprocess.chain import CHUNK, Preprocess, checked_rows
+from simplecell.preprocess.moments import Moments
 
 Floats = NDArray[np.float64]
 MOST_INPUTS = 8192  # one covariance of that width takes half a gigabyte
@@ -97,9 +98,12 @@ def whitening_report(
     first = next(rows, None)
     if first is None:
         raise DataError("there are no rows to report on")
-    before = Moments(itertools.chain([first], rows), full=True).variance.numpy()
+    before = Moments(itertools.chain([first], rows), full=True)
     after = Moments((preprocess.apply(x).x for x in _rows(preprocess, data())), full=True)
-    return WhiteningReport(after.count, before, after.variance.numpy(), _promised(preprocess))
+    before.check()
+    after.check()
+    covariances = before.covariance.numpy(), after.covariance.numpy()
+    return WhiteningReport(after.count, *covariances, _promised(preprocess))
 
 
 def covariance(rows: ArrayLike) -> Floats:

@@ -14,6 +14,7 @@ STEPS = "train.steps"
 CHOSEN = (STEPS, "model.pre_bias", "objective.l0.target")
 """What a resolved recipe may say otherwise than the one that was asked for, "auto" apart."""
 
+BLOCK = "data.block"
 KEPT = ("optim.kind", "optim.batch_size", "optim.schedule")
 
 
@@ -39,6 +40,8 @@ def at_odds(asked: Recipe, found: Recipe) -> list[str]:
     """The same of what no recipe leaves to the data, so that both must say it whatever wrote them:
     how data are read, and how batches follow one another."""
     mine, theirs = flat(asked.table()), flat(found.table())
+    if mine[BLOCK] == "auto":  # the one key of [data] that a run resolves
+        mine[BLOCK] = theirs[BLOCK]
     keys = (key for key in sorted(mine | theirs) if key.startswith(("data.", *KEPT)))
     return _differences({key: mine.get(key) for key in keys}, theirs)
 

@@ -12,14 +12,19 @@ from simplecell.data import Source
 from simplecell.data.rows import Survey, survey, targets_of
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
+from simplecell.preprocess.chain import Preprocess
+from simplecell.preprocess.moments import Moments
 from simplecell.run.build import Built, build, open_data, refuse_pipe, trainer_on
 from simplecell.run.directory import Run, about_data, about_training
+from simplecell.run.estimate import estimate
 from simplecell.run.info import Info
 from simplecell.run.memory import too_wide
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import kind_of, resolve, suited, with_prepared_targets
 from simplecell.run.session import Session
 from simplecell.run.storage import Lock
+from simplecell.training.lbfgs import LBFGS
+from simplecell.training.prepared import JUDGED
 
 WIDE = ("optim.kind=adam", "optim.learning_rate=0.01")
 """Of the recipe for tables, where they are too wide for L-BFGS. On 200 rows of 200 columns it gives
@@ -140,10 +145,12 @@ def _start(
     opened: Source | None = None,
 ) -> Session:
     source, held_out = open_data(data if opened is None else opened, requested)
-    found = survey(source)
+    moments = raw_moments(requested)
+    look = None if moments is None else lambda x: moments.add(torch.from_numpy(x))
+    found = survey(source, look)
     if held_out is not None:
         survey(held_out)  # reading checks: all of the data are good, or nothing is written
-    built = build(requested, source, found)
+    built = build(requested, source, found, moments)
     about = about_data(data, source, held_out, found.fingerprint)
     info = about_training(requested, built.recipe, built.trainer, about)
     if source.kind == "table" and requested.data.label is None:
@@ -152,9 +159,27 @@ def _start(
             "(--set data.label=NAME keeps a column out)"
         )
     notes = list(dict.fromkeys([*notes, *source.notes, *built.notes]))
+    model = built.trainer.model
+    notes += estimate(built.recipe, model.n_inputs, source, model.n_outputs)
+    notes += _looked_at(built, source, held_out)
     session = session_on(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
+
+
+def _looked_at(built: Built, source: Source, held_out: Source | None) -> list[str]:
+    """The sentence on figures of some samples only, where there are very many."""
+    counts = [0 if isinstance(built.trainer.solver, LBFGS) else source.n_samples]
+    counts += [] if held_out is None else [held_out.n_samples]
+    if max(counts) <= JUDGED:
+        return []
+    return [f"figures are those of {JUDGED:,} samples at most, evenly spread over all"]
+
+
+def raw_moments(requested: Recipe) -> Moments | None:
+    """What the first reading may tell of the preparation; None: nothing that serves it."""
+    steps = requested.preprocess.steps
+    return None if isinstance(steps, str) else Preprocess(steps).raw_moments()
 
 
 def session_on(
@@ -207,7 +232,8 @@ def _reopened(
     run: Run, info: Info, data: object, requested: Recipe, steps: int, opened: Source | None
 ) -> Session:
     """A session on a run that is there, its trainer at the start."""
-    recipe = run.recipe().changed([f"train.steps={steps}"])
+    now = {"train.steps": steps, "train.memory": requested.train.memory}
+    recipe = run.recipe().changed(now)
     source, held_out = open_data(data if opened is None else opened, requested)
     refuse_other_data(run, info, data, source, requested)
     threads = info["software"]["threads"]
@@ -275,6 +301,8 @@ def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
     mine, theirs = now.train.steps, before.train.steps
     longer = isinstance(mine, int) and isinstance(theirs, int) and mine >= theirs
     # A falling rate ends at the last step, and patience puts the best weights back.
+    if before.optim.kind == "adam":  # where it ends in other digits, the bound is as before
+        changed = [line for line in changed if not line.startswith("train.memory:")]
     if longer and before.optim.schedule == "constant" and not before.train.patience:
         changed = [line for line in changed if not line.startswith("train.steps:")]
     if changed:

@@ -16,7 +16,8 @@ from simplecell.data.rows import Named, Paired, Survey, targets_of
 from simplecell.errors import DataError, UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
-from simplecell.run.memory import check_memory, check_preparation
+from simplecell.preprocess.moments import Moments
+from simplecell.run.memory import check_preparation, room_of
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import (
     fit_targets,
@@ -27,7 +28,7 @@ from simplecell.run.resolve import (
 )
 from simplecell.run.storage import kind_of
 from simplecell.run.trained import Trained
-from simplecell.training.prepared import fitted
+from simplecell.training.prepared import fitted, pieces
 from simplecell.training.trainer import Trainer
 
 
@@ -43,11 +44,16 @@ class Built:
     """Of a transcoder: the preparation of what it reconstructs."""
 
 
-def build(requested: Recipe, source: Source, found: Survey | None = None) -> Built:
+def build(
+    requested: Recipe,
+    source: Source,
+    found: Survey | None = None,
+    moments: Moments | None = None,
+) -> Built:
     """Resolve the recipe on the data, fit the preparation, initialise model and trainer.
 
-    Samples that come with targets make a transcoder. `found` is what a reading of the data told
-    already.
+    Samples that come with targets make a transcoder. `found` and `moments` are what a reading of
+    the data told already.
 
     Raises:
         UsageError: for a recipe that names targets, without them.
@@ -62,7 +68,7 @@ def build(requested: Recipe, source: Source, found: Survey | None = None) -> Bui
     steps = recipe.preprocess.steps
     assert not isinstance(steps, str)
     check_preparation(recipe, source.n_inputs)
-    preprocess = fitted(steps, source)
+    preprocess = fitted(steps, source, moments)
     notes += preprocess.report()
     of_targets = None
     if targets is not None:
@@ -84,9 +90,9 @@ def trainer_on(
         UsageError: for a training that takes more memory than the machine has.
     """
     n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
-    check_memory(recipe, preprocess.n_outputs, source.n_samples, n_outputs)
+    room = room_of(recipe, preprocess.n_outputs, source, n_outputs)
     center = mean(source, preprocess) if recipe.model.center else None
-    trainer = recipe.trainer(preprocess, center, n_outputs)
+    trainer = recipe.trainer(preprocess, center, n_outputs, room)
     model = trainer.model
     if isinstance(model, Autoencoder) and model.pre_bias and not preprocess.centred:
         _start_at_the_mean(model, source, preprocess)
@@ -105,16 +111,16 @@ def _start_at_the_mean(model: Autoencoder, source: Source, preprocess: Preproces
 def mean(source: Source, preprocess: Preprocess) -> Tensor:
     """The mean of the prepared samples, [D'], float64."""
     total = torch.zeros(preprocess.n_outputs, dtype=torch.float64)
-    for x, _ in source.batches(8192):
-        total += preprocess.apply(torch.from_numpy(x)).x.double().sum(0)
+    for x in pieces(source):
+        total += preprocess.apply(x).x.double().sum(0)
     return total / source.n_samples
 
 
 def size(source: Source, preprocess: Preprocess) -> float:
     """Root mean square of the prepared inputs; 1 where they are all 0."""
     total = 0.0
-    for x, _ in source.batches(8192):
-        total += float(preprocess.apply(torch.from_numpy(x)).x.double().square().mean(1).sum())
+    for x in pieces(source):
+        total += float(preprocess.apply(x).x.double().square().mean(1).sum())
     return math.sqrt(total / source.n_samples) or 1.0
 
 

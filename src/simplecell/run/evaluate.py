@@ -24,8 +24,10 @@ from simplecell.run.trained import refuse_overflow
 from simplecell.training.prepared import Prepared
 
 ROWS = 8192
-NUMBERS = 2**26
+NUMBERS = 2**22
 """Of inputs or of codes at once: wide samples come in fewer rows."""
+_KEPT = 2**24
+"""Of inputs of samples that are kept to the end."""
 LOOKED_AT = 8192
 """Samples whose own figures are kept: enough for a median, and for the share of a hundredth."""
 
@@ -219,7 +221,7 @@ class _Sample:
     """Some of the rows of a pass, kept until the mean of all is known."""
 
     def __init__(self, n_samples: int, width: int, first: int = 0) -> None:
-        kept = max(1, min(n_samples, LOOKED_AT, NUMBERS // (4 * width)))
+        kept = max(1, min(n_samples, LOOKED_AT, _KEPT // width))
         self.places = np.unique(np.linspace(0, n_samples - 1, kept).astype(np.int64))
         self._seen = first
         self._kept: list[Tensor] = []

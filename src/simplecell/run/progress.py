@@ -99,11 +99,18 @@ class TrainingProgress:
         if self.bar is not None:
             self.bar.update(self.task, completed=record.step, words=words)
         else:
-            left = f"  {(self.steps - record.step) / rate:.0f} s left"
+            left = f"  {_duration((self.steps - record.step) / rate)} left"
             known = record.step - self.first >= STEADY  # the first steps are the slowest
             self.console.print(
                 f"step {record.step}/{self.steps}  {words}{left if known else ''}", soft_wrap=True
             )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 300:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def follow_share(words: str, shares: Iterable[float]) -> None:
@@ -122,7 +129,8 @@ def follow_share(words: str, shares: Iterable[float]) -> None:
         now = time.perf_counter()
         if share > 0 and now - last > LINE_SECONDS:
             last, left = now, (now - started) * (1 - share) / share
-            console.print(f"{words}  {100 * share:.0f} %  {left:.0f} s left", soft_wrap=True)
+            done = f"{100 * share:.0f} %"
+            console.print(f"{words}  {done}  {_duration(left)} left", soft_wrap=True)
 
 
 def follow(session: Session) -> tuple[dict[str, Any], int]:

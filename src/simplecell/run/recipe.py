@@ -33,7 +33,7 @@ from simplecell.run.schema import (
     build_terms,
 )
 from simplecell.training.objective import Objective
-from simplecell.training.prepared import Corruption, resolve_device
+from simplecell.training.prepared import EVERYTHING, Corruption, Room, resolve_device
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import initialise
 
@@ -148,6 +148,7 @@ class Recipe:
         """The source that the [data] table makes of `data` (a path or an array)."""
         told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
         del told["targets"]  # what a transcoder gives: rows of another file
+        del told["block"]  # the order of samples is the trainer's
         return as_source(data, **told)
 
     @property
@@ -156,11 +157,16 @@ class Recipe:
         return whole(self.train.steps, "train.steps")
 
     def trainer(
-        self, preprocess: Preprocess, center: Tensor | None = None, n_outputs: int | None = None
+        self,
+        preprocess: Preprocess,
+        center: Tensor | None = None,
+        n_outputs: int | None = None,
+        room: Room = EVERYTHING,
     ) -> Trainer:
         """A trainer with an initialised model behind a fitted preparation.
 
-        `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width.
+        `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width,
+        `room` what may be held of samples.
         """
         model, train = self.build_model(preprocess.n_outputs, n_outputs), self.train
         optim = self.optim
@@ -178,12 +184,15 @@ class Recipe:
             batch_size=optim.batch_size,
             tolerance=optim.tolerance,
             seed=train.seed,
+            block=None if self.data.block == "auto" else self.data.block,
             patience=train.patience,
             corruption=Corruption(train.corruption, train.corruption_level),
             unit_norm=optim.unit_norm,
             target_l0=None if model.activation.counts else self.target_l0 or None,
             dead_after=LONG if optim.dead_after == "auto" else optim.dead_after,
             resample=optim.resample,
+            tf32=train.tf32,
+            room=room,
         )
 
     @property

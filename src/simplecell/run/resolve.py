@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import ArraySource, Source, as_source
+from simplecell.data.order import block_of
 from simplecell.data.rows import Paired, Survey, survey, targets_of
 from simplecell.errors import DataError, UsageError
 from simplecell.model.activations import OUTPUT_BOUNDS
@@ -71,8 +72,10 @@ def resolve(
             f"train.max_samples is not looked at, since train.steps says {recipe.train.steps} "
             "(train.steps=auto leaves the length to max_samples)"
         )
+    block = block_of(source.n_inputs) if recipe.data.block == "auto" else recipe.data.block
     resolved = dataclasses.replace(
         recipe,
+        data=dataclasses.replace(recipe.data, block=block),
         model=model,
         preprocess=Preparation(steps=Preprocess(steps).steps),
         objective=_terms(recipe, model),

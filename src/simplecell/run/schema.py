@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from simplecell.data.options import Reading
 from simplecell.errors import UsageError, choice
 from simplecell.model.activations import recipe_settings, settings_of, stated_settings
+from simplecell.run.sizes import bytes_of
 from simplecell.training.objective import TERMS
 
 Auto = Literal["auto"]
@@ -25,9 +26,12 @@ class Data(Reading):
     """Where samples come from; the keywords of `as_source`.
 
     With `targets`, a file of one row a sample, a transcoder is trained: it reconstructs these.
+    `block` is how many consecutive rows are moved as one where samples are shuffled ("auto": 2²⁰
+    numbers); the order of the samples depends on it and on the seed, and on nothing else.
     """
 
     targets: str | None = None
+    block: int | Auto = "auto"
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,10 @@ class Train:
 
     steps "auto" are as many as `max_samples` give; max_samples "auto" is two million, or the data
     once where there are more. `corruption` ("mask" or "gaussian", of `corruption_level`) is noise
-    on the inputs alone.
+    on the inputs alone. `tf32` lets a GPU round the factors of Adam's matrix products to 10 bits.
+    `memory`, such as "1GB", is what the process may take of the machine's
+    memory ("auto": all); what is learned does not depend on it, save the last digits of L-BFGS,
+    whose sums go over larger or smaller chunks.
     """
 
     steps: int | Auto = 400
@@ -117,6 +124,12 @@ class Train:
     corruption_level: float = 0.3
     dtype: str = "float32"
     device: str = "auto"
+    tf32: bool = True
+    memory: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.memory != "auto":
+            bytes_of(self.memory)
 
 
 LEAST = {
@@ -124,6 +137,7 @@ LEAST = {
     "train.max_samples": 1,
     "train.patience": 0,
     "train.seed": 0,
+    "data.block": 1,
     "optim.tolerance": 0,
     "optim.dead_after": 1,
     "optim.resample": 0,

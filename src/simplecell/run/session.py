@@ -1,8 +1,9 @@
 """One training of one run: its loop, log, checkpoints and summary.
 
 Which readings of the training samples a run needs, its steps apart: one that checks all of them,
-before anything is written, and tells range and fingerprint (`data.rows.survey`); one for each step
-of the preparation that is fitted, which sees what the steps before it give; one for the mean of
+before anything is written, and tells range and fingerprint (`data.rows.survey`), and the moments of
+columns where the preparation begins with them; one for each step whose moments do not follow from
+those before it; one for the mean of
 what is prepared, and one for its size, where the model asks for them; the doctor's look at a few
 thousand rows, at both ends, rather than to hold 128 MB in between; and one for the last cost and
 figures together. Of the held-out samples: the same check, and one that keeps them prepared.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simplecell.data import Source
+from simplecell.data.rows import sampled
 from simplecell.errors import DivergedError
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.directory import Run, finite, line_of
@@ -26,7 +28,7 @@ from simplecell.run.info import FinalFigures, Info, StepLog
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
-from simplecell.training.prepared import Prepared
+from simplecell.training.prepared import JUDGED, Prepared
 from simplecell.training.state import all_finite
 from simplecell.training.trainer import OPTIMISER, Record, Trainer
 
@@ -189,8 +191,8 @@ class Session:
     def _measure(self, ready: Prepared | None, source: Source) -> tuple[Evaluation, Figures]:
         """Cost and figures of samples that training left `ready`, or read once for both."""
         model = self.trainer.model
-        trainer = self.trainer
-        samples = ready or Prepared(source, trainer.preprocess, model, ranks=trainer.ranks)
+        shared = self.trainer.ranks
+        samples = ready or self.trainer.looked_at(sampled(source, JUDGED), shared)
         cost = self.trainer.value(samples)
         self.trainer.check_finite(cost)
         return cost, judge(model, samples)

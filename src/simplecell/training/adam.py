@@ -142,10 +142,11 @@ class UnitNorm:
     def project(self) -> None:
         """Leave of the gradient [M, D] what turns atoms."""
         assert self.atoms.grad is not None, "flatten was not called"
-        # By pieces that stay in the cache: a whole product would be written to memory and back.
-        for grad, atoms in zip(
-            self.atoms.grad.split(_PIECE), self.atoms.split(_PIECE), strict=True
-        ):
+        # By pieces that stay in a processor's cache: a whole product would be written to memory and
+        # back. A GPU would spend its time on beginning one piece after the other.
+        size = _PIECE if self.atoms.device.type == "cpu" else len(self.atoms)
+        pieces = zip(self.atoms.grad.split(size), self.atoms.split(size), strict=True)
+        for grad, atoms in pieces:
             along = (grad * atoms).sum(1, keepdim=True)
             grad.addcmul_(along, atoms, value=-1)
 

@@ -81,21 +81,23 @@ def average_over(model: Model, chunks: Chunks) -> LogMean:
 
 
 @torch.no_grad()
-def l0_over(model: Model, chunks: Chunks) -> Tensor:
-    """Active latents a sample, *count*, mean over all samples."""
-    total = torch.zeros((), dtype=torch.float64)
-    for x, _ in chunks:
-        total = total.to(x.device) + model.encode(x)[1].l0().sum()
-    return chunks.ranks.sum(total) / chunks.n_samples
+def l0_over(model: Model, chunks: Chunks) -> tuple[Tensor, Tensor]:
+    """Means over all samples: active latents, *count*, and `‖target − mean‖²`, which weighs them.
 
-
-@torch.no_grad()
-def variance_over(chunks: Chunks) -> Tensor:
-    """`‖target − mean‖²` of all samples, mean over them: the scale that `l0` weighs by."""
-    sums = [target.double().sum(0) for _, target in chunks]
-    mean = chunks.ranks.sum(torch.stack(sums).sum(0)) / chunks.n_samples
-    squares = [(target - mean).square().sum() for _, target in chunks]
-    return chunks.ranks.sum(torch.stack(squares).sum()) / chunks.n_samples
+    Deviations are measured from each chunk's own mean and merged (Chan, Golub & LeVeque 1983).
+    """
+    active = squares = torch.zeros((), dtype=torch.float64, device=model.like.device)
+    mean, seen = active, 0
+    for x, target in chunks:
+        active = active + model.encode(x)[1].l0().sum()
+        own, share = target.double().mean(0), len(x) / (seen + len(x))
+        squares = squares + (target - own).square().sum()
+        squares = squares + (own - mean).square().sum() * (seen * share)
+        mean, seen = mean + (own - mean) * share, seen + len(x)
+    ranks, n_samples = chunks.ranks, chunks.n_samples
+    whole = ranks.sum(mean * seen) / n_samples
+    squares = squares + seen * (mean - whole).square().sum()
+    return ranks.sum(active) / n_samples, ranks.sum(squares) / n_samples
 
 
 def fused(model: Model, objective: Objective) -> kernels.Classic | None:
@@ -150,9 +152,11 @@ class Gradient:
             raise UsageError(
                 "an l0 term is learned batch by batch; use solver 'adam' for this objective"
             )
+        given = moment.average
         moment = self._overall(chunks, moment)
         if self.kernel is not None:
-            return self._by_kernel(self.kernel, chunks, moment.average)
+            just_made = moment.average is not given
+            return self._by_kernel(self.kernel, chunks, moment.average, just_made)
         for parameter in self.model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -161,26 +165,36 @@ class Gradient:
         self.model.zero_grad(set_to_none=False)
         return self._plain(chunks, moment, backward=True)
 
-    def _overall(self, chunks: Chunks, moment: Moment) -> Moment:
+    def _average(self, chunks: Chunks, backward: bool) -> LogMean:
+        """ρ̂ over all samples; a kernel keeps their codes, if there is room, for its second pass."""
+        if self.kernel is None or not backward or not isinstance(chunks, Prepared):
+            return average_over(self.model, chunks)
+        n_samples = chunks.source.n_samples
+        size = n_samples * self.model.n_latents * chunks.like.element_size()
+        own = self.kernel.average_over(chunks, size <= chunks.cache)
+        return LogMean(*(chunks.ranks.log_mean(part, n_samples) for part in own))
+
+    def _overall(self, chunks: Chunks, moment: Moment, *, backward: bool = True) -> Moment:
         """With the means over all samples that terms need, where these come in several chunks."""
         if len(chunks) == chunks.ranks.size == 1:
             return moment
         if self.objective.find("kl") and moment.average is None:
-            moment = dataclasses.replace(moment, average=average_over(self.model, chunks))
+            moment = dataclasses.replace(moment, average=self._average(chunks, backward))
         if self.objective.find("l0") and moment.ranks is ALONE:
-            l0, variance = l0_over(self.model, chunks), variance_over(chunks)
+            l0, variance = l0_over(self.model, chunks)
             moment = dataclasses.replace(moment, l0=l0, variance=variance)
         return moment
 
     @torch.no_grad()
     def _by_kernel(
-        self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None
+        self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None, just_made: bool
     ) -> Evaluation:
         kernel.begin(decayed=chunks.ranks.leads)
         squared: Tensor | float = 0.0
         code_sum: Tensor | float = 0.0
-        for x, target in chunks:
-            error, codes, average = kernel.add(x, target, chunks.n_samples, average)
+        for k, (x, target) in enumerate(chunks):
+            number = k if just_made else None
+            error, codes, average = kernel.add(x, target, chunks.n_samples, average, number)
             squared, code_sum = squared + error, code_sum + codes
         terms: dict[str, Tensor] = {}
         for term in self.objective.active:
@@ -216,7 +230,7 @@ class Gradient:
     @torch.no_grad()
     def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
         """The cost without its gradient, for held-out samples."""
-        return self._plain(chunks, self._overall(chunks, moment), backward=False)
+        return self._plain(chunks, self._overall(chunks, moment, backward=False), backward=False)
 
     def _plain(self, chunks: Chunks, moment: Moment, *, backward: bool) -> Evaluation:
         totals: dict[str, Tensor] = {}

@@ -427,10 +427,11 @@ class Nested(Term):
 
     def __call__(self, look: Look) -> Tensor:
         model = _single(self, look.model)
+        assert not isinstance(self.widths, str), "Objective.check was not called"
         recon: Tensor = model.offset
         total: Tensor | float = 0.0
-        for first, last in itertools.pairwise([0, *self.widths]):
-            recon = recon + look.output.code.decode_part(model.decoder, first, last)
+        for part in look.output.code.decode_parts(model.decoder, self.widths).unbind(1):
+            recon = recon + part
             total = total + squared_error(model.finish(recon), look.target)
         return look.share * torch.as_tensor(total) / len(self.widths)
 

@@ -5,23 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.data.rows import Array, Record, Rows, Subset, positions, targets_of
+from simplecell.data.order import rows_at_once
+from simplecell.data.rows import Array, Record, Rows, Subset, in_files, positions, targets_of
 from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError, UsageError, choice
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Prepared as PreparedRows
 from simplecell.preprocess.chain import Preprocess, Said
+from simplecell.preprocess.moments import Moments
 
 CORRUPTIONS = ("none", "mask", "gaussian")
 CACHE_BYTES = 2**31
 CHUNK_BYTES = 2**29
+LOOK_BYTES = 2**26
+"""Of a chunk of samples that are judged and not learned from: so few that no bound on the memory
+changes it, since sums over other chunks end in other digits."""
+LEAST_ROWS = 1024
+JUDGED = 2**16
+"""Samples that figures are of at most, evenly spread over all, where there are more: enough to tell
+a density of 1e-3 by an eighth."""
+
+
+class Room(NamedTuple):
+    """What may be held of prepared samples, *bytes*; None: as much as nobody would mind."""
+
+    cache: int | None = None
+    """Of a whole set of samples: what is larger is read again in every pass."""
+    chunk: int | None = None
+    """Of a chunk that L-BFGS works on, with everything that is made of it."""
+
+
+EVERYTHING = Room()
 
 
 def resolve_device(device: str) -> torch.device:
@@ -78,8 +99,9 @@ class Prepared:
     """A source as the model sees it, in chunks; kept in memory when small enough.
 
     `targets` [n_samples, K] are what each sample is to give, where the source says so; None: the
-    sample itself. With `keep=False` no samples are kept, and every pass reads. Of samples that
-    processes share each has a part, and `n_samples` is how many they are in all.
+    sample itself. Samples are kept where all fit into `room.cache`, none with `keep=False`; what is
+    not kept is read in every pass. Chunks are `room.chunk` large, or small enough for a `look`.
+    Of samples that processes share each has a part, and `n_samples` is how many they are in all.
     """
 
     def __init__(
@@ -89,17 +111,19 @@ class Prepared:
         model: Model,
         *,
         keep: bool = True,
+        look: bool = False,
+        room: Room = EVERYTHING,
         ranks: Alone = ALONE,
     ) -> None:
         self.n_samples, self.ranks = source.n_samples, ranks
         self.source = source = part_of(source, ranks)
         self.preprocess, self.like = preprocess, model.like
         self.targets = targets_in_memory(source, self.like)
-        width = 3 * model.n_inputs + 2 * model.n_latents
-        self.rows = max(1024, CHUNK_BYTES // (width * self.like.element_size()))
+        self.rows = rows_of_chunk(model, LOOK_BYTES if look else room.chunk)
+        self.cache = CACHE_BYTES if room.cache is None else room.cache
         size = source.n_samples * model.n_inputs * self.like.element_size()
         self.kept: list[Tensor] | None = None
-        if keep and size <= CACHE_BYTES:
+        if keep and size <= self.cache:
             self.kept = list(self._read())
 
     def __len__(self) -> int:
@@ -129,6 +153,13 @@ class Prepared:
             yield to_model(x, self.preprocess, self.like)
 
 
+def rows_of_chunk(model: Model, size: int | None = None) -> int:
+    """Samples of a chunk of so many bytes, with everything that a model makes of them."""
+    width = 3 * model.n_inputs + 2 * model.n_latents
+    wanted = CHUNK_BYTES if size is None else size
+    return max(LEAST_ROWS, wanted // (width * model.like.element_size()))
+
+
 def part_of(source: Source, ranks: Alone) -> Source:
     """This process's own part of the samples, one after another.
 
@@ -153,6 +184,15 @@ class Dealt(Source):
     def read(self, rows: Rows) -> Array:
         places = positions(rows, self.n_samples)
         return self._source.read(places[self._ranks.part(len(places))])
+
+    def batches(
+        self, size: int, *, seed: int | None = None, start: int = 0, block: int | None = None
+    ) -> Iterator[tuple[Array, Array]]:
+        if not in_files(self._source):
+            return super().batches(size, seed=seed, start=start, block=block)
+        # Blocks of files are read whole: row by row each process would wait for the disk.
+        whole = self._source.batches(size, seed=seed, start=start, block=block)
+        return ((x[self._ranks.part(len(rows))], rows) for x, rows in whole)
 
     def about(self, rows: Rows) -> list[Record]:
         return self._source.about(rows)
@@ -181,9 +221,19 @@ def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:
     return None if targets is None else torch.tensor(targets.read(slice(None))).to(like)
 
 
-def fitted(steps: Sequence[str | Said], source: Source) -> Preprocess:
-    """The preparation of these steps, fitted to all samples of a source."""
-    return Preprocess(steps).fit(lambda: (torch.from_numpy(x) for x, _ in source.batches(8192)))
+def fitted(
+    steps: Sequence[str | Said], source: Source, moments: Moments | None = None
+) -> Preprocess:
+    """The preparation of these steps, fitted to all samples of a source.
+
+    `moments` are those of the samples, where they were read before.
+    """
+    return Preprocess(steps).fit(lambda: pieces(source), moments)
+
+
+def pieces(source: Source) -> Iterator[Tensor]:
+    """A pass over the raw samples, [B, D], in pieces of some megabytes."""
+    return (torch.from_numpy(x) for x, _ in source.batches(rows_at_once(source.n_inputs)))
 
 
 def identity(n_inputs: int) -> Preprocess:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.data.rows import Subset, targets_of
+from simplecell.data.rows import Subset, sampled, targets_of
 from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError, DivergedError, UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import LogMean, average_activation, merge_means
+from simplecell.model.products import tf32
 from simplecell.preprocess.chain import Preprocess
 from simplecell.training.adam import Adam, UnitNorm, check_pace
 from simplecell.training.best import Best
@@ -26,8 +27,11 @@ from simplecell.training.gradients import Chunks, Evaluation, Gradient, Whole
 from simplecell.training.lbfgs import LBFGS
 from simplecell.training.objective import Moment, Objective
 from simplecell.training.prepared import (
+    EVERYTHING,
+    JUDGED,
     Corruption,
     Prepared,
+    Room,
     dealt,
     identity,
     targets_in_memory,
@@ -92,7 +96,7 @@ class Trainer:
         solver: "lbfgs" (all samples in every step, the notes' own) or "adam" (mini-batches; KL
             then uses a running average of the codes, since a batch's mean is biased).
         learning_rate, schedule, beta2, batch_size: for "adam".
-        seed: order of the mini-batches.
+        seed, block: the order of the mini-batches, as `Source.batches` takes them.
         tolerance: "lbfgs" stops when the cost falls by a smaller fraction.
         patience: held-out checks without improvement before stopping; 0 never stops early.
         corruption: noise on the inputs; "adam" only.
@@ -101,6 +105,9 @@ class Trainer:
             the weight of their l1 term, or the push of their l0 term; "adam" only.
         dead_after: samples in which a latent was silent for it to count as dead.
         resample: how many times, evenly over the first half, dead latents are drawn anew.
+        tf32: on a GPU, multiply matrices in TF32; "adam" only. What a product chose is computed
+            anew in float32, and thresholds, weights and moments are float32 in any case.
+        room: what may be held of samples; of "lbfgs" the last digits depend on its chunks.
 
     Raises:
         UsageError: for settings that do not exist or do not fit together.
@@ -118,6 +125,7 @@ class Trainer:
         beta2: float = 0.999,
         batch_size: int = 1000,
         seed: int = 0,
+        block: int | None = None,
         tolerance: float = 1e-9,
         patience: int = 0,
         corruption: Corruption = NO_CORRUPTION,
@@ -125,7 +133,9 @@ class Trainer:
         target_l0: float | None = None,
         dead_after: int = 10_000_000,
         resample: int = 0,
+        tf32: bool = True,
         fast: bool = True,
+        room: Room = EVERYTHING,
     ) -> None:
         _check(model, objective, solver, bool(corruption), unit_norm, target_l0)
         check_pace(learning_rate, schedule, beta2)
@@ -133,8 +143,8 @@ class Trainer:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
         self.model, self.objective, self.ranks = model, objective, ALONE
         self.preprocess = preprocess or identity(model.n_inputs)
-        self.batch_size, self.seed = batch_size, seed
-        self.corruption = corruption
+        self.batch_size, self.seed, self.block = batch_size, seed, block
+        self.corruption, self.room = corruption, room
         self.flat, self.grad = flatten(model)
         self.gradient = Gradient(model, objective, fast=fast)
         self.chunks: Prepared | None = None
@@ -153,7 +163,7 @@ class Trainer:
                 self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
             )
         self.unit_norm = UnitNorm.of(model) if unit_norm else None
-        self.dead_after, self.resample = dead_after, resample
+        self.dead_after, self.resample, self.tf32 = dead_after, resample, tf32
         self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
@@ -206,9 +216,9 @@ class Trainer:
         held = None
         if held_out is not None:
             settling, judged = self.held_apart(held_out)
-            self.held = held = Prepared(judged, self.preprocess, self.model)
+            self.held = held = self.looked_at(judged)
             if settling is not judged:
-                held = Prepared(settling, self.preprocess, self.model)
+                held = self.looked_at(settling)
         evaluations = self._evaluations(source, steps)
         # Between looks at the held-out samples: 10 full batches, or one pass.
         whole = isinstance(self.solver, LBFGS)
@@ -236,13 +246,19 @@ class Trainer:
         """Held-out samples that thresholds and coefficients are settled by, and those judged.
 
         Every other one each, since a threshold meets its target on the samples that set it; all of
-        them are both where they settle nothing, or are fewer than four.
+        them are both where they settle nothing, or are fewer than four. Of very many, some that are
+        evenly spread over them.
         """
+        held_out = sampled(held_out, JUDGED)
         settles = self.model.activation.calibrates or self.controller is not None
         if not settles or held_out.n_samples < 4:
             return held_out, held_out
         places = np.arange(held_out.n_samples)
         return Subset(held_out, places[::2]), Subset(held_out, places[1::2])
+
+    def looked_at(self, source: Source, ranks: Alone = ALONE) -> Prepared:
+        """Samples that are judged, and not learned from; by several processes, if they share."""
+        return Prepared(source, self.preprocess, self.model, look=True, room=self.room, ranks=ranks)
 
     def _hold(self, held: Prepared, progress: float) -> float:
         """The cost of the held-out samples, and what is learned from them."""
@@ -279,13 +295,17 @@ class Trainer:
     def _evaluations(self, source: Source, steps: int) -> Iterator[Evaluation]:
         """One a step, without end."""
         if isinstance(self.solver, LBFGS):
-            self.chunks = Prepared(source, self.preprocess, self.model, ranks=self.ranks)
+            self.chunks = Prepared(
+                source, self.preprocess, self.model, room=self.room, ranks=self.ranks
+            )
             self.solver.point = None
             while True:
                 yield self.solver.advance()
         targets = targets_in_memory(source, self.flat)
         mine = dealt(source, self.ranks)
-        batches = mine.batches(self.batch_size, seed=self.seed, start=self.n_steps)
+        batches = mine.batches(
+            self.batch_size, seed=self.seed, start=self.n_steps, block=self.block
+        )
         for x, rows in batches:
             prepared = to_model(x, self.preprocess, self.flat)
             places = torch.as_tensor(rows[self.ranks.part(len(rows))])
@@ -309,8 +329,9 @@ class Trainer:
         x = self.corruption(x, generator, self.ranks) if self.corruption else x
         self.observe(x)
         progress = self.n_steps / steps if steps else MIDST
-        batch = Whole(x, target, self.ranks)
-        evaluation = self.gradient(batch, self._moment(generator, progress))
+        batch, moment = Whole(x, target, self.ranks), self._moment(generator, progress)
+        with tf32(self.tf32, self.flat.device):
+            evaluation = self.gradient(batch, moment)
         self.ranks.add(self.grad)
         if self.unit_norm is not None:
             self.unit_norm.project()
@@ -323,7 +344,9 @@ class Trainer:
 
     def _moment(self, generator: torch.Generator, progress: float) -> Moment:
         steered = self.controller.moment(progress) if self.controller else warm_up(progress)
-        dead = self.silent >= self.dead_after
+        # Before so many samples were seen none can be dead: no term need wait for a device's word.
+        seen = self.n_steps * self.batch_size
+        dead = self.silent >= self.dead_after if seen >= self.dead_after else None
         known: dict[str, Any] = {"average": self.running, "generator": generator, "dead": dead}
         return dataclasses.replace(steered, ranks=self.ranks, **known)
 

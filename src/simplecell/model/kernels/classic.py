@@ -13,7 +13,7 @@ Source: UFLDL, Autoencoders and sparsity (backpropagation with the KL row). Exac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from simplecell.model.autoencoder import Autoencoder
-from simplecell.model.measures import LogMean, average_activation
+from simplecell.model.measures import LogMean, average_activation, merge_means
 
 _aten = torch.ops.aten
 
@@ -63,6 +63,8 @@ class Classic:
     decay: float = 0.0
     target: float = 0.5
     _buffers: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _codes: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    """Of each chunk, from the pass that averages to the one that adds up."""
 
     def __post_init__(self) -> None:
         model, activation = self.model, self.model.activation
@@ -84,15 +86,61 @@ class Classic:
         _grad(self.offset).zero_()
 
     @torch.no_grad()
+    def average_over(self, chunks: Iterable[tuple[Tensor, Tensor]], keep: bool) -> LogMean:
+        """ρ̂ over all samples, which come in chunks (x, target); with `keep` their codes stay."""
+        total: Tensor | float = 0.0
+        samples = 0
+        for k, (x, _) in enumerate(chunks):
+            code = self._encode(x, self._place(k, x) if keep else None)
+            total, samples = total + (self._ones(x) @ code).double(), samples + len(x)
+        assert samples, "no samples"
+        del self._codes[k + 1 if keep else 0 :]
+        mean = (torch.as_tensor(total) / samples - self.low) / self.width
+        average = _average_of(mean.clamp_(0, 1).to(self.bias))
+        columns = _extreme(average.mean)
+        if columns is not None:
+            self._by_logs(average, columns, chunks)
+        return average
+
+    def _place(self, chunk: int, x: Tensor) -> Tensor:
+        """Where the codes of a chunk stay; the same memory in every evaluation."""
+        if chunk == len(self._codes):
+            self._codes.append(x.new_empty(0))
+        if self._codes[chunk].shape != (len(x), self.bias.shape[0]):
+            self._codes[chunk] = x.new_empty(len(x), self.bias.shape[0])
+        return self._codes[chunk]
+
+    def _by_logs(
+        self, average: LogMean, columns: Tensor, chunks: Iterable[tuple[Tensor, Tensor]]
+    ) -> None:
+        """Put the ρ̂ of some latents right, whose codes round to 0 or 1."""
+        exact, seen = None, 0
+        for x, _ in chunks:
+            part = average_activation(self._pre(x, columns), self.gain)
+            seen += len(x)
+            exact = part if exact is None else merge_means(exact, part, len(x) / seen)
+        assert exact is not None
+        average.log_mean[columns] = exact.log_mean
+        average.log_complement[columns] = exact.log_complement
+
+    @torch.no_grad()
     def add(
-        self, x: Tensor, target: Tensor, samples: int, average: LogMean | None
+        self,
+        x: Tensor,
+        target: Tensor,
+        samples: int,
+        average: LogMean | None,
+        chunk: int | None = None,
     ) -> tuple[Tensor, Tensor, LogMean | None]:
         """Add the gradient of x [B, D] as B of `samples` samples.
 
-        `average` is ρ̂ over all samples, None when these B are all. Returns the sum of squared
-        errors of the B (0-d, float64), the sum of their codes [M], and the ρ̂ that was used.
+        `average` is ρ̂ over all samples, None when these B are all; `chunk` is the number of these
+        where `average_over` has just made it, and may have kept their codes. Returns the sum of
+        squared errors of the B (0-d, float64), the sum of their codes [M], and the ρ̂ that was used.
         """
-        code, delta = self._forward(x)
+        kept = chunk is not None and chunk < len(self._codes)
+        code = self._codes[chunk] if kept and chunk is not None else self._encode(x)
+        delta = self._decode(x, code)
         code_sum = self._ones(x) @ code
         torch.sub(delta, target, out=(error := self._buffer("error", x, self.offset.shape[0])))
         squared = _squared(error)
@@ -118,12 +166,13 @@ class Classic:
         _grad(self.bias).addmv_(back.T, self._ones(x), alpha=1 / samples)
         return squared, code_sum, average
 
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        code = self._buffer("code", x, self.bias.shape[0])
-        FORWARD[self.activation](torch.addmm(self.bias, x, self.encoder.T, out=code))
+    def _encode(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        code = self._buffer("code", x, self.bias.shape[0]) if code is None else code
+        return FORWARD[self.activation](torch.addmm(self.bias, x, self.encoder.T, out=code))
+
+    def _decode(self, x: Tensor, code: Tensor) -> Tensor:
         recon = self._buffer("recon", x, self.offset.shape[0])
-        FORWARD[self.output](torch.addmm(self.offset, code, self.decoder, out=recon))
-        return code, recon
+        return FORWARD[self.output](torch.addmm(self.offset, code, self.decoder, out=recon))
 
     def _average(
         self, x: Tensor, code_sum: Tensor, given: LogMean | None
@@ -132,7 +181,7 @@ class Classic:
         if given is not None:
             return given, _extreme(given.mean)
         mean = code_sum.mul(1 / (x.shape[0] * self.width)).sub_(self.low / self.width).clamp_(0, 1)
-        average = LogMean(mean.log(), torch.log1p(-mean))
+        average = _average_of(mean)
         columns = _extreme(mean)
         if columns is not None:
             exact = average_activation(self._pre(x, columns), self.gain)
@@ -169,6 +218,10 @@ class Classic:
         if name not in self._buffers or self._buffers[name].shape[0] < x.shape[0]:
             self._buffers[name] = x.new_empty(x.shape[0], columns)
         return self._buffers[name][: x.shape[0]]
+
+
+def _average_of(mean: Tensor) -> LogMean:
+    return LogMean(mean.log(), torch.log1p(-mean))
 
 
 def _squared(error: Tensor) -> Tensor:
