@@ -153,3 +153,34 @@ def test_it_can_be_switched_off():
         check=True,
     ).stdout
     assert told.strip() == "torch SIMPLECELL_NATIVE=0 is set None"
+
+
+def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch):
+    """Cut off with the compiled tier or without, it ends in the bits of the uninterrupted run."""
+    from itertools import islice
+
+    import numpy as np
+
+    from simplecell.model.native import compiled as room
+    from simplecell.run.begin import begin, resume
+    from simplecell.run.recipe import Recipe
+
+    x = np.random.default_rng(0).normal(size=(600, 12)).astype("f4")
+    np.save(tmp_path / "x.npy", x)
+    small = Recipe.load("topk").changed(
+        ["model.n_latents=60", "model.target_l0=4", "train.steps=12", "optim.batch_size=50"]
+    )
+    named = {room.PLAIN, native.tier().name}
+    for name in sorted(named):
+        monkeypatch.setattr(room, "_chosen", name)
+        whole = begin(str(tmp_path / "x.npy"), tmp_path / f"{name}-w", small)
+        list(whole.records())
+        cut = begin(str(tmp_path / "x.npy"), tmp_path / f"{name}-c", small)
+        list(islice(cut.records(), 5))
+        cut.save()
+        cut.lock.release()
+        monkeypatch.setattr(room, "_chosen", None)
+        again = resume(tmp_path / f"{name}-c")
+        list(again.records())
+        assert native.tier().name == name
+        assert torch.equal(whole.trainer.flat, again.trainer.flat)

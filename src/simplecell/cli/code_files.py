@@ -19,11 +19,14 @@ from simplecell.cli import parquet
 from simplecell.cli.row_names import columns_beside
 from simplecell.cli.writers import Sheet, sparse_writer, writer
 from simplecell.data import PatchSource, Source
-from simplecell.data.rows import Column, Encoding
+from simplecell.data.rows import Column, Encoding, Subset
 from simplecell.data.source import as_source
 from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError
+from simplecell.model.codes import Rows
+from simplecell.model.passes import Passes
 from simplecell.run.build import new_data
+from simplecell.run.encoding import dense_pieces, sparse_pieces
 from simplecell.run.progress import say_skipped
 from simplecell.run.storage import replacing
 from simplecell.run.trained import Floats, Trained, latent_names
@@ -49,11 +52,11 @@ def encode_file(
     write = (sparse_writer(out) if sparse else writer(out)) if ranks.leads else _nowhere
     source = new_data(trained, data)
     sheet = Sheet(source.n_samples, latent_names(trained.model.n_latents), columns_beside(source))
-    turns = _turns(source, ranks)
+    mine, n_turns = _dealt(source, Passes(trained.model).n_rows, ranks)
     if sparse:
-        write(_sparse_pieces(trained, turns, ranks), sheet)
+        write(_active(trained, mine, n_turns, ranks), sheet)
     else:
-        write(_dense_pieces(trained, turns, ranks), sheet)
+        write(_dense(trained, mine, n_turns, ranks), sheet)
     if not ranks.leads:
         return []
     say_skipped(source.skipped)
@@ -71,42 +74,36 @@ def encode_file(
     return said
 
 
-def _turns(source: Source, ranks: Alone) -> Iterator[tuple[Floats, int] | None]:
-    """One's own batch (x [B, D], first row) of each turn, in which every process has one; None for
-    those that come too late in the last."""
-    n_batches = -(-source.n_samples // ROWS)
-    for turn in range(0, n_batches, ranks.size):
-        mine = turn + ranks.rank
-        if mine >= n_batches:
-            yield None
-            continue
-        x, rows = next(source.batches(ROWS, start=mine))
-        yield x, int(rows[0])
+def _dealt(source: Source, n_rows: int, ranks: Alone) -> tuple[Source, int]:
+    """One's own batches of so many rows, every `size`-th of all; the turns until all had theirs."""
+    n_turns = -(-source.n_samples // (n_rows * ranks.size))
+    if ranks.size == 1:
+        return source, n_turns
+    starts = range(n_rows * ranks.rank, source.n_samples, n_rows * ranks.size)
+    own = [np.arange(at, min(at + n_rows, source.n_samples)) for at in starts]
+    return Subset(source, np.concatenate([*own, np.empty(0, dtype=np.int64)])), n_turns
 
 
-def _dense_pieces(
-    trained: Trained, turns: Iterator[tuple[Floats, int] | None], ranks: Alone
-) -> Iterator[Floats]:
+def _dense(trained: Trained, mine: Source, n_turns: int, ranks: Alone) -> Iterator[Floats]:
     """The codes of each turn, [B, M]."""
     nothing = trained.model.like.new_zeros(0, trained.model.n_latents, device="cpu")
-    for turn in turns:
-        code = nothing
-        if turn is not None:
-            code = torch.from_numpy(trained.encode(*turn, as_trained=True))
-        yield ranks.gathered(code).numpy()
+    pieces = dense_pieces(trained, mine)
+    for _ in range(n_turns):
+        piece = next(pieces, None)
+        yield ranks.gathered(nothing if piece is None else torch.from_numpy(piece)).numpy()
 
 
-def _sparse_pieces(
-    trained: Trained, turns: Iterator[tuple[Floats, int] | None], ranks: Alone
+def _active(
+    trained: Trained, mine: Source, n_turns: int, ranks: Alone
 ) -> Iterator[scipy_sparse.csr_array]:
     """The active latents of each turn, CSR [B, M]."""
     none = torch.zeros(0, dtype=torch.int64)
-    for turn in turns:
-        values, indices, counts = trained.model.like.new_zeros(0, device="cpu"), none, none
-        if turn is not None:
-            values, indices, offsets = trained.encode_sparse(*turn, as_trained=True)
-            counts = offsets.diff()
-        values, indices, counts = map(ranks.gathered, (values, indices, counts))
+    nothing = Rows(trained.model.like.new_zeros(0, device="cpu"), none, torch.zeros(1).long())
+    pieces = sparse_pieces(trained, mine, as_trained=True)
+    for _ in range(n_turns):
+        found = next(pieces, nothing)
+        values, indices = ranks.gathered(found.values), ranks.gathered(found.indices)
+        counts = ranks.gathered(found.offsets.diff())
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         parts = values.numpy(), indices.numpy().astype(np.int32), offsets.numpy()
         yield scipy_sparse.csr_array(parts, shape=(len(counts), trained.model.n_latents))

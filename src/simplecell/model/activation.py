@@ -50,11 +50,20 @@ class Activation(nn.Module):
     def forward(
         self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> Codes:
-        """The code of `pre`; `training` and `generator` matter where training and use differ."""
+        """The code of `pre`; `training` and `generator` matter where training and use differ.
+
+        In use it is sparse where few latents are active, by what `places` finds; in training dense,
+        since latents that are not active may have a say there.
+        """
+        if not training:
+            pre = pre.contiguous()
+            places = self.places(pre, training=False)
+            if places is not None:
+                return self.at(pre.view(-1)[places.flat()], places)
         return Codes(self.code(pre))
 
     def code(self, pre: Tensor) -> Tensor:
-        """The code of `pre` where training and use are the same, [B, M]."""
+        """The dense code of `pre` in use, [B, M]."""
         return self.value(pre, *self.of_latents())
 
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:

@@ -30,14 +30,19 @@ def above(pre: Tensor, threshold: Tensor) -> Places | None:
     return _above(pre, threshold)
 
 
-def top(pre: Tensor, k: int) -> Places | None:
-    """Where the k largest of each sample of pre [B, M] are; None where k are too many."""
+def top(pre: Tensor, k: int, *, ordered: bool = False) -> Places | None:
+    """Where the k largest of each sample of pre [B, M] are; None where k are too many.
+
+    `ordered`: latents ascend within a sample, as in files.
+    """
     if k > CROSSOVER * pre.shape[1]:
         return None
     if compiled := native.library(pre):
         return Places.of_rows(compiled.top(pre, k), pre.shape[1])
     latents = pre.topk(k, dim=1, sorted=False).indices
-    return Places.of_rows(latents, pre.shape[1], ascending=False)
+    if ordered:
+        latents = latents.sort(dim=1).values
+    return Places.of_rows(latents, pre.shape[1], ascending=ordered)
 
 
 def largest(pre: Tensor, k: float, guess: Tensor, ranks: Alone) -> Places | None:

@@ -12,6 +12,7 @@ from simplecell.data import Source
 from simplecell.data.rows import Survey, survey, targets_of
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
+from simplecell.model import native
 from simplecell.preprocess.chain import Preprocess
 from simplecell.preprocess.moments import Moments
 from simplecell.run.build import Built, build, open_data, refuse_pipe, trainer_on
@@ -239,10 +240,23 @@ def _reopened(
     threads = info["software"]["threads"]
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # the same bits need the same number
+    notes = with_kernels_of(info)
     preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
     trainer = trainer_on(source, recipe, preprocess, of_targets)
     built = Built(recipe, preprocess, trainer, [], of_targets)
-    return session_on(run, built, info, source, held_out, [])
+    return session_on(run, built, info, source, held_out, notes)
+
+
+def with_kernels_of(info: Info) -> list[str]:
+    """Go on with the tier that the run began with: the same bits need the same sums."""
+    began = info["software"].get("kernels")
+    if began is None or native.choose(began):
+        return []
+    now = native.tier()
+    return [
+        f"kernels: this run began with those compiled for '{began}', which are not here; with "
+        f"'{now.name}' ({now.reason}) the last digits may differ from an uninterrupted run's"
+    ]
 
 
 def refuse_other_data(

@@ -32,6 +32,7 @@ from torch import Tensor
 from simplecell.data import Source
 from simplecell.data.rows import targets_of
 from simplecell.errors import DataError, RunError, UsageError, WriteError
+from simplecell.model import native
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.agreement import at_odds, edits
@@ -95,6 +96,7 @@ def about_software(threads: int, device: str) -> Software:
         "threads": threads,
         "device": device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "kernels": native.tier().name,
     }
 
 

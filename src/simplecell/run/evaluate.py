@@ -18,14 +18,12 @@ from simplecell.model.activation import Activation
 from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import DENSITY_EDGES, coherence, density_histogram, explained, fvu
+from simplecell.model.passes import Passes
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.info import Spread
 from simplecell.run.trained import refuse_overflow
 from simplecell.training.prepared import Prepared
 
-ROWS = 8192
-NUMBERS = 2**22
-"""Of inputs or of codes at once: wide samples come in fewer rows."""
 _KEPT = 2**24
 """Of inputs of samples that are kept to the end."""
 LOOKED_AT = 8192
@@ -310,9 +308,9 @@ def judge(model: Model, samples: Prepared) -> Figures:
     ranks, width = samples.ranks, model.n_outputs or model.n_inputs
     first = ranks.part(samples.n_samples).start
     sample = _Sample(samples.n_samples, width, first)
-    rows = min(ROWS, max(1, NUMBERS // max(model.n_latents, model.n_inputs)))
-    for x, target in samples.in_rows(rows):
-        output = model(x)
+    passes = Passes(model)
+    for x, target in samples.in_rows(passes.n_rows):
+        output = passes.forward(x)
         squares = (output.recon - target).double().square()
         refuse_overflow(model, first + deviation.count, output.pre, squares)
         unexplained = unexplained.to(squares.device) + squares.sum(0)

@@ -63,6 +63,7 @@ class Software(TypedDict):
     threads: int
     device: str
     cpu: NotRequired[str]
+    kernels: NotRequired[str]
     processes: NotRequired[int]
     """That trained together, where there were several."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from simplecell.distributed import Alone
 from simplecell.model.autoencoder import Model
 from simplecell.preprocess.chain import Preprocess
-from simplecell.run.begin import refuse_other_data, session_on
+from simplecell.run.begin import refuse_other_data, session_on, with_kernels_of
 from simplecell.run.build import Built, open_data
 from simplecell.run.directory import Run
 from simplecell.run.info import Info
@@ -83,6 +83,7 @@ def _followed(told: Mapping[str, object], tensors: list[Tensors], data: object) 
     info: Info = told["info"]  # type: ignore[assignment]
     recipe = Recipe.from_table(told["recipe"])  # type: ignore[arg-type]
     torch.set_num_threads(info["software"]["threads"])
+    with_kernels_of(info)
     run = Unwritten(str(told["run"]))
     requested = run.requested(info)
     data = info["data"]["path"] if data is None else data

@@ -1,5 +1,5 @@
 """The compiled tier: `entries.cpp` over torch tensors, where an installation could compile it."""
 
-from simplecell.model.native.library import Library, library, tier
+from simplecell.model.native.compiled import Library, choose, library, tier
 
-__all__ = ["Library", "library", "tier"]
+__all__ = ["Library", "choose", "library", "tier"]

@@ -22,6 +22,8 @@ SWITCH = "SIMPLECELL_NATIVE"
 """Environment variable: 0 leaves the compiled tier alone."""
 _PIECES = 4
 """Ranges a thread gets, so that one that was slow does not keep all waiting."""
+PLAIN, KINDS = "torch", ("avx2", "generic")
+"""Tiers: without the library, and what it is compiled for, the fastest first."""
 _NAMES = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -29,7 +31,7 @@ class Tier(NamedTuple):
     """Which way sums over entries are made on the CPU."""
 
     name: str
-    """"torch", or what the library was compiled for: "avx2", "generic"."""
+    """`PLAIN`, or what the library was compiled for, of `KINDS`."""
     reason: str
     """Why, as a sentence's end."""
 
@@ -126,29 +128,44 @@ def library(*tensors: Tensor) -> Library | None:
     for tensor in tensors:
         if not (tensor.device.type == "cpu" and tensor.dtype in _NAMES and tensor.is_contiguous()):
             return None
-    return _loaded()[0]
+    return _loaded(_chosen)[0]
 
 
 def tier() -> Tier:
     """Which way sums over entries are made on the CPU, and why."""
-    return _loaded()[1]
+    return _loaded(_chosen)[1]
+
+
+_chosen: str | None = None
+
+
+def choose(name: str) -> bool:
+    """Take that tier from now on, as a run did that is to go on; whether it is here."""
+    global _chosen
+    if name != tier().name:
+        _chosen = name
+    return tier().name == name
 
 
 @functools.cache
-def _loaded() -> tuple[Library | None, Tier]:
+def _loaded(chosen: str | None) -> tuple[Library | None, Tier]:
     if os.environ.get(SWITCH) == "0":
-        return None, Tier("torch", f"{SWITCH}=0 is set")
-    kind = "avx2" if torch.backends.cpu.get_cpu_capability().startswith("AVX") else "generic"
+        return None, Tier(PLAIN, f"{SWITCH}=0 is set")
+    if chosen == PLAIN:
+        return None, Tier(PLAIN, "the run that goes on began so")
+    kinds = KINDS if torch.backends.cpu.get_cpu_capability().startswith("AVX") else KINDS[1:]
     here = Path(__file__).parent
-    for name in dict.fromkeys([kind, "generic"]):
+    for name in kinds:
+        if chosen in kinds and chosen != name:
+            continue
         path = here / f"entries-{name}.shared"
         if not path.is_file():
             continue
         try:
             return Library(path), Tier(name, "compiled when simplecell was installed")
         except OSError as error:
-            return None, Tier("torch", f"the compiled library does not load: {error}")
-    return None, Tier("torch", "no C++ compiler was found when simplecell was installed")
+            return None, Tier(PLAIN, f"the compiled library does not load: {error}")
+    return None, Tier(PLAIN, "no C++ compiler was found when simplecell was installed")
 
 
 def _at(tensor: Tensor | None) -> ctypes.c_void_p:
