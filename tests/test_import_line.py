@@ -11,8 +11,8 @@ import pytest
 
 import simplecell
 
-ROOMS = ["errors", "data", "preprocess", "model", "training", "run", "sparse_coding", "doctor"]
-ROOMS += ["viz", "explorer", "interop", "estimators", "reproduce", "cli"]
+ROOMS = ["errors", "distributed", "data", "preprocess", "model", "training", "run"]
+ROOMS += ["sparse_coding", "doctor", "viz", "explorer", "interop", "estimators", "reproduce", "cli"]
 ROOT = Path(simplecell.__file__).parent
 DOORS = {"__init__", "__main__"}
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from simplecell.distributed import ALONE, Alone
 from simplecell.model.codes import Codes, SparseCodes
 from simplecell.model.entries import Ledger
 from simplecell.model.places import Places
@@ -40,6 +41,8 @@ class Activation(nn.Module):
     page: ClassVar[tuple[str, ...] | None] = None
     """Its function in the explorer's page, and the attributes that this is given; None: it has
     none."""
+    ranks: Alone = ALONE
+    """The processes that share a batch in training; a trainer says who they are."""
 
     def __init__(self, n_latents: int = 1, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.codes import Codes
 from simplecell.model.places import Places
-from simplecell.model.selection import above, largest, top
+from simplecell.model.selection import above, largest, least_kept, top
 
 
 def _below(values: Tensor, wanted: float) -> Tensor:
@@ -105,23 +105,19 @@ class BatchTopK(Activation):
         if not training:
             return super().forward(pre)
         code = pre.relu()
-        flat = code.detach().reshape(-1)
-        least = flat.kthvalue(flat.numel() - self._kept(pre) + 1).values
+        least = least_kept(code.detach(), self.k, self.ranks)
         return Codes(code * (code >= least))
 
     def code(self, pre: Tensor) -> Tensor:
         code = pre.relu()
         return code * (code > self.threshold)
 
-    def _kept(self, pre: Tensor) -> int:
-        return max(1, min(round(self.k * len(pre)), pre.numel()))
-
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:
         return pre.relu()
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
         if training:
-            return largest(pre, self._kept(pre), self.slack * self.threshold)
+            return largest(pre, self.k, self.slack * self.threshold, self.ranks)
         return above(pre, self.threshold_of(pre))
 
     def threshold_of(self, pre: Tensor) -> Tensor:
@@ -130,7 +126,7 @@ class BatchTopK(Activation):
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
-        least = codes.smallest()
+        least = self.ranks.gathered(codes.smallest()[None]).min()
         moved = self.threshold + self.rate * (least - self.threshold)
         found = torch.where(self.threshold < 0, least, moved)
         self.threshold.copy_(torch.where(torch.isfinite(least), found, self.threshold))

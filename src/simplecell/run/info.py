@@ -64,6 +64,8 @@ class Software(TypedDict):
     device: str
     cpu: NotRequired[str]
     kernels: NotRequired[str]
+    processes: NotRequired[int]
+    """That trained together, where there were several."""
 
 
 class SkippedFile(TypedDict):
