@@ -17,8 +17,8 @@ from simplecell.run import declared
 from simplecell.run.declared import _written
 from simplecell.training.objective import TERMS
 
-ROOMS = ["errors", "data", "preprocess", "model", "training", "run", "sparse_coding", "doctor"]
-ROOMS += ["viz", "explorer", "interop", "estimators", "reproduce", "cli"]
+ROOMS = ["errors", "distributed", "data", "preprocess", "model", "training", "run"]
+ROOMS += ["sparse_coding", "doctor", "viz", "explorer", "interop", "estimators", "reproduce", "cli"]
 ROOT = Path(simplecell.__file__).parent
 DOORS = {"__init__", "__main__"}
 

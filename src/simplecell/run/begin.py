@@ -163,7 +163,7 @@ def _start(
     model = built.trainer.model
     notes += estimate(built.recipe, model.n_inputs, source, model.n_outputs)
     notes += _looked_at(built, source, held_out)
-    session = _session(run, built, info, source, held_out, notes)
+    session = session_on(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
 
@@ -183,9 +183,10 @@ def raw_moments(requested: Recipe) -> Moments | None:
     return None if isinstance(steps, str) else Preprocess(steps).raw_moments()
 
 
-def _session(
+def session_on(
     run: Run, built: Built, info: Info, source: Source, held_out: Source | None, notes: list[str]
 ) -> Session:
+    """A session on what was built, the targets of a transcoder prepared."""
     chain, like = built.target_preprocess, built.trainer.model.like
     source = with_prepared_targets(source, chain, like)
     if held_out is not None:
@@ -235,18 +236,18 @@ def _reopened(
     now = {"train.steps": steps, "train.memory": requested.train.memory}
     recipe = run.recipe().changed(now)
     source, held_out = open_data(data if opened is None else opened, requested)
-    _refuse_other_data(run, info, data, source, requested)
+    refuse_other_data(run, info, data, source, requested)
     threads = info["software"]["threads"]
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # the same bits need the same number
-    notes = _with_kernels_of(info)
+    notes = with_kernels_of(info)
     preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
     trainer = trainer_on(source, recipe, preprocess, of_targets)
     built = Built(recipe, preprocess, trainer, [], of_targets)
-    return _session(run, built, info, source, held_out, notes)
+    return session_on(run, built, info, source, held_out, notes)
 
 
-def _with_kernels_of(info: Info) -> list[str]:
+def with_kernels_of(info: Info) -> list[str]:
     """Go on with the tier that the run began with: the same bits need the same sums."""
     began = info["software"].get("kernels")
     if began is None or native.choose(began):
@@ -258,7 +259,7 @@ def _with_kernels_of(info: Info) -> list[str]:
     ]
 
 
-def _refuse_other_data(
+def refuse_other_data(
     run: Run, info: Info, data: object, source: Source, requested: Recipe
 ) -> None:
     """Raise DataError unless these are the samples, and the targets, that the run began with."""

@@ -103,9 +103,12 @@ def about_software(threads: int, device: str) -> Software:
 
     from simplecell.model import native
 
+    installed = about_packages()
     return {
-        **about_packages(),
+        "simplecell": installed["simplecell"],
+        "python": installed["python"],
         "torch": torch.__version__,
+        "numpy": installed["numpy"],
         "threads": threads,
         "device": device,
         "cpu": torch.backends.cpu.get_cpu_capability(),

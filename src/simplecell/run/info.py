@@ -69,6 +69,8 @@ class Software(Packages):
     device: str
     cpu: NotRequired[str]
     kernels: NotRequired[str]
+    processes: NotRequired[int]
+    """That trained together, where there were several."""
 
 
 class SkippedFile(TypedDict):
