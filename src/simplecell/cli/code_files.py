@@ -9,11 +9,11 @@ import itertools
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse as scipy_sparse
 
 from simplecell.cli import parquet
 from simplecell.cli.row_names import columns_beside
@@ -30,6 +30,9 @@ from simplecell.run.encoding import dense_pieces, sparse_pieces
 from simplecell.run.progress import say_skipped
 from simplecell.run.storage import replacing
 from simplecell.run.trained import Floats, Trained, latent_names
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 ROWS = 8192
 Array = NDArray[np.generic]
@@ -93,10 +96,10 @@ def _dense(trained: Trained, mine: Source, n_turns: int, ranks: Alone) -> Iterat
         yield ranks.gathered(nothing if piece is None else torch.from_numpy(piece)).numpy()
 
 
-def _active(
-    trained: Trained, mine: Source, n_turns: int, ranks: Alone
-) -> Iterator[scipy_sparse.csr_array]:
+def _active(trained: Trained, mine: Source, n_turns: int, ranks: Alone) -> Iterator[csr_array]:
     """The active latents of each turn, CSR [B, M]."""
+    from scipy.sparse import csr_array  # a third of a second, which dense codes spare
+
     none = torch.zeros(0, dtype=torch.int64)
     nothing = Rows(trained.model.like.new_zeros(0, device="cpu"), none, torch.zeros(1).long())
     pieces = sparse_pieces(trained, mine, as_trained=True)
@@ -106,7 +109,7 @@ def _active(
         counts = ranks.gathered(found.offsets.diff())
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         parts = values.numpy(), indices.numpy().astype(np.int32), offsets.numpy()
-        yield scipy_sparse.csr_array(parts, shape=(len(counts), trained.model.n_latents))
+        yield csr_array(parts, shape=(len(counts), trained.model.n_latents))
 
 
 def _nowhere(pieces: Iterable[object], sheet: Sheet) -> None:

@@ -18,7 +18,7 @@ from simplecell.cli.application import (
     read,
 )
 from simplecell.cli.processes import refuse_pipes, together
-from simplecell.errors import DataError
+from simplecell.errors import DataError, UsageError
 
 
 @app.command()
@@ -140,10 +140,17 @@ def reproduce(
 @app.command()
 def info(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run directory.")] = None,
+    device: Annotated[
+        bool, typer.Option("--device", help="Without RUN: what it would train on, too; slower.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What is in a run; without RUN, what this installation is and which recipes it has."""
     from simplecell.cli.printing import installation, of_run
 
-    result, text = installation() if run is None else of_run(run)
+    if run is not None and device:
+        raise UsageError(
+            "--device is for this installation, and a run tells its own; leave RUN or --device out"
+        )
+    result, text = installation(device) if run is None else of_run(run)
     print_result("info", result, as_json, text)

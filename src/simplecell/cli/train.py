@@ -56,19 +56,23 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Learn features of DATA into a run directory. Said again, it continues."""
-    from simplecell.run.begin import begin
-    from simplecell.run.recipe import Recipe
-    from simplecell.run.together import shared
+    from simplecell.run.recipe import Recipe, check_settings
 
     changes = list(settings or [])
     changes += [] if seed is None else [f"train.seed={seed}"]
     changes += [] if memory is None else [f"train.memory={json.dumps(memory)}"]
     if meta is not None:  # absolute, for `resume` may be said elsewhere
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
+    check_settings(changes)
     chosen = None if recipe is None else Recipe.load(recipe)
+    path = None if data == "-" else read(data)  # a pipe is read by one process, once
+    # Torch comes with these, which mistakes in the words above spare.
+    from simplecell.run.begin import begin
+    from simplecell.run.together import shared
 
     def begun() -> Session:
-        return begin(read(data), out, chosen, settings=changes, restart=restart)
+        opened = read(data) if path is None else path
+        return begin(opened, out, chosen, settings=changes, restart=restart)
 
     with together(context, processes, out=out) as ranks:
         refuse_pipes(ranks, data)
@@ -110,14 +114,16 @@ def sweep(
     """Train several models on one pass over DATA; said again, they continue."""
     from simplecell.cli.printing import sweep_table
     from simplecell.errors import DivergedError
-    from simplecell.run.progress import follow_sweep, say, say_skipped
-    from simplecell.run.recipe import Recipe
+    from simplecell.run.recipe import Recipe, check_settings
+
+    check_settings(settings or [])
+    chosen, opened = None if recipe is None else Recipe.load(recipe), read(data)
+    from simplecell.run.progress import follow_sweep, say, say_skipped  # and torch with them
     from simplecell.run.sweep import begin_sweep
     from simplecell.viz.front import save_front
 
-    chosen = None if recipe is None else Recipe.load(recipe)
     models = begin_sweep(
-        read(data),
+        opened,
         out,
         chosen,
         grid=grid or [],

@@ -24,6 +24,8 @@ from simplecell.preprocess.moments import Moments
 CORRUPTIONS = ("none", "mask", "gaussian")
 CACHE_BYTES = 2**31
 CHUNK_BYTES = 2**29
+ONCE_BYTES = 2**26
+"""Of samples that are few enough to be prepared once for all batches."""
 LOOK_BYTES = 2**26
 """Of a chunk of samples that are judged and not learned from: so few that no bound on the memory
 changes it, since sums over other chunks end in other digits."""
@@ -213,6 +215,32 @@ def _refuse_idle(source: Source, ranks: Alone) -> None:
             f"there are {source.n_samples} samples, and {ranks.size} processes need one each at "
             "least; use fewer processes"
         )
+
+
+class RowNumbers(Subset):
+    """A source with the number of each row in the place of its sample: an order, and no reading."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source, np.arange(source.n_samples))
+        self.in_files = False
+
+    def read(self, rows: Rows) -> Array:
+        return positions(rows, self.n_samples)
+
+
+def prepared_once(
+    source: Source, preprocess: Preprocess, like: Tensor, room: Room = EVERYTHING
+) -> Tensor | None:
+    """All samples as `to_model` gives them, [n_samples, D'], where they are few; None: read them.
+
+    To read and prepare a batch of few numbers takes a tenth of a step, and every pass does it
+    again. Not where a step mixes inputs: batches of another size may then end in other digits.
+    """
+    size = source.n_samples * preprocess.n_outputs * like.element_size()
+    most = ONCE_BYTES if room.cache is None else min(ONCE_BYTES, room.cache)
+    if size > most or not preprocess.by_number:
+        return None
+    return torch.cat([to_model(x, preprocess, like) for x, _ in source.batches(8192)])
 
 
 def targets_in_memory(source: Source, like: Tensor) -> Tensor | None:

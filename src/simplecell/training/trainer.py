@@ -32,8 +32,10 @@ from simplecell.training.prepared import (
     Corruption,
     Prepared,
     Room,
+    RowNumbers,
     dealt,
     identity,
+    prepared_once,
     targets_in_memory,
     to_model,
 )
@@ -302,13 +304,15 @@ class Trainer:
             while True:
                 yield self.solver.advance()
         targets = targets_in_memory(source, self.flat)
+        ready = prepared_once(source, self.preprocess, self.flat, self.room)
         mine = dealt(source, self.ranks)
-        batches = mine.batches(
+        order = mine if ready is None else RowNumbers(source)
+        batches = order.batches(
             self.batch_size, seed=self.seed, start=self.n_steps, block=self.block
         )
         for x, rows in batches:
-            prepared = to_model(x, self.preprocess, self.flat)
             places = torch.as_tensor(rows[self.ranks.part(len(rows))])
+            prepared = to_model(x, self.preprocess, self.flat) if ready is None else ready[places]
             target = None if targets is None else targets[places]
             yield self.step(prepared, target, steps=steps)
 
