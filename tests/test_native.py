@@ -161,6 +161,7 @@ def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch
 
     import numpy as np
 
+    from simplecell import tier
     from simplecell.model.native import compiled as room
     from simplecell.run.begin import begin, resume
     from simplecell.run.recipe import Recipe
@@ -170,7 +171,7 @@ def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch
     small = Recipe.load("topk").changed(
         ["model.n_latents=60", "model.target_l0=4", "train.steps=12", "optim.batch_size=50"]
     )
-    named = {room.PLAIN, native.tier().name}
+    named = {tier.PLAIN, native.tier().name}
     for name in sorted(named):
         monkeypatch.setattr(room, "_chosen", name)
         whole = begin(str(tmp_path / "x.npy"), tmp_path / f"{name}-w", small)
