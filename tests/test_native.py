@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from simplecell.distributed import ALONE
 from simplecell.errors import DataError
 from simplecell.model import native, selection
 from simplecell.model.codes import Rows, SparseCodes
@@ -71,7 +72,7 @@ def test_the_largest_of_a_batch_do_not_depend_on_the_guess(count, guess, compile
     monkeypatch.setattr(selection, "CROSSOVER", 1.0)
     pre = drawn(12, 60, torch.float64)
     pre[3] = 0.001 * pre[3].abs() + 4.0  # one sample holds nearly all of the largest
-    found = selection.largest(pre, count, torch.tensor(guess, dtype=torch.float64))
+    found = selection.largest(pre, count / 12, torch.tensor(guess, dtype=torch.float64), ALONE)
     least = pre.view(-1).topk(count).values[-1]
     want = (pre >= least).nonzero()
     assert torch.equal(torch.stack([found.samples, found.latents], 1), want)
@@ -80,7 +81,7 @@ def test_the_largest_of_a_batch_do_not_depend_on_the_guess(count, guess, compile
 def test_a_batch_with_too_few_positive_values_keeps_these():
     pre = -drawn(12, 60, torch.float64).abs()
     pre[4, 7] = 1.0
-    found = selection.largest(pre, 9, torch.tensor(-1.0))
+    found = selection.largest(pre, 9 / 12, torch.tensor(-1.0), ALONE)
     assert (found.samples.tolist(), found.latents.tolist()) == ([4], [7])
 
 
