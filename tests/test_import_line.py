@@ -17,7 +17,7 @@ from simplecell.run import declared
 from simplecell.run.declared import _written
 from simplecell.training.objective import TERMS
 
-ROOMS = ["errors", "distributed", "data", "preprocess", "model", "training", "run"]
+ROOMS = ["errors", "tier", "distributed", "data", "preprocess", "model", "training", "run"]
 ROOMS += ["sparse_coding", "doctor", "viz", "explorer", "interop", "estimators", "reproduce", "cli"]
 ROOT = Path(simplecell.__file__).parent
 DOORS = {"__init__", "__main__"}

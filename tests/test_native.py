@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from simplecell.distributed import ALONE
 from simplecell.errors import DataError
 from simplecell.model import native, selection
 from simplecell.model.codes import Rows, SparseCodes
@@ -71,7 +72,7 @@ def test_the_largest_of_a_batch_do_not_depend_on_the_guess(count, guess, compile
     monkeypatch.setattr(selection, "CROSSOVER", 1.0)
     pre = drawn(12, 60, torch.float64)
     pre[3] = 0.001 * pre[3].abs() + 4.0  # one sample holds nearly all of the largest
-    found = selection.largest(pre, count, torch.tensor(guess, dtype=torch.float64))
+    found = selection.largest(pre, count / 12, torch.tensor(guess, dtype=torch.float64), ALONE)
     least = pre.view(-1).topk(count).values[-1]
     want = (pre >= least).nonzero()
     assert torch.equal(torch.stack([found.samples, found.latents], 1), want)
@@ -80,7 +81,7 @@ def test_the_largest_of_a_batch_do_not_depend_on_the_guess(count, guess, compile
 def test_a_batch_with_too_few_positive_values_keeps_these():
     pre = -drawn(12, 60, torch.float64).abs()
     pre[4, 7] = 1.0
-    found = selection.largest(pre, 9, torch.tensor(-1.0))
+    found = selection.largest(pre, 9 / 12, torch.tensor(-1.0), ALONE)
     assert (found.samples.tolist(), found.latents.tolist()) == ([4], [7])
 
 
@@ -161,6 +162,7 @@ def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch
 
     import numpy as np
 
+    from simplecell import tier
     from simplecell.model.native import compiled as room
     from simplecell.run.begin import begin, resume
     from simplecell.run.recipe import Recipe
@@ -170,7 +172,7 @@ def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch
     small = Recipe.load("topk").changed(
         ["model.n_latents=60", "model.target_l0=4", "train.steps=12", "optim.batch_size=50"]
     )
-    named = {room.PLAIN, native.tier().name}
+    named = {tier.PLAIN, native.tier().name}
     for name in sorted(named):
         monkeypatch.setattr(room, "_chosen", name)
         whole = begin(str(tmp_path / "x.npy"), tmp_path / f"{name}-w", small)

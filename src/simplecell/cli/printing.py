@@ -12,6 +12,7 @@ import tomli_w
 
 from simplecell.run import recipe
 from simplecell.run.directory import Run, about_packages
+from simplecell.tier import tier
 
 Table = dict[str, Any]
 """A result as `--json` prints it."""
@@ -168,8 +169,11 @@ def installation(device: bool) -> tuple[Table, str]:
     if device:
         software = _on_device()
     software["scikit-learn"] = metadata.version("scikit-learn")
+    kernels = tier()
+    software["kernels"] = kernels.name
     recipes = {name: recipe.headline(name) for name in recipe.names()}
-    lines = [f"{name:<14}{value}" for name, value in software.items()]
+    reason = {"kernels": f" ({kernels.reason})"}
+    lines = [f"{name:<14}{value}{reason.get(name, '')}" for name, value in software.items()]
     lines += ["", "recipes (simplecell train DATA --out RUN --recipe NAME)"]
     lines += [f"  {name:<12}{words}" for name, words in recipes.items()]
     return {**software, "recipes": recipes}, "\n".join(lines)

@@ -65,13 +65,14 @@ def train(
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
     check_settings(changes)
     chosen = None if recipe is None else Recipe.load(recipe)
-    if data != "-":
-        read(data)  # tells what is not there
-    from simplecell.run.begin import begin  # torch with it, which mistakes in the words above spare
+    path = None if data == "-" else read(data)  # a pipe is read by one process, once
+    # Torch comes with these, which mistakes in the words above spare.
+    from simplecell.run.begin import begin
     from simplecell.run.together import shared
 
     def begun() -> Session:
-        return begin(read(data), out, chosen, settings=changes, restart=restart)
+        opened = read(data) if path is None else path
+        return begin(opened, out, chosen, settings=changes, restart=restart)
 
     with together(context, processes, out=out) as ranks:
         refuse_pipes(ranks, data)

@@ -103,12 +103,12 @@ def about_software(threads: int, device: str) -> Software:
 
     from simplecell.model import native
 
-    installed = about_packages()
+    packages = about_packages()
     return {
-        "simplecell": installed["simplecell"],
-        "python": installed["python"],
+        "simplecell": packages["simplecell"],
+        "python": packages["python"],
         "torch": torch.__version__,
-        "numpy": installed["numpy"],
+        "numpy": packages["numpy"],
         "threads": threads,
         "device": device,
         "cpu": torch.backends.cpu.get_cpu_capability(),

@@ -305,16 +305,14 @@ class Trainer:
                 yield self.solver.advance()
         targets = targets_in_memory(source, self.flat)
         ready = prepared_once(source, self.preprocess, self.flat, self.room)
-        mine = dealt(source if ready is None else RowNumbers(source), self.ranks)
-        batches = mine.batches(
+        mine = dealt(source, self.ranks)
+        order = mine if ready is None else RowNumbers(source)
+        batches = order.batches(
             self.batch_size, seed=self.seed, start=self.n_steps, block=self.block
         )
         for x, rows in batches:
-            if ready is None:
-                prepared = to_model(x, self.preprocess, self.flat)
-            else:
-                prepared = ready[torch.as_tensor(x)]
             places = torch.as_tensor(rows[self.ranks.part(len(rows))])
+            prepared = to_model(x, self.preprocess, self.flat) if ready is None else ready[places]
             target = None if targets is None else targets[places]
             yield self.step(prepared, target, steps=steps)
 

@@ -13,27 +13,16 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-SWITCH = "SIMPLECELL_NATIVE"
-"""Environment variable: 0 leaves the compiled tier alone."""
+from simplecell import tier as tiers
+from simplecell.tier import Tier
+
 _PIECES = 4
 """Ranges a thread gets, so that one that was slow does not keep all waiting."""
-PLAIN, KINDS = "torch", ("avx2", "generic")
-"""Tiers: without the library, and what it is compiled for, the fastest first."""
 _NAMES = {torch.float32: "float32", torch.float64: "float64"}
-
-
-class Tier(NamedTuple):
-    """Which way sums over entries are made on the CPU."""
-
-    name: str
-    """`PLAIN`, or what the library was compiled for, of `KINDS`."""
-    reason: str
-    """Why, as a sentence's end."""
 
 
 class Library:
@@ -149,23 +138,13 @@ def choose(name: str) -> bool:
 
 @functools.cache
 def _loaded(chosen: str | None) -> tuple[Library | None, Tier]:
-    if os.environ.get(SWITCH) == "0":
-        return None, Tier(PLAIN, f"{SWITCH}=0 is set")
-    if chosen == PLAIN:
-        return None, Tier(PLAIN, "the run that goes on began so")
-    kinds = KINDS if torch.backends.cpu.get_cpu_capability().startswith("AVX") else KINDS[1:]
-    here = Path(__file__).parent
-    for name in kinds:
-        if chosen in kinds and chosen != name:
-            continue
-        path = here / f"entries-{name}.shared"
-        if not path.is_file():
-            continue
-        try:
-            return Library(path), Tier(name, "compiled when simplecell was installed")
-        except OSError as error:
-            return None, Tier(PLAIN, f"the compiled library does not load: {error}")
-    return None, Tier(PLAIN, "no C++ compiler was found when simplecell was installed")
+    found = tiers.tier(chosen)
+    if found.library is None:
+        return None, found
+    try:
+        return Library(found.library), found
+    except OSError as error:
+        return None, Tier(tiers.PLAIN, f"the compiled library does not load: {error}")
 
 
 def _at(tensor: Tensor | None) -> ctypes.c_void_p:
