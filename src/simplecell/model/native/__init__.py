@@ -1,5 +1,6 @@
-"""The compiled tier: `entries.cpp` over torch tensors, where an installation could compile it."""
+"""The compiled tier over torch tensors, where an installation could compile it: `entries.cpp`, sums
+over the entries of sparse codes, and `classic.cpp`, the layer with elementwise activations."""
 
-from simplecell.model.native.library import Library, library, tier
+from simplecell.model.native.library import Layer, Library, library, padded, tier
 
-__all__ = ["Library", "library", "tier"]
+__all__ = ["Layer", "Library", "library", "padded", "tier"]
