@@ -1,5 +1,6 @@
 """The compiled tier over torch tensors, where an installation could compile it: `entries.cpp`, sums
-over the entries of sparse codes, and `classic.cpp`, the layer with elementwise activations."""
+over the entries of sparse codes, `classic.cpp`, the layer with elementwise activations, `lbfgs.cpp`,
+the direction of a step."""
 
 from simplecell.model.native.library import Layer, Library, library, padded, tier
 

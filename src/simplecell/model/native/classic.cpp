@@ -107,8 +107,8 @@ template <class T>
 INLINE void split(const Vector<T>& given, Vector<T>& power, Vector<T>& rest) {
     using B = Bits<T>;
     const Vector<T> least = Vector<T>{} + B::LEAST, most = Vector<T>{} + B::MOST;
-    Vector<T> x = given < least ? least : given;
-    x = x > most ? most : x;
+    Vector<T> x = least > given ? least : given;  // in this order what is no number stays
+    x = most < x ? most : x;
     const T round = T(1.5) * T(Index(1) << B::FRACTION);
     const Vector<T> shifted = x * T(1.4426950408889634074) + round;
     const Vector<T> n = shifted - round;
@@ -363,8 +363,8 @@ void transpose(Index n, Index width, const T* from, Rows<T> to) {
         for (Index j = 0; j < width; ++j) to.at[j * to.row + i] = from[i * width + j];
 }
 
-// What every function is told: samples, inputs D, outputs E, latents M, from one row of codes to
-// the next, chunks, kinds of activation.
+// What every function is told: samples, inputs D, outputs E, latents M, from one row of codes, or
+// of what flows back into them, to the next, chunks, kinds of activation.
 struct Sizes {
     Index samples, inputs, outputs, latents, apart, chunks, activation, output;
     Index start(Index chunk) const { return samples * chunk / chunks; }
@@ -500,7 +500,7 @@ void pushed(Index first, Index last, Sizes s, T weight, const T* push, const T* 
         const Index i = s.start(c), n = s.start(c + 1) - i;
         by_kind(s.activation, [&](auto kind) {
             back_rows<T, kind.value>(n, s.latents, weight, push, {code + i * s.apart, s.apart},
-                                     {back + i * s.latents, s.latents}, total);
+                                     {back + i * s.apart, s.apart}, total);
         });
     }
 }

@@ -27,7 +27,7 @@ _KINDS = {"identity": 0, "linear": 0, "sigmoid": 1, "tanh": 2, "relu": 3}
 """Elementwise activations as `classic.cpp` numbers them."""
 _VECTOR = 32
 """Bytes of the longest vector."""
-_CHUNKS, _CHUNK = 64, 512
+_CHUNKS, _CHUNK = 32, 512
 """At most so many chunks of at least so many samples: sums over samples are made of theirs."""
 
 
@@ -43,9 +43,15 @@ class Tier(NamedTuple):
 class _Sizes(ctypes.Structure):
     """What the functions of `classic.cpp` are told."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_int64)
-        for name in "samples inputs outputs latents apart chunks activation output".split()
+    _fields_ = (
+        ("samples", ctypes.c_int64),
+        ("inputs", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+        ("latents", ctypes.c_int64),
+        ("apart", ctypes.c_int64),
+        ("chunks", ctypes.c_int64),
+        ("activation", ctypes.c_int64),
+        ("output", ctypes.c_int64),
     )
 
 
@@ -148,7 +154,7 @@ class Library:
         return order, sorted_samples, starts
 
     def codes(self, layer: Layer, x: Tensor, encoder: Tensor, bias: Tensor, code: Tensor) -> Tensor:
-        """`f(x encoder^T + bias)` into code [B, M] of `padded` rows; their sums of chunks [c, M]."""
+        """f(x encoderᵀ + bias) into code [B, M] of `padded` rows; their sums of chunks [c, M]."""
         sums = x.new_empty(layer.chunks, layer.latents)
         tensors = (x, encoder, bias, code, sums)
         self._over_chunks("encode", layer, code, *map(_at, tensors))
@@ -170,7 +176,7 @@ class Library:
 
         The gradients are in parts [c, M (E + D) + E + M], for E outputs: decoder, encoder, offset,
         bias, undivided.
-        What flows back into a code is `weight · (delta decoder^T) + push` with push [M].
+        What flows back into a code is weight · (delta decoderᵀ) + push, with push [M].
         """
         squares = torch.empty(layer.chunks, dtype=torch.float64)
         before = (_at(t) for t in (x, target, code, decoder, offset))
@@ -200,7 +206,10 @@ class Library:
     def pushed(
         self, layer: Layer, weight: float, push: Tensor, code: Tensor, back: Tensor
     ) -> Tensor:
-        """back [B, M] ← (weight · back + push) ∘ f′; their sums of chunks [c, M]."""
+        """back [B, M], rows as far apart as those of code, ← (weight · back + push) ∘ f′.
+
+        Returns their sums of chunks [c, M].
+        """
         sums = back.new_empty(layer.chunks, layer.latents)
         before, after = _real(weight, back), (_at(t) for t in (push, code, back, sums))
         self._over_chunks("pushed", layer, code, before, *after)
@@ -211,6 +220,25 @@ class Library:
         sizes = (_whole(len(parts)), _whole(parts.stride(0)), _whole(out.numel()))
         self._of("add_chunks", out)(*sizes, _at(parts), _real(scale, out), _at(out))
         return out
+
+    def direct(
+        self,
+        steps: Sequence[Tensor],
+        changes: Sequence[Tensor],
+        curvatures: Sequence[float],
+        direction: Tensor,
+    ) -> Tensor:
+        """direction [n] ← H direction, the two-loop recursion of L-BFGS.
+
+        H is told by pairs of vectors [n] and their products, the oldest first.
+        """
+        pairs, numbers = len(steps), ctypes.c_double * len(steps)
+        addresses = ctypes.c_void_p * pairs
+        fixed = (_whole(pairs), _whole(len(direction)))
+        vectors = (addresses(*(t.data_ptr() for t in some)) for some in (steps, changes))
+        function = self._of("direct", direction)
+        function(*fixed, *vectors, numbers(*curvatures), numbers(), _at(direction))
+        return direction
 
     def _over_chunks(self, name: str, layer: Layer, rows: Tensor, *arguments: object) -> None:
         function, kinds = self._of(name, rows), (_KINDS[layer.activation], _KINDS[layer.output])
