@@ -1,6 +1,8 @@
-"""The compiled tier over torch tensors, where an installation could compile it: `entries.cpp`, sums
-over the entries of sparse codes, `classic.cpp`, the layer with elementwise activations, `lbfgs.cpp`,
-the direction of a step."""
+"""The compiled tier over torch tensors, where an installation could compile it.
+
+`entries.cpp`: sums over the entries of sparse codes. `classic.cpp`: the layer with elementwise
+activations. `lbfgs.cpp`: the direction of a step.
+"""
 
 from simplecell.model.native.library import Layer, Library, library, padded, tier
 
