@@ -116,7 +116,7 @@ def test_rows_beyond_the_finite_numbers_are_named(fitted, x, kind):
 
 
 def test_rows_are_counted_over_batches(fitted, x, monkeypatch):
-    monkeypatch.setattr("simplecell.estimators.contract.ROWS", 7)
+    monkeypatch.setattr("simplecell.model.passes.Passes.n_rows", 7)
     odd = x.copy()
     odd[33] = LARGE
     with pytest.raises(DataError, match="sample 33 holds"):

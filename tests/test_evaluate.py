@@ -8,7 +8,7 @@ import torch
 
 from simplecell.cli.printing import evaluation_table
 from simplecell.data import ArraySource
-from simplecell.model import measures
+from simplecell.model import measures, passes
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.codes import Codes
 from simplecell.model.measures import coherence, cosines, density_histogram
@@ -34,7 +34,7 @@ def model_of(activation, n_inputs=4, n_latents=7, output="linear"):
 @pytest.mark.parametrize("rows", [8192, 13, 1])
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 def test_in_chunks_as_all_at_once(monkeypatch, activation, rows):
-    monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(passes.Passes, "n_rows", rows)
     x = np.random.default_rng(0).standard_normal((40, 4)) + 100
     chain = Preprocess(["standardize"]).fit(lambda: [torch.from_numpy(x)])
     model = model_of(activation)
@@ -181,7 +181,7 @@ def test_figures_do_not_depend_on_the_rows_taken_at_once(monkeypatch, kind, sett
     model = sparse_model(kind, settings)
     found = []
     for rows in (7, 100, 8192):
-        monkeypatch.setattr(module, "ROWS", rows)
+        monkeypatch.setattr(passes.Passes, "n_rows", rows)
         found.append(evaluate(model, identity(5), ArraySource(x)))
     code = model.encode(torch.from_numpy(x))[1].dense.detach().numpy()
     assert 0 < found[0].l0 < 12
@@ -209,7 +209,8 @@ def test_wide_codes_come_in_fewer_rows(monkeypatch):
 
     x = np.random.default_rng(0).random((50, 4))
     whole = evaluate(model_of("relu"), identity(4), ArraySource(x))
-    monkeypatch.setattr(module, "NUMBERS", 7 * 9)
+    monkeypatch.setattr(passes, "_NUMBERS", 7 * 9)
+    monkeypatch.setattr(passes, "_SAMPLES", 1)
     parts = evaluate(model_of("relu"), identity(4), Watched(x))
     assert sizes == [9]
     assert parts.fvu == pytest.approx(whole.fvu, rel=1e-12)

@@ -16,14 +16,18 @@ from PIL import Image
 from play_runs import clock, spectra
 from simplecell.cli import run_command_line
 from simplecell.errors import DataError, RunError, UsageError, WriteError
-from simplecell.explorer.make import survey as surveying
+from simplecell.explorer.make import extremes as extremes_of
 from simplecell.explorer.make.atlas import build_atlas
 from simplecell.explorer.make.columns import is_spectrum
 from simplecell.explorer.make.digits import need_double, orders, written
+from simplecell.explorer.make.extremes import Extremes
+from simplecell.explorer.make.histograms import BINS, Histograms
+from simplecell.explorer.make.ranking import largest
 from simplecell.explorer.make.samples import by_value, find_labels, words_of
-from simplecell.explorer.make.survey import BINS, Extremes, Histograms, Survey
+from simplecell.explorer.make.survey import Survey
 from simplecell.explorer.report import report
 from simplecell.model.activations import activation
+from simplecell.model.passes import Passes
 from simplecell.run.begin import begin
 from simplecell.run.build import all_data
 from simplecell.run.directory import Run
@@ -169,15 +173,15 @@ def test_nothing_depends_on_how_many_samples_are_read_at_once(texts, monkeypatch
         return found
 
     whole = made()
-    monkeypatch.setattr(surveying, "NUMBERS", 24 * 7)
+    monkeypatch.setattr(Passes, "n_rows", 7)
     parts = made()
-    torch.testing.assert_close(whole.top.values, parts.top.values)
     for latent in range(24):
+        np.testing.assert_allclose(whole.top.of(latent)[0], parts.top.of(latent)[0], rtol=1e-5)
         for mine, theirs in ((whole.top, parts.top), (whole.drawn, parts.drawn)):
             np.testing.assert_array_equal(mine.of(latent)[1], theirs.of(latent)[1])
     assert torch.equal(whole.histograms.counts, parts.histograms.counts)
     np.testing.assert_allclose(whole.errors, parts.errors, rtol=1e-5)
-    for (_, mine), (_, theirs) in zip(whole.together(), parts.together(), strict=True):
+    for mine, theirs in zip(whole.together(), parts.together(), strict=True):
         np.testing.assert_allclose([r for _, r in mine], [r for _, r in theirs], atol=1e-6)
 
 
@@ -380,8 +384,9 @@ def test_tokens_are_shown_with_their_neighbours_and_codes(tmp_path):
 def test_a_histogram_widens_without_losing_a_count():
     histograms = Histograms(activation("relu"), 2)
     values = torch.tensor([[0.45, 0.0], [0.1, 0.0], [3.9, 1.9], [0.0, 0.0]])
-    for row in values.split(1):
-        histograms.add(row)
+    for row in values:
+        latents = row.nonzero()[:, 0]
+        histograms.add(row[latents], latents)
     assert histograms.counts.sum(1).tolist() == [3, 1]
     assert histograms.high.tolist() == [4.0, 2.0]
     width = 4.0 / BINS
@@ -391,20 +396,67 @@ def test_a_histogram_widens_without_losing_a_count():
         int(3.9 / width),
     ]
     signed = Histograms(activation("identity"), 1)
-    signed.add(torch.tensor([[-1.0], [0.5]]))
-    signed.add(torch.tensor([[3.0]]))
+    signed.add(torch.tensor([-1.0, 0.5]), torch.tensor([0, 0]))
+    signed.add(torch.tensor([3.0]), torch.tensor([0]))
     assert (signed.low.item(), signed.high.item()) == (-4.0, 4.0)
     assert signed.counts.sum() == 3
     assert signed.counts[0, : BINS // 2].sum() == 1
 
 
-def test_extremes_keep_the_best_and_say_when_there_are_fewer():
-    extremes = Extremes(1, 3)
-    scores = torch.tensor([[1.0, -torch.inf]])
-    extremes.add(scores, scores, torch.tensor([4, 5]))
-    values, rows = extremes.of(0)
-    assert values.tolist() == [1.0]
-    assert rows.tolist() == [4]
+def obvious(scores, most):
+    """Rows of each latent, best first, the earlier of equals, of scores [B, M]; −inf left out."""
+    order = np.argsort(-scores, axis=0, kind="stable")
+    return [
+        [row for row in column[:most] if scores[row, j] > -np.inf]
+        for j, column in enumerate(order.T)
+    ]
+
+
+@pytest.mark.parametrize("waiting", [1, 50, 2**20])
+@pytest.mark.parametrize("size", [1, 7, 200])
+def test_extremes_by_entries_are_those_of_all_samples(waiting, size, monkeypatch):
+    monkeypatch.setattr(extremes_of, "_WAITING", waiting)
+    random = np.random.default_rng(0)
+    scores = random.integers(0, 30, (200, 9)).astype(np.float32) / 4  # many equals
+    scores[random.random((200, 9)) < 0.6] = -np.inf
+    scores[:, 3], scores[5:, 4] = -np.inf, -np.inf
+    found = Extremes(9, 12)
+    for first in range(0, 200, size):
+        part = torch.from_numpy(scores[first : first + size])
+        samples, latents = (part > -torch.inf).nonzero(as_tuple=True)
+        own = part[samples, latents]
+        found.add(own, own * 10, latents, samples + first)
+    for latent, rows in enumerate(obvious(scores, 12)):
+        values, mine = found.of(latent)
+        assert mine.tolist() == rows
+        np.testing.assert_array_equal(values, scores[rows, latent] * 10)
+
+
+@pytest.mark.parametrize("size", [5, 64, 200])
+def test_extremes_of_codes_that_are_never_0(size):
+    codes = torch.randn(200, 9, generator=torch.Generator().manual_seed(0))
+    keys = torch.rand(200, generator=torch.Generator().manual_seed(1))
+    top, drawn = Extremes(9, 12), Extremes(9, 20)
+    for first in range(0, 200, size):
+        part = slice(first, first + size)
+        rows = torch.arange(200)[part]
+        top.add_all(codes[part], rows)
+        drawn.add_all(codes[part], rows, keys[part])
+    for latent, rows in enumerate(obvious(codes.numpy(), 12)):
+        assert top.of(latent)[1].tolist() == rows
+        assert drawn.of(latent)[1].tolist() == keys.argsort(descending=True)[:20].tolist()
+        np.testing.assert_array_equal(drawn.of(latent)[0], codes[drawn.of(latent)[1], latent])
+
+
+def test_the_largest_of_rows_are_those_of_a_stable_sort():
+    random = np.random.default_rng(0)
+    values = random.standard_normal((40, 90))
+    values[5], values[6, 10:], values[7, ::2] = 0.0, -np.inf, 3.0
+    values[8], values[9, 50:] = np.nan, np.nan
+    values[10:20] = random.integers(0, 4, (10, 90))
+    for most in (1, 8, 16, 40, 90):
+        expected = np.argsort(-values, axis=1, kind="stable")[:, :most]
+        np.testing.assert_array_equal(largest(values, most), expected)
 
 
 def test_words_of_a_record():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from oracle import classic
+from simplecell.distributed import ALONE
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.measures import LogMean, average_activation
@@ -31,6 +32,7 @@ class Pieces:
 
     def __init__(self, x, cuts):
         self.parts, self.n_samples = torch.tensor_split(x, cuts), len(x)
+        self.ranks = ALONE
 
     def __len__(self):
         return len(self.parts)

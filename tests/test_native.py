@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from simplecell.distributed import ALONE
 from simplecell.errors import DataError
 from simplecell.model import native, selection
 from simplecell.model.codes import Rows, SparseCodes
@@ -71,7 +72,7 @@ def test_the_largest_of_a_batch_do_not_depend_on_the_guess(count, guess, compile
     monkeypatch.setattr(selection, "CROSSOVER", 1.0)
     pre = drawn(12, 60, torch.float64)
     pre[3] = 0.001 * pre[3].abs() + 4.0  # one sample holds nearly all of the largest
-    found = selection.largest(pre, count, torch.tensor(guess, dtype=torch.float64))
+    found = selection.largest(pre, count / 12, torch.tensor(guess, dtype=torch.float64), ALONE)
     least = pre.view(-1).topk(count).values[-1]
     want = (pre >= least).nonzero()
     assert torch.equal(torch.stack([found.samples, found.latents], 1), want)
@@ -80,7 +81,7 @@ def test_the_largest_of_a_batch_do_not_depend_on_the_guess(count, guess, compile
 def test_a_batch_with_too_few_positive_values_keeps_these():
     pre = -drawn(12, 60, torch.float64).abs()
     pre[4, 7] = 1.0
-    found = selection.largest(pre, 9, torch.tensor(-1.0))
+    found = selection.largest(pre, 9 / 12, torch.tensor(-1.0), ALONE)
     assert (found.samples.tolist(), found.latents.tolist()) == ([4], [7])
 
 
@@ -153,3 +154,35 @@ def test_it_can_be_switched_off():
         check=True,
     ).stdout
     assert told.strip() == "torch SIMPLECELL_NATIVE=0 is set None"
+
+
+def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch):
+    """Cut off with the compiled tier or without, it ends in the bits of the uninterrupted run."""
+    from itertools import islice
+
+    import numpy as np
+
+    from simplecell import tier
+    from simplecell.model.native import compiled as room
+    from simplecell.run.begin import begin, resume
+    from simplecell.run.recipe import Recipe
+
+    x = np.random.default_rng(0).normal(size=(600, 12)).astype("f4")
+    np.save(tmp_path / "x.npy", x)
+    small = Recipe.load("topk").changed(
+        ["model.n_latents=60", "model.target_l0=4", "train.steps=12", "optim.batch_size=50"]
+    )
+    named = {tier.PLAIN, native.tier().name}
+    for name in sorted(named):
+        monkeypatch.setattr(room, "_chosen", name)
+        whole = begin(str(tmp_path / "x.npy"), tmp_path / f"{name}-w", small)
+        list(whole.records())
+        cut = begin(str(tmp_path / "x.npy"), tmp_path / f"{name}-c", small)
+        list(islice(cut.records(), 5))
+        cut.save()
+        cut.lock.release()
+        monkeypatch.setattr(room, "_chosen", None)
+        again = resume(tmp_path / f"{name}-c")
+        list(again.records())
+        assert native.tier().name == name
+        assert torch.equal(whole.trainer.flat, again.trainer.flat)

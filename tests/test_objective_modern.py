@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import modern_oracle as oracle
+from simplecell.distributed import ALONE
 from simplecell.errors import UsageError
 from simplecell.model.activations import ACTIVATIONS
 from simplecell.model.autoencoder import Autoencoder
@@ -399,6 +400,7 @@ class Pieces:
 
     def __init__(self, x, cuts):
         self.parts, self.n_samples = torch.tensor_split(x, cuts), len(x)
+        self.ranks = ALONE
 
     def __len__(self):
         return len(self.parts)

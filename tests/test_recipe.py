@@ -231,7 +231,7 @@ def test_a_length_that_is_not_looked_at_is_told():
 
 @pytest.mark.parametrize(
     ("rows", "samples"),
-    [(600, 2000 * 512), (15_000, 1_500_000), (50_000, 2_000_000), (2_100_000, 2_100_000)],
+    [(600, 1200 * 512), (15_000, 1_500_000), (50_000, 2_000_000), (2_100_000, 2_100_000)],
 )
 def test_small_data_are_not_learned_by_heart(rows, samples):
     one = np.zeros((1, 16), dtype=np.float32)
@@ -273,6 +273,26 @@ def test_a_wide_table_of_numbers_gets_the_recipe_of_the_same_array(tmp_path):
         assert source is not None
         assert source.n_inputs == 16 + 2 * (name == "words.csv")
     assert chosen == {"x.npy": "topk", "x.csv": "topk", "id.csv": "topk", "words.csv": "sigmoid"}
+
+
+LENGTHS = {  # samples: steps where k says how many are active, and where it has to be found
+    20: (250, 500),
+    140: (280, 500),
+    400: (800, 800),
+    1000: (2000, 2000),
+    10_000: (2000, 2000),
+    30_000: (3907, 3907),
+    3_000_000: (5860, 5860),
+}
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_an_automatic_length_follows_the_number_of_samples(n):
+    source = ArraySource(np.broadcast_to(np.float32(0.5), (n, 2)))
+    recipes_of = [Recipe.load(name) for name in ("topk", "jumprelu")]
+    asked = [recipe.changed(["preprocess.steps=[]"]) for recipe in recipes_of]
+    steps = [resolve(recipe, source)[0].n_steps for recipe in asked]
+    assert tuple(steps) == LENGTHS[n]
 
 
 def test_recipes_are_frozen():

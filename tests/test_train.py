@@ -65,6 +65,43 @@ def test_training_in_parts_is_training_at_once(solver):
     assert torch.equal(whole.flat, parts.flat)
 
 
+BY_NUMBER = [[], ["standardize"], ["center", "scale"], ["range"], ["remove_dc", "patch_range"]]
+
+
+@pytest.mark.parametrize("steps", BY_NUMBER, ids=" ".join)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_prepared_once_have_the_bits_of_those_prepared_in_each_batch(
+    steps, dtype, tmp_path, monkeypatch
+):
+    x = np.random.default_rng(0).normal(1e4, 3, (100, 6)).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    mapped = ArraySource(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    chain = module.fitted(steps, mapped)
+    assert chain.by_number == ("remove_dc" not in steps)
+    how = {"preprocess": chain, "solver": "adam", "batch_size": 30}
+    once, each, parts = (trainer_of(**how) for _ in range(3))
+    list(once.run(ArraySource(x), 12))
+    list(parts.run(mapped, 5))
+    list(parts.run(mapped, 12))
+    monkeypatch.setattr(module, "ONCE_BYTES", 0)
+    list(each.run(mapped, 12))
+    assert torch.equal(once.flat, each.flat)
+    assert torch.equal(once.flat, parts.flat)
+
+
+def test_few_samples_are_read_once(monkeypatch):
+    source, read = source_of(), []
+    monkeypatch.setattr(source, "read", lambda rows: read.append(rows) or x[rows])
+    x = source_of().read(slice(None))
+    list(trainer_of(solver="adam", batch_size=30).run(source, 40))
+    assert len(read) == 1
+
+
+def test_what_mixes_inputs_is_prepared_in_its_batches():
+    for steps in (["pca"], ["zca_whiten"], ["center", "pca_whiten", "range"], ["remove_dc"]):
+        assert not module.fitted(steps, source_of()).by_number
+
+
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 @pytest.mark.parametrize("stop", [0, 1, 4, 13])
 def test_state_goes_on_with_the_same_bits(solver, stop):

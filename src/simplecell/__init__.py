@@ -4,6 +4,8 @@ A *source* feeds a *model*, an *objective* judges it, a *trainer* moves it, a *r
 and *faces* show it. The rooms, from the ground up (their files: docs/architecture.md):
 
     errors         what a caller may catch, and checks of parameters
+    tier           which way sums are made on the CPU
+    distributed    processes that train one model together
     data           where samples come from: a source of anything
     preprocess     how samples are prepared: centering, scaling, PCA, whitening
     model          what is trained: activations, autoencoders, deep networks

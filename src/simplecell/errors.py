@@ -45,6 +45,10 @@ class WriteError(SimplecellError, OSError):
     exit_code = 6
 
 
+class LostError(SimplecellError, ConnectionError):
+    """Another process of the same job is gone (exit code 1); the last checkpoint is kept."""
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> UsageError:
     """An error that names the nearest known name.
 

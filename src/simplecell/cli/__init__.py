@@ -10,7 +10,8 @@ import typer
 # The order of the verbs in the help is that of these lines.
 from simplecell.cli import train, show, codes, measure, shard  # isort: skip
 from simplecell.cli.application import app
-from simplecell.errors import DataError, SimplecellError, UsageError
+from simplecell.cli.processes import speaks
+from simplecell.errors import DataError, LostError, SimplecellError, UsageError
 
 __all__ = ["app", "codes", "measure", "run_command_line", "shard", "show", "train"]
 
@@ -18,7 +19,7 @@ __all__ = ["app", "codes", "measure", "run_command_line", "shard", "show", "trai
 def run_command_line(arguments: list[str]) -> int:
     """Run one command; its exit code. Errors become one sentence on standard error."""
     try:
-        code = app(arguments, standalone_mode=False, prog_name="simplecell")
+        code = app(arguments, standalone_mode=False, prog_name="simplecell", obj=arguments)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         print("stopped", file=sys.stderr)
@@ -36,6 +37,8 @@ def say_error(error: Exception, trace: bool) -> int:
     """Print an error as a sentence; the exit code it stands for."""
     if trace:
         traceback.print_exception(error)
+    if isinstance(error, LostError) and not speaks():
+        return error.exit_code
     if isinstance(error, SimplecellError):
         print(f"simplecell: {error}", file=sys.stderr)
         return error.exit_code

@@ -63,6 +63,9 @@ Meta = Annotated[
     Path | None, typer.Option("--meta", help="csv, jsonl or npz with one record a sample.")
 ]
 OtherData = Annotated[str | None, typer.Option("--data", help="Other samples than the run's own.")]
+Processes = Annotated[
+    int | None, typer.Option("--processes", min=1, help="Share the work among N on this machine.")
+]
 CodesOut = Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv, F.parquet or - (npy).")]
 Settings = Annotated[
     list[str] | None,

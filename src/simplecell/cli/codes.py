@@ -6,25 +6,37 @@ from typing import Annotated
 
 import typer
 
-from simplecell.cli.application import CodesOut, DataPath, RunPath, app, read, standard_output
+from simplecell.cli.application import (
+    CodesOut,
+    DataPath,
+    Processes,
+    RunPath,
+    app,
+    read,
+    standard_output,
+)
+from simplecell.cli.processes import refuse_pipes, together
 
 
 @app.command()
 def encode(
+    context: typer.Context,
     run: RunPath,
     data: DataPath,
     out: CodesOut,
     sparse: Annotated[
         bool, typer.Option("--sparse", help="Active latents alone: CSR in .npz, lists in .parquet.")
     ] = False,
+    processes: Processes = None,
 ) -> None:
     """Hand on the codes of DATA: one row a sample, one column a latent, with the rows' names."""
     from simplecell.cli.code_files import encode_file
     from simplecell.run.directory import Run
     from simplecell.run.progress import say
 
-    with standard_output():
-        say(*encode_file(Run(run).load(), read(data), out, sparse))
+    with together(context, processes) as ranks, standard_output():
+        refuse_pipes(ranks, data)
+        say(*encode_file(Run(run).load(), read(data), out, sparse, ranks))
 
 
 @app.command()

@@ -8,17 +8,28 @@ from typing import Annotated
 
 import typer
 
-from simplecell.cli.application import DataPath, Json, RunPath, app, print_result, read
-from simplecell.errors import DataError
+from simplecell.cli.application import (
+    DataPath,
+    Json,
+    Processes,
+    RunPath,
+    app,
+    print_result,
+    read,
+)
+from simplecell.cli.processes import refuse_pipes, together
+from simplecell.errors import DataError, UsageError
 
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     run: RunPath,
     data: DataPath,
     targets: Annotated[
         str | None, typer.Option(help="Of a transcoder: what it is to give, a row a sample.")
     ] = None,
+    processes: Processes = None,
     as_json: Json = False,
 ) -> None:
     """How well the run reconstructs DATA, how active its latents are, how alike its atoms."""
@@ -32,21 +43,23 @@ def evaluate(
     from simplecell.run.progress import say, say_skipped
 
     started = time.perf_counter()
-    trained = Run(run).load()
-    source = new_data(trained, read(data))
-    say(*source.notes)
-    say_skipped(source.skipped)
-    pairs = new_pairs(trained, source, targets)
-    figures = measure(trained.model, trained.preprocess, pairs)
-    result = {"run": str(run)} | figures.table()
-    if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
-        result["fvu"] = result["fvu_standardized"] = None
-    steps = trained.recipe.preprocess.steps
-    findings = hidden(figures, steps, pairs.input_names)
-    result["findings"] = [finding.table() for finding in findings]
-    result["seconds"] = round(time.perf_counter() - started, 3)
-    print_result("evaluate", result, as_json, evaluation_table(result))
-    say(*map(str, findings))
+    with together(context, processes) as ranks:
+        refuse_pipes(ranks, data)
+        trained = Run(run).load()
+        source = new_data(trained, read(data))
+        say(*source.notes)
+        say_skipped(source.skipped)
+        pairs = new_pairs(trained, source, targets)
+        figures = measure(trained.model, trained.preprocess, pairs, ranks)
+        result = {"run": str(run)} | figures.table()
+        if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
+            result["fvu"] = result["fvu_standardized"] = None
+        steps = trained.recipe.preprocess.steps
+        findings = hidden(figures, steps, pairs.input_names)
+        result["findings"] = [finding.table() for finding in findings]
+        result["seconds"] = round(time.perf_counter() - started, 3)
+        print_result("evaluate", result, as_json, evaluation_table(result))
+        say(*map(str, findings))
 
 
 @app.command()
@@ -127,10 +140,17 @@ def reproduce(
 @app.command()
 def info(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run directory.")] = None,
+    device: Annotated[
+        bool, typer.Option("--device", help="Without RUN: what it would train on, too; slower.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What is in a run; without RUN, what this installation is and which recipes it has."""
     from simplecell.cli.printing import installation, of_run
 
-    result, text = installation() if run is None else of_run(run)
+    if run is not None and device:
+        raise UsageError(
+            "--device is for this installation, and a run tells its own; leave RUN or --device out"
+        )
+    result, text = installation(device) if run is None else of_run(run)
     print_result("info", result, as_json, text)

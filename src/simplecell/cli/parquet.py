@@ -8,11 +8,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from simplecell.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from simplecell.cli.writers import Sheet
 
 Array = NDArray[np.generic]
@@ -87,12 +88,14 @@ def _as_arrow(columns: Mapping[str, Array]) -> dict[str, Any]:
     }
 
 
-def read_sparse(path: Path, n_latents: int) -> sparse.csr_array | None:
+def read_sparse(path: Path, n_latents: int) -> csr_array | None:
     """Codes [n, M] as `write_sparse` wrote them; None for any other file.
 
     Raises:
         DataError: for latents that the model has not.
     """
+    from scipy.sparse import csr_array
+
     arrow = library()
     try:
         file = arrow.parquet.ParquetFile(path)
@@ -112,4 +115,4 @@ def read_sparse(path: Path, n_latents: int) -> sparse.csr_array | None:
             "latents; give what simplecell encode wrote for it"
         )
     offsets = np.concatenate([[0], lengths[0]]).cumsum()
-    return sparse.csr_array((values, indices, offsets), shape=(len(lengths[0]), n_latents))
+    return csr_array((values, indices, offsets), shape=(len(lengths[0]), n_latents))

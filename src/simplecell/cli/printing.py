@@ -8,12 +8,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
+import tomli_w
 
 from simplecell.run import recipe
-from simplecell.run.directory import Run, about_software
-from simplecell.run.sweep import MEASURED
-from simplecell.training.prepared import resolve_device
+from simplecell.run.directory import Run, about_packages
+from simplecell.tier import tier
 
 Table = dict[str, Any]
 """A result as `--json` prints it."""
@@ -121,6 +120,8 @@ def _cell(value: float | None, form: str = ".4g") -> str:
 
 def sweep_table(result: Table) -> str:
     """The result of a sweep as text: a line a model, then a line a group."""
+    from simplecell.run.sweep import MEASURED
+
     heads = ("fvu", "held out", "l0", "dead", "activation")
     models = [
         [row["name"], *(_cell(row[key]) for key in MEASURED), _ended(row)]
@@ -159,25 +160,42 @@ def _with_spread(mean: float | None, std: float | None) -> str:
     return _cell(mean) if std is None else f"{_cell(mean)} ± {std:.2g}"
 
 
-def installation() -> tuple[Table, str]:
-    """Versions, the device that would be used, the recipes; as a table and as text."""
-    known = about_software(torch.get_num_threads(), str(resolve_device("auto")))
-    software = {**known, "scikit-learn": metadata.version("scikit-learn")}
+def installation(device: bool) -> tuple[Table, str]:
+    """Versions and recipes, and the device that would be used where asked; as a table and as text.
+
+    To know the device is to load torch, for seconds.
+    """
+    software: Table = {**about_packages()}
+    if device:
+        software = _on_device()
+    software["scikit-learn"] = metadata.version("scikit-learn")
+    kernels = tier()
+    software["kernels"] = kernels.name
     recipes = {name: recipe.headline(name) for name in recipe.names()}
-    lines = [f"{name:<14}{value}" for name, value in software.items()]
+    reason = {"kernels": f" ({kernels.reason})"}
+    lines = [f"{name:<14}{value}{reason.get(name, '')}" for name, value in software.items()]
     lines += ["", "recipes (simplecell train DATA --out RUN --recipe NAME)"]
     lines += [f"  {name:<12}{words}" for name, words in recipes.items()]
     return {**software, "recipes": recipes}, "\n".join(lines)
 
 
+def _on_device() -> Table:
+    import torch
+
+    from simplecell.run.directory import about_software
+    from simplecell.training.prepared import resolve_device
+
+    return {**about_software(torch.get_num_threads(), str(resolve_device("auto")))}
+
+
 def of_run(path: Path) -> tuple[Table, str]:
     """A run's story and figures; as a table and as text."""
     run = Run(path)
-    info, resolved = run.info(), run.recipe()
-    edited = run.edits(info, resolved) if "resolved" in info else None
-    data = info["data"]
+    info = run.info()
+    data, (resolved, edited) = info["data"], run.tables(info)
+    steps = resolved["train"]["steps"]
     lines = [
-        f"run           {path} ({info['status']}, {info['n_iter']} of {resolved.n_steps} steps)",
+        f"run           {path} ({info['status']}, {info['n_iter']} of {steps} steps)",
         f"data          {data['path'] or 'given in memory'}",
         f"samples       {data['n_samples']} for training, {data['n_held_out']} held out; "
         f"each {' × '.join(str(side) for side in data['shape'])} ({data['kind']})",
@@ -190,8 +208,8 @@ def of_run(path: Path) -> tuple[Table, str]:
     )
     if figures := info["figures"]:
         lines += ["", figures_table({**figures, "seconds": info["seconds"]})]
-    lines += ["", resolved.text().rstrip(), *_of_edits(edited or [])]
-    table = {"run": str(path), **info, "recipe": resolved.table(), "edited": edited}
+    lines += ["", tomli_w.dumps(resolved).rstrip(), *_of_edits(edited or [])]
+    table = {"run": str(path), **info, "recipe": resolved, "edited": edited}
     return table, "\n".join(lines)
 
 

@@ -14,12 +14,14 @@ from simplecell.cli.application import (
     Meta,
     NoDoctor,
     Out,
+    Processes,
     RunPath,
     Settings,
     app,
     print_result,
     read,
 )
+from simplecell.cli.processes import refuse_pipes, together
 
 if TYPE_CHECKING:
     from simplecell.run.session import Session
@@ -36,6 +38,7 @@ def demo(out: Out = Path("simplecell-demo"), as_json: Json = False) -> None:
 
 @app.command()
 def train(
+    context: typer.Context,
     data: DataPath,
     out: Out,
     recipe: Annotated[
@@ -49,33 +52,49 @@ def train(
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew in --out.")] = False,
     no_doctor: NoDoctor = False,
+    processes: Processes = None,
     as_json: Json = False,
 ) -> None:
     """Learn features of DATA into a run directory. Said again, it continues."""
-    from simplecell.run.begin import begin
-    from simplecell.run.recipe import Recipe
+    from simplecell.run.recipe import Recipe, check_settings
 
     changes = list(settings or [])
     changes += [] if seed is None else [f"train.seed={seed}"]
     changes += [] if memory is None else [f"train.memory={json.dumps(memory)}"]
     if meta is not None:  # absolute, for `resume` may be said elsewhere
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
+    check_settings(changes)
     chosen = None if recipe is None else Recipe.load(recipe)
-    session = begin(read(data), out, chosen, settings=changes, restart=restart)
-    work("train", session, as_json, no_doctor)
+    path = None if data == "-" else read(data)  # a pipe is read by one process, once
+    # Torch comes with these, which mistakes in the words above spare.
+    from simplecell.run.begin import begin
+    from simplecell.run.together import shared
+
+    def begun() -> Session:
+        opened = read(data) if path is None else path
+        return begin(opened, out, chosen, settings=changes, restart=restart)
+
+    with together(context, processes, out=out) as ranks:
+        refuse_pipes(ranks, data)
+        work("train", shared(ranks, begun, data), as_json, no_doctor)
 
 
 @app.command()
 def resume(
+    context: typer.Context,
     run: RunPath,
     steps: Annotated[int | None, typer.Option(help="A greater length than before.")] = None,
     no_doctor: NoDoctor = False,
+    processes: Processes = None,
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was cut off."""
     from simplecell.run.begin import resume as go_on
+    from simplecell.run.together import shared
 
-    work("resume", go_on(run, steps=steps), as_json, no_doctor)
+    with together(context, processes) as ranks:
+        session = shared(ranks, lambda: go_on(run, steps=steps))
+        work("resume", session, as_json, no_doctor)
 
 
 @app.command()
@@ -95,14 +114,16 @@ def sweep(
     """Train several models on one pass over DATA; said again, they continue."""
     from simplecell.cli.printing import sweep_table
     from simplecell.errors import DivergedError
-    from simplecell.run.progress import follow_sweep, say, say_skipped
-    from simplecell.run.recipe import Recipe
+    from simplecell.run.recipe import Recipe, check_settings
+
+    check_settings(settings or [])
+    chosen, opened = None if recipe is None else Recipe.load(recipe), read(data)
+    from simplecell.run.progress import follow_sweep, say, say_skipped  # and torch with them
     from simplecell.run.sweep import begin_sweep
     from simplecell.viz.front import save_front
 
-    chosen = None if recipe is None else Recipe.load(recipe)
     models = begin_sweep(
-        read(data),
+        opened,
         out,
         chosen,
         grid=grid or [],
@@ -134,7 +155,8 @@ def work(command: str, session: Session, as_json: bool, no_doctor: bool) -> None
         result = session.result()
         print_result(command, result, as_json, figures_table(result))
         return
-    doctor = None if no_doctor else Doctor(session)
+    leads = session.trainer.ranks.leads
+    doctor = Doctor(session) if leads and not no_doctor else None
     say(*map(str, doctor.early if doctor else ()))
     result, code = follow(session)
     print_result(command, result, as_json, figures_table(result))

@@ -6,7 +6,7 @@ import csv
 import io
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -92,7 +92,7 @@ def _npy(file: IO[bytes], pieces: Iterator[Array], sheet: Sheet) -> None:
     }
     np.lib.format.write_array_header_1_0(file, header)
     for piece in pieces:
-        file.write(np.ascontiguousarray(piece, dtype=sheet.dtype).tobytes())
+        file.write(np.ascontiguousarray(piece, dtype=sheet.dtype).data)
 
 
 def _npz(file: IO[bytes], pieces: Iterator[Array], sheet: Sheet) -> None:
@@ -104,17 +104,27 @@ def _npz(file: IO[bytes], pieces: Iterator[Array], sheet: Sheet) -> None:
 
 def _sparse_npz(file: IO[bytes], pieces: Iterator[Any], sheet: Sheet) -> None:
     """As `scipy.sparse.load_npz` reads it."""
-    parts = list(pieces)
+    parts = list(pieces)  # of the entries alone; a member of the archive has its length in front
     counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.indptr) for part in parts)])
+    members = {
+        "format": np.array(b"csr"),
+        "shape": np.array([sheet.n_rows, len(sheet.names)]),
+        "indptr": counts.cumsum(),
+    }
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        members = {
-            "format": np.array(b"csr"),
-            "shape": np.array([sheet.n_rows, len(sheet.names)]),
-            "data": np.concatenate([part.data for part in parts]).astype("<f4"),
-            "indices": np.concatenate([part.indices for part in parts]),
-            "indptr": counts.cumsum(),
-        }
+        _joined(archive, "data", "<f4", [part.data for part in parts])
+        _joined(archive, "indices", "<i4", [part.indices for part in parts])
         _members(archive, members | _named(sheet))
+
+
+def _joined(archive: zipfile.ZipFile, name: str, dtype: str, parts: Sequence[Array]) -> None:
+    """Parts behind one another as one member, without an array of all of them."""
+    shape = (sum(map(len, parts)),)
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array_header_1_0(member, header)
+        for part in parts:
+            member.write(np.ascontiguousarray(part, dtype=dtype).data)
 
 
 def _named(sheet: Sheet) -> dict[str, Array]:

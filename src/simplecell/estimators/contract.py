@@ -25,8 +25,10 @@ from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
 from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.passes import Passes
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_training
+from simplecell.run.encoding import dense_codes
 from simplecell.run.evaluate import Figures, evaluate
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
@@ -83,7 +85,7 @@ class ModelTransformer(CodeTransformer):
         """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
         check_is_fitted(self)
         rows = validate_data(self, X, reset=False, **DOOR)
-        return self._codes(self._on_device(), ArraySource(rows))
+        return self._coded(ArraySource(rows))
 
     def inverse_transform(self, X: object) -> Array:
         """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents].
@@ -94,9 +96,9 @@ class ModelTransformer(CodeTransformer):
         codes = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
         if issparse(codes):
             codes.check_format(full_check=True)  # an index beyond the latents would reach torch
-        trained, rows = self._on_device(), self._n_rows
-        parts = [codes[i : i + rows] for i in range(0, codes.shape[0], rows)]
-        return np.concatenate([trained.decode(part) for part in parts])
+        trained = self._on_device()
+        n, rows = codes.shape[0], Passes(trained.model).n_rows
+        return np.concatenate([trained.decode(codes[i : i + rows]) for i in range(0, n, rows)])
 
     def score(self, X: object, y: object = None) -> float:
         """1 − fvu: the fraction of the variance of prepared X that is reproduced; 1 is best.
@@ -213,15 +215,9 @@ class ModelTransformer(CodeTransformer):
         check_is_fitted(self)
         return np.array(latent_names(self._n_features_out), dtype=object)
 
-    @property
-    def _n_rows(self) -> int:
-        """Samples that are encoded or decoded at a time."""
-        return ROWS
-
-    def _codes(self, trained: Trained, source: Source) -> Array:
-        """Codes [n_samples, n_latents] of a source, batch by batch."""
-        batches = source.batches(self._n_rows)
-        return np.concatenate([trained.encode(x, int(rows[0])) for x, rows in batches])
+    def _coded(self, source: Source) -> Array:
+        """Codes [n_samples, n_latents] of a source."""
+        return dense_codes(self._on_device(), source)
 
     def _shape(self) -> tuple[int, ...]:
         if len(self._trained.shape) > 1:

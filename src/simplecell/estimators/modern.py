@@ -6,23 +6,18 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from scipy.sparse import csr_array, csr_matrix
 from sklearn import get_config
 
 from simplecell.data import Source
 from simplecell.errors import UsageError, switch, whole
-from simplecell.estimators.contract import ROWS
 from simplecell.estimators.fitting import RecipeTransformer
 from simplecell.estimators.parameters import Steps
+from simplecell.run.encoding import sparse_codes
 from simplecell.run.evaluate import Figures
 from simplecell.run.recipe import Recipe
 from simplecell.run.trained import Trained
 from simplecell.training.trainer import Trainer
-
-BATCH_ENTRIES = 2**26
-"""Most numbers before the activation, samples times latents, that are held at a time."""
 
 
 @dataclass(eq=False, repr=False)
@@ -71,24 +66,19 @@ class ModernTransformer(RecipeTransformer):
     def _iterations(self, trained: Trained) -> int:
         return int(trained.info["n_iter"])
 
-    @property
-    def _n_rows(self) -> int:
-        return max(1, min(ROWS, BATCH_ENTRIES // self._n_features_out))
-
-    def _codes(self, trained: Trained, source: Source) -> Any:
+    def _coded(self, source: Source) -> Any:
         """Dense, or CSR from the non-zero values of each batch."""
         switch("sparse_output", self.sparse_output)
         if not self.sparse_output:
-            return super()._codes(trained, source)
+            return super()._coded(source)
         self._refuse_frames()
-        batches = source.batches(self._n_rows)
-        parts = [trained.encode_sparse(x, int(rows[0])) for x, rows in batches]
-        values, latents = (torch.cat([part[i] for part in parts]).numpy() for i in (0, 1))
-        counts = torch.cat([part.offsets.diff() for part in parts]).numpy()
-        offsets = np.concatenate([[0], counts.cumsum()])
         modern = get_config().get("sparse_interface") == "sparray"
         kind = csr_array if modern else csr_matrix
-        return kind((values, latents, offsets), shape=(len(counts), trained.model.n_latents))
+        rows = sparse_codes(self._on_device(), source)
+        return kind(
+            (rows.values.numpy(), rows.indices.numpy(), rows.offsets.numpy()),
+            shape=(source.n_samples, self._n_features_out),
+        )
 
     def _refuse_frames(self) -> None:
         """Raise UsageError where data frames are asked for as well."""

@@ -195,7 +195,7 @@ class SparseCoding(CodeTransformer):
         for name, may_be in MAY_BE.items():
             if getattr(self, name) is not None:
                 may_be(name, getattr(self, name))
-        for name, known in (("penalty", PENALTIES), ("dtype", tuple(DTYPES))):
+        for name, known in (("penalty", PENALTIES), ("dtype", DTYPES)):
             choice(name, getattr(self, name), known)
         if self.penalty == "l1" and self.neighbourhood is not None:
             raise UsageError("a neighbourhood needs penalty='smooth'; with 'l1' leave it None")
@@ -227,7 +227,7 @@ class SparseCoding(CodeTransformer):
             self._seed = seed_of(self.random_state)
         start = random_dictionary(self.n_latents, self._chain.n_outputs, self._seed)
         training = Alternation(
-            start.to(device, DTYPES[self.dtype]),
+            start.to(device, getattr(torch, self.dtype)),
             self._penalty(),
             gamma=self.gamma,
             preprocess=self._chain,

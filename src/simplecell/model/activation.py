@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from simplecell.distributed import ALONE, Alone
 from simplecell.model.codes import Codes, SparseCodes
 from simplecell.model.entries import Ledger
 from simplecell.model.places import Places
@@ -40,6 +41,8 @@ class Activation(nn.Module):
     page: ClassVar[tuple[str, ...] | None] = None
     """Its function in the explorer's page, and the attributes that this is given; None: it has
     none."""
+    ranks: Alone = ALONE
+    """The processes that share a batch in training; a trainer says who they are."""
 
     def __init__(self, n_latents: int = 1, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -47,11 +50,20 @@ class Activation(nn.Module):
     def forward(
         self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> Codes:
-        """The code of `pre`; `training` and `generator` matter where training and use differ."""
+        """The code of `pre`; `training` and `generator` matter where training and use differ.
+
+        In use it is sparse where few latents are active, by what `places` finds; in training dense,
+        since latents that are not active may have a say there.
+        """
+        if not training:
+            pre = pre.contiguous()
+            places = self.places(pre, training=False)
+            if places is not None:
+                return self.at(pre.view(-1)[places.flat()], places)
         return Codes(self.code(pre))
 
     def code(self, pre: Tensor) -> Tensor:
-        """The code of `pre` where training and use are the same, [B, M]."""
+        """The dense code of `pre` in use, [B, M]."""
         return self.value(pre, *self.of_latents())
 
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from types import UnionType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +79,8 @@ class Gaussian(Activation):
         mean, log_variance = pre.chunk(2, dim=1)
         if not training:
             return Codes(mean)
-        noise = torch.randn(mean.shape, generator=generator, dtype=pre.dtype, device=pre.device)
+        how: dict[str, Any] = {"generator": generator, "dtype": pre.dtype, "device": pre.device}
+        noise = self.ranks.drawn(mean, lambda shape: torch.randn(shape, **how))
         return Codes(mean + (log_variance / 2).exp() * noise)
 
 

@@ -224,12 +224,14 @@ class Layer(Model):
         self, x: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Codes]:
         self.check_width(x)
-        x = self.centered(x)
-        if self.activation.owns_bias:
-            pre = x @ self.encoder.T
-        else:
-            pre = torch.addmm(self.bias, x, self.encoder.T)
+        pre = self.projected(self.centered(x))
         return pre, self.activation(pre, training=training, generator=generator)
+
+    def projected(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """`x @ encoder.T + bias` of what `centered` gave, [B, M]; in `out` if there is one."""
+        # addmm copies the bias into every row beforehand, which costs up to a third of the product.
+        pre = torch.mm(x, self.encoder.T, out=out)
+        return pre if self.activation.owns_bias else pre.add_(self.bias)
 
     def centered(self, x: Tensor) -> Tensor:
         """What the encoder sees of x [B, D]."""

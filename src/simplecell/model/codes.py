@@ -38,6 +38,21 @@ class Codes:
     dense: Tensor
     """[B, M]."""
 
+    @property
+    def n_samples(self) -> int:
+        """B."""
+        return len(self.dense)
+
+    @property
+    def n_latents(self) -> int:
+        """M."""
+        return self.dense.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the values."""
+        return self.dense.dtype
+
     def detach(self) -> Codes:
         """The same values without history."""
         return Codes(self.dense.detach())
@@ -97,6 +112,14 @@ class Codes:
         """The code of the latents first … last − 1."""
         return Codes(self.dense[:, first:last])
 
+    def fill(self, out: Tensor) -> None:
+        """Write the code into `out` [B, M], which holds zeros."""
+        out.copy_(self.dense)
+
+    def read(self, samples: Tensor, latents: Tensor) -> Tensor:
+        """The code of some latents [n] for some samples [n], [n]."""
+        return self.dense[samples, latents]
+
     def rows(self) -> Rows:
         """The non-zero values, sample by sample."""
         sample, latent = self.dense.nonzero(as_tuple=True)
@@ -149,9 +172,16 @@ class SparseCodes(Codes):
         return cls(rows.values, places)
 
     @property
+    def n_samples(self) -> int:
+        return self.places.n_samples
+
+    @property
     def n_latents(self) -> int:
-        """M."""
         return self.places.n_latents
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.values.dtype
 
     @cached_property
     def dense(self) -> Tensor:
@@ -218,6 +248,17 @@ class SparseCodes(Codes):
             places.samples[keep], places.latents[keep] - first, places.n_samples, last - first
         )
         return SparseCodes(self.values[keep], within)
+
+    def fill(self, out: Tensor) -> None:
+        out.put_(self.places.flat().to(out.device), self.values.to(out))
+
+    def read(self, samples: Tensor, latents: Tensor) -> Tensor:
+        wanted = samples * self.n_latents + latents
+        if not len(self.values):
+            return self.values.new_zeros(len(wanted))
+        flat, order = self.places.flat().sort()
+        near = torch.searchsorted(flat, wanted).clamp_max(len(flat) - 1)
+        return torch.where(flat[near] == wanted, self.values[order[near]], 0)
 
     def _within(self, first: int, last: int) -> Tensor:
         return (self.places.latents >= first) & (self.places.latents < last)

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid, softplus
 
+from simplecell.distributed import ALONE, Alone
+
 DENSITY_EDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Where a bin of `density_histogram` ends and the next begins."""
 _ATOMS_AT_ONCE = 2048
@@ -44,14 +46,15 @@ def squared_error(recon: Tensor, target: Tensor) -> Tensor:
     return (recon - target).square().sum(1).mean()
 
 
-def residual_share(recon: Tensor, error: Tensor) -> Tensor:
+def residual_share(recon: Tensor, error: Tensor, ranks: Alone = ALONE) -> Tensor:
     """`‖error − recon‖² / ‖error − mean error‖²` over a batch, [B, D] both; 0 for no error.
 
     What is left of a residual that something else tries to reconstruct. Batch-level: the mean is
-    that of the B samples. Source: Gao et al. 2024, appendix A.2. Exact.
+    that of the B samples. Of a batch that processes share it is one's own part of the numerator
+    over the whole denominator: these add up. Source: Gao et al. 2024, appendix A.2. Exact.
     """
     left = (error - recon).square().sum()
-    total = (error - error.mean(0)).square().sum()
+    total = ranks.sum((error - ranks.mean(error)).square().sum())
     # The gradient must not divide by 0 either, which nan_to_num would leave it to.
     return torch.where(total > 0, left / total.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
 

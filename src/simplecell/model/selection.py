@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from simplecell.distributed import Alone
 from simplecell.model import native
 from simplecell.model.places import Places
 
@@ -29,34 +30,61 @@ def above(pre: Tensor, threshold: Tensor) -> Places | None:
     return _above(pre, threshold)
 
 
-def top(pre: Tensor, k: int) -> Places | None:
-    """Where the k largest of each sample of pre [B, M] are; None where k are too many."""
+def top(pre: Tensor, k: int, *, ordered: bool = False) -> Places | None:
+    """Where the k largest of each sample of pre [B, M] are; None where k are too many.
+
+    `ordered`: latents ascend within a sample, as in files.
+    """
     if k > CROSSOVER * pre.shape[1]:
         return None
     if compiled := native.library(pre):
         return Places.of_rows(compiled.top(pre, k), pre.shape[1])
     latents = pre.topk(k, dim=1, sorted=False).indices
-    return Places.of_rows(latents, pre.shape[1], ascending=False)
+    if ordered:
+        latents = latents.sort(dim=1).values
+    return Places.of_rows(latents, pre.shape[1], ascending=ordered)
 
 
-def largest(pre: Tensor, count: int, guess: Tensor) -> Places | None:
-    """The `count` largest of all of pre [B, M], those equal to the last as well, if positive.
+def largest(pre: Tensor, k: float, guess: Tensor, ranks: Alone) -> Places | None:
+    """Where the k·B largest of all of a batch are, those equal to the last as well, if positive.
 
-    `guess` is a threshold that lets about so many through: where it does the rest need not be
-    looked at again. What is found does not depend on it. None where they are too many.
+    pre [B, M] is one process's part of the batch. `guess` is a threshold that lets about so many
+    through: where it does the rest need not be looked at again. What is found does not depend on
+    it. None where they are too many.
     """
-    if count > CROSSOVER * pre.numel():
+    n_samples = ranks.count(len(pre))
+    count = _wanted(k, n_samples, pre.shape[1])
+    if count > CROSSOVER * n_samples * pre.shape[1]:
         return None
+    found = _likely(pre, count, guess, ranks)
+    values = pre.view(-1)[found.flat()]
+    rivals = ranks.rivals(values, count)
+    if len(rivals) <= count:
+        return found
+    return found.kept(values >= rivals.kthvalue(len(rivals) - count + 1).values)
+
+
+def _likely(pre: Tensor, count: int, guess: Tensor, ranks: Alone) -> Places:
+    """At least those of the `count` largest of a batch that are in pre [B, M], where positive."""
     if pre.device.type != "cpu":  # equal ones are cut off there: no count of them without waiting
-        among = pre.view(-1).topk(count, sorted=False).indices.sort().values
+        among = pre.view(-1).topk(min(count, pre.numel()), sorted=False).indices.sort().values
         return Places.of_flat(among, *pre.shape)
     found = _above(pre, guess) if float(guess) > 0 else None
-    if found is None or not count <= len(found) <= _WIDE * count:
-        found = _above(pre, _below_kth(pre, count))
-    if len(found) <= count:
-        return found
-    values = pre.view(-1)[found.flat()]
-    return found.kept(values >= values.kthvalue(len(values) - count + 1).values)
+    enough = count <= ranks.count(0 if found is None else len(found))
+    if found is None or not enough or len(found) > _WIDE * count:
+        found = _above(pre, _below_kth(pre, min(count, pre.numel())))
+    return found
+
+
+def least_kept(code: Tensor, k: float, ranks: Alone) -> Tensor:
+    """The k·B-th largest of all codes of a batch, of which `code` [B, M] is one process's part."""
+    count = _wanted(k, ranks.count(len(code)), code.shape[1])
+    rivals = ranks.rivals(code.reshape(-1), count)
+    return rivals.kthvalue(len(rivals) - count + 1).values
+
+
+def _wanted(k: float, n_samples: int, n_latents: int) -> int:
+    return max(1, min(round(k * n_samples), n_samples * n_latents))
 
 
 def _above(pre: Tensor, threshold: Tensor) -> Places:

@@ -11,9 +11,9 @@ from torch.autograd.function import FunctionCtx
 
 from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
-from simplecell.model.codes import Codes, Rows, SparseCodes
+from simplecell.model.codes import Codes
 from simplecell.model.places import Places
-from simplecell.model.selection import above, largest, top
+from simplecell.model.selection import above, largest, least_kept, top
 
 
 def _below(values: Tensor, wanted: float) -> Tensor:
@@ -49,26 +49,15 @@ class TopK(Activation):
             )
         self.k = int(k)
 
-    def forward(
-        self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
-    ) -> Codes:
+    def code(self, pre: Tensor) -> Tensor:
         values, indices = pre.topk(self.k, dim=1, sorted=False)
-        kept = values.relu()
-        if training:
-            return Codes(torch.zeros_like(pre).scatter(1, indices, kept))
-        indices, order = indices.sort(dim=1)
-        kept = kept.gather(1, order)
-        positive = kept > 0
-        counts = positive.sum(1)
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        rows = Rows(kept[positive], indices[positive], offsets)
-        return SparseCodes.of_rows(rows, pre.shape[1])
+        return torch.zeros_like(pre).scatter(1, indices, values.relu())
 
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:
         return pre.relu()
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
-        return top(pre, self.k)
+        return top(pre, self.k, ordered=not training)
 
     def threshold_of(self, pre: Tensor) -> Tensor:
         """The sample's own: the smallest value kept."""
@@ -113,22 +102,22 @@ class BatchTopK(Activation):
     def forward(
         self, pre: Tensor, *, training: bool = False, generator: torch.Generator | None = None
     ) -> Codes:
-        code = pre.relu()
         if not training:
-            return Codes(code * (code > self.threshold))
-        flat = code.detach().reshape(-1)
-        least = flat.kthvalue(flat.numel() - self._kept(pre) + 1).values
+            return super().forward(pre)
+        code = pre.relu()
+        least = least_kept(code.detach(), self.k, self.ranks)
         return Codes(code * (code >= least))
 
-    def _kept(self, pre: Tensor) -> int:
-        return max(1, min(round(self.k * len(pre)), pre.numel()))
+    def code(self, pre: Tensor) -> Tensor:
+        code = pre.relu()
+        return code * (code > self.threshold)
 
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:
         return pre.relu()
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
         if training:
-            return largest(pre, self._kept(pre), self.slack * self.threshold)
+            return largest(pre, self.k, self.slack * self.threshold, self.ranks)
         return above(pre, self.threshold_of(pre))
 
     def threshold_of(self, pre: Tensor) -> Tensor:
@@ -137,7 +126,7 @@ class BatchTopK(Activation):
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
-        least = codes.smallest()
+        least = self.ranks.gathered(codes.smallest()[None]).min()
         moved = self.threshold + self.rate * (least - self.threshold)
         found = torch.where(self.threshold < 0, least, moved)
         self.threshold.copy_(torch.where(torch.isfinite(least), found, self.threshold))
@@ -200,9 +189,10 @@ class JumpReLU(Activation):
         return (self.threshold,)
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
-        """In training those just below the threshold as well: they have a say in it."""
+        """Where there is a gradient, those just below the threshold as well: they have a say."""
         threshold = self.threshold.detach()
-        return above(pre, threshold - self.reach * self.bandwidth if training else threshold)
+        felt = training or torch.is_grad_enabled()
+        return above(pre, threshold - self.reach * self.bandwidth if felt else threshold)
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:

@@ -102,6 +102,12 @@ class Preprocess:
                 at_zero = False
         return at_zero
 
+    @property
+    def by_number(self) -> bool:
+        """Whether a prepared number follows from one raw number alone, so that it is the same
+        bit for bit whichever rows are prepared together."""
+        return all(len(step.form.get("matrix", "DD")) < 2 for step in self._steps)
+
     def fit(self, batches: Callable[[], Iterable[Tensor]], moments: Moments | None = None) -> Self:
         """Learn each step; `batches()` gives a fresh pass over rows [B, D].
 

@@ -12,6 +12,7 @@ from simplecell.data import Source
 from simplecell.data.rows import Survey, survey, targets_of
 from simplecell.data.source import openers_of
 from simplecell.errors import DataError, RunError, UsageError
+from simplecell.model import native
 from simplecell.preprocess.chain import Preprocess
 from simplecell.preprocess.moments import Moments
 from simplecell.run.build import Built, build, open_data, refuse_pipe, trainer_on
@@ -162,7 +163,7 @@ def _start(
     model = built.trainer.model
     notes += estimate(built.recipe, model.n_inputs, source, model.n_outputs)
     notes += _looked_at(built, source, held_out)
-    session = _session(run, built, info, source, held_out, notes)
+    session = session_on(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
 
@@ -182,9 +183,10 @@ def raw_moments(requested: Recipe) -> Moments | None:
     return None if isinstance(steps, str) else Preprocess(steps).raw_moments()
 
 
-def _session(
+def session_on(
     run: Run, built: Built, info: Info, source: Source, held_out: Source | None, notes: list[str]
 ) -> Session:
+    """A session on what was built, the targets of a transcoder prepared."""
     chain, like = built.target_preprocess, built.trainer.model.like
     source = with_prepared_targets(source, chain, like)
     if held_out is not None:
@@ -234,17 +236,30 @@ def _reopened(
     now = {"train.steps": steps, "train.memory": requested.train.memory}
     recipe = run.recipe().changed(now)
     source, held_out = open_data(data if opened is None else opened, requested)
-    _refuse_other_data(run, info, data, source, requested)
+    refuse_other_data(run, info, data, source, requested)
     threads = info["software"]["threads"]
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # the same bits need the same number
+    notes = with_kernels_of(info)
     preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
     trainer = trainer_on(source, recipe, preprocess, of_targets)
     built = Built(recipe, preprocess, trainer, [], of_targets)
-    return _session(run, built, info, source, held_out, [])
+    return session_on(run, built, info, source, held_out, notes)
 
 
-def _refuse_other_data(
+def with_kernels_of(info: Info) -> list[str]:
+    """Go on with the tier that the run began with: the same bits need the same sums."""
+    began = info["software"].get("kernels")
+    if began is None or native.choose(began):
+        return []
+    now = native.tier()
+    return [
+        f"kernels: this run began with those compiled for '{began}', which are not here; with "
+        f"'{now.name}' ({now.reason}) the last digits may differ from an uninterrupted run's"
+    ]
+
+
+def refuse_other_data(
     run: Run, info: Info, data: object, source: Source, requested: Recipe
 ) -> None:
     """Raise DataError unless these are the samples, and the targets, that the run began with."""

@@ -20,24 +20,17 @@ import os
 import platform
 import shutil
 import stat
+import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
-from simplecell.data import Source
-from simplecell.data.rows import targets_of
 from simplecell.errors import DataError, RunError, UsageError, WriteError
-from simplecell.model.autoencoder import Model
-from simplecell.preprocess.chain import Preprocess
-from simplecell.run.agreement import at_odds, edits
-from simplecell.run.info import DataInfo, Info, Line, Software
+from simplecell.run.info import DataInfo, Info, Line, Packages, Software
 from simplecell.run.recipe import Recipe
-from simplecell.run.resolve import target_steps
 from simplecell.run.storage import (
     Lock,
     append,
@@ -55,9 +48,18 @@ from simplecell.run.storage import (
     write_whole,
     writing,
 )
-from simplecell.run.trained import Trained
-from simplecell.training.state import Stored
-from simplecell.training.trainer import Record, Trainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from simplecell.data import Source
+    from simplecell.model.autoencoder import Model
+    from simplecell.preprocess.chain import Preprocess
+    from simplecell.run.trained import Trained
+    from simplecell.training.state import Stored
+    from simplecell.training.trainer import Record, Trainer
+
+# What needs torch is imported where it is needed: what a run tells of itself is read without.
 
 FORMAT = 1
 MOST_THREADS = 4096
@@ -85,21 +87,39 @@ FOLDERS = ("checkpoints", "atlas")
 LOCKS = (".lock", ".atlas.lock", ".notes.lock")
 
 
-def about_software(threads: int, device: str) -> Software:
-    """Versions and settings that the bits of a result depend on."""
+def about_packages() -> Packages:
+    """Versions as they are installed, for which none of these is loaded."""
     return {
         "simplecell": metadata.version("simplecell"),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": metadata.version("torch"),
         "numpy": metadata.version("numpy"),
+    }
+
+
+def about_software(threads: int, device: str) -> Software:
+    """Versions and settings that the bits of a result depend on."""
+    import torch
+
+    from simplecell.model import native
+
+    packages = about_packages()
+    return {
+        "simplecell": packages["simplecell"],
+        "python": packages["python"],
+        "torch": torch.__version__,
+        "numpy": packages["numpy"],
         "threads": threads,
         "device": device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "kernels": native.tier().name,
     }
 
 
 def about_training(requested: Recipe, resolved: Recipe, trainer: Trainer, data: DataInfo) -> Info:
     """run.json of a training as it stands, before any figures."""
+    import torch
+
     return {
         "status": "running",
         "software": about_software(torch.get_num_threads(), str(trainer.flat.device)),
@@ -117,6 +137,8 @@ def about_data(
     data: object, source: Source, held_out: Source | None, fingerprint: str | None = None
 ) -> DataInfo:
     """What a run remembers of its data; `data` is a path where it has one."""
+    from simplecell.data.rows import targets_of
+
     path = str(Path(data).resolve()) if isinstance(data, str | Path) and str(data) != "-" else None
     targets = targets_of(source)
     told: DataInfo = {
@@ -209,6 +231,8 @@ class Run:
 
     def requested(self, info: Info) -> Recipe:
         """The recipe as it was asked for, every "auto" still in it."""
+        from simplecell.run.agreement import at_odds
+
         try:
             asked, resolved = Recipe.from_table(info["requested"]), self.recipe()
         except UsageError as error:
@@ -233,6 +257,8 @@ class Run:
 
     def edits(self, info: Info, recipe: Recipe) -> list[str]:
         """What differs, as `table.key: run.json, recipe.toml`."""
+        from simplecell.run.agreement import edits
+
         try:
             return edits(info, recipe)
         except UsageError as error:
@@ -267,6 +293,23 @@ class Run:
             return Recipe.from_text(read_whole(path).decode("utf-8"), str(path))
         except (OSError, UnicodeDecodeError, UsageError) as error:
             raise RunError(f"'{path}' is damaged: {error}") from error
+
+    def tables(self, info: Info) -> tuple[dict[str, dict[str, Any]], list[str] | None]:
+        """The tables of recipe.toml, as it was resolved; and what was edited in it since.
+
+        None: runs of earlier versions do not remember all of it. Where run.json says the same, the
+        tables are as they were written, and nothing is left to check.
+
+        Raises:
+            RunError: for a file that is damaged, or was edited into what is no recipe.
+        """
+        told = info.get("resolved")
+        with contextlib.suppress(OSError, UnicodeDecodeError, ValueError, RecursionError):
+            found = tomllib.loads(read_whole(self.path / "recipe.toml").decode("utf-8"))
+            if found == told:
+                return found, []
+        recipe = self.recipe()
+        return recipe.table(), None if told is None else self.edits(info, recipe)
 
     def begin(
         self,
@@ -425,6 +468,8 @@ class Run:
 
     def last_checkpoint(self) -> Stored | None:
         """The newest state that can be read, or None before the first."""
+        from simplecell.training.state import Stored
+
         sweep_temporaries(self.path)
         sweep_temporaries(self.path / "checkpoints")
         for path in reversed(self._checkpoints()):
@@ -437,6 +482,8 @@ class Run:
 
     def preprocess(self, recipe: Recipe) -> Preprocess:
         """The fitted preparation."""
+        from simplecell.preprocess.chain import Preprocess
+
         steps = recipe.preprocess.steps
         if isinstance(steps, str):
             raise RunError(f"'{self.path}' is damaged: its recipe is not resolved")
@@ -444,6 +491,9 @@ class Run:
 
     def target_preprocess(self, recipe: Recipe, info: Info) -> Preprocess | None:
         """The fitted preparation of what a transcoder reconstructs; None for any other run."""
+        from simplecell.preprocess.chain import Preprocess
+        from simplecell.run.resolve import target_steps
+
         if info["data"].get("targets_fingerprint") is None:
             return None
         tensors = read_tensors(self.path / "target.safetensors")
@@ -455,6 +505,10 @@ class Run:
         Raises:
             RunError: for whatever is missing, damaged, edited, of a newer format or does not fit.
         """
+        import torch
+
+        from simplecell.run.trained import Trained
+
         info, recipe = self.agreed()
         preprocess, target = self.preprocess(recipe), self.target_preprocess(recipe, info)
         path = self.path / "model.safetensors"

@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes
 from simplecell.model.measures import DENSITY_EDGES, coherence, density_histogram, explained, fvu
+from simplecell.model.passes import Passes
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.info import Spread
 from simplecell.run.trained import refuse_overflow
 from simplecell.training.prepared import Prepared
 
-ROWS = 8192
-NUMBERS = 2**22
-"""Of inputs or of codes at once: wide samples come in fewer rows."""
 _KEPT = 2**24
 """Of inputs of samples that are kept to the end."""
 LOOKED_AT = 8192
@@ -197,21 +196,32 @@ class Deviation:
         mean = x.mean(0)
         squares = (x - mean).square().sum(0)
         if not self.count:
-            self.mean, self.of_inputs = mean, squares
+            self.count, self.mean, self.of_inputs = len(x), mean, squares
         else:
-            apart, total = mean - self.mean, self.count + len(x)
-            self.of_inputs += squares + apart.square() * (self.count * len(x) / total)
-            self.mean = self.mean + apart * (len(x) / total)
-        self.count += len(x)
+            self._merge(len(x), mean, squares)
+
+    def share(self, ranks: Alone) -> None:
+        """Take in what other processes have."""
+        counts = ranks.gathered(torch.tensor([self.count])).tolist()
+        means, squares = ranks.gathered(self.mean[None]), ranks.gathered(self.of_inputs[None])
+        self.count, self.mean, self.of_inputs = counts[0], means[0], squares[0]
+        for count, mean, of_inputs in zip(counts[1:], means[1:], squares[1:], strict=True):
+            self._merge(count, mean, of_inputs)
+
+    def _merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
+        apart, total = mean - self.mean, self.count + count
+        self.of_inputs += squares + apart.square() * (self.count * count / total)
+        self.mean = self.mean + apart * (count / total)
+        self.count = total
 
 
 class _Sample:
     """Some of the rows of a pass, kept until the mean of all is known."""
 
-    def __init__(self, n_samples: int, width: int) -> None:
+    def __init__(self, n_samples: int, width: int, first: int = 0) -> None:
         kept = max(1, min(n_samples, LOOKED_AT, _KEPT // width))
         self.places = np.unique(np.linspace(0, n_samples - 1, kept).astype(np.int64))
-        self._seen = 0
+        self._seen = first
         self._kept: list[Tensor] = []
         self._errors: list[Tensor] = []
 
@@ -222,6 +232,11 @@ class _Sample:
         self._kept.append(x[mine].cpu())
         self._errors.append(error[mine].double().cpu())
         self._seen += len(x)
+
+    def share(self, ranks: Alone) -> None:
+        """Take in what other processes kept."""
+        self._kept = [ranks.gathered(torch.cat(self._kept))]
+        self._errors = [ranks.gathered(torch.cat(self._errors))]
 
     def rows(self, mean: Tensor) -> Rows:
         """What they are, measured from the mean of all, [D]."""
@@ -251,6 +266,12 @@ class Activity:
         elif self.counts_active:
             self.active += (code.dense > (self.low + self.high) / 2).sum(0).cpu()
 
+    def share(self, ranks: Alone) -> None:
+        """Take in what other processes counted."""
+        self.count = ranks.count(self.count)
+        self.l1 = float(ranks.sum(torch.tensor(self.l1, dtype=torch.float64)))
+        self.sum, self.active = ranks.sum(self.sum), ranks.sum(self.active)
+
     def means(self) -> tuple[Any, ...]:
         """(mean activation [M], density [M], l0, code l1); what has no meaning is None."""
         n = max(1, self.count)
@@ -260,17 +281,18 @@ class Activity:
         return mean, (self.active.double() / n).numpy(), int(self.active.sum()) / n, self.l1 / n
 
 
-def evaluate(model: Model, preprocess: Preprocess, source: Source) -> Figures:
+def evaluate(model: Model, preprocess: Preprocess, source: Source, ranks: Alone = ALONE) -> Figures:
     """Figures of a model on a source, in one pass and bounded memory.
 
-    They do not depend on how many rows are taken at once, up to rounding. Where samples come with
+    They do not depend on how many rows are taken at once, nor on how many processes share them, up
+    to rounding. Where samples come with
     targets, which are prepared already, fvu is theirs.
 
     Raises:
         UsageError: for a transcoder without targets.
         DataError: for samples so large that codes or reconstructions are not finite.
     """
-    return judge(model, Prepared(source, preprocess, model, keep=False))
+    return judge(model, Prepared(source, preprocess, model, keep=False, ranks=ranks))
 
 
 @torch.no_grad()
@@ -283,16 +305,22 @@ def judge(model: Model, samples: Prepared) -> Figures:
         )
     deviation, unexplained = Deviation(), torch.zeros((), dtype=torch.float64)
     activity = Activity(model.activation, model.n_latents)
-    sample = _Sample(samples.n_samples, model.n_outputs or model.n_inputs)
-    rows = min(ROWS, max(1, NUMBERS // max(model.n_latents, model.n_inputs)))
-    for x, target in samples.in_rows(rows):
-        output = model(x)
+    ranks, width = samples.ranks, model.n_outputs or model.n_inputs
+    first = ranks.part(samples.n_samples).start
+    sample = _Sample(samples.n_samples, width, first)
+    passes = Passes(model)
+    for x, target in samples.in_rows(passes.n_rows):
+        output = passes.forward(x)
         squares = (output.recon - target).double().square()
-        refuse_overflow(model, deviation.count, output.pre, squares)
+        refuse_overflow(model, first + deviation.count, output.pre, squares)
         unexplained = unexplained.to(squares.device) + squares.sum(0)
         deviation.add(target)
         sample.add(target, squares.sum(1))
         activity.add(output.code)
+    deviation.share(ranks)
+    activity.share(ranks)
+    sample.share(ranks)
+    unexplained = ranks.sum(unexplained)
     mean, density, l0, code_l1 = activity.means()
     if not model.activation.sparse:
         density = l0 = None

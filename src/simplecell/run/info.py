@@ -53,16 +53,24 @@ class FinalFigures(Measured):
     findings: NotRequired[list[dict[str, str]] | None]
 
 
-class Software(TypedDict):
-    """Versions and settings that the bits of a result depend on."""
+class Packages(TypedDict):
+    """Versions that the bits of a result depend on."""
 
     simplecell: str
     python: NotRequired[str]
     torch: str
     numpy: NotRequired[str]
+
+
+class Software(Packages):
+    """And settings that they depend on."""
+
     threads: int
     device: str
     cpu: NotRequired[str]
+    kernels: NotRequired[str]
+    processes: NotRequired[int]
+    """That trained together, where there were several."""
 
 
 class SkippedFile(TypedDict):

@@ -15,7 +15,7 @@ from simplecell.data.rows import in_files
 from simplecell.errors import UsageError, choice
 from simplecell.preprocess.affine import Affine
 from simplecell.preprocess.chain import STEPS
-from simplecell.run.recipe import DTYPES, Recipe
+from simplecell.run.recipe import Recipe
 from simplecell.run.sizes import bytes_of, in_words
 from simplecell.training.lbfgs import HISTORY
 from simplecell.training.prepared import (
@@ -89,7 +89,7 @@ def needed(
     """
     with torch.device("meta"):  # sizes without memory
         model = recipe.build_model(n_inputs, n_outputs)
-    size = DTYPES[recipe.train.dtype].itemsize
+    size = getattr(torch, recipe.train.dtype).itemsize
     weights = size * sum(parameter.numel() for parameter in model.parameters())
     width, has = 3 * n_inputs + 2 * model.n_latents, bounded(recipe)
     if recipe.optim.kind == "lbfgs":

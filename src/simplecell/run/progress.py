@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simplecell.data import Skipped
+from simplecell.distributed import ALONE, Alone
 from simplecell.run.session import Session
 from simplecell.run.sweep import Sweep
 from simplecell.training.trainer import Record
@@ -136,7 +137,8 @@ def follow(session: Session) -> tuple[dict[str, Any], int]:
     """Train a session with progress; its result, and 130 or 143 where a signal ended it."""
     recipe, done = session.recipe, session.trainer.n_steps
     weights = {name: term["weight"] for name, term in recipe.objective.items()}
-    return _follow(session, TrainingProgress(recipe.n_steps, done, weights=weights))
+    progress = TrainingProgress(recipe.n_steps, done, weights=weights)
+    return _follow(session, progress, session.trainer.ranks)
 
 
 def follow_sweep(sweep: Sweep) -> tuple[dict[str, Any], int]:
@@ -146,13 +148,16 @@ def follow_sweep(sweep: Sweep) -> tuple[dict[str, Any], int]:
     return _follow(sweep, TrainingProgress(sweep.n_steps, sweep.n_done, instead=words))
 
 
-def _follow(work: Session | Sweep, progress: TrainingProgress) -> tuple[dict[str, Any], int]:
+def _follow(
+    work: Session | Sweep, progress: TrainingProgress, ranks: Alone = ALONE
+) -> tuple[dict[str, Any], int]:
+    code = 0
     with stop_signals() as stop, progress, contextlib.closing(work.records()) as records:
         for record in records:
             progress.show(record)
-            if stop.code:
+            if code := ranks.most(stop.code):  # a signal may reach one process before another
                 break
-    return work.finish("interrupted" if stop.code else "finished"), stop.code
+    return work.finish("interrupted" if code else "finished"), code
 
 
 def _words(record: Record, weights: Mapping[str, float]) -> str:

@@ -10,18 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import tomli_w
-import torch
-from torch import Tensor
 
-from simplecell.data import Source, as_source
 from simplecell.errors import UsageError, choice
-from simplecell.model.activations import ACTIVATIONS, settings_of
-from simplecell.model.autoencoder import Autoencoder
-from simplecell.model.deep import DeepAutoencoder
-from simplecell.preprocess.chain import Preprocess
 from simplecell.run.schema import (
     Auto,
     Data,
@@ -31,17 +24,27 @@ from simplecell.run.schema import (
     Train,
     build_table,
     build_terms,
+    check_table,
 )
-from simplecell.training.objective import Objective
-from simplecell.training.prepared import EVERYTHING, Corruption, Room, resolve_device
-from simplecell.training.trainer import Trainer
-from simplecell.training.weights import initialise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from simplecell.data import Source
+    from simplecell.model.autoencoder import Autoencoder
+    from simplecell.model.deep import DeepAutoencoder
+    from simplecell.preprocess.chain import Preprocess
+    from simplecell.training.prepared import Room
+    from simplecell.training.trainer import Trainer
+
+# What needs torch is imported where it is needed: a mistake is told without waiting for it.
 
 SHORT = 0.1
 """Length of atoms at the start where it is free. Source: Anthropic, April 2024."""
 LONG = 10_000_000
 Number = TypeVar("Number", int, float)
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = ("float32", "float64")
+"""Names of torch's types that a model may be in."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,17 @@ class Recipe:
                 built[name] = build_table(name, TABLES[name], values)
         recipe = cls(**built)
         choice("train.dtype", recipe.train.dtype, DTYPES)
-        Objective(recipe.objective)
-        if recipe.preprocess.steps != "auto":
-            Preprocess(recipe.preprocess.steps)
+        recipe._check_values()
         return recipe
+
+    def _check_values(self) -> None:
+        """What terms and steps themselves refuse."""
+        from simplecell.preprocess.chain import Preprocess
+        from simplecell.training.objective import Objective
+
+        Objective(self.objective)
+        if self.preprocess.steps != "auto":
+            Preprocess(self.preprocess.steps)
 
     @classmethod
     def load(cls, name: str | Path) -> Recipe:
@@ -146,6 +156,8 @@ class Recipe:
 
     def source(self, data: object, **more: object) -> Source:
         """The source that the [data] table makes of `data` (a path or an array)."""
+        from simplecell.data import as_source
+
         told = {**dataclasses.asdict(self.data), "seed": self.train.seed, **more}
         del told["targets"]  # what a transcoder gives: rows of another file
         del told["block"]  # the order of samples is the trainer's
@@ -161,13 +173,18 @@ class Recipe:
         preprocess: Preprocess,
         center: Tensor | None = None,
         n_outputs: int | None = None,
-        room: Room = EVERYTHING,
+        room: Room | None = None,
     ) -> Trainer:
         """A trainer with an initialised model behind a fitted preparation.
 
         `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width,
-        `room` what may be held of samples.
+        `room` what may be held of samples (None: as much as there is).
         """
+        from simplecell.training.objective import Objective
+        from simplecell.training.prepared import EVERYTHING, Corruption, resolve_device
+        from simplecell.training.trainer import Trainer
+        from simplecell.training.weights import initialise
+
         model, train = self.build_model(preprocess.n_outputs, n_outputs), self.train
         optim = self.optim
         initialise(model, train.seed, self.model.init, 1.0 if optim.unit_norm else SHORT)
@@ -192,7 +209,7 @@ class Recipe:
             dead_after=LONG if optim.dead_after == "auto" else optim.dead_after,
             resample=optim.resample,
             tf32=train.tf32,
-            room=room,
+            room=room or EVERYTHING,
         )
 
     @property
@@ -204,7 +221,12 @@ class Recipe:
         self, n_inputs: int, n_outputs: int | None = None
     ) -> Autoencoder | DeepAutoencoder:
         """The model, its weights still zero; with n_outputs a transcoder."""
-        asked, dtype = self.model, DTYPES[self.train.dtype]
+        import torch
+
+        from simplecell.model.autoencoder import Autoencoder
+        from simplecell.model.deep import DeepAutoencoder
+
+        asked, dtype = self.model, getattr(torch, self.train.dtype)
         sizes = asked.n_latents
         deep = isinstance(sizes, list)
         if asked.tied and deep:
@@ -244,10 +266,28 @@ class Recipe:
 
     def _settings(self, kind: str) -> dict[str, object]:
         """What the activation is told."""
+        from simplecell.model.activations import ACTIVATIONS, settings_of
+
         told, known = self.model.settings, settings_of(kind)
         counts = ACTIVATIONS[kind].counts
         wanted: dict[str, object] = {counts: self.target_l0} if counts else {}
         return wanted | {name: told[name] for name in known if name in told}
+
+
+def check_settings(settings: Iterable[str]) -> None:
+    """Raise UsageError for a setting whose key does not exist, or whose value is of another type.
+
+    Before anything is opened, and whatever recipe they will change: `Recipe.changed` checks what
+    belongs together.
+    """
+    tables = Recipe().table()
+    for key, value in map(_parsed, settings):
+        _put(tables, key, value)
+    for name, values in tables.items():
+        if name == "objective":
+            build_terms(values)
+        else:
+            check_table(name, TABLES[name], values)
 
 
 TABLES = get_type_hints(Recipe)

@@ -19,7 +19,7 @@ from simplecell.data import ArraySource, Source, as_source
 from simplecell.data.order import block_of
 from simplecell.data.rows import Paired, Survey, survey, targets_of
 from simplecell.errors import DataError, UsageError
-from simplecell.model.activations import OUTPUT_BOUNDS
+from simplecell.model.activations import ACTIVATIONS, OUTPUT_BOUNDS
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.recipe import Recipe, whole
 from simplecell.run.schema import Model, Optim, Preparation, Train
@@ -38,9 +38,15 @@ MANY_ROWS, MANY_INPUTS = 2000, 16
 """From which size on an array is taken for embeddings: below, classic codes learn more."""
 FASTEST = 0.02
 LEAST_SAMPLES = 2_000_000
-MOST_PASSES, FEWEST_STEPS = 100, 2000
-"""Of small data, in the place of that many samples: thousands of passes learn single rows by heart,
-while codes that a controller steers need some two thousand steps to reach their l0."""
+MOST_PASSES = 100
+"""Of small data, in the place of that many samples: more learn single rows by heart."""
+FEWEST_STEPS, FEWEST_STEERED, ENOUGH_STEPS = 250, 500, 2000
+"""Of data so small that a hundred passes are fewer steps than these: two steps for each sample, but
+no fewer than the first, or the second where a controller has to find an l0, and no more than the
+last. Of 200 planted samples of 20 inputs held-out fvu is 0.39 after 400 steps and 0.65 after 2,000,
+the mean cosine of true atoms with the nearest found 0.75 and 0.78; of 500 samples 0.32 and 0.39
+after 1,000 and 2,000, and 0.89 and 0.90: a longer training finds a little more, and invents more.
+"""
 MOST_SILENCE = 10_000_000
 
 
@@ -132,16 +138,25 @@ def _rate_and_length(recipe: Recipe, model: Model, source: Source) -> tuple[Opti
         dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))
     most = train.max_samples
     if train.steps == "auto":
-        most = _length(batch, source.n_samples) if most == "auto" else most
+        if most == "auto":
+            most = _length(min(batch, source.n_samples), source.n_samples, _is_steered(model))
         steps = math.ceil(whole(most, "train.max_samples") / min(batch, source.n_samples))
         train = dataclasses.replace(train, steps=steps)
     optim = dataclasses.replace(optim, learning_rate=rate, dead_after=whole(dead, "dead_after"))
     return optim, train
 
 
-def _length(batch: int, n_samples: int) -> int:
+def _is_steered(model: Model) -> bool:
+    """Whether training must find what gives the wanted l0, which k of topk codes say at once."""
+    one = ACTIVATIONS.get(model.activation) if isinstance(model.activation, str) else None
+    return one is None or one.counts is None
+
+
+def _length(batch: int, n_samples: int, steered: bool) -> int:
     """Samples of a training, where nobody says how many."""
-    few = max(MOST_PASSES * n_samples, FEWEST_STEPS * batch)
+    fewest = FEWEST_STEERED if steered else FEWEST_STEPS
+    steps = min(max(fewest, 2 * n_samples), ENOUGH_STEPS)
+    few = max(MOST_PASSES * n_samples, steps * batch)
     return max(min(LEAST_SAMPLES, few), n_samples)
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from simplecell.data.options import Reading
 from simplecell.errors import UsageError, choice
-from simplecell.model.activations import recipe_settings, settings_of, stated_settings
+from simplecell.run.declared import (
+    field_types,
+    recipe_settings,
+    settings_of,
+    stated_settings,
+    term_settings,
+)
 from simplecell.run.sizes import bytes_of
-from simplecell.training.objective import TERMS
 
 Auto = Literal["auto"]
 """What is left to the data."""
@@ -150,24 +154,30 @@ MOST = {"train.seed": 2**63 - 1}
 
 def build_table(name: str, table: type[Table], values: Mapping[str, object]) -> Table:
     """A table from its keys. Raises UsageError for a key or a value that does not fit."""
-    built = _read(f"[{name}]", name, _types(table), values)
+    built = check_table(name, table, values)
     if table is Model:
         told = {key: built.pop(key) for key in recipe_settings() if key in built}
         built["settings"] = stated_settings() | told
     return table(**built)
 
 
+def check_table(name: str, table: type, values: Mapping[str, object]) -> dict[str, Any]:
+    """The values as their keys take them. Raises UsageError for a key or a value that is wrong."""
+    return _read(f"[{name}]", name, _types(table), values)
+
+
 def build_terms(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """The [objective] table: one table a term. Raises UsageError for what does not fit."""
     terms: dict[str, dict[str, object]] = {}
+    known = term_settings()
     for kind, term in values.items():
-        choice("term", kind, TERMS)
+        choice("term", kind, known)
         if not isinstance(term, Mapping):
             raise UsageError(
                 f"recipe: objective.{kind} must be a table such as {{ weight = 1.0 }}; "
                 f"got {reprlib.repr(term)}"
             )
-        types = _types(TERMS[kind])
+        types = known[kind]
         terms[kind] = _read(f"term '{kind}'", f"objective.{kind}", types, term, IN_TERMS)
     return terms
 
@@ -187,8 +197,7 @@ def _read(
 
 def _types(table: type) -> dict[str, Any]:
     """The types of a table's keys; those of [model] are the activations' settings as well."""
-    hints = get_type_hints(table)
-    types = {key.name: hints[key.name] for key in dataclasses.fields(table)}
+    types = field_types(table)
     if table is Model:
         del types["settings"]
         types |= recipe_settings()

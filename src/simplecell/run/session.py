@@ -191,7 +191,8 @@ class Session:
     def _measure(self, ready: Prepared | None, source: Source) -> tuple[Evaluation, Figures]:
         """Cost and figures of samples that training left `ready`, or read once for both."""
         model = self.trainer.model
-        samples = ready or self.trainer.looked_at(sampled(source, JUDGED))
+        shared = self.trainer.ranks
+        samples = ready or self.trainer.looked_at(sampled(source, JUDGED), shared)
         cost = self.trainer.value(samples)
         self.trainer.check_finite(cost)
         return cost, judge(model, samples)

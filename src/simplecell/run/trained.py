@@ -63,22 +63,14 @@ class Trained:
         Raises:
             DataError: for a row so large that its codes are not finite; it is counted from `first`.
         """
-        return self._codes(x, first, as_trained).dense.cpu().numpy()
-
-    @torch.no_grad()
-    def encode_sparse(self, x: Floats, first: int = 0, *, as_trained: bool = False) -> Rows:
-        """The non-zero values of `encode`, sample by sample, on the CPU. Raises as that does."""
-        return Rows(*(part.cpu() for part in self._codes(x, first, as_trained).rows()))
-
-    def _model_for(self, values: Any) -> Model:
-        """The model in float64 for values [B, …] in float64, else in float32."""
-        return self.model_in(torch.float64 if values.dtype == np.float64 else torch.float32)
-
-    def _codes(self, x: Floats, first: int, as_trained: bool) -> Codes:
-        model = self.model if as_trained else self._model_for(x)
+        model = self.model if as_trained else self.model_for(x)
         pre, codes = model.encode(to_model(x, self.preprocess, model.like))
         refuse_overflow(model, first, pre)
-        return codes
+        return codes.dense.cpu().numpy()
+
+    def model_for(self, values: Any) -> Model:
+        """The model in float64 for values [B, …] in float64, else in float32."""
+        return self.model_in(torch.float64 if values.dtype == np.float64 else torch.float32)
 
     @torch.no_grad()
     def decode(self, codes: Any, *, as_trained: bool = False) -> Floats:
@@ -87,7 +79,7 @@ class Trained:
         A transcoder's are in the units of its targets. What a sample carried itself (DC) is 0.
         `as_trained` decodes in the precision of the training, and gives the units back in float64.
         """
-        model = self.model if as_trained else self._model_for(codes)
+        model = self.model if as_trained else self.model_for(codes)
         if codes.ndim != 2 or codes.shape[1] != model.n_latents:
             raise DataError(
                 f"the codes have shape {codes.shape}, but this model has {model.n_latents} "
@@ -101,7 +93,7 @@ class Trained:
     @torch.no_grad()
     def reconstruct(self, x: Floats) -> tuple[Floats, Floats]:
         """Prepared rows [B, D'] and their reconstructions."""
-        model = self._model_for(x)
+        model = self.model_for(x)
         prepared = to_model(x, self.preprocess, model.like)
         output = model(prepared)
         refuse_overflow(model, 0, output.pre, output.recon)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import UsageError
 from simplecell.model import kernels
 from simplecell.model.autoencoder import Autoencoder, Model
@@ -25,10 +26,12 @@ from simplecell.training.prepared import Prepared
 
 
 class Whole:
-    """All samples in memory as one chunk; the target is x itself unless given."""
+    """All samples in memory as one chunk, or the part of them that is a process's own; the target
+    is x itself unless given."""
 
-    def __init__(self, x: Tensor, target: Tensor | None = None) -> None:
-        self.x, self.target, self.n_samples = x, x if target is None else target, len(x)
+    def __init__(self, x: Tensor, target: Tensor | None = None, ranks: Alone = ALONE) -> None:
+        self.x, self.target = x, x if target is None else target
+        self.n_samples, self.ranks = ranks.count(len(x)), ranks
 
     def __len__(self) -> int:
         return 1
@@ -38,7 +41,8 @@ class Whole:
 
 
 Chunks = Prepared | Whole
-"""All samples as the model sees them, in pieces (x, target) that fit in memory."""
+"""All samples as the model sees them, in pieces (x, target) that fit in memory; of samples that
+processes share those of one's own, while `n_samples` counts all."""
 
 
 class Evaluation(NamedTuple):
@@ -73,16 +77,27 @@ def average_over(model: Model, chunks: Chunks) -> LogMean:
         seen += len(x)
         average = part if average is None else merge_means(average, part, len(x) / seen)
     assert average is not None, "no samples"
-    return average
+    return LogMean(*(chunks.ranks.log_mean(part, seen) for part in average))
 
 
 @torch.no_grad()
-def l0_over(model: Model, chunks: Chunks) -> Tensor:
-    """Active latents a sample, *count*, mean over all samples."""
-    total = torch.zeros((), dtype=torch.float64)
-    for x, _ in chunks:
-        total = total.to(x.device) + model.encode(x)[1].l0().sum()
-    return total / chunks.n_samples
+def l0_over(model: Model, chunks: Chunks) -> tuple[Tensor, Tensor]:
+    """Means over all samples: active latents, *count*, and `‖target − mean‖²`, which weighs them.
+
+    Deviations are measured from each chunk's own mean and merged (Chan, Golub & LeVeque 1983).
+    """
+    active = squares = torch.zeros((), dtype=torch.float64, device=model.like.device)
+    mean, seen = active, 0
+    for x, target in chunks:
+        active = active + model.encode(x)[1].l0().sum()
+        own, share = target.double().mean(0), len(x) / (seen + len(x))
+        squares = squares + (target - own).square().sum()
+        squares = squares + (own - mean).square().sum() * (seen * share)
+        mean, seen = mean + (own - mean) * share, seen + len(x)
+    ranks, n_samples = chunks.ranks, chunks.n_samples
+    whole = ranks.sum(mean * seen) / n_samples
+    squares = squares + seen * (mean - whole).square().sum()
+    return ranks.sum(active) / n_samples, ranks.sum(squares) / n_samples
 
 
 def fused(model: Model, objective: Objective) -> kernels.Classic | None:
@@ -110,6 +125,9 @@ def by_entries(model: Model) -> kernels.Sparse | None:
 
 class Gradient:
     """Calling it evaluates the objective over chunks and fills the parameters' `.grad`.
+
+    Where processes share the samples the evaluation is of them all, and the gradient is one's own
+    part of it: the parts add up.
 
     Args:
         fast: use the fused kernel where there is one; otherwise autograd, to which it is equal.
@@ -151,24 +169,27 @@ class Gradient:
         """ρ̂ over all samples; a kernel keeps their codes, if there is room, for its second pass."""
         if self.kernel is None or not backward or not isinstance(chunks, Prepared):
             return average_over(self.model, chunks)
-        size = chunks.n_samples * self.model.n_latents * chunks.like.element_size()
-        return self.kernel.average_over(chunks, size <= chunks.cache)
+        n_samples = chunks.source.n_samples
+        size = n_samples * self.model.n_latents * chunks.like.element_size()
+        own = self.kernel.average_over(chunks, size <= chunks.cache)
+        return LogMean(*(chunks.ranks.log_mean(part, n_samples) for part in own))
 
     def _overall(self, chunks: Chunks, moment: Moment, *, backward: bool = True) -> Moment:
         """With the means over all samples that terms need, where these come in several chunks."""
-        if len(chunks) == 1:
+        if len(chunks) == chunks.ranks.size == 1:
             return moment
         if self.objective.find("kl") and moment.average is None:
             moment = dataclasses.replace(moment, average=self._average(chunks, backward))
-        if self.objective.find("l0"):
-            moment = dataclasses.replace(moment, l0=l0_over(self.model, chunks))
+        if self.objective.find("l0") and moment.ranks is ALONE:
+            l0, variance = l0_over(self.model, chunks)
+            moment = dataclasses.replace(moment, l0=l0, variance=variance)
         return moment
 
     @torch.no_grad()
     def _by_kernel(
         self, kernel: kernels.Classic, chunks: Chunks, average: LogMean | None, just_made: bool
     ) -> Evaluation:
-        kernel.begin()
+        kernel.begin(decayed=chunks.ranks.leads)
         squared: Tensor | float = 0.0
         code_sum: Tensor | float = 0.0
         for k, (x, target) in enumerate(chunks):
@@ -183,8 +204,10 @@ class Gradient:
             elif term.of_weights:
                 terms[term.kind] = squared_weights(*self.model.matrices()).double()
             else:
-                terms[term.kind] = torch.as_tensor(squared) / chunks.n_samples
-        mean = (torch.as_tensor(code_sum) / chunks.n_samples - kernel.low) / kernel.width
+                total = chunks.ranks.sum(torch.as_tensor(squared))
+                terms[term.kind] = total / chunks.n_samples
+        code_sum = chunks.ranks.sum(torch.as_tensor(code_sum))
+        mean = (code_sum / chunks.n_samples - kernel.low) / kernel.width
         return Evaluation(self.objective.cost(terms), terms, mean)
 
     def _by_entries(self, kernel: kernels.Sparse, chunks: Chunks, moment: Moment) -> Evaluation:
@@ -194,14 +217,15 @@ class Gradient:
         for x, target in chunks:
             output = kernel.forward(x, moment.generator)
             share = len(x) / chunks.n_samples
-            loss = self._add(
-                Look(x, target, output, self.model, share=share, **vars(moment)), totals
-            )
+            look = Look(x, target, output, self.model, share=share, **vars(moment))
+            loss = self._add(look, totals, chunks.ranks.leads)
             kernel.backward(loss, output, add=not first)
             code, first = output.code.detach(), False
             mean = mean + code.mean() * share
+        totals = self._whole(totals, chunks.ranks)
         cost = self.objective.cost(totals, moment.factors)
-        return Evaluation(cost, totals, torch.as_tensor(mean), code)
+        mean = chunks.ranks.sum(torch.as_tensor(mean))
+        return Evaluation(cost, totals, mean, code)
 
     @torch.no_grad()
     def value(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
@@ -215,23 +239,35 @@ class Gradient:
             output = self.model(x, training=backward, generator=moment.generator)
             share = len(x) / chunks.n_samples
             look = Look(x, target, output, self.model, share=share, **vars(moment))
-            loss = self._add(look, totals)
+            loss = self._add(look, totals, chunks.ranks.leads)
             if backward and loss.requires_grad:  # auxk and preact alone are 0 while none is dead
                 loss.backward()
             code = output.code.detach()
             low, high = self.model.activation.bounds or (0.0, 1.0)
             codes = codes + (code.mean() - low) * (len(x) / (high - low))
-        mean = torch.as_tensor(codes) / chunks.n_samples
+        mean = chunks.ranks.sum(torch.as_tensor(codes)) / chunks.n_samples
+        totals = self._whole(totals, chunks.ranks)
         cost = self.objective.cost(totals, moment.factors)
         return Evaluation(cost, totals, mean, code)
 
-    def _add(self, look: Look, totals: dict[str, Tensor]) -> Tensor:
-        """The loss of one chunk, and its terms added to the totals."""
+    def _whole(self, totals: dict[str, Tensor], ranks: Alone) -> dict[str, Tensor]:
+        """Terms over the samples of all processes, from those over one's own."""
+        once = {term.kind for term in self.objective.active if term.of_weights or term.of_mean}
+        return {kind: value if kind in once else ranks.sum(value) for kind, value in totals.items()}
+
+    def _add(self, look: Look, totals: dict[str, Tensor], leads: bool) -> Tensor:
+        """The loss of one chunk, and its terms added to the totals.
+
+        What depends on the weights alone is in the loss of one process.
+        """
         loss: Tensor | float = 0.0
         for term in self.objective.active:
             if term.of_weights and term.kind in totals:
                 continue
             value = term(look)
+            if term.of_weights and not leads:
+                totals[term.kind] = value.detach().double()
+                continue
             loss = loss + term.weight * look.factors.get(term.kind, 1.0) * value
             once = term.of_weights or term.of_mean
             before = 0.0 if once else totals.get(term.kind, 0.0)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import UsageError, choice
 from simplecell.model.activation import Activation
 from simplecell.model.activations import ACTIVATIONS
@@ -42,6 +43,8 @@ class Moment:
     """Latents that have been silent for long, bool [M]; None outside training."""
     l0: Tensor | None = None
     """Active latents a sample, mean over all samples when B are only some of them."""
+    variance: Tensor | None = None
+    """Of the targets, mean over all samples of `‖target − mean‖²` when B are only some of them."""
     push: float | Tensor = 0.0
     """What the controller of l0 adds to its relative excess, to leave none in the end."""
     ease: float = 1.0
@@ -50,6 +53,8 @@ class Moment:
     """On the weights of single terms."""
     generator: torch.Generator | None = None
     """For activations that draw noise."""
+    ranks: Alone = ALONE
+    """The processes that hold the other parts of a batch of which B are one's own."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +284,7 @@ class L0(Term):
 
     V is the target's variance, mean over samples of `‖target − mean‖²`: the weight does not depend
     on the scale of the data. The gradient is the pseudo-gradient of the thresholds. A batch-level
-    term: over chunks l0 is that of them all, and V the mean of theirs. A controller adds its
+    term: over chunks l0 and V are those of them all. A controller adds its
     `push` inside the square, so that l0 ends at the target and not where reconstruction outweighs
     the square, and starts from a target that is `ease` times as large.
 
@@ -306,9 +311,10 @@ class L0(Term):
     def __call__(self, look: Look) -> Tensor:
         count = look.l0
         if count is None:
-            count = look.model.activation.count(look.output.pre, look.output.code).mean()
+            counts = look.model.activation.count(look.output.pre, look.output.code)
+            count = look.ranks.mean(counts)
         excess = count / (self.target * look.ease) - 1 + look.push
-        return look.share * _variance(look.target) * excess.square()
+        return look.share * _variance(look) * excess.square()
 
 
 @dataclass(frozen=True)
@@ -346,8 +352,8 @@ class AuxK(Term):
         wanted = int(self.k) or 2 ** max(0, model.n_inputs.bit_length() - 2)
         values, indices = pre.topk(min(wanted, pre.shape[1]), dim=1, sorted=False)
         code = Codes(torch.zeros_like(pre).scatter(1, indices, values.relu()))
-        share = residual_share(code.decode(look.atoms_of(look.dead)), error)
-        return share * _variance(look.target)
+        share = residual_share(code.decode(look.atoms_of(look.dead)), error, look.ranks)
+        return share * _variance(look)
 
 
 @dataclass(frozen=True)
@@ -378,9 +384,9 @@ class PreAct(Term):
         threshold = model.activation.threshold_of(look.output.pre)
         if threshold.shape[-1] > 1:
             threshold = threshold[..., look.dead]
-        nearest = (threshold - look.pre_of(look.dead)).relu().amin(0)
+        nearest = look.ranks.least((threshold - look.pre_of(look.dead)).relu().amin(0))
         size = nearest @ model.decoder.detach()[look.dead].norm(dim=1)
-        return look.share * _variance(look.target).sqrt() * size / model.n_latents
+        return _variance(look).sqrt() * size / model.n_latents
 
 
 @dataclass(frozen=True)
@@ -440,9 +446,11 @@ class Nested(Term):
             )
 
 
-def _variance(target: Tensor) -> Tensor:
+def _variance(look: Look) -> Tensor:
     """Mean over a batch of `‖target − mean‖²`."""
-    return squared_error(target.mean(0), target)
+    if look.variance is not None:
+        return look.variance
+    return look.ranks.mean((look.ranks.mean(look.target) - look.target).square().sum(1))
 
 
 def _single(term: Term, model: Model) -> Autoencoder:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Model
+from simplecell.model.passes import Passes
 from simplecell.training.objective import Moment
 from simplecell.training.prepared import Prepared
 
@@ -116,7 +117,9 @@ NUMBERS = 2**24
 @torch.no_grad()
 def l0_of(model: Model, held: Prepared) -> tuple[float, float]:
     """Active latents a sample in use, *count*: mean over the held-out samples, standard error."""
-    counts = torch.cat([model.encode(x)[1].l0().double() for x, _ in held])
+    passes = Passes(model)
+    parts = (part for x, _ in held for part in x.split(passes.n_rows))
+    counts = torch.cat([passes.encode(part)[1].l0().double() for part in parts])
     return float(counts.mean()), float(counts.std(correction=0)) / math.sqrt(len(counts))
 
 

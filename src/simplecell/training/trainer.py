@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.data.rows import Subset, sampled, targets_of
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError, DivergedError, UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
@@ -31,7 +32,10 @@ from simplecell.training.prepared import (
     Corruption,
     Prepared,
     Room,
+    RowNumbers,
+    dealt,
     identity,
+    prepared_once,
     targets_in_memory,
     to_model,
 )
@@ -139,7 +143,7 @@ class Trainer:
         check_pace(learning_rate, schedule, beta2)
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
-        self.model, self.objective = model, objective
+        self.model, self.objective, self.ranks = model, objective, ALONE
         self.preprocess = preprocess or identity(model.n_inputs)
         self.batch_size, self.seed, self.block = batch_size, seed, block
         self.corruption, self.room = corruption, room
@@ -166,6 +170,21 @@ class Trainer:
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
         self.controller = Controller(target_l0, moves, self.flat) if target_l0 else None
+
+    def join(self, ranks: Alone) -> None:
+        """Train with other processes, each of which has a part of every batch.
+
+        Raises:
+            UsageError: for batches of fewer samples than there are processes, and for a device on
+                which they cannot train together.
+        """
+        ranks.admit(self.flat.device)
+        if self.batch_size < ranks.size and isinstance(self.solver, Adam):
+            raise UsageError(
+                f"batch_size is {self.batch_size}, and {ranks.size} processes need a sample each; "
+                "use larger batches or fewer processes"
+            )
+        self.ranks = self.model.activation.ranks = ranks
 
     @property
     def n_evaluations(self) -> int:
@@ -212,6 +231,7 @@ class Trainer:
             self.n_steps += 1
             if self.n_steps % 20 == 0 or self.n_steps == 1:
                 self.check_finite(evaluation)
+                self.ranks.agree(self.flat)
             held_out_cost = None
             if held is not None and (self.n_steps % every == 0 or self.n_steps == steps):
                 held_out_cost = self._hold(held, self.n_steps / steps)
@@ -238,16 +258,18 @@ class Trainer:
         places = np.arange(held_out.n_samples)
         return Subset(held_out, places[::2]), Subset(held_out, places[1::2])
 
-    def looked_at(self, source: Source) -> Prepared:
-        """Samples that are judged, and not learned from."""
-        return Prepared(source, self.preprocess, self.model, look=True, room=self.room)
+    def looked_at(self, source: Source, ranks: Alone = ALONE) -> Prepared:
+        """Samples that are judged, and not learned from; by several processes, if they share."""
+        return Prepared(source, self.preprocess, self.model, look=True, room=self.room, ranks=ranks)
 
     def _hold(self, held: Prepared, progress: float) -> float:
         """The cost of the held-out samples, and what is learned from them."""
-        cost = float(self.value(held).cost)
+        # Every process measures all of them; where these differ by a bit, the first decides.
+        cost = self.ranks.first(float(self.value(held).cost))
         self.best.look(cost)
         if self.controller is not None:
-            self.controller.observe_new(l0_of(self.model, held)[0], progress)
+            l0 = self.ranks.first(l0_of(self.model, held)[0])
+            self.controller.observe_new(l0, progress)
         return cost
 
     def _judge(self) -> None:
@@ -268,27 +290,36 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation:
         assert self.chunks is not None
-        return self.gradient(self.chunks)
+        evaluation = self.gradient(self.chunks)
+        self.ranks.add(self.grad)
+        return evaluation
 
     def _evaluations(self, source: Source, steps: int) -> Iterator[Evaluation]:
         """One a step, without end."""
         if isinstance(self.solver, LBFGS):
-            self.chunks = Prepared(source, self.preprocess, self.model, room=self.room)
+            self.chunks = Prepared(
+                source, self.preprocess, self.model, room=self.room, ranks=self.ranks
+            )
             self.solver.point = None
             while True:
                 yield self.solver.advance()
         targets = targets_in_memory(source, self.flat)
-        batches = source.batches(
+        ready = prepared_once(source, self.preprocess, self.flat, self.room)
+        mine = dealt(source, self.ranks)
+        order = mine if ready is None else RowNumbers(source)
+        batches = order.batches(
             self.batch_size, seed=self.seed, start=self.n_steps, block=self.block
         )
         for x, rows in batches:
-            prepared = to_model(x, self.preprocess, self.flat)
-            target = None if targets is None else targets[torch.as_tensor(rows)]
+            places = torch.as_tensor(rows[self.ranks.part(len(rows))])
+            prepared = to_model(x, self.preprocess, self.flat) if ready is None else ready[places]
+            target = None if targets is None else targets[places]
             yield self.step(prepared, target, steps=steps)
 
     def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:
         """One Adam update on the prepared samples x [B, D]; the evaluation before it.
 
+        With other processes, x is one's own part of the batch that they share.
         `steps` is the length of the whole training, for what moves while it goes on; 0: nobody
         knows, and all stands as in its midst.
 
@@ -299,18 +330,19 @@ class Trainer:
         generator = self._generator()
         self.best.undo_calibration()
         target = x if target is None else target
-        x = self.corruption(x, generator) if self.corruption else x
+        x = self.corruption(x, generator, self.ranks) if self.corruption else x
         self.observe(x)
         progress = self.n_steps / steps if steps else MIDST
-        moment = self._moment(generator, progress)
+        batch, moment = Whole(x, target, self.ranks), self._moment(generator, progress)
         with tf32(self.tf32, self.flat.device):
-            evaluation = self.gradient(Whole(x, target), moment)
+            evaluation = self.gradient(batch, moment)
+        self.ranks.add(self.grad)
         if self.unit_norm is not None:
             self.unit_norm.project()
         self.solver.advance(progress)
         if self.unit_norm is not None:
             self.unit_norm.renormalise()
-        l0 = self._learn_from(evaluation.codes, len(x), steps)
+        l0 = self._learn_from(evaluation.codes, batch.n_samples, steps)
         self._resample(self.solver, x, steps, generator)
         return evaluation._replace(codes=None, l0=l0)
 
@@ -319,14 +351,15 @@ class Trainer:
         # Before so many samples were seen none can be dead: no term need wait for a device's word.
         seen = self.n_steps * self.batch_size
         dead = self.silent >= self.dead_after if seen >= self.dead_after else None
-        return dataclasses.replace(steered, average=self.running, generator=generator, dead=dead)
+        known: dict[str, Any] = {"average": self.running, "generator": generator, "dead": dead}
+        return dataclasses.replace(steered, ranks=self.ranks, **known)
 
     def _learn_from(self, codes: Codes | None, n_samples: int, steps: int) -> Tensor | None:
         """Take in the codes of a step: thresholds, dead latents, the controller; their l0."""
         if codes is None or not self.model.activation.sparse:
             return None
         self.model.activation.observe(codes)
-        active = codes.active()
+        active = self.ranks.sum(codes.active())
         self.silent = torch.where(active > 0, 0, self.silent + n_samples)
         l0 = active.sum().double() / n_samples
         if self.controller is not None:
@@ -341,7 +374,7 @@ class Trainer:
             return
         dead = self.silent >= self.dead_after
         if isinstance(self.model, Autoencoder):
-            draw_anew(self.model, adam, dead, x, generator)
+            draw_anew(self.model, adam, dead, x, generator, self.ranks)
         self.silent = torch.where(dead, 0, self.silent)
 
     def _generator(self) -> torch.Generator:
@@ -360,8 +393,9 @@ class Trainer:
         target, gain = self.objective.target, self.model.activation.gain
         if not self._averages or target is None or gain is None:
             return
-        batch = average_activation(self.model.encode(x)[0], gain)
-        share = min(1.0, len(x) * target / 20)
+        own = average_activation(self.model.encode(x)[0], gain)
+        batch = LogMean(*(self.ranks.log_mean(part, len(x)) for part in own))
+        share = min(1.0, self.ranks.count(len(x)) * target / 20)
         self.running = batch if self.running is None else merge_means(self.running, batch, share)
 
     def value(self, chunks: Chunks) -> Evaluation:

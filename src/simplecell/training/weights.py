@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import choice
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.training.adam import Adam
@@ -72,20 +73,27 @@ ENCODER_LENGTH = 0.2
 
 @torch.no_grad()
 def draw_anew(
-    model: Autoencoder, adam: Adam, dead: Tensor, x: Tensor, generator: torch.Generator
+    model: Autoencoder,
+    adam: Adam,
+    dead: Tensor,
+    x: Tensor,
+    generator: torch.Generator,
+    ranks: Alone = ALONE,
 ) -> None:
     """Give each dead latent the direction of a sample of x [B, D], drawn by squared error.
 
     The atom becomes `(x − center)/‖x − center‖` times the mean length of living atoms, the encoder
     row the same direction times 0.2 of the mean length of living rows, the biases 0; Adam's moments
-    of all of these become 0. `dead` is bool [M].
+    of all of these become 0. `dead` is bool [M]. Of a batch that processes share x is one's own
+    part, and all draw alike.
     Source: Bricken et al. 2023, appendix "Neuron resampling". Differs: drawn from one batch, the
     center is taken off, as the encoder does, and atoms need not have length 1.
     """
     chosen = dead.nonzero()[:, 0]
     if not len(chosen) or model.tied or model.decoder.shape != model.encoder.shape:
         return
-    errors = (model(x).recon - x).square().sum(1)
+    errors = ranks.gathered((model(x).recon - x).square().sum(1))
+    x = ranks.gathered(x)
     if not float(errors.sum()) > 0:
         return
     drawn = torch.multinomial(errors, len(chosen), replacement=True, generator=generator)

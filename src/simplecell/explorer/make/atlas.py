@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,11 @@ from simplecell.explorer.make.columns import Words, columns_of
 from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.digits import Values, need_double
+from simplecell.explorer.make.histograms import BINS
 from simplecell.explorer.make.playground import write_play
 from simplecell.explorer.make.samples import Labels, Samples, by_value, evenly, find_labels
 from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
-from simplecell.explorer.make.survey import BINS, SPREAD, Survey
+from simplecell.explorer.make.survey import SPREAD, Survey
 from simplecell.model.matching import nearest_within
 from simplecell.run.directory import Run, finite
 from simplecell.run.recipe import Recipe
@@ -161,8 +162,10 @@ class AtlasWriter:
         contexts = self.samples.contexts(pairs) if self.samples.drawn_as == "tokens" else {}
         yield 0.88
         words = Words(self.labels, self.survey, self.directions, self.samples)
-        together = dict(self.survey.together())
+        together = list(self.survey.together())
         near = nearest_within(self.trained.model.atoms().cpu(), 8)
+        # A sample is an example of several latents, and writing its numbers takes most of the time.
+        texts = {} if contexts else {row: _json(record) for row, record in records.items()}
         with open(self.folder / "details.jsonl", "w", encoding="utf-8") as file:
             tags = []
             for i in range(m):
@@ -174,15 +177,13 @@ class AtlasWriter:
                     "top": top,
                     "spread": spread,
                     "nearest": [{"latent": j, "cosine": round(c, 4)} for j, c in near[i]],
-                    "together": [
-                        {"latent": j, "correlation": round(r, 4)} for j, r in together.get(i, [])
-                    ],
+                    "together": [{"latent": j, "correlation": round(r, 4)} for j, r in together[i]],
                     "labels": words.labels(i),
                     "inputs": words.inputs(i),
                     "curve": words.curve(i),
                 }
                 tags.append(words.tag(i, line))
-                file.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
+                file.write(_written(line, texts) + "\n")
         yield 0.95
         return tags
 
@@ -193,15 +194,17 @@ class AtlasWriter:
         """
         values, rows = self.survey.top.of(latent)
         top: list[Chosen] = [
-            (float(v), int(row), None) for v, row in zip(values, rows, strict=True)
+            (value, row, None) for value, row in zip(values.tolist(), rows.tolist(), strict=True)
         ]
         values, rows = self.survey.drawn.of(latent)
         order = np.argsort(values, kind="stable")
         places = by_value(values[order], SPREAD)
-        share = places / max(1, len(order) - 1)
+        share, chosen = places / max(1, len(order) - 1), order[places]
         spread: list[Chosen] = [
-            (float(values[order[p]]), int(rows[order[p]]), round(float(q), 3))
-            for p, q in zip(places, share, strict=True)
+            (value, row, round(q, 3))
+            for value, row, q in zip(
+                values[chosen].tolist(), rows[chosen].tolist(), share.tolist(), strict=True
+            )
         ]
         return top, spread
 
@@ -280,6 +283,27 @@ def _example(
     sample = records[row] if context is None else {**records[row], **context}
     example: Example = {"value": float(f"{value:.5g}"), "sample": sample}
     return example if quantile is None else {**example, "quantile": quantile}
+
+
+def _written(line: Details, texts: Mapping[int, str]) -> str:
+    """A line of details as JSON; `texts` are samples, by row, that have been written before."""
+    top, spread = (
+        ", ".join(_written_example(example, texts) for example in part)
+        for part in (line["top"], line["spread"])
+    )
+    rest = {name: value for name, value in line.items() if name not in ("latent", "top", "spread")}
+    start = f'{{"latent": {line["latent"]}, "top": [{top}], "spread": [{spread}], '
+    return start + _json(rest)[1:]
+
+
+def _written_example(example: Example, texts: Mapping[int, str]) -> str:
+    sample = texts.get(example["sample"]["row"]) or _json(example["sample"])
+    more = f', "quantile": {example["quantile"]!r}' if "quantile" in example else ""
+    return f'{{"value": {example["value"]!r}, "sample": {sample}{more}}}'
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False)
 
 
 def _without_folders(recipe: Recipe) -> Recipe:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.explorer.make.contents import Details, Example, InputWeight, LabelFigures
+from simplecell.explorer.make.ranking import largest
 from simplecell.explorer.make.samples import Labels, Samples
 from simplecell.explorer.make.survey import Survey
 from simplecell.model.measures import coherence, edge_coherence, edge_orientation
@@ -64,6 +65,10 @@ class Words:
         self.directions = directions
         self.is_spectrum = self.drawn_as == "row" and is_spectrum(self.names)
         self.means, self.correlations, self.counts = survey.of_labels()
+        self._strongest = largest(np.abs(self.correlations.T), MOST_LABELS)
+        if self.drawn_as != "picture":
+            self._inputs = largest(np.abs(directions), MOST_INPUTS)
+            self._weights = np.take_along_axis(directions, self._inputs, 1)
         shape = samples.source.shape
         self.edges = words_of_edges(directions, shape) if self.drawn_as == "picture" else None
 
@@ -72,7 +77,6 @@ class Words:
         if not self.values:
             return []
         related = self.correlations[:, latent]
-        order = np.argsort(-np.abs(related), kind="stable")[:MOST_LABELS]
         return [
             {
                 "label": self.values[k],
@@ -80,18 +84,18 @@ class Words:
                 "correlation": round(float(related[k]), 4),
                 "count": int(self.counts[k]),
             }
-            for k in order
+            for k in self._strongest[latent].tolist()
         ]
 
     def inputs(self, latent: int) -> list[InputWeight]:
         """The input columns that excite a latent most; the largest weight is ±1."""
         if self.drawn_as == "picture":
             return []
-        row = self.directions[latent]
-        largest = float(np.abs(row).max()) or 1.0
-        order = np.argsort(-np.abs(row), kind="stable")[:MOST_INPUTS]
+        order, weights = self._inputs[latent].tolist(), self._weights[latent].tolist()
+        most = abs(weights[0]) or 1.0
         return [
-            {"input": self.names[j], "weight": round(float(row[j]) / largest, 4)} for j in order
+            {"input": self.names[j], "weight": round(weight / most, 4)}
+            for j, weight in zip(order, weights, strict=True)
         ]
 
     def curve(self, latent: int) -> list[float] | None:

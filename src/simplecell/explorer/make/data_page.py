@@ -16,7 +16,8 @@ from simplecell.errors import DataError
 from simplecell.explorer.make.contents import Columns, DataPage, Judged, Told
 from simplecell.explorer.make.samples import Samples, Values, as_text, evenly
 from simplecell.explorer.make.sprites import sample_as_tile
-from simplecell.explorer.make.survey import NUMBERS, Survey
+from simplecell.explorer.make.survey import Survey
+from simplecell.model.passes import Passes
 from simplecell.run.directory import finite
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import prepare, to_model
@@ -135,12 +136,13 @@ def _through(trained: Trained, values: Values) -> tuple[NDArray[np.float64], _Ba
     """Prepared samples, and what comes back of them: nothing of a transcoder."""
     model = trained.model
     parts: list[list[NDArray[np.float64]]] = []
-    size = max(1, NUMBERS // max(model.n_latents, model.n_inputs))
+    passes = Passes(model)
+    size = passes.n_rows
     for first in range(0, len(values), size):
         prepared, carried = prepare(values[first : first + size], trained.preprocess, model.like)
         found = [prepared]
         if trained.target_preprocess is None:
-            recon = model(prepared.to(model.like).contiguous()).recon
+            recon = passes.forward(prepared.to(model.like).contiguous()).recon
             found += [recon, trained.preprocess.invert(recon.to(prepared), carried)]
         parts.append([one.cpu().double().numpy() for one in found])
     whole = [np.concatenate(part) for part in zip(*parts, strict=True)]

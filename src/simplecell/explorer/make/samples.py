@@ -4,6 +4,7 @@ and what is known about them that latents can be held against: classes, topics, 
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,9 @@ from simplecell.data import PatchSource, Source
 from simplecell.data.rows import Record
 from simplecell.explorer.make.contents import Context, Photo, Sample, Told
 from simplecell.explorer.make.digits import orders, written
+from simplecell.explorer.make.ranking import largest
 from simplecell.explorer.make.sprites import sample_as_tile
+from simplecell.model.passes import Passes
 from simplecell.run.trained import Trained
 from simplecell.training.prepared import to_model
 
@@ -28,7 +31,7 @@ LONGEST_TEXT, LONGEST_VALUE, LONGEST_NAME, MOST_FIELDS, MOST_VALUES = 600, 200, 
 CONTEXT = 10
 """Tokens shown before and after one."""
 MOST_PHOTOS, PHOTO_SIDE = 400, 640
-AT_ONCE = 8192
+AT_ONCE = 2048
 
 Values = NDArray[np.floating]
 
@@ -51,12 +54,13 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
 
 def by_value(values: NDArray[np.floating], most: int) -> NDArray[np.int64]:
     """At most so many places in rising values [n], evenly spread over what these are."""
-    free = np.ones(len(values), dtype=bool)
     if len(values) <= most:
-        return np.flatnonzero(free)
-    for wanted in np.linspace(values[0], values[-1], most):
-        free[np.where(free, np.abs(values - wanted), np.inf).argmin()] = False
-    return np.flatnonzero(~free)
+        return np.arange(len(values))
+    taken: list[int] = []
+    for apart in np.abs(values - np.linspace(values[0], values[-1], most)[:, None]):
+        apart[taken] = np.inf
+        taken.append(int(apart.argmin()))
+    return np.sort(taken)
 
 
 def probe(source: Source) -> list[Record]:
@@ -97,17 +101,18 @@ class Samples:
         for first in range(0, len(wanted), AT_ONCE):
             part = wanted[first : first + AT_ONCE]
             values, about = self.source.read(part), self.source.about(part)
-            for row, x, record in zip(part.tolist(), values, about, strict=True):
-                found[row] = self._record(row, x, record)
+            told = self._values(values) if self.drawn_as == "row" else itertools.repeat([])
+            for row, x, own, record in zip(part.tolist(), values, told, about, strict=False):
+                found[row] = self._record(row, x, own, record)
         return found
 
-    def _record(self, row: int, x: Values, about: Record) -> Sample:
+    def _record(self, row: int, x: Values, told: list[tuple[str, float]], about: Record) -> Sample:
         record: Sample = {"row": row}
         if self.drawn_as == "picture":
             record["pixels"] = as_text(sample_as_tile(x.astype(np.float64), self.source.shape))
             self._place(record, about)
         elif self.drawn_as == "row":
-            record["values"] = self._values(x)
+            record["values"] = told
         elif self.drawn_as == "text":
             self._text(record, about)
         taken = {"text", "body", "title"} if self.drawn_as == "text" else set()
@@ -130,14 +135,20 @@ class Samples:
             side = self.source.shape[0] * scale
             record["photo"] = {"photo": self.photos[name][0], **place, "side": side}
 
-    def _values(self, x: Values) -> list[tuple[str, float]]:
-        """Columns and values; of wide rows those farthest from the usual, in deviations."""
-        order = np.arange(len(x))
-        if len(x) > WIDE:
+    def _values(self, x: Values) -> list[list[tuple[str, float]]]:
+        """Columns and values of each row [B, D]; of wide rows those farthest from the usual, in
+        deviations."""
+        width = x.shape[1]
+        order = np.broadcast_to(np.arange(width), x.shape)
+        if width > WIDE:
             mean, deviation = self._usual
-            far = np.abs(x - mean) / np.maximum(deviation, 1e-12)
-            order = np.argsort(-far, kind="stable")[:SHOWN_COLUMNS]
-        return [(self.names[i], self.short(x[i], i)) for i in order.tolist()]
+            order = largest(np.abs(x - mean) / np.maximum(deviation, 1e-12), SHOWN_COLUMNS)
+        # Lists, since NumPy's own numbers take three times as long to be written.
+        taken = np.take_along_axis(x, order, 1).tolist()
+        return [
+            [(self.names[i], self.short(value, i)) for i, value in zip(places, own, strict=True)]
+            for places, own in zip(order.tolist(), taken, strict=True)
+        ]
 
     def short(self, value: float, column: int) -> float:
         """A value of a column, without digits that tell nothing."""
@@ -176,14 +187,15 @@ class Samples:
         spots = np.array(wanted, dtype=np.int64).reshape(-1, 2)
         codes = np.zeros(len(spots), dtype=np.float32)
         texts: list[str] = []
-        model = self.trained.model
-        size = max(1, 2**22 // model.n_latents)
+        passes = Passes(self.trained.model)
+        size = passes.n_rows
         for first in range(0, len(needed), size):
             part = needed[first : first + size]
-            x = to_model(self.source.read(part), self.trained.preprocess, model.like)
-            dense = model.encode(x)[1].dense.float().cpu().numpy()
+            like = passes.model.like
+            code = passes.encode(to_model(self.source.read(part), self.trained.preprocess, like))[1]
             here = (spots[:, 0] >= first) & (spots[:, 0] < first + size)
-            codes[here] = dense[spots[here, 0] - first, spots[here, 1]]
+            samples, latents = torch.from_numpy(spots[here]).to(like.device).T
+            codes[here] = code.read(samples - first, latents).float().cpu().numpy()
             texts += [plain_text(record.get("token")) for record in self.source.about(part)]
         values = iter(codes.tolist())
         return {

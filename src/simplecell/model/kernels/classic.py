@@ -83,11 +83,12 @@ class Classic:
         self._small = self.encoder.numel() <= _IN_CACHE and self.decoder.numel() <= _IN_CACHE
 
     @torch.no_grad()
-    def begin(self) -> None:
-        """Start a sum: the gradient of weight decay (`decay · Σ w²`), biases 0."""
-        torch.mul(self.encoder, 2 * self.decay, out=_grad(self.encoder))
+    def begin(self, *, decayed: bool = True) -> None:
+        """Start a sum: the gradient of weight decay (`decay · Σ w²`), or 0; biases 0."""
+        decay = self.decay if decayed else 0.0
+        torch.mul(self.encoder, 2 * decay, out=_grad(self.encoder))
         if self.decoder is not self.encoder:
-            torch.mul(self.decoder, 2 * self.decay, out=_grad(self.decoder))
+            torch.mul(self.decoder, 2 * decay, out=_grad(self.decoder))
         _grad(self.bias).zero_()
         _grad(self.offset).zero_()
 

@@ -50,11 +50,8 @@ class Sparse:
         x = model.centered(x)
         if self._buffer is None or self._buffer.shape[0] < len(x):
             self._buffer = x.new_empty(len(x), model.n_latents)
-        # addmm copies the bias into every row beforehand, which costs up to a third of the product.
-        pre = torch.mm(x, model.encoder.T, out=self._buffer[: len(x)])
+        pre = model.projected(x, self._buffer[: len(x)])
         bias = None if model.activation.owns_bias else model.bias
-        if bias is not None:
-            pre.add_(bias)
         offset = model.offset if model.pre_bias else None
         return Pass(pre, x, model.encoder, model.decoder, bias, offset)
 

@@ -4,6 +4,6 @@
 activations. `lbfgs.cpp`: the direction of a step.
 """
 
-from simplecell.model.native.library import Layer, Library, library, padded, tier
+from simplecell.model.native.compiled import Layer, Library, choose, library, padded, tier
 
-__all__ = ["Layer", "Library", "library", "padded", "tier"]
+__all__ = ["Layer", "Library", "choose", "library", "padded", "tier"]

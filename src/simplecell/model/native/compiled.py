@@ -18,8 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SWITCH = "SIMPLECELL_NATIVE"
-"""Environment variable: 0 leaves the compiled tier alone."""
+from simplecell import tier as tiers
+from simplecell.tier import Tier
+
 _PIECES = 4
 """Ranges a thread gets, so that one that was slow does not keep all waiting."""
 _NAMES = {torch.float32: "float32", torch.float64: "float64"}
@@ -29,15 +30,6 @@ _VECTOR = 32
 """Bytes of the longest vector."""
 _CHUNKS, _CHUNK = 32, 512
 """At most so many chunks of at least so many samples: sums over samples are made of theirs."""
-
-
-class Tier(NamedTuple):
-    """Which way sums over entries are made on the CPU."""
-
-    name: str
-    """"torch", or what the library was compiled for: "avx2", "generic"."""
-    reason: str
-    """Why, as a sentence's end."""
 
 
 class _Sizes(ctypes.Structure):
@@ -256,29 +248,34 @@ def library(*tensors: Tensor) -> Library | None:
     for tensor in tensors:
         if not (tensor.device.type == "cpu" and tensor.dtype in _NAMES and tensor.is_contiguous()):
             return None
-    return _loaded()[0]
+    return _loaded(_chosen)[0]
 
 
 def tier() -> Tier:
     """Which way sums over entries are made on the CPU, and why."""
-    return _loaded()[1]
+    return _loaded(_chosen)[1]
+
+
+_chosen: str | None = None
+
+
+def choose(name: str) -> bool:
+    """Take that tier from now on, as a run did that is to go on; whether it is here."""
+    global _chosen
+    if name != tier().name:
+        _chosen = name
+    return tier().name == name
 
 
 @functools.cache
-def _loaded() -> tuple[Library | None, Tier]:
-    if os.environ.get(SWITCH) == "0":
-        return None, Tier("torch", f"{SWITCH}=0 is set")
-    kind = "avx2" if torch.backends.cpu.get_cpu_capability().startswith("AVX") else "generic"
-    here = Path(__file__).parent
-    for name in dict.fromkeys([kind, "generic"]):
-        path = here / f"compiled-{name}.shared"
-        if not path.is_file():
-            continue
-        try:
-            return Library(path), Tier(name, "compiled when simplecell was installed")
-        except OSError as error:
-            return None, Tier("torch", f"the compiled library does not load: {error}")
-    return None, Tier("torch", "no C++ compiler was found when simplecell was installed")
+def _loaded(chosen: str | None) -> tuple[Library | None, Tier]:
+    found = tiers.tier(chosen)
+    if found.library is None:
+        return None, found
+    try:
+        return Library(found.library), found
+    except OSError as error:
+        return None, Tier(tiers.PLAIN, f"the compiled library does not load: {error}")
 
 
 def _at(tensor: Tensor | None) -> ctypes.c_void_p:
