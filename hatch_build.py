@@ -22,7 +22,7 @@ VARIANTS = {"generic": (), "avx2": ("-mavx2", "-mfma")}
 
 
 class Compile(BuildHookInterface[Any]):
-    """`entries.cpp` → `entries-VARIANT.shared`, for as many variants as the compiler makes."""
+    """`native/*.cpp` → `compiled-VARIANT.shared`, for as many variants as the compiler makes."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before a wheel, or an editable one, is put together."""
@@ -41,8 +41,9 @@ class Compile(BuildHookInterface[Any]):
     def _compile(
         self, compiler: str, folder: Path, name: str, flags: tuple[str, ...]
     ) -> list[Path]:
-        library = folder / f"entries-{name}.shared"
-        command = [compiler, *FLAGS, *flags, str(folder / "entries.cpp"), "-o", str(library)]
+        library = folder / f"compiled-{name}.shared"
+        sources = map(str, sorted(folder.glob("*.cpp")))
+        command = [compiler, *FLAGS, *flags, *sources, "-o", str(library)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return [library]

@@ -218,6 +218,9 @@ def environment_of(peer: str, requirement: str) -> str:
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"does not install: {done.stderr.strip().splitlines()[-1]}")
+        # PyPI's torchvision is made for another torch than this, and then nothing imports.
+        remove = [str(python), "-m", "pip", "uninstall", "-q", "-y", "torchvision"]
+        subprocess.run(remove, capture_output=True, check=True)
         (folder / "ready").touch()
     return str(python)
 

@@ -29,7 +29,7 @@ class Tier(NamedTuple):
     @property
     def library(self) -> Path | None:
         """The compiled file, if it is one of `KINDS`."""
-        return None if self.name == PLAIN else FOLDER / f"entries-{self.name}.shared"
+        return None if self.name == PLAIN else FOLDER / f"compiled-{self.name}.shared"
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def tier(chosen: str | None = None) -> Tier:
     if chosen == PLAIN:
         return Tier(PLAIN, "the run that goes on began so")
     kinds = KINDS if _has_avx2() else KINDS[1:]
-    there = [kind for kind in kinds if (FOLDER / f"entries-{kind}.shared").is_file()]
+    there = [kind for kind in kinds if (FOLDER / f"compiled-{kind}.shared").is_file()]
     if not there:
         return Tier(PLAIN, "no C++ compiler was found when simplecell was installed")
     name = chosen if chosen in there else there[0]

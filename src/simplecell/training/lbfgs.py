@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 
 from simplecell.errors import UsageError
+from simplecell.model import native
 from simplecell.training.gradients import Evaluation
 from simplecell.training.state import State, largest, shape_of, stacked, taken, taken_rows
 
 HISTORY = 20
 """Pairs that are kept, *count*; each is two vectors as long as the weights."""
+
+_IN_CACHE = 2**15
+"""Numbers of a vector up to which the calls of the recursion take longer than its work."""
 
 
 class Pair(NamedTuple):
@@ -139,14 +143,19 @@ class LBFGS:
     def _direction(self, grad: Tensor) -> Tensor:
         """Two-loop recursion: the approximate Newton direction."""
         direction = torch.neg(grad, out=self._room())
+        if not self.pairs:
+            return direction
+        compiled = native.library(direction) if len(direction) <= _IN_CACHE else None
+        if compiled is not None:
+            steps, changes, curvatures = zip(*self.pairs, strict=True)
+            return compiled.direct(steps, changes, curvatures, direction)
         alphas = []
         for pair in reversed(self.pairs):
             alpha = torch.dot(pair.step, direction).item() / pair.curvature
             direction.add_(pair.change, alpha=-alpha)
             alphas.append(alpha)
-        if self.pairs:
-            newest = self.pairs[-1]
-            direction.mul_(newest.curvature / float(newest.change @ newest.change))
+        newest = self.pairs[-1]
+        direction.mul_(newest.curvature / float(newest.change @ newest.change))
         for pair, alpha in zip(self.pairs, reversed(alphas), strict=True):
             beta = torch.dot(pair.change, direction).item() / pair.curvature
             direction.add_(pair.step, alpha=alpha - beta)

@@ -1,5 +1,9 @@
-"""The compiled tier: `entries.cpp` over torch tensors, where an installation could compile it."""
+"""The compiled tier over torch tensors, where an installation could compile it.
 
-from simplecell.model.native.compiled import Library, choose, library, tier
+`entries.cpp`: sums over the entries of sparse codes. `classic.cpp`: the layer with elementwise
+activations. `lbfgs.cpp`: the direction of a step.
+"""
 
-__all__ = ["Library", "choose", "library", "tier"]
+from simplecell.model.native.compiled import Layer, Library, choose, library, padded, tier
+
+__all__ = ["Layer", "Library", "choose", "library", "padded", "tier"]

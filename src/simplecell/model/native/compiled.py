@@ -1,4 +1,4 @@
-"""`entries.cpp` as Python functions over CPU tensors, dealt to as many threads as torch has.
+"""The compiled sources as Python functions over CPU tensors, dealt to as many threads as torch has.
 
 The library is plain C without threads of its own: a second OpenMP beside torch's would fight it for
 the cores. Ranges of rows go to Python threads instead, which let go of the interpreter inside.
@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +24,43 @@ from simplecell.tier import Tier
 _PIECES = 4
 """Ranges a thread gets, so that one that was slow does not keep all waiting."""
 _NAMES = {torch.float32: "float32", torch.float64: "float64"}
+_KINDS = {"identity": 0, "linear": 0, "sigmoid": 1, "tanh": 2, "relu": 3}
+"""Elementwise activations as `classic.cpp` numbers them."""
+_VECTOR = 32
+"""Bytes of the longest vector."""
+_CHUNKS, _CHUNK = 32, 512
+"""At most so many chunks of at least so many samples: sums over samples are made of theirs."""
+
+
+class _Sizes(ctypes.Structure):
+    """What the functions of `classic.cpp` are told."""
+
+    _fields_ = (
+        ("samples", ctypes.c_int64),
+        ("inputs", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+        ("latents", ctypes.c_int64),
+        ("apart", ctypes.c_int64),
+        ("chunks", ctypes.c_int64),
+        ("activation", ctypes.c_int64),
+        ("output", ctypes.c_int64),
+    )
+
+
+class Layer(NamedTuple):
+    """One hidden layer with elementwise activations, over some samples."""
+
+    samples: int
+    inputs: int
+    outputs: int
+    latents: int
+    activation: str
+    output: str
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of the samples: a sum is made chunk by chunk, whoever computes which."""
+        return max(1, min(_CHUNKS, self.samples // _CHUNK))
 
 
 class Library:
@@ -107,6 +145,99 @@ class Library:
         self._functions.by_latent(*sizes, _at(starts), _at(order), _at(sorted_samples))
         return order, sorted_samples, starts
 
+    def codes(self, layer: Layer, x: Tensor, encoder: Tensor, bias: Tensor, code: Tensor) -> Tensor:
+        """f(x encoderᵀ + bias) into code [B, M] of `padded` rows; their sums of chunks [c, M]."""
+        sums = x.new_empty(layer.chunks, layer.latents)
+        tensors = (x, encoder, bias, code, sums)
+        self._over_chunks("encode", layer, code, *map(_at, tensors))
+        return sums
+
+    def derivatives(
+        self,
+        layer: Layer,
+        x: Tensor,
+        target: Tensor,
+        code: Tensor,
+        decoder: Tensor,
+        offset: Tensor,
+        weight: float,
+        push: Tensor,
+        parts: Tensor,
+    ) -> Tensor:
+        """From codes of `padded` rows to squared errors [c], float64, and gradients of each chunk.
+
+        The gradients are in parts [c, M (E + D) + E + M], for E outputs: decoder, encoder, offset,
+        bias, undivided.
+        What flows back into a code is weight · (delta decoderᵀ) + push, with push [M].
+        """
+        squares = torch.empty(layer.chunks, dtype=torch.float64)
+        before = (_at(t) for t in (x, target, code, decoder, offset))
+        after = (_at(t) for t in (push, squares, parts))
+        self._over_chunks("differentiate", layer, code, *before, _real(weight, x), *after)
+        return squares
+
+    def activated(self, layer: Layer, bias: Tensor, code: Tensor) -> Tensor:
+        """code [B, M] ← f(code + bias); their sums of chunks [c, M]."""
+        sums = code.new_empty(layer.chunks, layer.latents)
+        self._over_chunks("activated", layer, code, _at(bias), _at(code), _at(sums))
+        return sums
+
+    def deltas(
+        self, layer: Layer, target: Tensor, offset: Tensor, recon: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """recon [B, E] ← (g(recon + offset) − target) ∘ g′, the deltas.
+
+        Returns of each chunk the squared errors [c], float64, and the sum of the deltas [c, E].
+        """
+        squares = torch.empty(layer.chunks, dtype=torch.float64)
+        sums = recon.new_empty(layer.chunks, layer.outputs)
+        tensors = (target, offset, recon, squares, sums)
+        self._over_chunks("deltas", layer, recon, *map(_at, tensors))
+        return squares, sums
+
+    def pushed(
+        self, layer: Layer, weight: float, push: Tensor, code: Tensor, back: Tensor
+    ) -> Tensor:
+        """back [B, M], rows as far apart as those of code, ← (weight · back + push) ∘ f′.
+
+        Returns their sums of chunks [c, M].
+        """
+        sums = back.new_empty(layer.chunks, layer.latents)
+        before, after = _real(weight, back), (_at(t) for t in (push, code, back, sums))
+        self._over_chunks("pushed", layer, code, before, *after)
+        return sums
+
+    def add_chunks(self, parts: Tensor, scale: float, out: Tensor) -> Tensor:
+        """out [...] += scale · the sum over chunks of parts [c, as many], chunk after chunk."""
+        sizes = (_whole(len(parts)), _whole(parts.stride(0)), _whole(out.numel()))
+        self._of("add_chunks", out)(*sizes, _at(parts), _real(scale, out), _at(out))
+        return out
+
+    def direct(
+        self,
+        steps: Sequence[Tensor],
+        changes: Sequence[Tensor],
+        curvatures: Sequence[float],
+        direction: Tensor,
+    ) -> Tensor:
+        """direction [n] ← H direction, the two-loop recursion of L-BFGS.
+
+        H is told by pairs of vectors [n] and their products, the oldest first.
+        """
+        pairs, numbers = len(steps), ctypes.c_double * len(steps)
+        addresses = ctypes.c_void_p * pairs
+        fixed = (_whole(pairs), _whole(len(direction)))
+        vectors = (addresses(*(t.data_ptr() for t in some)) for some in (steps, changes))
+        function = self._of("direct", direction)
+        function(*fixed, *vectors, numbers(*curvatures), numbers(), _at(direction))
+        return direction
+
+    def _over_chunks(self, name: str, layer: Layer, rows: Tensor, *arguments: object) -> None:
+        function, kinds = self._of(name, rows), (_KINDS[layer.activation], _KINDS[layer.output])
+        sizes = _Sizes(*layer[:4], rows.stride(0), layer.chunks, *kinds)
+        told = ctypes.byref(sizes)
+        _dealt(lambda first, last: function(first, last, told, *arguments), _even(layer.chunks))
+
     def _of(self, name: str, like: Tensor) -> Callable[..., object]:
         function: Callable[..., object] = getattr(self._functions, f"{name}_{_NAMES[like.dtype]}")
         return function
@@ -149,6 +280,16 @@ def _loaded(chosen: str | None) -> tuple[Library | None, Tier]:
 
 def _at(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def padded(width: int, dtype: torch.dtype) -> int:
+    """The least width of a row, from this one on, that is a whole number of vectors."""
+    lanes = _VECTOR // dtype.itemsize
+    return -(-width // lanes) * lanes
+
+
+def _real(number: float, like: Tensor) -> ctypes.c_float | ctypes.c_double:
+    return ctypes.c_float(number) if like.dtype == torch.float32 else ctypes.c_double(number)
 
 
 def _whole(number: int) -> ctypes.c_int64:
