@@ -141,8 +141,8 @@ def test_codes_and_figures_load_torch_alone(small, words):
 
 
 def test_a_short_training_costs_little_more_than_torch(small, monkeypatch, tmp_path):
-    # 1.2 to 1.3 was measured, on a busy machine. Compiled files, which an installed package has after
-    # its first start, are made in the first round.
+    # 1.2 to 1.3 was measured, on a busy machine. Compiled files, which an installed package has
+    # after its first start, are made in the first round.
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
     code = (
