@@ -279,7 +279,7 @@ def test_an_option_that_does_not_exist_names_the_nearest():
 def test_options_are_declared_once():
     """A recipe's [data] table is the reading's own options, and what is said of it alone."""
     reading, table = ({field.name for field in fields(kind)} for kind in (Reading, Data))
-    assert table - reading == {"targets"}
+    assert table - reading == {"targets", "block"}
     assert {field.name for field in fields(Options)} - reading == {
         *("columns", "sampling", "seed", "skip_broken")
     }

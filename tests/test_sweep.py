@@ -24,6 +24,7 @@ from simplecell.run.directory import Run
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.sweep import begin_sweep, plan
+from simplecell.training import prepared
 
 TOPK = ["train.steps=10", "optim.batch_size=64", "model.n_latents=24"]
 WAYS = {
@@ -121,6 +122,7 @@ def test_eight_models_read_the_data_once(data, tmp_path):
 
 def test_what_does_not_fit_in_memory_is_read_once_a_batch(data, tmp_path, monkeypatch):
     monkeypatch.setattr(shared, "KEPT_BYTES", 0)
+    monkeypatch.setattr(prepared, "ONCE_BYTES", 0)
     grid = ["model.target_l0=1,2,3,4", "optim.batch_size=32,64"]
     source = Counting(np.load(data))
     sweep = begin_sweep(source, tmp_path / "all", Recipe.load("topk"), grid=grid, settings=TOPK)
