@@ -10,7 +10,7 @@ from simplecell.model import native
 from simplecell.model.places import Places
 
 CROSSOVER = 0.1
-"""Density up to which a step over entries costs less than dense products: benchmarks/steps.py."""
+"""Density up to which a step goes over entries, which costs less: benchmarks/crossover.py."""
 _LOOKS = 64
 """Samples of a batch that tell its density."""
 _WIDE = 8
