@@ -41,6 +41,11 @@ class Format:
     """What `--set` may say when it is written."""
 
     @property
+    def names(self) -> list[str]:
+        """The files of a folder that is written."""
+        return self.files.split(", ")
+
+    @property
     def module(self) -> ModuleType:
         """Its code."""
         return import_module(f"simplecell.interop.{self.name}")
@@ -119,9 +124,9 @@ def read(
     return foreign
 
 
-def evaluator(row: Format, path: Path, given: Mapping[str, object]) -> Evaluate:
+def evaluator(row: Format, path: Path) -> Evaluate:
     """What computes codes and reconstructions from the files that were written at a path."""
     if row.reads:
-        return read(path, given, more=tuple(given)).evaluate
+        return read(path).evaluate
     found: Evaluate = row.module.evaluator(path)
     return found
