@@ -900,3 +900,29 @@ def test_a_transcoder_is_judged_by_targets_as_one_of_ours(tmp_path, capsys):
     capsys.readouterr()
     assert run_command_line([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["fvu"] < 1e-9
+
+
+def test_a_model_too_large_for_doubles_is_compared_in_floats(tmp_path, monkeypatch):
+    from simplecell.interop import verify
+
+    monkeypatch.setattr(verify, "MOST_DOUBLE", 100)
+    np.save(tmp_path / "x.npy", samples().numpy())
+    path = files.saelens(tmp_path / "theirs", "topk", {"rescale_acts_by_decoder_norm": True})
+    found = convert(path, tmp_path / "out", "saelens", check=str(tmp_path / "x.npy"))
+    assert all(1e-12 < one.codes < 1e-5 for what, one in found.compared.items() if "read" in what)
+
+
+def test_weights_in_float64_stay_as_they_are(tmp_path):
+    double = {"W_enc": N["encoder"].T, "b_enc": N["bias"], "W_dec": N["long"], "b_dec": N["offset"]}
+    double = {name: tensor.double() / 3 for name, tensor in double.items()}
+    path = files.saelens(tmp_path / "theirs", "standard", {"dtype": "float64"}, double)
+    convert(path, tmp_path / "run")
+    convert(tmp_path / "run", tmp_path / "again", "saelens")
+    again = load_file(tmp_path / "again/sae_weights.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in double.items())
+    assert json.loads((tmp_path / "again/cfg.json").read_text())["dtype"] == "float64"
+    x = samples().numpy()
+    codes = simplecell.load(tmp_path / "run").transform(x)
+    assert codes.dtype == np.float64
+    pre = (samples() - double["b_dec"]) @ double["W_enc"] + double["b_enc"]
+    assert np.abs(codes - pre.clamp_min(0).numpy()).max() < 1e-14
