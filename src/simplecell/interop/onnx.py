@@ -1,0 +1,251 @@
+"""A trained model as one ONNX file, which runs where there is neither torch nor simplecell.
+
+The graph is built node by node, of a dozen kinds that every runtime has, and not traced by
+`torch.onnx.export`: that needs onnxscript as well, writes weights beside the file and one size of
+batch unless told, and cannot follow codes that are sparse.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from simplecell.errors import SimplecellError, choice
+from simplecell.interop.onnx_graph import Graph, decoded, encoded, library, prepared, unprepared
+from simplecell.run.directory import FORMAT, reported_figures
+from simplecell.run.storage import write_whole, writing
+from simplecell.run.trained import Floats, Trained
+from simplecell.run.whole import WholeModel
+
+OUTPUTS_OF = {"encoder": ("codes",), "decoder": ("recon",), "both": ("codes", "recon")}
+"""What each part gives."""
+OPSET, IR = 13, 8
+"""Of 2020 and 2021: whatever reads ONNX files reads these."""
+ONE_FILE = 2**31 - 2**20
+"""Bytes of weights that a file may hold: its format counts in 31 bits, and names take some."""
+AGREES = 1e-5
+"""Of the largest number: how far apart codes may be, ours and onnxruntime's."""
+N_RANDOM = 192
+
+
+class Agreement(NamedTuple):
+    """How far what onnxruntime gives is from what we give, as a share of the largest number.
+
+    None where a file has no such part. `turned` counts codes where a latent is active for one of
+    the two and not for the other, because it stands on its threshold but for rounding.
+    """
+
+    codes: float | None
+    recon: float | None
+    turned: int
+    n_samples: int
+    version: str
+
+    def said(self) -> str:
+        """One sentence."""
+        parts = {"codes": self.codes, "reconstructions": self.recon}
+        told = [f"{name} by {value:.1e}" for name, value in parts.items() if value is not None]
+        turned = (
+            f"; {self.turned} codes stand on their threshold but for rounding"
+            if self.turned
+            else ""
+        )
+        return (
+            f"checked on {self.n_samples} samples with onnxruntime {self.version}, which differs "
+            f"from simplecell in {' and '.join(told)} of the largest number{turned}"
+        )
+
+
+def write(
+    trained: Trained, path: str | Path, *, part: str = "both", samples: Floats | None = None
+) -> list[str]:
+    """Write a model as ONNX to `path`; sentences on what was written and how it was checked.
+
+    Inputs and outputs are `x` [batch, D] and `recon` [batch, D] in the user's own units, `codes`
+    [batch, M]. The encoder gives codes of x, the decoder recon of codes, both give codes and recon
+    of x. It is checked before it takes the place of `path`, if onnxruntime is there: on `samples`
+    [n, D], or on random ones.
+
+    Raises:
+        UsageError: for an unknown part, a kind of model that has no such form, or without onnx.
+        WriteError: when it cannot be written.
+        SimplecellError: when onnxruntime computes something else.
+    """
+    choice("part", part, OUTPUTS_OF)
+    path, onnx = Path(path), library()
+    model = as_onnx(trained, part)
+    rows = random_samples(trained) if samples is None else samples
+    size = sum(len(one.raw_data) for one in model.graph.initializer)
+    if size <= ONE_FILE:
+        onnx.checker.check_model(model, full_check=True)
+        content = model.SerializeToString()
+        found = compared(content, trained, part, rows)
+        write_whole(path, content)
+        return [f"{part} in {len(content):,} bytes: {path}", _told(found)]
+    return [*_write_large(onnx, model, path, trained, part, rows)]
+
+
+def _told(found: Agreement | None) -> str:
+    if found is None:
+        return (
+            "not checked: onnxruntime is not installed; say pip install 'simplecell[onnx]' and "
+            "write it again"
+        )
+    return found.said()
+
+
+def _write_large(
+    onnx: Any, model: Any, path: Path, trained: Trained, part: str, rows: Floats
+) -> list[str]:
+    """Weights beside the file: no file of this format holds more than 2 GB."""
+    beside = path.with_name(f"{path.name}.data")
+    with writing(path), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        first = Path(folder) / path.name
+        onnx.save_model(model, first, save_as_external_data=True, location=beside.name)
+        found = compared(str(first), trained, part, rows)
+        os.replace(first.with_name(beside.name), beside)
+        os.replace(first, path)
+    return [f"{part}, with more than 2 GB of weights in {beside.name}: {path}", _told(found)]
+
+
+def as_onnx(trained: Trained, part: str) -> Any:
+    """The `onnx.ModelProto` of a part."""
+    model, graph = trained.model, Graph(trained.model.like.dtype)
+    if part != "decoder":
+        encoded(graph, model, prepared(graph, trained.preprocess, "x"))
+        graph.call_last("codes")
+    if part != "encoder":
+        unprepared(graph, trained.recon_preprocess, decoded(graph, model, "codes"))
+        graph.call_last("recon")
+    widths = {
+        "x": trained.preprocess.n_inputs,
+        "codes": model.n_latents,
+        "recon": trained.recon_preprocess.n_inputs,
+    }
+    source = "codes" if part == "decoder" else "x"
+    outputs = {name: widths[name] for name in OUTPUTS_OF[part]}
+    return _assembled(graph, {source: widths[source]}, outputs, told_of(trained, part))
+
+
+def _assembled(
+    graph: Graph, inputs: Mapping[str, int], outputs: Mapping[str, int], told: Mapping[str, str]
+) -> Any:
+    """Nodes and constants as a model of matrices [batch, width], of any batch."""
+    onnx = library()
+
+    def values(widths: Mapping[str, int]) -> list[Any]:
+        make = onnx.helper.make_tensor_value_info
+        return [make(name, graph.kind, ["batch", width]) for name, width in widths.items()]
+
+    constants = [
+        onnx.numpy_helper.from_array(tensor.numpy(), name)
+        for name, tensor in graph.constants.items()
+    ]
+    whole = onnx.helper.make_graph(
+        graph.nodes, "simplecell", values(inputs), values(outputs), constants
+    )
+    model = onnx.helper.make_model(
+        whole,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR,
+        producer_name="simplecell",
+        producer_version=metadata.version("simplecell"),
+    )
+    onnx.helper.set_model_props(model, dict(told))
+    return model
+
+
+def told_of(trained: Trained, part: str) -> dict[str, str]:
+    """What the file tells of itself, by keys that runtimes show as custom metadata."""
+    model, names = trained.model, trained.input_names
+    figures = reported_figures(trained.info)
+    told = {
+        "simplecell.format": str(FORMAT),
+        "simplecell.part": part,
+        "simplecell.activation": model.activation.kind,
+        "simplecell.recipe": trained.recipe.text(),
+        "simplecell.figures": json.dumps(figures),
+    }
+    if names is not None:
+        told["simplecell.input_names"] = json.dumps(names, ensure_ascii=False)
+    return told
+
+
+def random_samples(trained: Trained) -> Floats:
+    """Samples [n, D] in the units of the data, normal in those of the model, of three sizes."""
+    chain, generator = trained.preprocess, torch.Generator().manual_seed(0)
+    x = torch.randn(N_RANDOM, chain.n_outputs, generator=generator, dtype=torch.float64)
+    sizes = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64).repeat(N_RANDOM // 3)
+    return chain.invert(x * sizes[:, None]).to(trained.model.like.dtype).numpy()
+
+
+def compared(file: bytes | str, trained: Trained, part: str, samples: Floats) -> Agreement | None:
+    """What onnxruntime makes of a file against what we make; None where it is not installed.
+
+    Args:
+        file: the content of an ONNX file, or its path.
+        samples: [n, D] in the user's own units.
+
+    Raises:
+        SimplecellError: where they differ by more than rounding does.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    ours = trained.module(trained.model.like.dtype)
+    x = torch.from_numpy(samples).to(ours.dtype)
+    codes = ours.encode(x)
+    given = {"codes": codes} if part == "decoder" else {"x": x}
+    theirs = session.run(OUTPUTS_OF[part], {name: value.numpy() for name, value in given.items()})
+    found = dict(zip(OUTPUTS_OF[part], map(torch.from_numpy, theirs), strict=True))
+    turned = _turned(ours, x, codes, found.get("codes", codes))
+    shares = _shares(found, {"codes": codes, "recon": ours.decode(codes)}, turned)
+    _refuse(shares)
+    n_turned, version = int(turned.sum()), onnxruntime.__version__
+    return Agreement(shares.get("codes"), shares.get("recon"), n_turned, len(x), version)
+
+
+def _shares(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], turned: Tensor
+) -> dict[str, float]:
+    """The largest difference of each result, as a share of the largest number wanted."""
+    left_out = {"codes": turned, "recon": turned.any(1, keepdim=True)}
+    result = {}
+    for name, theirs in found.items():
+        ours = wanted[name]
+        apart = (theirs - ours).masked_fill(left_out[name], 0.0).abs()
+        result[name] = float(apart.max()) / (float(ours.abs().max()) or 1.0)
+    return result
+
+
+def _turned(ours: WholeModel, x: Tensor, codes: Tensor, theirs: Tensor) -> Tensor:
+    """Where a latent is active for one of the two alone, and within rounding of its threshold.
+
+    [n, M]. Of two runtimes none is right there: a sum of other order ends in another digit.
+    """
+    model = ours.autoencoder
+    if not model.activation.sparse:
+        return torch.zeros_like(codes, dtype=torch.bool)
+    pre = model.encode(ours.preprocess.apply(x).x.to(ours.dtype))[0]
+    near = (pre - model.activation.threshold_of(pre)).abs() <= AGREES * pre.abs().max()
+    return ((codes != 0) != (theirs != 0)) & near
+
+
+def _refuse(result: Mapping[str, float]) -> None:
+    for name, value in result.items():
+        if not value <= AGREES:  # NaN is no agreement
+            raise SimplecellError(
+                f"onnxruntime gives {name} that differ from ours by {value:.1e} of the largest; "
+                f"at most {AGREES:g} was to be expected, and nothing was written: please report "
+                "it with the run"
+            )
