@@ -197,7 +197,12 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     def _warn_of_what_is_lost(self) -> None:
         """Estimators given as parameters are trained by `fit`, as everywhere in scikit-learn."""
         numbered = enumerate(self._given(), start=1)
-        lost = [str(k) for k, one in numbered if hasattr(one, "_trained")]
+        fitted = (
+            k
+            for k, one in numbered
+            if isinstance(one, ClassicTransformer) and hasattr(one, "_trained")
+        )
+        lost = [str(k) for k in fitted]
         if lost:
             warnings.warn(STILL_FITTED.format(", ".join(lost)), UserWarning, stacklevel=4)
 
