@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from simplecell import SparseAutoencoder
-from simplecell.interop.onnx import write
+from simplecell.interop.onnx import export
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -113,7 +113,7 @@ def test_onnx(tmp_path):
     pytest.importorskip("onnxruntime")
     sae = SparseAutoencoder(n_latents=5, max_iter=3, preprocess=["standardize"], output="linear")
     x = np.random.default_rng(0).normal(3, 2, (50, 4)).astype(np.float32)
-    write(sae.fit(x)._trained, tmp_path / "m.onnx")
+    export(sae.fit(x)._trained, tmp_path / "m.onnx")
     np.save(tmp_path / "x.npy", x)
     words = [sys.executable, str(EXAMPLES / "12_onnx.py"), "m.onnx", "x.npy", "codes.npy"]
     subprocess.run(words, check=True, cwd=tmp_path)

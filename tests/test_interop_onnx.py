@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import torch
 from family_runs import KINDS, OUTPUTS, D, made, samples
 from simplecell import SparseAutoencoder
 from simplecell.cli import run_command_line
-from simplecell.errors import SimplecellError, UsageError
+from simplecell.errors import RunError, UsageError
 from simplecell.interop import onnx as ours
 from simplecell.interop import onnx_graph
 from simplecell.model.activations import ACTIVATIONS
@@ -45,8 +46,8 @@ def close(found, wanted, share=1e-5):
 def test_every_kind_says_the_same_in_each_part(run_of, tmp_path, kind):
     trained, x = run_of(kind).load(), samples(300, seed=11)
     for part in ours.OUTPUTS_OF:
-        said = ours.write(trained, tmp_path / f"{part}.onnx", part=part)
-        assert "checked on 192 samples with onnxruntime" in said[-1]
+        said = ours.export(trained, tmp_path / f"{part}.onnx", part=part)
+        assert "samples, onnxruntime " in said[-1]
     codes = session(tmp_path / "encoder.onnx").run(None, {"x": x})[0]
     assert (codes != 0).any()
     close(codes, trained.encode(x))
@@ -64,7 +65,7 @@ def test_every_kind_says_the_same_in_each_part(run_of, tmp_path, kind):
 
 def test_one_file_that_tells_what_it_is(run_of, tmp_path):
     trained = run_of("batchtopk").load()
-    ours.write(trained, tmp_path / "m.onnx", part="encoder")
+    ours.export(trained, tmp_path / "m.onnx", part="encoder")
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     model = onnx.load(tmp_path / "m.onnx")
     assert (model.producer_name, model.opset_import[0].version) == ("simplecell", ours.OPSET)
@@ -94,7 +95,7 @@ def test_a_float64_model_stays_one(tmp_path):
     sae = SparseAutoencoder(
         n_latents=5, max_iter=3, dtype="float64", preprocess=["standardize"]
     ).fit(X)
-    ours.write(sae._trained, tmp_path / "m.onnx", part="encoder")
+    ours.export(sae._trained, tmp_path / "m.onnx", part="encoder")
     codes = session(tmp_path / "m.onnx").run(None, {"x": X})[0]
     close(codes, sae.transform(X), 1e-12)
 
@@ -116,8 +117,8 @@ def test_a_wrong_graph_is_not_written(run_of, tmp_path, monkeypatch):
     trained = run_of("jumprelu").load()
     wrong = {**onnx_graph.ACTIVATION_NODES, "jumprelu": onnx_graph.ACTIVATION_NODES["relu"]}
     monkeypatch.setattr(onnx_graph, "ACTIVATION_NODES", wrong)
-    with pytest.raises(SimplecellError, match="nothing was written: please report"):
-        ours.write(trained, tmp_path / "m.onnx")
+    with pytest.raises(RunError, match="nothing was kept: please report"):
+        ours.export(trained, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -129,18 +130,18 @@ def test_a_code_on_its_threshold_is_told_and_no_error(run_of):
     content = ours.as_onnx(trained, "both").SerializeToString()
     with torch.no_grad():  # as if ours had rounded the other way
         trained.model.activation.threshold[0] -= 1e-7
-    found = ours.compared(content, trained, "both", x)
+    found = ours.compared(content, trained, torch.from_numpy(x))
     assert found.codes < 1e-5
     assert found.recon < 1e-5
     if pre[3, 0] > 0.1:
         assert found.turned == 1
-        assert "1 codes stand on their threshold" in found.said()
+        assert "1 codes on their threshold" in str(found)
 
 
 def test_weights_of_more_than_a_file_holds_lie_beside_it(run_of, tmp_path, monkeypatch):
     monkeypatch.setattr(ours, "ONE_FILE", 100)
     trained, x = run_of("l1").load(), samples(30)
-    said = ours.write(trained, tmp_path / "m.onnx")
+    said = ours.export(trained, tmp_path / "m.onnx")
     assert "m.onnx.data" in said[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]
     close(session(tmp_path / "m.onnx").run(["codes"], {"x": x})[0], trained.encode(x))
@@ -156,30 +157,48 @@ def test_without_the_libraries_a_sentence_says_what_to_install(run_of, tmp_path,
     trained = run_of("topk").load()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert (
-        "not checked: onnxruntime is not installed" in ours.write(trained, tmp_path / "m.onnx")[1]
+        "not checked, since onnxruntime is not installed"
+        in ours.export(trained, tmp_path / "m.onnx")[1]
     )
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UsageError, match=r"pip install 'simplecell\[onnx\]'"):
-        ours.write(trained, tmp_path / "n.onnx")
+        ours.export(trained, tmp_path / "n.onnx")
 
 
 def test_an_unknown_part(run_of, tmp_path):
     with pytest.raises(UsageError, match="did you mean 'encoder'"):
-        ours.write(run_of("topk").load(), tmp_path / "m.onnx", part="encode")
+        ours.export(run_of("topk").load(), tmp_path / "m.onnx", part="encode")
 
 
 def test_the_command_line_writes_one(run_of, tmp_path, capsys):
     run, out = run_of("topk"), tmp_path / "m.onnx"
-    assert run_command_line(["convert", str(run.path), str(out), "--to", "onnx"]) == 0
-    assert "checked on 192 samples" in capsys.readouterr().err
-    words = ["convert", str(run.path), str(out), "--to", "onnx", "--part", "decoder"]
-    assert run_command_line(words) == 0
+    words = ["convert", str(run.path), str(out), "--to", "onnx"]
+    assert run_command_line([*words, "--check", str(run.path.parent / "x.npy")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"written, random +codes \d\.\de[+-]\d+, reconstructions \d\.\de[+-]\d+ \(1024 ", said
+    )
+    assert "written, given" in said
+    assert "not carried   nothing" in said
+    assert run_command_line(words) == 4  # it is there
+    assert run_command_line([*words, "--restart", "--part", "decoder", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["compared"]
+    assert [one["codes"] for one in found] == [None]
     assert [one.name for one in session(out).get_inputs()] == ["codes"]
+    assert run_command_line([*words, "--restart", "--part", "code"]) == 2
+    assert run_command_line([*words[:3], "--to", "saelens", "--part", "encoder"]) == 2
+
+
+def test_the_command_line_says_what_is_not_checked(run_of, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    words = ["convert", str(run_of("topk").path), str(tmp_path / "m.onnx"), "--to", "onnx"]
+    assert run_command_line(words) == 0
+    assert "the proof: not checked, since onnxruntime" in capsys.readouterr().out
 
 
 def test_it_runs_where_there_is_no_torch(run_of, tmp_path):
     run = run_of("topk")
-    ours.write(run.load(), tmp_path / "m.onnx", part="encoder")
+    ours.export(run.load(), tmp_path / "m.onnx", part="encoder")
     np.save(tmp_path / "x.npy", samples(9))
     code = (
         "import sys, numpy, onnxruntime as rt\n"

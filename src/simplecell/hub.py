@@ -33,8 +33,6 @@ RUN_FILES = (
 )
 """What of a run is sent and fetched; a card and a picture stand beside them."""
 PICTURE = "features.png"
-_HERE = ("meta", "targets")
-"""Keys of [data] that name files of this machine."""
 
 
 def push_to_hub(
@@ -126,12 +124,13 @@ def _sentences(what: str, repo: str, kind: type[RunError] | type[WriteError]) ->
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # Which HTTP client is below changes with its version; what cannot connect is of its own kinds.
-    clients = [one for one in HfHubHTTPError.__mro__ if one.__name__ == "HTTPError"]
+    client = [one for one in HfHubHTTPError.__mro__ if one.__name__ == "HTTPError"]
+    failures: tuple[type[Exception], ...] = (OSError, *client)
     try:
         yield
     except HFValidationError as error:
         raise UsageError(f"'{repo}' is no name of a repository: {_first_line(error)}") from error
-    except (*clients, OSError) as error:
+    except failures as error:
         if isinstance(error, RunError | WriteError):
             raise
         raise kind(f"{what} '{repo}': {_first_line(error)}") from error
@@ -154,7 +153,7 @@ def _fill(folder: Path, trained: Trained, run: object) -> None:
     info = copy.deepcopy(trained.info)
     info["data"] |= {"path": None, "notes": [], "skipped": []}
     for table in (info["requested"], info.get("resolved", {})):
-        for key in _HERE:
+        for key in ("meta", "targets"):
             table.get("data", {}).pop(key, None)
     made, recipe = Run(folder), _without_places(trained.recipe)
     made.begin(recipe, info, trained.preprocess, trained.target_preprocess)
@@ -168,7 +167,7 @@ def _fill(folder: Path, trained: Trained, run: object) -> None:
 def _without_places(recipe: Recipe) -> Recipe:
     """The recipe without names of files."""
     return dataclasses.replace(
-        recipe, data=dataclasses.replace(recipe.data, **dict.fromkeys(_HERE))
+        recipe, data=dataclasses.replace(recipe.data, meta=None, targets=None)
     )
 
 

@@ -12,7 +12,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,7 @@ _BATCH = 2**22
 """Numbers of a batch of .npy rows."""
 _MARK, _PICKLE = b"\xef\xbb\xbf", b"\x80"
 """The mark before text that some programs write; what a pickle begins with, which is refused."""
+Piece = TypeVar("Piece", Floats, Rows)
 VALUES, INDICES = "codes", "latents"
 """Fields of a line that goes out; the second with --sparse, as in Parquet files."""
 
@@ -153,7 +154,7 @@ def _counted(sources: Iterator[Source]) -> Iterator[tuple[int, Source]]:
         first += source.n_samples
 
 
-def _answered(pieces: Iterator[Floats], first: int) -> Iterator[Floats]:
+def _answered(pieces: Iterator[Piece], first: int) -> Iterator[Piece]:
     """The codes of a batch; an error says where in the stream its rows are."""
     try:
         yield from pieces

@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from simplecell.errors import SimplecellError, choice
+from simplecell.errors import RunError, choice
+from simplecell.interop.foreign import Given
 from simplecell.interop.onnx_graph import Graph, decoded, encoded, library, prepared, unprepared
+from simplecell.interop.verify import random_samples
 from simplecell.run.directory import FORMAT, reported_figures
 from simplecell.run.storage import write_whole, writing
 from simplecell.run.trained import Floats, Trained
@@ -33,7 +35,10 @@ ONE_FILE = 2**31 - 2**20
 """Bytes of weights that a file may hold: its format counts in 31 bits, and names take some."""
 AGREES = 1e-5
 """Of the largest number: how far apart codes may be, ours and onnxruntime's."""
-N_RANDOM = 192
+UNCHECKED = (
+    "not checked, since onnxruntime is not installed; say pip install 'simplecell[onnx]' and write "
+    "it again"
+)
 
 
 class Agreement(NamedTuple):
@@ -49,22 +54,27 @@ class Agreement(NamedTuple):
     n_samples: int
     version: str
 
-    def said(self) -> str:
-        """One sentence."""
+    def table(self) -> dict[str, object]:
+        """The figures by name, as JSON."""
+        return self._asdict()
+
+    def __str__(self) -> str:
         parts = {"codes": self.codes, "reconstructions": self.recon}
-        told = [f"{name} by {value:.1e}" for name, value in parts.items() if value is not None]
-        turned = (
-            f"; {self.turned} codes stand on their threshold but for rounding"
-            if self.turned
-            else ""
-        )
-        return (
-            f"checked on {self.n_samples} samples with onnxruntime {self.version}, which differs "
-            f"from simplecell in {' and '.join(told)} of the largest number{turned}"
-        )
+        told = ", ".join(f"{name} {v:.1e}" for name, v in parts.items() if v is not None)
+        turned = f", {self.turned} codes on their threshold" if self.turned else ""
+        return f"{told} ({self.n_samples} samples, onnxruntime {self.version}{turned})"
 
 
-def write(
+def write(trained: Trained, path: Path, given: Given) -> list[str]:
+    """Write the part that `given` says, or both; a row of `formats` asks for it.
+
+    Gives what could not be carried over: nothing. Raises as `export` does.
+    """
+    export(trained, path, part=given.word("part", tuple(OUTPUTS_OF)) or "both")
+    return []
+
+
+def export(
     trained: Trained, path: str | Path, *, part: str = "both", samples: Floats | None = None
 ) -> list[str]:
     """Write a model as ONNX to `path`; sentences on what was written and how it was checked.
@@ -77,43 +87,32 @@ def write(
     Raises:
         UsageError: for an unknown part, a kind of model that has no such form, or without onnx.
         WriteError: when it cannot be written.
-        SimplecellError: when onnxruntime computes something else.
+        RunError: when onnxruntime computes something else.
     """
     choice("part", part, OUTPUTS_OF)
     path, onnx = Path(path), library()
     model = as_onnx(trained, part)
-    rows = random_samples(trained) if samples is None else samples
+    rows = random_samples(trained) if samples is None else torch.from_numpy(samples)
     size = sum(len(one.raw_data) for one in model.graph.initializer)
-    if size <= ONE_FILE:
-        onnx.checker.check_model(model, full_check=True)
-        content = model.SerializeToString()
-        found = compared(content, trained, part, rows)
-        write_whole(path, content)
-        return [f"{part} in {len(content):,} bytes: {path}", _told(found)]
-    return [*_write_large(onnx, model, path, trained, part, rows)]
+    if size > ONE_FILE:
+        return _write_large(onnx, model, path, trained, rows)
+    onnx.checker.check_model(model, full_check=True)
+    content = model.SerializeToString()
+    found = compared(content, trained, rows)
+    write_whole(path, content)
+    return [f"{path}: {part}, {len(content):,} bytes", str(found or UNCHECKED)]
 
 
-def _told(found: Agreement | None) -> str:
-    if found is None:
-        return (
-            "not checked: onnxruntime is not installed; say pip install 'simplecell[onnx]' and "
-            "write it again"
-        )
-    return found.said()
-
-
-def _write_large(
-    onnx: Any, model: Any, path: Path, trained: Trained, part: str, rows: Floats
-) -> list[str]:
+def _write_large(onnx: Any, model: Any, path: Path, trained: Trained, rows: Tensor) -> list[str]:
     """Weights beside the file: no file of this format holds more than 2 GB."""
     beside = path.with_name(f"{path.name}.data")
     with writing(path), tempfile.TemporaryDirectory(dir=path.parent) as folder:
         first = Path(folder) / path.name
         onnx.save_model(model, first, save_as_external_data=True, location=beside.name)
-        found = compared(str(first), trained, part, rows)
+        found = compared(first, trained, rows)
         os.replace(first.with_name(beside.name), beside)
         os.replace(first, path)
-    return [f"{part}, with more than 2 GB of weights in {beside.name}: {path}", _told(found)]
+    return [f"{path}, with more than 2 GB of weights in {beside.name}", str(found or UNCHECKED)]
 
 
 def as_onnx(trained: Trained, part: str) -> Any:
@@ -179,37 +178,31 @@ def told_of(trained: Trained, part: str) -> dict[str, str]:
     return told
 
 
-def random_samples(trained: Trained) -> Floats:
-    """Samples [n, D] in the units of the data, normal in those of the model, of three sizes."""
-    chain, generator = trained.preprocess, torch.Generator().manual_seed(0)
-    x = torch.randn(N_RANDOM, chain.n_outputs, generator=generator, dtype=torch.float64)
-    sizes = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64).repeat(N_RANDOM // 3)
-    return chain.invert(x * sizes[:, None]).to(trained.model.like.dtype).numpy()
-
-
-def compared(file: bytes | str, trained: Trained, part: str, samples: Floats) -> Agreement | None:
+def compared(file: bytes | Path, trained: Trained, x: Tensor) -> Agreement | None:
     """What onnxruntime makes of a file against what we make; None where it is not installed.
 
     Args:
         file: the content of an ONNX file, or its path.
-        samples: [n, D] in the user's own units.
+        x: samples [n, D] in the user's own units.
 
     Raises:
-        SimplecellError: where they differ by more than rounding does.
+        RunError: where they differ by more than rounding does.
     """
     try:
         import onnxruntime
     except ImportError:
         return None
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    content = file if isinstance(file, bytes) else str(file)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     ours = trained.module(trained.model.like.dtype)
-    x = torch.from_numpy(samples).to(ours.dtype)
-    codes = ours.encode(x)
-    given = {"codes": codes} if part == "decoder" else {"x": x}
-    theirs = session.run(OUTPUTS_OF[part], {name: value.numpy() for name, value in given.items()})
-    found = dict(zip(OUTPUTS_OF[part], map(torch.from_numpy, theirs), strict=True))
-    turned = _turned(ours, x, codes, found.get("codes", codes))
-    shares = _shares(found, {"codes": codes, "recon": ours.decode(codes)}, turned)
+    x = x.to(ours.dtype)
+    given = {"x": x, "codes": ours.encode(x)}
+    names = [one.name for one in session.get_outputs()]
+    told = {one.name: given[one.name].numpy() for one in session.get_inputs()}
+    found = dict(zip(names, map(torch.from_numpy, session.run(names, told)), strict=True))
+    turned = _turned(ours, x, given["codes"], found.get("codes", given["codes"]))
+    wanted = {"codes": given["codes"], "recon": ours.decode(given["codes"])}
+    shares = _shares(found, wanted, turned)
     _refuse(shares)
     n_turned, version = int(turned.sum()), onnxruntime.__version__
     return Agreement(shares.get("codes"), shares.get("recon"), n_turned, len(x), version)
@@ -244,8 +237,7 @@ def _turned(ours: WholeModel, x: Tensor, codes: Tensor, theirs: Tensor) -> Tenso
 def _refuse(result: Mapping[str, float]) -> None:
     for name, value in result.items():
         if not value <= AGREES:  # NaN is no agreement
-            raise SimplecellError(
-                f"onnxruntime gives {name} that differ from ours by {value:.1e} of the largest; "
-                f"at most {AGREES:g} was to be expected, and nothing was written: please report "
-                "it with the run"
+            raise RunError(
+                f"onnxruntime gives {name} that differ from ours by {value:.1e} of the largest, "
+                f"and rounding makes at most {AGREES:g}; nothing was kept: please report it"
             )
