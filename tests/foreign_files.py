@@ -120,9 +120,16 @@ def overcomplete(path, kind="linear", tensors=None):
     """A state_dict of overcomplete."""
     n = numbers()
     held = {"dictionary._weights": n["atoms"], "dictionary.multiplier": torch.tensor(0.3)}
-    if kind != "tied":
+    if kind == "tied":
+        held |= {"encoder.tied_to._weights": n["atoms"], "encoder.bias": n["bias"]}
+        held["encoder.tied_to.multiplier"] = torch.tensor(0.3)
+    elif kind != "matching pursuit":
         held["encoder.final_block.0.weight"] = n["encoder"]
         held["encoder.final_block.0.bias"] = n["bias"]
+    if kind == "normed":
+        norm = {"weight": n["scale"].exp(), "bias": n["gate"], "running_mean": n["magnitude"]}
+        norm |= {"running_var": n["threshold"], "num_batches_tracked": torch.tensor(3)}
+        held |= {f"encoder.final_block.1.{name}": t for name, t in norm.items()}
     if kind == "jump":
         held["thresholds"] = n["threshold"].log()
     torch.save(held | (tensors or {}), path)

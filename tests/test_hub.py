@@ -16,6 +16,7 @@ from family_runs import made, samples
 from simplecell import SparseAutoencoder
 from simplecell.errors import RunError, UsageError, WriteError
 from simplecell.hub import card, from_pretrained, push_to_hub
+from simplecell.interop.conversion import convert
 from simplecell.run.directory import Run
 
 pytest.importorskip("huggingface_hub")
@@ -157,6 +158,19 @@ def test_an_estimator_goes_up_as_its_run_would(hub):
     assert "Inputs: a\\<b\\>, c\\|d, e." in text
     assert "None was named: ask the author" in text
     assert "license:" not in text
+
+
+def test_a_converted_model_goes_up_too(hub, folder, tmp_path, capsys):
+    theirs = tmp_path / "theirs"
+    convert(made("topk", folder).path, theirs, "saelens")
+    sae = simplecell.load(theirs)
+    push_to_hub(sae, "ada/run", **told(hub))
+    back, x = from_pretrained("ada/run", **told(hub)), samples(20)
+    np.testing.assert_array_equal(back.transform(x), sae.transform(x))
+    text = hub[1].files["README.md"].decode()
+    assert "Not trained here: SAELens topk, converted." in text
+    assert all(str(tmp_path).encode() not in content for content in hub[1].files.values())
+    assert "SAELens" in capsys.readouterr().err
 
 
 def test_what_is_sent_names_nothing_of_this_machine(hub, folder):

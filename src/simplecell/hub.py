@@ -152,6 +152,8 @@ def _fill(folder: Path, trained: Trained, run: object) -> None:
     """The run without what it remembers of this machine, and its picture."""
     info = copy.deepcopy(trained.info)
     info["data"] |= {"path": None, "notes": [], "skipped": []}
+    if converted := info.get("converted"):
+        converted["path"] = Path(converted["path"]).name
     for table in (info["requested"], info.get("resolved", {})):
         for key in ("meta", "targets"):
             table.get("data", {}).pop(key, None)
@@ -236,7 +238,11 @@ def _figures(trained: Trained) -> list[str]:
 
 
 def _data(trained: Trained) -> list[str]:
-    data = trained.info["data"]
+    data, converted = trained.info["data"], trained.info.get("converted")
+    if converted:
+        return [
+            f"Not trained here: {_plain(converted['kind'])}, converted. Its data are not known."
+        ]
     lines = [
         f"{data['n_samples']} samples for training and {data['n_held_out']} held out "
         f"({data['kind']}, shape {tuple(data['shape'])})."

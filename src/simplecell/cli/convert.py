@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from simplecell.cli.application import Json, app, print_result, read
+from simplecell.interop.formats import written
 
 
 @app.command()
@@ -16,9 +17,7 @@ def convert(
         Path, typer.Argument(metavar="SRC", help="A run, or a model of another library.")
     ],
     out: Annotated[Path, typer.Argument(metavar="DST", help="Where it is written.")],
-    to: Annotated[
-        str, typer.Option("--to", help="simplecell, saelens, sparsify, onnx.")
-    ] = "simplecell",
+    to: Annotated[str, typer.Option("--to", help=f"{', '.join(written())}.")] = "simplecell",
     check: Annotated[
         str | None, typer.Option(metavar="DATA", help="Samples to compare both models on, too.")
     ] = None,

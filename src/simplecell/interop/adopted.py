@@ -74,6 +74,7 @@ def _recipe(foreign: Foreign) -> Recipe:
         "model.n_latents": len(weights["encoder"]),
         "model.pre_bias": "center" not in weights,
         "preprocess.steps": [],
+        "data.held_out": 0.0,
         "train.dtype": "float64" if double else "float32",
     }
     if not _unit(weights["decoder"]):  # as training goes on, it would cut them to length 1 at once

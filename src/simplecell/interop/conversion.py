@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from simplecell.data import Source
-from simplecell.errors import RunError, UsageError, WriteError
+from simplecell.errors import RunError, UsageError
 from simplecell.interop import formats
 from simplecell.interop.adopted import adopted
 from simplecell.interop.foreign import Evaluate, Foreign, Given
@@ -123,9 +123,9 @@ def convert(
     for_writer = Given({name: given[name] for name in row.keys if name in given})
     lost = row.module.write(trained, out, for_writer)
     try:
-        compared |= _checked(row, out, given, trained, samples)
+        compared |= _checked(row, out, trained, samples)
     except RunError:
-        _remove(out)
+        _remove(row, out)
         raise
     if not compared:
         lost = [*lost, f"the proof: {row.module.UNCHECKED}"]
@@ -158,15 +158,11 @@ def _compared(
 
 
 def _checked(
-    row: Format,
-    out: Path,
-    given: Mapping[str, object],
-    trained: Trained,
-    samples: Mapping[str, Tensor],
+    row: Format, out: Path, trained: Trained, samples: Mapping[str, Tensor]
 ) -> Mapping[str, Proof]:
     """What was written against what it was written from."""
     if not row.own_check:
-        return _compared("written", formats.evaluator(row, out, given), ours(trained), samples)
+        return _compared("written", formats.evaluator(row, out), ours(trained), samples)
     found = {
         f"written, {name}": row.module.compared(out, trained, x) for name, x in samples.items()
     }
@@ -183,21 +179,22 @@ def _make_room(row: Format, out: Path, restart: bool) -> None:
         if out.is_dir() or not restart:
             raise RunError(f"'{out}' exists; choose another place, or replace it with --restart")
         return
-    names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
-    if not names:
+    found = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    if not found:
         return
-    known = Run(out).exists or names <= set(row.files.replace(",", "").split())
+    known = Run(out).exists if row.name == "simplecell" else found <= set(row.names)
     if not (restart and known):
-        say = "replace it with --restart" if known else "it holds other files"
-        raise RunError(f"'{out}' exists; choose another place ({say})")
+        say = "or replace it with --restart" if known else "since it holds other files"
+        raise RunError(f"'{out}' exists; choose another place, {say}")
 
 
-def _remove(out: Path) -> None:
-    """Remove what was written, which is not to be trusted."""
-    try:
-        if out.is_dir():
-            shutil.rmtree(out)
-        else:
-            out.unlink()
-    except OSError as error:
-        raise WriteError(f"could not remove '{out}': {error.strerror}") from error
+def _remove(row: Format, out: Path) -> None:
+    """Remove what was written, which is not to be trusted, and nothing else."""
+    if row.name == "simplecell":
+        Run(out).remove()
+        return
+    with contextlib.suppress(OSError):
+        for path in [out] if row.one_file else [out / name for name in row.names]:
+            path.unlink(missing_ok=True)
+        if not row.one_file:
+            out.rmdir()

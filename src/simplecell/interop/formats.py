@@ -44,6 +44,11 @@ class Format:
     """Whether its module has `compared(path, trained, x)`, since files may hold a part alone."""
 
     @property
+    def names(self) -> list[str]:
+        """The files of a folder that is written."""
+        return self.files.split(", ")
+
+    @property
     def module(self) -> ModuleType:
         """Its code."""
         return import_module(f"simplecell.interop.{self.name}")
@@ -63,6 +68,11 @@ FORMATS = {
             keys=SAELENS_KEYS,
         ),
         Format("sparsify", "sparsify, latentsae", "cfg.json, sae.safetensors", True, True),
+        Format("dictionary_learning", "dictionary_learning", "ae.pt, config.json", True),
+        Format("overcomplete", "overcomplete", "a state_dict, .pt or .safetensors", True),
+        Format("openai", "OpenAI sparse_autoencoder", "a state_dict, .pt", True),
+        Format("gemma_scope", "Gemma Scope", "params.npz", True),
+        Format("saev", "saev", "a line of JSON and a state_dict, .pt", True),
         Format(
             "onnx",
             "ONNX",
@@ -72,11 +82,6 @@ FORMATS = {
             keys=("part",),
             own_check=True,
         ),
-        Format("dictionary_learning", "dictionary_learning", "ae.pt, config.json", True),
-        Format("overcomplete", "overcomplete", "a state_dict, .pt or .safetensors", True),
-        Format("openai", "OpenAI sparse_autoencoder", "a state_dict, .pt", True),
-        Format("gemma_scope", "Gemma Scope", "params.npz", True),
-        Format("saev", "saev", "a line of JSON and a state_dict, .pt", True),
     )
 }
 """By name, in the order in which they are asked whether they recognise a path."""
@@ -131,9 +136,9 @@ def read(
     return foreign
 
 
-def evaluator(row: Format, path: Path, given: Mapping[str, object]) -> Evaluate:
+def evaluator(row: Format, path: Path) -> Evaluate:
     """What computes codes and reconstructions from the files that were written at a path."""
     if row.reads:
-        return read(path, given, more=tuple(given)).evaluate
+        return read(path).evaluate
     found: Evaluate = row.module.evaluator(path)
     return found

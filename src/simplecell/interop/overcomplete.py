@@ -1,6 +1,6 @@
 """overcomplete: a state_dict saved by its user, `torch.save(model.state_dict(), path)`.
 
-Its encoder is linear (`encoder.final_block.0`), tied to the dictionary, or untied; nothing is
+Its encoder is linear (`encoder.final_block.0`), perhaps with a BatchNorm, or tied; nothing is
 subtracted before and nothing added after: `recon = code D`, D the dictionary times
 e^multiplier. Which class it was, k, and a BatchTopK's threshold are attributes of the object that
 no state_dict holds: a caller says them. Run with overcomplete 0.3.0.
@@ -28,7 +28,11 @@ from simplecell.interop.foreign import (
 from simplecell.interop.found import Found
 
 DICTIONARY, MULTIPLIER = "dictionary._weights", "dictionary.multiplier"
-LINEAR, UNTIED = "encoder.final_block.0.", "encoder."
+LINEAR, NORMED = "encoder.final_block.0.", "encoder.final_block.1."
+NORM = {"gain": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
+UNTIED, TIED = "encoder.", "encoder.tied_to."
+EPSILON = 1e-5
+"""Of a BatchNorm, which no state_dict holds."""
 CODES = ("relu", "topk", "batchtopk")
 NORMS = ("l2", "max_l2", "l1", "max_l1", "identity")
 REFUSED = {
@@ -58,15 +62,11 @@ def read(found: Found, given: Given) -> Foreign:
     raw |= _encoder(tensors, raw["decoder"], where, told)
     activation, k = _activation(tensors, given, raw, where)
     told += tensors.narrow()
-    refuse_left(tensors, where)
-    offset = torch.zeros(raw["decoder"].shape[1]).to(raw["decoder"])
-    ours = {**raw, "offset": offset, "center": offset}
-    if "threshold" in raw:
-        ours["threshold"] = inclusive(raw["threshold"])
+    refuse_left(tensors, where, (NORMED + "num_batches_tracked",))
     return Foreign(
         kind=f"overcomplete {activation}",
         activation=activation,
-        weights=ours,
+        weights=_ours(raw),
         evaluate=lambda x: evaluated(x, raw, activation, k),
         k=k,
         told=told,
@@ -76,7 +76,10 @@ def read(found: Found, given: Given) -> Foreign:
 def evaluated(x: Tensor, raw: Weights, activation: str, k: int | None) -> tuple[Tensor, Tensor]:
     """The classes' own convention after `eval()`; a code equal to its threshold is active."""
     w = cast(raw, x)
-    code = (x @ w["encoder"].T + w["bias"]).relu()
+    pre = x @ w["encoder"].T + w["bias"]
+    if "gain" in w:
+        pre = (pre - w["mean"]) / w["deviation"] * w["gain"] + w["shift"]
+    code = pre.relu()
     if activation == "topk":
         code = kept(code, int(k or 0))
     elif "threshold" in w:
@@ -135,18 +138,50 @@ def _encoder(tensors: Tensors, decoder: Tensor, where: str, told: list[str]) -> 
     if any(name.startswith("encoder.mlp_blocks") for name in tensors.left()):
         raise RunError(f"'{where}' has an encoder of several layers, and one layer can be read")
     if LINEAR + "weight" in tensors:
-        return {
+        linear = {
             "encoder": tensors.take(LINEAR + "weight", *shape),
             "bias": tensors.take(LINEAR + "bias", len(decoder)),
         }
+        return linear | _normed(tensors, len(decoder), where, told)
     bias = tensors.take(UNTIED + "bias", len(decoder)) if UNTIED + "bias" in tensors else zero
     if UNTIED + "weight" in tensors:
         return {"encoder": tensors.take(UNTIED + "weight", *shape), "bias": bias}
-    told.append(
-        "no encoder is in the file: taken for the dictionary itself (tied); a matching-pursuit "
-        "model has the same tensors, and cannot be read"
-    )
+    if TIED + "_weights" not in tensors:
+        raise RunError(
+            f"'{where}' has no encoder: it is a matching-pursuit model, whose codes are found one "
+            "after another from what is left of the sample"
+        )
+    tensors.take(TIED + "_weights", *shape)  # the dictionary itself, said twice
+    if TIED + "multiplier" in tensors:
+        tensors.take(TIED + "multiplier")
     return {"encoder": decoder, "bias": bias}
+
+
+def _normed(tensors: Tensors, n_latents: int, where: str, told: list[str]) -> Weights:
+    """The BatchNorm that may follow the linear encoder: in use it is affine."""
+    if not any(name.startswith(NORMED) for name in tensors.left()):
+        return {}
+    if NORMED + "running_mean" not in tensors:
+        raise RunError(
+            f"'{where}' has an encoder that ends in a LayerNorm, which looks at all latents of a "
+            "sample; one that ends in nothing or in a BatchNorm can be read"
+        )
+    told.append("its BatchNorm, taken to have PyTorch's epsilon 1e-5, is in the encoder now")
+    found = {name: tensors.take(NORMED + theirs, n_latents) for name, theirs in NORM.items()}
+    found["deviation"] = (found.pop("variance") + EPSILON).sqrt()
+    return found
+
+
+def _ours(raw: Weights) -> Weights:
+    offset = torch.zeros(raw["decoder"].shape[1]).to(raw["decoder"])
+    ours = {"encoder": raw["encoder"], "bias": raw["bias"], "decoder": raw["decoder"]}
+    if "gain" in raw:
+        factor = raw["gain"] / raw["deviation"]
+        ours["encoder"] = raw["encoder"] * factor[:, None]
+        ours["bias"] = (raw["bias"] - raw["mean"]) * factor + raw["shift"]
+    if "threshold" in raw:
+        ours["threshold"] = inclusive(raw["threshold"])
+    return {**ours, "offset": offset, "center": offset}
 
 
 def _activation(tensors: Tensors, given: Given, raw: Weights, where: str) -> tuple[str, int | None]:
