@@ -218,7 +218,19 @@ def test_csv_by_name_by_place_and_with_other_signs(tmp_path):
     close(np.array(table[1:], float), wanted)
 
 
-def test_names_of_an_array_s_columns_are_looked_at():
+def test_what_is_left_out_is_told_once(trained, capsys):
+    x = samples(3)
+    rows = "".join(json.dumps({"id": i, "v": row.tolist()}) + "\n" for i, row in enumerate(x))
+    chunks = Chunks(*(line.encode() + b"\n" for line in rows.splitlines()))
+    encode_stream(trained, chunks, io.BytesIO())
+    assert capsys.readouterr().err.count("records, and no inputs: id") == 1
+
+
+def text_of(frame):
+    return frame.to_csv(index=False).encode()
+
+
+def test_names_of_an_array_s_columns_are_looked_at(capsys):
     import pandas as pd
 
     frame = pd.DataFrame(samples(40)[:, :3], columns=["a", "b", "c"])
@@ -228,6 +240,9 @@ def test_names_of_an_array_s_columns_are_looked_at():
         list(csv.reader(io.StringIO(answer(sae._trained, text.encode()).decode())))[1:]
     )
     close(table.astype(float), sae.transform(frame))
+    more = frame.assign(other=1.0).to_csv(index=False)
+    assert answer(sae._trained, more.encode()) == answer(sae._trained, text_of(frame))
+    assert capsys.readouterr().err.count("'other' of standard input are no inputs") == 1
     with pytest.raises(DataError, match="has no column 'c'"):
         answer(sae._trained, frame[["a", "b"]].to_csv(index=False).encode())
 
@@ -241,6 +256,7 @@ BAD = {
     "another object": (b'{"v": [1,2,3,4,5,6,7,8,9,10,11,12]}\n3\n', "line 2 .* no JSON object"),
     "too few": (b"1,2,3\n", "standard input has 3 columns, but this model was built for 12"),
     "not finite": (b"[" + b"1e999, " * 11 + b"1]\n", "inf"),
+    "no rows": (npy(samples(3)[:0]), "standard input"),
     "cut header": (npy(samples(3))[:40], "standard input"),
     "another width": (npy(samples(3)[:, :5]), "5 inputs per sample"),
     "codes there already": (b'{"codes": 1, "v": [1,2,3,4,5,6,7,8,9,10,11,12]}\n', "rename it"),

@@ -66,7 +66,9 @@ OtherData = Annotated[str | None, typer.Option("--data", help="Other samples tha
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, help="Share the work among N on this machine.")
 ]
-CodesOut = Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv, F.parquet or - (npy).")]
+CodesOut = Annotated[
+    str, typer.Option("--out", help="F.npy, F.npz, F.csv, F.parquet or - (npy; lines for lines).")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a recipe key; repeatable."),

@@ -30,6 +30,7 @@ from simplecell.errors import DataError, UsageError
 from simplecell.model.codes import Rows
 from simplecell.run.build import new_data
 from simplecell.run.encoding import dense_pieces, sparse_pieces
+from simplecell.run.progress import say
 from simplecell.run.trained import Floats, Trained, latent_names
 
 _BATCH = 2**22
@@ -147,9 +148,11 @@ def _npy_sources(
 
 
 def _counted(sources: Iterator[Source]) -> Iterator[tuple[int, Source]]:
-    """Each source, and how many rows came before it."""
-    first = 0
+    """Each source, and how many rows came before it; what is to be known of it is said once."""
+    first, told = 0, set[str]()
     for source in sources:
+        say(*(note for note in source.notes if note not in told))
+        told.update(source.notes)
         yield first, source
         first += source.n_samples
 
@@ -168,7 +171,7 @@ def _encode_json(trained: Trained, incoming: Incoming, out: IO[bytes], sparse: b
     for first, source in _counted(_json_sources(trained, incoming)):
         records = [_carried(record) for record in source.about(slice(0, source.n_samples))]
         taken = {VALUES, INDICES} if sparse else {VALUES}
-        if clash := taken.intersection(*records[:1]):
+        if clash := taken.intersection(name for record in records for name in record):
             raise DataError(
                 f"the lines of {NAME} have a field {clash.pop()!r}, which is what codes are "
                 "called; rename it"
@@ -198,7 +201,8 @@ def _json_sources(trained: Trained, incoming: Incoming) -> Iterator[Source]:
             options = dataclasses.replace(options, key=vector_field(records, NAME, key))
             keyed = True
         loaded = loaded_of(records, NAME, options)
-        yield _fitting(trained, ArraySource(loaded.data, name=NAME, meta=loaded.records))
+        source = ArraySource(loaded.data, name=NAME, meta=loaded.records, notes=loaded.notes)
+        yield _fitting(trained, source)
 
 
 def _record(line: str, number: int) -> Record:
@@ -287,7 +291,8 @@ def _csv_sources(trained: Trained, incoming: Incoming) -> Iterator[Source]:
         text = f"sep={sign}\n{top}" + "".join(f"{line}\n" for line in lines)
         options = dataclasses.replace(_options(trained, header), columns=encoding)
         found = parse_table(text, NAME, options)
-        yield _fitting(trained, ArraySource(found.values, name=NAME, meta=found.meta))
+        source = ArraySource(found.values, name=NAME, meta=found.meta, notes=found.notes)
+        yield _fitting(trained, source)
 
 
 def _options(trained: Trained, header: bool) -> Options:
