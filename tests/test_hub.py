@@ -133,6 +133,8 @@ def test_a_run_goes_up_and_comes_back(hub, folder, tmp_path):
     np.testing.assert_array_equal(
         simplecell.hub.from_pretrained("ada/run", **told(hub)).atoms(), back.atoms()
     )
+    offline = from_pretrained("ada/run", endpoint="http://127.0.0.1:9", token="t")
+    np.testing.assert_array_equal(offline.transform(x), back.transform(x))
     back.save(tmp_path / "again")  # and what was fetched is a run like any other
     assert Run(tmp_path / "again").load().preprocess.steps == run.load().preprocess.steps
 

@@ -20,6 +20,8 @@ from simplecell.interop import onnx_graph
 from simplecell.model.activations import ACTIVATIONS
 from simplecell.model.activations import OUTPUTS as OUTPUT_FUNCTIONS
 from simplecell.preprocess.chain import STEPS
+from simplecell.run.begin import begin
+from simplecell.run.recipe import Recipe
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -145,6 +147,29 @@ def test_weights_of_more_than_a_file_holds_lie_beside_it(run_of, tmp_path, monke
     assert "m.onnx.data" in said[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]
     close(session(tmp_path / "m.onnx").run(["codes"], {"x": x})[0], trained.encode(x))
+
+
+def test_what_happens_before_rows_are_rows_is_told(run_of, tmp_path):
+    assert ours.left_behind(run_of("topk").load(), "both") == []
+    patches = run_of("sigmoid, patches").load()
+    assert "add it to recon" in ours.left_behind(patches, "both")[0]
+    assert ours.left_behind(patches, "encoder") == []
+    said = ours.export(patches, tmp_path / "m.onnx", part="decoder")
+    assert said[0].startswith("not in the file: the mean of each sample")
+    session = begin(
+        np.random.default_rng(0).random((40, 12, 12)).astype(np.float32),
+        tmp_path / "run",
+        Recipe.load("ufldl"),
+        settings=["data.n_patches=50", "train.steps=2"],
+    )
+    list(session.records())
+    session.finish()
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "1.5,2,x\n2,3.5,y\n" * 9)
+    assert "how patches are cut" in ours.left_behind(session.run.load(), "encoder")[0]
+    session = begin(tmp_path / "t.csv", tmp_path / "t", None, settings=["train.steps=2"])
+    list(session.records())
+    session.finish()
+    assert "how columns of a table" in ours.left_behind(session.run.load(), "encoder")[0]
 
 
 def test_every_activation_step_and_output_has_its_node():

@@ -70,7 +70,7 @@ def encode_stream(
 
 def _first_byte(incoming: Incoming) -> bytes:
     """The first one that is no space, and no mark of UTF-8; it stays."""
-    if incoming.peek(len(_MARK)) == _MARK:
+    if incoming.peek(1) == _MARK[:1] and incoming.peek(len(_MARK)) == _MARK:
         incoming.read(len(_MARK))
     while (start := incoming.peek(1)).isspace():
         incoming.read(1)

@@ -68,10 +68,26 @@ class Agreement(NamedTuple):
 def write(trained: Trained, path: Path, given: Given) -> list[str]:
     """Write the part that `given` says, or both; a row of `formats` asks for it.
 
-    Gives what could not be carried over: nothing. Raises as `export` does.
+    Gives what could not be carried over. Raises as `export` does.
     """
-    export(trained, path, part=given.word("part", tuple(OUTPUTS_OF)) or "both")
-    return []
+    part = given.word("part", tuple(OUTPUTS_OF)) or "both"
+    export(trained, path, part=part)
+    return left_behind(trained, part)
+
+
+def left_behind(trained: Trained, part: str) -> list[str]:
+    """What happens to data before they are rows, and is in no graph; in sentences."""
+    data, lost = trained.info["data"], []
+    if data["kind"] == "patches" or trained.recipe.data.whiten != "none":
+        lost.append("how patches are cut and pictures whitened: give rows that are")
+    elif data["kind"] == "pictures":
+        lost.append("bytes of pictures are divided by 255: give numbers from 0 to 1, flattened")
+    if data["columns"] is not None:
+        lost.append("how columns of a table become numbers: give those of simplecell.input_names")
+    steps = {step["kind"] for step in trained.recon_preprocess.steps}
+    if "remove_dc" in steps and part != "encoder":
+        lost.append("the mean of each sample, which codes do not hold: add it to recon")
+    return lost
 
 
 def export(
@@ -94,13 +110,14 @@ def export(
     model = as_onnx(trained, part)
     rows = random_samples(trained) if samples is None else torch.from_numpy(samples)
     size = sum(len(one.raw_data) for one in model.graph.initializer)
+    told = [f"not in the file: {line}" for line in left_behind(trained, part)]
     if size > ONE_FILE:
-        return _write_large(onnx, model, path, trained, rows)
+        return [*told, *_write_large(onnx, model, path, trained, rows)]
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
     found = compared(content, trained, rows)
     write_whole(path, content)
-    return [f"{path}: {part}, {len(content):,} bytes", str(found or UNCHECKED)]
+    return [*told, f"{path}: {part}, {len(content):,} bytes", str(found or UNCHECKED)]
 
 
 def _write_large(onnx: Any, model: Any, path: Path, trained: Trained, rows: Tensor) -> list[str]:
