@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import simplecell
-from family_runs import made, samples
+from family_runs import samples
 from simplecell import SparseAutoencoder
 from simplecell.errors import RunError, UsageError, WriteError
 from simplecell.hub import card, from_pretrained, push_to_hub
@@ -112,17 +112,12 @@ def hub(tmp_path, monkeypatch):
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
 def told(hub):
     return {"endpoint": hub[0], "token": "t"}
 
 
-def test_a_run_goes_up_and_comes_back(hub, folder, tmp_path):
-    run, x = made("topk", folder), samples(20)
+def test_a_run_goes_up_and_comes_back(hub, run_of, tmp_path):
+    run, x = run_of("topk"), samples(20)
     assert push_to_hub(run.path, "ada/run", license="mit", **told(hub)).endswith("/ada/run")
     held = hub[1].files
     assert {"README.md", "features.png", "run.json", "recipe.toml"} <= set(held)
@@ -139,8 +134,8 @@ def test_a_run_goes_up_and_comes_back(hub, folder, tmp_path):
     assert Run(tmp_path / "again").load().preprocess.steps == run.load().preprocess.steps
 
 
-def test_a_transcoder_and_a_table_too(hub, folder):
-    run, x = made("transcoder", folder), samples(20)
+def test_a_transcoder_and_a_table_too(hub, run_of):
+    run, x = run_of("transcoder"), samples(20)
     push_to_hub(run.path, "ada/run", **told(hub))
     back = from_pretrained("ada/run", **told(hub))
     wanted = simplecell.load(run.path)
@@ -162,9 +157,9 @@ def test_an_estimator_goes_up_as_its_run_would(hub):
     assert "license:" not in text
 
 
-def test_a_converted_model_goes_up_too(hub, folder, tmp_path, capsys):
+def test_a_converted_model_goes_up_too(hub, run_of, tmp_path, capsys):
     theirs = tmp_path / "theirs"
-    convert(made("topk", folder).path, theirs, "saelens")
+    convert(run_of("topk").path, theirs, "saelens")
     sae = simplecell.load(theirs)
     push_to_hub(sae, "ada/run", **told(hub))
     back, x = from_pretrained("ada/run", **told(hub)), samples(20)
@@ -175,19 +170,20 @@ def test_a_converted_model_goes_up_too(hub, folder, tmp_path, capsys):
     assert "SAELens" in capsys.readouterr().err
 
 
-def test_what_is_sent_names_nothing_of_this_machine(hub, folder):
+def test_what_is_sent_names_nothing_of_this_machine(hub, run_of):
     for kind in ("topk", "transcoder"):
-        push_to_hub(made(kind, folder).path, "ada/run", **told(hub))
+        run = run_of(kind)
+        push_to_hub(run.path, "ada/run", **told(hub))
         for name, content in hub[1].files.items():
-            assert str(folder).encode() not in content, name
+            assert str(run_of).encode() not in content, name
         info = json.loads(hub[1].files["run.json"])
         assert info["data"]["path"] is None
         assert "checkpoints" not in {name.partition("/")[0] for name in hub[1].files}
     assert hub[1].files["log.jsonl"].count(b"\n") > 3
 
 
-def test_the_card_is_the_run_s(folder):
-    trained = made("batchtopk", folder).load()
+def test_the_card_is_the_run_s(run_of):
+    trained = run_of("batchtopk").load()
     text = card(trained, "ada/my_run", "cc-by-4.0")
     yaml, _, rest = text.removeprefix("---\n").partition("\n---\n")
     assert yaml.splitlines()[:2] == ['license: "cc-by-4.0"', "library_name: simplecell"]
@@ -200,8 +196,8 @@ def test_the_card_is_the_run_s(folder):
     assert trained.recipe.text().strip() in rest
 
 
-def test_what_goes_wrong_is_one_sentence(hub, folder, tmp_path, monkeypatch):
-    run = made("topk", folder).path
+def test_what_goes_wrong_is_one_sentence(hub, run_of, tmp_path, monkeypatch):
+    run = run_of("topk").path
     with pytest.raises(WriteError, match=r"could not send 'taken'.*403"):
         push_to_hub(run, "taken", **told(hub))
     with pytest.raises(RunError, match="could not fetch 'ada/gone'"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from family_runs import KINDS, OUTPUTS, D, made, samples
+from family_runs import KINDS, OUTPUTS, D, samples
 from simplecell import SparseAutoencoder
 from simplecell.cli import run_command_line
 from simplecell.errors import RunError, UsageError
@@ -26,12 +26,6 @@ from simplecell.run.recipe import Recipe
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 every = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture(scope="module")
-def run_of(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return lambda kind: made(kind, folder)
 
 
 def session(path):

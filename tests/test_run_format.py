@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from family_runs import KINDS, made, samples
+from family_runs import KINDS, samples
 from simplecell.model.activations import ACTIVATIONS
 from simplecell.preprocess.chain import STEPS
 
@@ -22,12 +22,6 @@ def reader():
     names = {}
     exec(compile(CODE, "docs/run-format.md", "exec"), names)
     return names
-
-
-@pytest.fixture(scope="module")
-def run_of(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return lambda kind: made(kind, folder)
 
 
 @pytest.mark.parametrize("kind", KINDS)

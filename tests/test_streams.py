@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
-import subprocess
-import sys
+import os
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from family_runs import ACTIVE, D, M, made, samples
+from family_runs import ACTIVE, D, M, samples
 from simplecell import SparseAutoencoder
 from simplecell.cli.streams import encode_stream
 from simplecell.errors import DataError, UsageError
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return made("topk", tmp_path_factory.mktemp("runs"))
+pytest_plugins = ["children"]
 
 
 @pytest.fixture(scope="module")
-def trained(run):
-    return run.load()
+def trained(run_of):
+    return run_of("topk").load()
+
+
+@pytest.fixture
+def pipe(run_of, children, tmp_path):
+    return Pipe(children, run_of("topk"), tmp_path)
 
 
 def npy(array):
@@ -52,35 +54,41 @@ def close(found, wanted):
 class Pipe:
     """`simplecell encode RUN - --out -` in a process of its own, spoken to line by line."""
 
-    def __init__(self, run, *words):
-        said = ["from simplecell.cli import run_command_line as run; import sys; sys.exit(run("]
-        code = f"{said[0]}{['encode', str(run.path), '-', '--out', '-', *words]!r}))"
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen([sys.executable, "-c", code], bufsize=0, **pipes)
+    def __init__(self, children, run, folder):
+        into, out = folder / "into", folder / "out"
+        os.mkfifo(into)
+        os.mkfifo(out)
+        before = f"os.dup2(os.open({str(into)!r}, os.O_RDONLY), 0)"
+        words = ("encode", run.path, "-", "--out", "-")
+        self.child = children.start(*words, cwd=folder, before=before, stdout=out)
+        self.out = open(out, "rb", buffering=0)  # noqa: SIM115
+        self.into = open(into, "wb", buffering=0)  # noqa: SIM115
 
     def send(self, content):
-        self.process.stdin.write(content)
+        self.into.write(content)
 
     def line(self):
-        return b"".join(iter(lambda: self._byte(), b"\n"))
-
-    def _byte(self):
-        byte = self.process.stdout.read(1)
-        assert byte, self.process.stderr.read().decode()
-        return byte
+        return b"".join(iter(lambda: self.exactly(1), b"\n"))
 
     def exactly(self, n):
-        return b"".join(self._byte() for _ in range(n))
+        found = b""
+        while len(found) < n:
+            part = self.out.read(n - len(found))
+            assert part, self.child.stderr.read_text()
+            found += part
+        return found
 
     def end(self):
         """What is left of its output, what it said, and its exit code."""
-        self.process.stdin.close()
-        with self.process as process:
-            return process.stdout.read(), process.stderr.read().decode(), process.wait()
+        self.into.close()
+        with self.out:
+            rest = self.out.read()
+        code, _, said = self.child.wait()
+        return rest, said, code
 
 
-def test_codes_of_a_json_line_come_before_the_next_is_sent(run, trained):
-    x, pipe = samples(3, seed=5), Pipe(run)
+def test_codes_of_a_json_line_come_before_the_next_is_sent(pipe, trained):
+    x = samples(3, seed=5)
     for i, row in enumerate(x):
         pipe.send(json.dumps({"id": f"α{i}", "embedding": row.tolist()}).encode() + b"\n")
         found = json.loads(pipe.line())
@@ -91,8 +99,8 @@ def test_codes_of_a_json_line_come_before_the_next_is_sent(run, trained):
     assert f"3 rows of {M} latents: -" in said
 
 
-def test_codes_of_a_csv_line_come_before_the_next_is_sent(run, trained):
-    x, pipe = samples(3, seed=5), Pipe(run)
+def test_codes_of_a_csv_line_come_before_the_next_is_sent(pipe, trained):
+    x = samples(3, seed=5)
     pipe.send(",".join(map(str, x[0])).encode() + b"\n")
     assert pipe.line().decode().split(",")[:2] == ["latent0", "latent1"]
     close(np.array(pipe.line().split(b","), float), trained.encode(x[:1])[0])
@@ -101,8 +109,8 @@ def test_codes_of_a_csv_line_come_before_the_next_is_sent(run, trained):
     assert pipe.end()[2] == 0
 
 
-def test_codes_of_npy_rows_come_before_the_others_are_sent(run, trained):
-    x, pipe = samples(5, seed=5), Pipe(run)
+def test_codes_of_npy_rows_come_before_the_others_are_sent(pipe, trained):
+    x = samples(5, seed=5)
     content = npy(x)
     start = len(content) - x.nbytes
     pipe.send(content[: start + 2 * D * 4 + 7])  # two rows and a part of the third
@@ -117,33 +125,31 @@ def test_codes_of_npy_rows_come_before_the_others_are_sent(run, trained):
     assert code == 0
 
 
-def test_a_stream_that_is_cut_off_or_broken_is_told_of(run):
-    pipe = Pipe(run)
+def test_a_stream_that_is_cut_off_is_told_of(pipe):
     pipe.send(npy(samples(5))[:-3])
-    rest, said, code = pipe.end()
+    _, said, code = pipe.end()
     assert code == 3
     assert "cut off: its header promises 5 rows, and 4 came whole" in said
-    pipe = Pipe(run)
+
+
+def test_a_row_of_another_width_is_told_of(pipe):
     pipe.send(b'{"embedding": [1, 2]}\n')
     rest, said, code = pipe.end()
     assert (rest, code) == (b"", 3)
     assert "standard input has 2 inputs a row, but this run was trained on 12" in said
 
 
-def test_a_reader_that_leaves_is_no_error(run):
-    pipe = Pipe(run)
-    pipe.send(json.dumps(samples(1)[0].tolist()).encode() + b"\n")
+def test_a_reader_that_leaves_is_no_error(pipe):
+    row = json.dumps(samples(1)[0].tolist()).encode() + b"\n"
+    pipe.send(row)
     pipe.line()
-    pipe.process.stdout.close()
-    for _ in range(3):
-        try:
-            pipe.send(json.dumps(samples(1)[0].tolist()).encode() + b"\n")
-        except BrokenPipeError:
-            break
-    pipe.process.stdin.close()
-    said = pipe.process.stderr.read().decode()
-    pipe.process.stderr.close()
-    assert pipe.process.wait() == 0
+    pipe.out.close()
+    with contextlib.suppress(BrokenPipeError):
+        for _ in range(3):
+            pipe.send(row)
+    pipe.into.close()
+    code, _, said = pipe.child.wait()
+    assert code == 0
     assert "Traceback" not in said
 
 
