@@ -24,6 +24,9 @@ def convert(
     k: Annotated[
         float | None, typer.Option("--k", help="Active latents a sample, if SRC does not say.")
     ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Of onnx: encoder, decoder or both, the default.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="What else SRC does not say; repeatable."),
@@ -39,8 +42,7 @@ def convert(
 
     started = time.perf_counter()
     given = said(settings or [])
-    if k is not None:
-        given["k"] = k
+    given |= {name: value for name, value in (("k", k), ("part", part)) if value is not None}
     data = None if check is None else read(check)
     found = converted(source, out, to, given=given, check=data, restart=restart)
     result = {**found.table(), "to": to, "seconds": round(time.perf_counter() - started, 3)}

@@ -17,12 +17,14 @@ from simplecell.interop import formats
 from simplecell.interop.adopted import adopted
 from simplecell.interop.foreign import Evaluate, Foreign, Given
 from simplecell.interop.formats import Format
+from simplecell.interop.onnx import Agreement
 from simplecell.interop.verify import Differences, differences, ours, random_samples
 from simplecell.run.build import new_data
 from simplecell.run.directory import Run
 from simplecell.run.storage import writing
 from simplecell.run.trained import Trained
 
+Proof = Differences | Agreement
 MOST_CHECKED = 8192
 """Given samples that are compared, evenly spread over all."""
 
@@ -54,7 +56,7 @@ class Conversion:
     out: Path
     told: list[str]
     lost: list[str]
-    compared: dict[str, Differences]
+    compared: dict[str, Proof]
     """By what was compared, in words."""
 
     def table(self) -> dict[str, object]:
@@ -114,17 +116,19 @@ def convert(
     samples = {"random": random_samples(trained)}
     if check is not None:
         samples["given"] = _given_samples(new_data(trained, check)).to(samples["random"])
-    compared = {}
+    compared: dict[str, Proof] = {}
     if origin.foreign is not None:
         compared = _compared("read", ours(trained), origin.foreign.evaluate, samples)
     _make_room(row, out, restart)
     for_writer = Given({name: given[name] for name in row.keys if name in given})
     lost = row.module.write(trained, out, for_writer)
     try:
-        compared |= _compared("written", formats.evaluator(row, out), ours(trained), samples)
+        compared |= _checked(row, out, trained, samples)
     except RunError:
         _remove(row, out)
         raise
+    if not compared:
+        lost = [*lost, f"the proof: {row.module.UNCHECKED}"]
     converted = trained.info.get("converted")
     told = list(converted["told"]) if converted else []
     lost = [*([] if origin.foreign is None else origin.foreign.lost), *lost]
@@ -140,16 +144,29 @@ def _given_samples(source: Source) -> Tensor:
 
 def _compared(
     step: str, first: Evaluate, second: Evaluate, samples: Mapping[str, Tensor]
-) -> dict[str, Differences]:
+) -> dict[str, Proof]:
     """The differences on each kind of samples. Raises RunError where they are no rounding."""
-    found = {}
+    found: dict[str, Proof] = {}
     for name, x in samples.items():
-        found[f"{step}, {name}"] = one = differences(first, second, x)
+        one = differences(first, second, x)
         if not one.small:
             raise RunError(
                 f"the model as {step} is not the same: on {name} samples {one}; nothing was kept"
             )
+        found[f"{step}, {name}"] = one
     return found
+
+
+def _checked(
+    row: Format, out: Path, trained: Trained, samples: Mapping[str, Tensor]
+) -> Mapping[str, Proof]:
+    """What was written against what it was written from."""
+    if not row.own_check:
+        return _compared("written", formats.evaluator(row, out), ours(trained), samples)
+    found = {
+        f"written, {name}": row.module.compared(out, trained, x) for name, x in samples.items()
+    }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _make_room(row: Format, out: Path, restart: bool) -> None:

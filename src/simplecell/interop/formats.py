@@ -2,7 +2,8 @@
 
 A row's module, beside this file, has `recognises(found)` and `read(found, given)` where it is read,
 and `write(trained, path, given)`, which gives what could not be carried over, where it is written.
-One that is written and not read has `evaluator(path)`, for the check of what was written.
+One that is written and not read has `evaluator(path)`, or `compared(path, trained, x)`, for the
+check of what was written.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Format:
     """Whether what is written is a file, not a folder."""
     keys: tuple[str, ...] = ()
     """What `--set` may say when it is written."""
+    own_check: bool = False
+    """Whether its module has `compared(path, trained, x)`, since files may hold a part alone."""
 
     @property
     def names(self) -> list[str]:
@@ -70,6 +73,15 @@ FORMATS = {
         Format("openai", "OpenAI sparse_autoencoder", "a state_dict, .pt", True),
         Format("gemma_scope", "Gemma Scope", "params.npz", True),
         Format("saev", "saev", "a line of JSON and a state_dict, .pt", True),
+        Format(
+            "onnx",
+            "ONNX",
+            "one .onnx file",
+            writes=True,
+            one_file=True,
+            keys=("part",),
+            own_check=True,
+        ),
     )
 }
 """By name, in the order in which they are asked whether they recognise a path."""
