@@ -13,6 +13,7 @@ and the program by its square: on IMAGES.mat, with atoms that γ has shrunk, J a
 exceeds its optimum 0.6, 5 and 190 times.
 """
 
+from simplecell.model.code_step import L1, Encoded, Penalty, Projection, Smooth, encode, torus
 from simplecell.sparse_coding.alternation import (
     Alternation,
     code_gradient,
@@ -22,7 +23,6 @@ from simplecell.sparse_coding.alternation import (
     random_dictionary,
     solve_dictionary,
 )
-from simplecell.sparse_coding.encoder import L1, Encoded, Penalty, Projection, Smooth, encode, torus
 
 __all__ = [
     "L1",

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError, UsageError, real, whole
+from simplecell.model.code_step import Encoded, Penalty, Projection, Smooth, encode
 from simplecell.model.measures import squared_error, squared_weights
 from simplecell.preprocess.chain import Preprocess
-from simplecell.sparse_coding.encoder import Encoded, Penalty, Projection, Smooth, encode
 from simplecell.training.prepared import identity, to_model
 from simplecell.training.trainer import Record
 
