@@ -27,9 +27,9 @@ active in one sample of sixty, and least squares then makes it large."""
 _ITERATIONS = 2000
 _CONJUGATE, _FLAT = 200, 1e-10
 """Steps at most, and a squared gradient, as a share of ‖x‖², that is small enough."""
-_ROUNDS = 24
-"""Halvings of what α may be."""
-_NEAR = 0.01
+_ROUNDS, _ROUGHLY = 16, 1e-4
+"""Halvings of what α may be, and the gap while it is looked for."""
+_NEAR = 0.02
 """How near to the wanted l0 is near enough, relative."""
 
 
@@ -157,7 +157,8 @@ def _unit(model: Autoencoder) -> tuple[Tensor, Tensor]:
 def alpha_for(model: Model, x: Tensor, wanted: float) -> float:
     """The α at which exact codes of x [B, D] have `wanted` active latents each, mean.
 
-    By bisection of its logarithm, to a hundredth of `wanted`, or as near as α comes.
+    By bisection of its logarithm, to a fiftieth of `wanted`, or as near as α comes, of the lasso's
+    codes.
 
     Raises:
         UsageError: for a model that has no exact codes, and samples that are all at the offset.
@@ -165,15 +166,17 @@ def alpha_for(model: Model, x: Tensor, wanted: float) -> float:
     inner = suited(model)
     real("the number of active latents", wanted, above=0)
     atoms, _ = _unit(inner)
-    most = float(((x - inner.offset) @ atoms.T).amax())
+    x = x - inner.offset
+    most = float((x @ atoms.T).amax())
     if not most > 0:
         raise UsageError("no atom points to any of these samples, so that all codes are 0")
     high, low = math.log(most), math.log(most) - math.log(1e6)
-    middle = (high + low) / 2
+    middle, code = (high + low) / 2, None
     for _ in range(_ROUNDS):
         middle = (high + low) / 2
-        code = Exact(inner, math.exp(middle)).encode(x)[1]
-        l0 = float(code.l0().double().mean())
+        penalty = L1(math.exp(middle), positive=True)
+        code = encode(x, atoms, penalty, start=code, max_iter=_ITERATIONS, tol=_ROUGHLY).codes
+        l0 = float((code > 0).sum(1).double().mean())
         if abs(l0 - wanted) <= _NEAR * wanted:
             break
         low, high = (middle, high) if l0 > wanted else (low, middle)

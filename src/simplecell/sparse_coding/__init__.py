@@ -18,11 +18,11 @@ from simplecell.sparse_coding.alternation import (
     Alternation,
     code_gradient,
     dictionary_gradient,
-    improve_atoms,
     objective,
     random_dictionary,
     solve_dictionary,
 )
+from simplecell.training.refine import improve_atoms
 
 __all__ = [
     "L1",
