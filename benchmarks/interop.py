@@ -383,7 +383,7 @@ def read_theirs(peer: str, folder: Path, told: dict[str, str | None]) -> list[st
             continue
         numbers = torch.load(folder / f"{label}.numbers", weights_only=True)
         theirs = numbers["codes"], numbers["recon"]
-        found = differences(ours(trained, torch.float32), lambda x, t=theirs: t, numbers["x"])
+        found = differences(ours(trained), lambda x, t=theirs: t, numbers["x"])
         kind = trained.model.activation.kind
         note = f"{found.active / found.n_samples:.1f} active a sample"
         note += f", {found.apart} in one alone" if found.apart else ""
@@ -455,7 +455,7 @@ def write_ours(peer: str, python: str, folder: Path, made: dict[str, Any]) -> li
             continue
         numbers = torch.load(written / f"{name}.numbers", weights_only=True)
         theirs = numbers["codes"], numbers["recon"]
-        mine = ours(Run(folder / "runs" / name).load(), torch.float32)
+        mine = ours(Run(folder / "runs" / name).load())
         found = differences(lambda x, t=theirs: t, mine, x)
         architecture = json.loads((written / name / "cfg.json").read_text())
         kind = architecture.get("architecture", architecture.get("activation"))

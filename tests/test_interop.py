@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
@@ -845,3 +846,83 @@ def test_a_run_is_no_place_for_another_format(tmp_path):
     with pytest.raises(RunError, match="it holds other files"):
         convert(tmp_path / "run", tmp_path / "run", "saelens", restart=True)
     assert not (tmp_path / "run" / "cfg.json").exists()
+
+
+ODD = [None, True, -1, 0, 1.5, 1e300, "x", [], [1], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("case", ["saelens topk", "sparsify", "saelens jumprelu"])
+def test_no_value_of_a_configuration_is_an_error_of_ours(case, tmp_path):
+    path = CASES[case][0](tmp_path / "theirs")
+    config = json.loads((path / "cfg.json").read_text())
+    for key in [*config, "activation_fn", "activation_fn_kwargs", "k", "matryoshka_widths"]:
+        for value in ODD:
+            (path / "cfg.json").write_text(json.dumps({**config, key: value}))
+            with contextlib.suppress(RunError, UsageError):
+                opened(path)
+
+
+@pytest.mark.parametrize(
+    "case", ["saelens gated", "dictionary_learning BatchTopKSAE", "saev TopK None"]
+)
+def test_damaged_bytes_are_an_error_in_a_sentence(case, tmp_path):
+    path = CASES[case][0](tmp_path / "theirs")
+    rng = np.random.default_rng(0)
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        whole = file.read_bytes()
+        for _ in range(20):
+            content = bytearray(whole)
+            for place in rng.integers(0, min(len(whole), 400), 3):
+                content[place] = rng.integers(256)
+            file.write_bytes(bytes(content))
+            with contextlib.suppress(RunError, UsageError):
+                opened(path)
+        file.write_bytes(whole)
+
+
+def test_a_model_of_another_library_is_explored_and_drawn_without_a_run(tmp_path):
+    model = simplecell.load(files.saelens(tmp_path / "theirs", "topk"))
+    x = samples().float().numpy()
+    page = model.explore(x)
+    page.save(tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+    assert model.plot("atoms").size[0] > 10
+    assert model.latents().shape == (M, D)
+
+
+def test_a_transcoder_is_judged_by_targets_as_one_of_ours(tmp_path, capsys):
+    run, x = str(tmp_path / "run"), samples().float()
+    assert run_command_line(["convert", str(files.saelens(tmp_path / "t", "transcoder")), run]) == 0
+    wanted = oracle(x.double(), "relu", False, atoms=WIDER, offset=torch.ones(D + 2))[1]
+    np.save(tmp_path / "x.npy", x.numpy())
+    np.save(tmp_path / "y.npy", wanted.float().numpy())
+    words = ["evaluate", run, str(tmp_path / "x.npy"), "--targets", str(tmp_path / "y.npy")]
+    capsys.readouterr()
+    assert run_command_line([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fvu"] < 1e-9
+
+
+def test_a_model_too_large_for_doubles_is_compared_in_floats(tmp_path, monkeypatch):
+    from simplecell.interop import verify
+
+    monkeypatch.setattr(verify, "MOST_DOUBLE", 100)
+    np.save(tmp_path / "x.npy", samples().numpy())
+    path = files.saelens(tmp_path / "theirs", "topk", {"rescale_acts_by_decoder_norm": True})
+    found = convert(path, tmp_path / "out", "saelens", check=str(tmp_path / "x.npy"))
+    assert all(1e-12 < one.codes < 1e-5 for what, one in found.compared.items() if "read" in what)
+
+
+def test_weights_in_float64_stay_as_they_are(tmp_path):
+    double = {"W_enc": N["encoder"].T, "b_enc": N["bias"], "W_dec": N["long"], "b_dec": N["offset"]}
+    double = {name: tensor.double() / 3 for name, tensor in double.items()}
+    path = files.saelens(tmp_path / "theirs", "standard", {"dtype": "float64"}, double)
+    convert(path, tmp_path / "run")
+    convert(tmp_path / "run", tmp_path / "again", "saelens")
+    again = load_file(tmp_path / "again/sae_weights.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in double.items())
+    assert json.loads((tmp_path / "again/cfg.json").read_text())["dtype"] == "float64"
+    x = samples().numpy()
+    codes = simplecell.load(tmp_path / "run").transform(x)
+    assert codes.dtype == np.float64
+    pre = (samples() - double["b_dec"]) @ double["W_enc"] + double["b_enc"]
+    assert np.abs(codes - pre.clamp_min(0).numpy()).max() < 1e-14

@@ -115,7 +115,7 @@ def convert(
     trained = origin.trained
     samples = {"random": random_samples(trained)}
     if check is not None:
-        samples["given"] = _given_samples(new_data(trained, check))
+        samples["given"] = _given_samples(new_data(trained, check)).to(samples["random"])
     compared: dict[str, Proof] = {}
     if origin.foreign is not None:
         compared = _compared("read", ours(trained), origin.foreign.evaluate, samples)
@@ -136,10 +136,10 @@ def convert(
 
 
 def _given_samples(source: Source) -> Tensor:
-    """Evenly spread samples, in float64."""
+    """Evenly spread samples."""
     rows = torch.linspace(0, source.n_samples - 1, min(source.n_samples, MOST_CHECKED)).long()
     x = torch.from_numpy(source.read(rows.numpy()).copy())
-    return x.reshape(len(x), -1).double()
+    return x.reshape(len(x), -1)
 
 
 def _compared(

@@ -60,7 +60,7 @@ def read(found: Found, given: Given) -> Foreign:
     """The dictionary in a folder. Raises RunError and UsageError as `formats.read`."""
     where, trainer = str(found.place(WEIGHTS)), _trainer(found)
     kind = trainer.get("dict_class")
-    if kind not in CLASSES:
+    if not isinstance(kind, str) or kind not in CLASSES:
         raise RunError(f"'{found.place(CONFIG)}': {unknown('dict_class', kind, CLASSES)}")
     state = found.state(WEIGHTS)
     told = []

@@ -203,6 +203,8 @@ def _scale(
     normalise = told.get("normalize_activations") or "none"
     if normalise is True:  # before 6.0
         normalise = SCALED
+    elif not isinstance(normalise, str):
+        normalise = repr(normalise)
     if normalise == "none":
         return given.number("scale")
     if normalise == SCALED:

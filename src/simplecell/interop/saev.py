@@ -113,7 +113,7 @@ def _activation(header: dict[str, Any], where: str) -> tuple[str, Any]:
     if isinstance(said, dict) and said.get("cls") == "SparseAutoencoderConfig":
         said = {"cls": "Relu"}
     name = said.get("cls") if isinstance(said, dict) else None
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise RunError(
             f"'{where}' has the activation {name!r}; {', '.join(ACTIVATIONS)} can be read"
         )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from simplecell.interop.foreign import Evaluate, Given
 from simplecell.interop.verify import ours
 from simplecell.run.directory import Run
@@ -22,4 +20,4 @@ def write(trained: Trained, path: Path, given: Given) -> list[str]:
 
 def evaluator(path: Path) -> Evaluate:
     """The run as it is opened again."""
-    return ours(Run(path).load(), torch.float64)
+    return ours(Run(path).load())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from simplecell.interop.foreign import Evaluate
-from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.run.trained import Trained
 
 LIMIT = 1e-5
@@ -18,6 +18,8 @@ APART = 1e-5
 its threshold to the last digit."""
 ROWS, NUMBERS = 1024, 2**24
 """Random samples looked at: so many, or fewer where their codes would be more numbers than that."""
+MOST_DOUBLE = 2**28
+"""Weights of a model that are compared in float64, 2 GB a copy; of more, in float32."""
 SPREAD = 10
 """The random samples' lengths span as many doublings."""
 
@@ -73,12 +75,14 @@ def _relative(difference: Tensor, size: Tensor) -> float:
     return found / largest if largest else found
 
 
-def ours(trained: Trained, dtype: torch.dtype = torch.float64) -> Evaluate:
+def ours(trained: Trained) -> Evaluate:
     """A trained model as what is compared, its preparation included."""
-    model = trained.model_in(dtype)
+    models: dict[torch.dtype, Model] = {}
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
-        prepared = trained.preprocess.apply(x)
+        if x.dtype not in models:
+            models[x.dtype] = trained.model_in(x.dtype)
+        model, prepared = models[x.dtype], trained.preprocess.apply(x)
         _, codes = model.encode(prepared.x)
         recon = model.decode(codes)
         own = trained.target_preprocess is None
@@ -88,10 +92,17 @@ def ours(trained: Trained, dtype: torch.dtype = torch.float64) -> Evaluate:
     return run
 
 
-def random_samples(trained: Trained, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+def precision_of(trained: Trained) -> torch.dtype:
+    """In what the comparison is made: float64, unless the copies would take too much memory."""
+    numbers = sum(weights.numel() for weights in trained.model.weights().values())
+    return torch.float64 if numbers <= MOST_DOUBLE else torch.float32
+
+
+def random_samples(trained: Trained, seed: int = 0) -> Tensor:
     """Samples [B, D] about what the model subtracts, of lengths that activate few and many latents.
 
-    The middle length is that at which products are as large as biases and thresholds.
+    The middle length is that at which products are as large as biases and thresholds. They are in
+    the precision that the comparison is made in.
     """
     model, n_inputs = trained.model, trained.preprocess.n_inputs
     n_samples = max(64, min(ROWS, NUMBERS // model.n_latents))
@@ -102,7 +113,7 @@ def random_samples(trained: Trained, dtype: torch.dtype = torch.float64, seed: i
     if isinstance(model, Autoencoder):
         own = [t.detach().double().abs().mean() for n, t in model.weights().items() if n in _SHIFTS]
         size = float(torch.stack(own).sum()) if own else 0.0
-        rows = float(trained.latents().square().sum(1).mean().sqrt())
+        rows = float(trained.latents().norm(dim=1).square().mean().sqrt())
         x = x * ((size or 1.0) / (rows or 1.0))
     if trained.target_preprocess is None:
         zero = torch.zeros(1, model.n_outputs or model.n_inputs, dtype=torch.float64)
@@ -110,7 +121,7 @@ def random_samples(trained: Trained, dtype: torch.dtype = torch.float64, seed: i
             model.offset.detach().cpu().double()[None] if isinstance(model, Autoencoder) else zero
         )
         x = x + trained.preprocess.invert(middle)
-    return x.to(dtype)
+    return x.to(precision_of(trained))
 
 
 _SHIFTS = ("bias", "threshold", "gate_bias", "magnitude_bias")
