@@ -33,7 +33,7 @@ from typing import (
 
 import safetensors
 
-from simplecell.errors import RunError, WriteError
+from simplecell.errors import LostError, RunError, WriteError
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turn the system's refusals into one sentence about `path`."""
     try:
         yield
-    except WriteError:
+    except (WriteError, LostError):  # whose pieces are written may be gone: no fault of the place
         raise
     except OSError as error:
         reason = error.strerror or str(error)
