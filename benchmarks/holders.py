@@ -49,7 +49,7 @@ class Plain(nn.Module):
 
 
 def ours(ranks: Alone, x: Tensor) -> tuple[int, int]:
-    """Bytes of parameters with moments, and of the dictionary in use, after steps of our trainer."""
+    """Bytes of parameters with moments, and of the dictionary in use, after steps of ours."""
     kind = {"activation": "topk", "output": "linear", "k": K, "pre_bias": True}
     model = Autoencoder(N_INPUTS, N_LATENTS, holders=ranks.size, **kind)
     initialise(model, 0, "transpose", ranks=ranks)

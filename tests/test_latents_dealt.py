@@ -153,10 +153,13 @@ SHORT += ["--set", "optim.schedule=constant", "--set", "train.shard=latents", "-
 SHORT += ["--set", "train.dtype=float64"]
 
 
-def test_begun_by_one_and_gone_on_with_by_two(path, tmp_path, capsys):
-    two, one = tmp_path / "two", tmp_path / "one"
+def test_a_transcoder_begun_by_one_and_gone_on_with_by_two(path, tmp_path, capsys):
+    x, two, one = np.load(path), tmp_path / "two", tmp_path / "one"
+    np.save(tmp_path / "y.npy", x @ np.random.default_rng(0).normal(size=(D, 5)) + 1)
+    targets = ["--set", f"data.targets={tmp_path / 'y.npy'}"]
     for out in (two, one):
-        begun = ["train", str(path), "--out", str(out), *SHORT, "--set", "train.steps=40"]
+        begun = ["train", str(path), "--out", str(out), *SHORT, *targets]
+        begun += ["--set", "train.steps=40"]
         assert run_command_line(begun) == 0
     assert run_command_line(["resume", str(one), "--steps", "80", "--json"]) == 0
     alone = json.loads(capsys.readouterr().out.splitlines()[-1])
