@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from simplecell.distributed import ALONE, joined
+from simplecell.run.begin import begin, resume
 from simplecell.run.build import build, open_data
 from simplecell.run.recipe import Recipe
+from simplecell.run.together import shared
 from simplecell.training.prepared import to_model
 from test_family import BATCH, ROWS
 
@@ -64,9 +67,27 @@ def trained(name, path, ranks=ALONE, fast=True):
     }
 
 
+def went_on(path, out, ranks):
+    """A run as it is, and one that was interrupted and gone on with."""
+    recipe, settings = DEALT["batchtopk"]
+    settings = [*settings, "train.shard=latents", "train.dtype=float32"]
+    for name, last in (("whole", STEPS), ("halved", 9)):
+        begun = functools.partial(begin, path, out / name, Recipe.load(recipe), settings=settings)
+        session = shared(ranks, lambda ranks, begun=begun: begun(ranks=ranks))
+        for record in session.records():  # to its end, where thresholds are settled
+            if record.step == last < STEPS:
+                break
+        session.finish("finished" if last == STEPS else "interrupted")
+    session = shared(ranks, lambda ranks: resume(out / "halved", ranks=ranks))
+    assert session.trainer.n_steps == 9
+    assert len(list(session.records())) == STEPS - 9
+    session.finish()
+
+
 def main(path, out):
     torch.set_num_threads(1)
     with joined() as ranks:
+        went_on(path, Path(out), ranks)
         for name in DEALT:
             save_file(trained(name, path, ranks), Path(out) / f"{name}.{ranks.rank}")
         plain = trained("topk", path, ranks, fast=False)

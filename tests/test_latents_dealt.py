@@ -42,7 +42,7 @@ def dealt(tmp_path_factory, path):
     """What each of two processes knows after they trained every row together."""
     out = tmp_path_factory.mktemp("holders")
     assert together(Path(__file__).with_name("holder_worker.py"), path, out) == [0, 0]
-    return lambda name: [load_file(out / f"{name}.{rank}") for rank in range(2)]
+    return lambda name: [load_file(out / f"{name}.{rank}") for rank in range(2)], out
 
 
 def whole(parts, layout):
@@ -74,6 +74,7 @@ def layout_of(name, path):
 
 @pytest.mark.parametrize("name", DEALT)
 def test_two_holders_are_one(dealt, path, name):
+    dealt = dealt[0]
     together = whole(dealt(name), layout_of(name, path))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -88,9 +89,19 @@ def test_two_holders_are_one(dealt, path, name):
 
 
 def test_the_pass_over_entries_is_the_plain_one(dealt):
-    plain, ours = dealt("plain")[1], dealt("topk")[1]
+    plain, ours = (dealt[0](name)[1] for name in ("plain", "topk"))
     torch.testing.assert_close(plain["costs"], ours["costs"], rtol=1e-11, atol=0)
     torch.testing.assert_close(plain["flat"], ours["flat"], rtol=1e-9, atol=1e-11)
+
+
+def test_gone_on_with_by_as_many_with_the_same_bits(dealt):
+    whole, halved = (dealt[1] / name for name in ("whole", "halved"))
+    assert weights(whole) == weights(halved)
+    states = [Run(out).last_checkpoint() for out in (whole, halved)]
+    assert set(states[0]) == set(states[1])
+    differ = [name for name in states[0] if not torch.equal(states[0][name], states[1][name])]
+    assert differ == []
+    assert Run(halved).load().model.encoder.shape == (128, D)
 
 
 class Holder(Alone):
@@ -193,6 +204,7 @@ def test_a_state_of_other_sizes_is_refused(tmp_path):
 
 
 @needs_proc
+@pytest.mark.slow
 def test_killed_and_started_again_with_the_same_bits(many, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "run"
     code, _, err = Command("train", many, "--out", whole, *HELD).wait()
