@@ -34,6 +34,7 @@ from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import with_prepared_targets
 from simplecell.run.trained import Trained, latent_names
+from simplecell.run.whole import WholeModel
 from simplecell.training.prepared import resolve_device
 from simplecell.training.trainer import Record
 from simplecell.viz.grid import sample_shape
@@ -73,6 +74,7 @@ class ModelTransformer(CodeTransformer):
     """A trained model behind scikit-learn's contract; a subclass says how it is fitted."""
 
     _trained: Trained
+    _whole: WholeModel | None
     device: str
     solver: str
     notes_: list[str]
@@ -112,6 +114,18 @@ class ModelTransformer(CodeTransformer):
     def _scored(self, source: Source) -> float:
         trained = self._on_device()
         return evaluate(trained.model, trained.preprocess, source).score
+
+    @property
+    def model(self) -> WholeModel:
+        """The whole as one torch module: tensors in the units of the data, gradients through.
+
+        Preparation included, where `model_` is the bare autoencoder. Its weights are copies: moved,
+        cast or trained, it leaves the estimator as it is.
+        """
+        check_is_fitted(self)
+        if self._whole is None:
+            self._whole = self._trained.module()
+        return self._whole
 
     def save(self, path: str | Path) -> None:
         """Write a run directory that `simplecell.load` and the command line open.
@@ -254,7 +268,7 @@ class ModelTransformer(CodeTransformer):
     def _take(self, trained: Trained) -> None:
         """The public fitted attributes of a trained model."""
         model = trained.model
-        self._trained = trained
+        self._trained, self._whole = trained, None
         self.model_, self.preprocess_ = model, trained.preprocess
         self.components_ = model.atoms().cpu().numpy().copy()
         if isinstance(model, Autoencoder):
