@@ -54,6 +54,8 @@ _WHERE = {
     "as_source": "data",
     "activations": "harvesting.activations",
     "harvest": "harvesting.writing",
+    "attach": "harvesting.splicing",
+    "loss_recovered": "harvesting.recovered",
     "check_gradient": "training.gradient_check",
     "evaluate": "run.evaluate",
     "SimplecellError": "errors",
