@@ -222,6 +222,7 @@ def activations(
         UsageError: for a layer that does not exist or is never called (the nearest that works is
             named), and for positions that cannot be told.
 
+    >>> import torch
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True), nn.Linear(3, 1)).eval()
     >>> for x, records, layer in activations(model, "1", torch.zeros(5, 4), batch_size=2):

@@ -207,8 +207,10 @@ def _moved(batch: Any, like: Tensor | None) -> Any:
         if tensor.is_floating_point() and like is not None:
             tensor = tensor.to(like.dtype)
         return _moved(tensor, like)
-    if isinstance(batch, Tensor | PackedSequence):
-        return batch if like is None else batch.to(device=like.device)
+    if isinstance(batch, Tensor):
+        return batch if like is None else batch.to(like.device)
+    if isinstance(batch, PackedSequence):
+        return batch.cpu() if like is None or like.device.type == "cpu" else batch.cuda()
     if isinstance(batch, Mapping):
         return {key: _moved(value, like) for key, value in batch.items()}
     if isinstance(batch, list | tuple):

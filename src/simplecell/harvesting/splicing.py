@@ -108,10 +108,17 @@ class Splice:
             return x + (change if added is None else change + added).to(x.dtype)
         return (recon if added is None else recon + added).to(x.dtype)
 
+    def _atoms(self, codes: Tensor) -> Tensor:
+        """What a code of 1 of each latent adds to a row, [M, D]."""
+        if hasattr(self.sae, "atoms"):
+            return self.sae.atoms()
+        ones = torch.eye(codes.shape[-1], dtype=codes.dtype, device=codes.device)
+        return self.sae.decode(ones) - self.sae.decode(torch.zeros_like(ones))
+
     def _one(self, k: int, edit: Change, codes: Tensor) -> tuple[Tensor, Tensor | None]:
         if isinstance(edit, Edit):
             self._hits[k] += int(edit.where(codes).any())
-            return edit.change(codes, self.sae.atoms)
+            return edit.change(codes, lambda: self._atoms(codes))
         self._hits[k] += 1
         new = edit(codes)
         if new is None:
@@ -155,6 +162,7 @@ def attach(
         UsageError: for what does not exist, and at the end of the `with` where the layer was never
             called, or an edit never applied.
 
+    >>> import torch
     >>> from torch import nn
     >>> from sklearn.datasets import load_digits
     >>> net, x = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 3)), torch.ones(5, 64)
