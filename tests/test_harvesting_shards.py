@@ -17,6 +17,7 @@ import torch
 import simplecell
 from simplecell.data import as_source, shard_index
 from simplecell.errors import DataError, UsageError
+from simplecell.harvesting.records import RowRecords
 from small_models import Pictures, Steps, Tokens, seeded
 
 N, T = 23, 6
@@ -180,6 +181,7 @@ CHILD = """
 import sys, time
 import torch
 sys.path.insert(0, sys.argv[2])
+from simplecell.harvesting.records import RowRecords
 from small_models import Tokens, seeded
 import simplecell
 
@@ -230,6 +232,18 @@ def test_a_run_of_harvested_tokens_is_shown_with_its_tokens(tmp_path):
     source = as_source(out)
     assert drawn_as(source) == "tokens"
     assert source.about(slice(0, 1))[0]["token"] == f" w{int(IDS[0, 0])}"
+
+
+@pytest.mark.parametrize("position", [None, [0, 3, 7], [[0, 1], [2, 0], [2, 2]], [[0, 1, 2]] * 3])
+@pytest.mark.parametrize("call", [None, 2])
+def test_records_say_as_json_what_they_are(position, call):
+    own = {4: {}, 9: {"title": 'ä "b"', "sample": 1, "topics": ["x"]}}
+    for token in (None, lambda sample, at: f' "{sample}\n{at}'):
+        records = RowRecords([4, 9, 9], position, own.__getitem__, token, call)
+        assert [json.loads(line) for line in records.lines()] == list(records)
+        assert [json.loads(line) for line in records[1:].lines()] == list(records)[1:]
+        assert not records[3:].lines()
+    assert list(records)[1].get("call") == call
 
 
 def test_calls_and_places_are_in_the_records(tmp_path):

@@ -19,6 +19,7 @@ from simplecell.harvesting.listening import (
     refuse_silent,
 )
 from simplecell.harvesting.places import Place, places
+from simplecell.harvesting.records import RowRecords
 from simplecell.harvesting.rows import Picking, Rows
 
 Known = Sequence[Record] | Callable[[int], Record] | None
@@ -32,7 +33,7 @@ class Batch(NamedTuple):
 
     x: Tensor
     """[R, D], in the precision of the layer, on the CPU."""
-    records: list[Record]
+    records: Sequence[Record]
     """Of each row: sample, and where a sample has several rows position (of pictures y and x) and
     call; the token; what was said of its sample."""
     layer: str
@@ -119,23 +120,15 @@ class Activations:
                 found.append(Batch(rows.x.cpu(), records, place.layer))
         return found
 
-    def _told(self, rows: Rows, given: Given, first: int, call: int | None) -> list[Record]:
+    def _told(self, rows: Rows, given: Given, first: int, call: int | None) -> Sequence[Record]:
         """What is known of each row."""
-        extra: Record = {} if call is None else {"call": call}
         if not rows.known:
+            extra: Record = {} if call is None else {"call": call}
             return [{"batch": given.number, "number": i, **extra} for i in rows.sample]
-        tokens = self._tokens_of(given, rows)
-        own = {i: self._record(first + i) for i in set(rows.sample)}
-        found: list[Record] = []
-        for at, i in enumerate(rows.sample):
-            record: Record = {"sample": first + i}
-            if rows.position is not None:
-                spot = rows.position[at]
-                record |= {"position": spot} if isinstance(spot, int) else _spot(spot)
-                if tokens is not None and isinstance(spot, int):
-                    record["token"] = tokens(i, spot)
-            found.append({**record, **extra, **own[i]})
-        return found
+        own = {first + i: self._record(first + i) for i in set(rows.sample)}
+        samples = [first + i for i in rows.sample]
+        token = self._tokens_of(given, rows, first)
+        return RowRecords(samples, rows.position, own.__getitem__, token, call)
 
     def _record(self, sample: int) -> Record:
         if self._records is None:
@@ -149,7 +142,7 @@ class Activations:
             )
         return self._records[sample]
 
-    def _tokens_of(self, given: Given, rows: Rows) -> Callable[[int, int], str] | None:
+    def _tokens_of(self, given: Given, rows: Rows, first: int) -> Callable[[int, int], str] | None:
         ids = given.batch.get("input_ids") if isinstance(given.batch, Mapping) else None
         if self._text is None or not isinstance(ids, Tensor) or ids.ndim != 2:
             return None
@@ -157,7 +150,7 @@ class Activations:
         deepest = max((p for p in rows.position or [] if isinstance(p, int)), default=0)
         if deepest >= ids.shape[1]:
             return None
-        return lambda i, spot: text(table[i][spot])
+        return lambda sample, spot: text(table[sample - first][spot])
 
     def _mode(self) -> str:
         if self._told_mode or not in_train_mode(self.model):
@@ -243,11 +236,6 @@ def activations(
         call=call,
         stop=stop,
     )
-
-
-def _spot(spot: list[int]) -> Record:
-    """The place in a picture; of more axes, all of them."""
-    return {"y": spot[0], "x": spot[1]} if len(spot) == 2 else {"place": spot}
 
 
 def _several(place: Place, calls: int) -> str:

@@ -164,6 +164,8 @@ class Picking:
             mean = total / weights.sum(1).clamp(min=1)
             return Rows(mean.to(x.dtype), n, list(range(n)), None, True, n_padding, notes)
         chosen = self._chosen(real)
+        if bool(chosen.all()):
+            return self._whole(x, n, sides, notes)
         sample, spot = (part.tolist() for part in chosen.nonzero(as_tuple=True))
         return Rows(
             flat[chosen.to(flat.device)],
@@ -174,6 +176,13 @@ class Picking:
             n_padding,
             notes,
         )
+
+    def _whole(self, x: Tensor, n: int, sides: tuple[int, ...], notes: list[str]) -> Rows:
+        """Every position of every sample, for which nothing has to be gathered."""
+        size = int(torch.Size(sides).numel())
+        spots = list(range(size)) if len(sides) == 1 else _unravelled(list(range(size)), sides)
+        sample = [i for i in range(n) for _ in range(size)]
+        return Rows(x.reshape(-1, x.shape[-1]), n, sample, spots * n, True, 0, notes)
 
     def _real(self, place: Place, sides: tuple[int, ...], n: int, mask: Tensor | None) -> Tensor:
         """Which positions count, [B, positions]."""

@@ -150,8 +150,11 @@ class _Harvest:
         """The rows of one layer from one pass, without those that are there."""
         following = self._following[name]
         skip = following["row"] if given.number == following["batch"] else 0
-        x = np.concatenate([np.asarray(dense_array_of(batch.x)) for batch in batches])
-        records: list[Record] = [record for batch in batches for record in batch.records]
+        arrays = [np.asarray(dense_array_of(batch.x)) for batch in batches]
+        x = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        records: Sequence[Record] = batches[0].records
+        if len(batches) > 1:
+            records = [record for batch in batches for record in batch.records]
 
         def mark(taken: int) -> dict[str, Any]:
             told = {"batch": given.number, "row": skip + taken}
