@@ -7,8 +7,10 @@ latents; a step takes samples [B, D].
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 Step = Callable[[Any], object]
 Builders = dict[str, Callable[[int, int], Step]]
@@ -118,6 +120,11 @@ def sparsify(batch: int, k: int, widths: tuple[int, ...]) -> Builders:
 def overcomplete(batch: int, k: int, widths: tuple[int, ...]) -> Builders:
     """Its models, squared error (with L1 for the plain one), Adam, as its `train_sae` does."""
     import torch
+
+    # Its picture models want torchvision, which PyPI makes for another torch, and its pictures a
+    # matplotlib of before 3.9; no SAE of it wants either.
+    for name in ("torchvision", "overcomplete.visualization"):
+        sys.modules.setdefault(name, MagicMock(__spec__=None))
     from overcomplete.sae import SAE, BatchTopKSAE, JumpSAE, TopKSAE
 
     def made(model: Any, penalty: float = 0.0, **settings: Any) -> Callable[[int, int], Step]:

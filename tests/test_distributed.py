@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -210,6 +211,47 @@ def test_killed_at_five_random_moments(many, tmp_path, settings):
         found.append(killed(many, out, settings, random.uniform(0, 3), int(random.integers(2))))
         assert weights(out) == weights(tmp_path / "whole")
     assert any(found)
+
+
+def two_networks():
+    """Two network namespaces that see one another: [(what runs a command there, its cable)]."""
+    ends = [("simplecell-a", "cable-a", "10.77.13.1"), ("simplecell-b", "cable-b", "10.77.13.2")]
+    cable = f"link add cable-a netns {ends[0][0]} type veth peer name cable-b netns {ends[1][0]}"
+    commands = [f"netns add {name}" for name, *_ in ends] + [cable]
+    for name, link, address in ends:
+        commands += [f"-n {name} addr add {address}/24 dev {link}"]
+        commands += [f"-n {name} link set {one} up" for one in (link, "lo")]
+    for command in commands:
+        done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no network namespaces here: {done.stderr.strip()}")
+    return [(["ip", "netns", "exec", name], link) for name, link, _ in ends]
+
+
+@pytest.fixture
+def networks():
+    if shutil.which("ip") is None:
+        pytest.skip("needs the command ip")
+    try:
+        yield two_networks()
+    finally:
+        for name in ("simplecell-a", "simplecell-b"):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+@pytest.mark.slow
+def test_over_two_networks(many, whole, networks, tmp_path):
+    """torchrun on two machines that share nothing but the files ends in the bits of one machine."""
+    nodes = []
+    for rank, (inside, cable) in enumerate(networks):
+        job = f"--nnodes 2 --nproc-per-node 1 --node-rank {rank} --master-addr 10.77.13.1"
+        command = [*inside, sys.executable, "-m", "torch.distributed.run", *job.split()]
+        command += ["--master-port", "29513", "-m", "simplecell", "train", str(many)]
+        command += ["--out", str(tmp_path / "run"), *ADAM]
+        env = {**os.environ, "GLOO_SOCKET_IFNAME": cable, "OMP_NUM_THREADS": "1"}
+        nodes.append(subprocess.Popen(command, env=env))
+    assert [node.wait(timeout=300) for node in nodes] == [0, 0]
+    assert weights(tmp_path / "run") == weights(whole)
 
 
 def test_encoded_and_measured_by_two_as_by_one(many, whole, tmp_path, capsys):

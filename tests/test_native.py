@@ -12,6 +12,7 @@ from simplecell.distributed import ALONE
 from simplecell.errors import DataError
 from simplecell.model import native, selection
 from simplecell.model.codes import Rows, SparseCodes
+from simplecell.model.native.update import Moved, Pace, residuals, update
 from simplecell.model.places import Places
 
 needs_library = pytest.mark.skipif(native.library() is None, reason="not compiled here")
@@ -116,6 +117,36 @@ def test_sums_equal_those_of_torch_and_no_thread_changes_a_bit(width, dtype, thr
     without_library(monkeypatch)
     for mine, plain in zip(once, sums(), strict=True):
         torch.testing.assert_close(mine, plain)
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_thread_changes_a_bit_of_an_update(dtype):
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    pre, x, target, offset = drawn(50, 300, dtype), draw(50, 21), draw(50, 21), draw(21)
+    begun = [Moved(draw(300, 21), draw(300, 21), draw(300, 21).square()) for _ in range(2)]
+    pace = Pace(0.9, 0.999, 0.01, 1.5, 1e-8)
+
+    def moved(threads):
+        torch.set_num_threads(threads)
+        places, library = selection.top(pre, 9), native.library(pre)
+        encoder, decoder = (Moved(*(part.clone() for part in one[:3])) for one in begun)
+        found = residuals(library, places, pre, decoder.rows, offset, target, 0.1)
+        update(library, places, found, x, encoder, decoder, pace, unit=True)
+        return [*found, *encoder[:3], *decoder[:3]]
+
+    before = torch.get_num_threads()
+    try:
+        once, *others = (moved(threads) for threads in (1, 2, 3))
+    finally:
+        torch.set_num_threads(before)
+    assert not torch.equal(once[4], begun[0].rows)
+    for other in others:
+        assert all(map(torch.equal, other, once))
 
 
 def test_what_is_no_number_never_leaves_the_array():

@@ -153,16 +153,50 @@ def test_no_step_waits_for_a_gpu(codes, terms):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_trainer_ends_where_the_plain_one_does():
-    """Twenty steps of Adam with unit norm, in float64."""
-    for codes in ("topk", "batchtopk", "jumprelu"):
-        ends = []
-        for fast in (True, False):
-            model = made(codes, "offset before the encoder")
-            unit = {"unit_norm": True, "learning_rate": 1e-3, "fast": fast}
-            trainer = Trainer(model, Objective(TERMS["auxk"]), solver="adam", **unit)
-            for step in range(20):
-                trainer.step(samples(step), steps=20)
-                trainer.n_steps += 1
-            ends.append(trainer.flat)
-        torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("unit", [True, False], ids=["unit norm", "free"])
+@pytest.mark.parametrize(
+    ("terms", "shape"),
+    [
+        *((terms, shape) for terms in ("l1", "auxk") for shape in ("plain", "transcoder")),
+        *((terms, "offset before the encoder") for terms in ("plain", "l1", "preact", "decay")),
+    ],
+)
+def test_a_trainer_ends_where_the_plain_one_does(terms, shape, unit, monkeypatch):
+    """Twenty steps of Adam in float64, some latents dead; compiled, with torch alone, plain."""
+    monkeypatch.setattr(selection, "CROSSOVER", 1.0)
+    for codes in ("relu", "topk", "batchtopk", "jumprelu"):
+        ends, records = [], []
+        for way in ("plain", "torch", "compiled"):
+            with monkeypatch.context() as patch:
+                if way == "torch":
+                    patch.setattr(native, "library", lambda *tensors: None)
+                trainer, costs = trained(codes, terms, shape, unit, fast=way != "plain")
+            if way == "compiled":
+                whole = codes != "jumprelu" and terms != "decay"
+                assert (trainer.update is not None) == (whole and not trainer.gradient.kernel)
+            ends.append([trainer.flat, *trainer.solver.state_dict().values()])
+            records.append(costs)
+        for end, costs in zip(ends[1:], records[1:], strict=True):
+            n = costs.shape[1]  # the classic kernel keeps no codes, and so tells no l0
+            torch.testing.assert_close(costs, records[0][:, :n], rtol=1e-12, atol=1e-12)
+            for mine, plain in zip(end, ends[0], strict=True):
+                torch.testing.assert_close(mine, plain, rtol=1e-10, atol=1e-12)
+
+
+def trained(codes, terms, shape, unit, *, fast):
+    """(trainer after twenty steps, its costs and terms); a third of the latents are dead."""
+    how = {"unit_norm": unit, "learning_rate": 1e-3, "fast": fast, "batch_size": B}
+    trainer = Trainer(
+        made(codes, shape), Objective(TERMS[terms]), solver="adam", dead_after=9 * B, **how
+    )
+    trainer.n_steps = 9
+    trainer.silent[::3] = 9 * B
+    costs = []
+    for step in range(20):
+        x = samples(step)
+        target = samples(99 - step)[:, :7] if shape == "transcoder" else x
+        evaluation = trainer.step(x, target, steps=40)
+        trainer.n_steps += 1
+        l0 = [] if evaluation.l0 is None else [evaluation.l0]
+        costs.append(torch.stack([evaluation.cost, *evaluation.terms.values(), *l0]))
+    return trainer, torch.stack(costs)

@@ -67,6 +67,8 @@ class Pool(NamedTuple):
     @property
     def rows(self) -> Array:
         """Row numbers, in the order of the samples."""
+        if len(self.starts) == 1:
+            return self.order + self.starts[0]
         ends = self.sizes.cumsum()
         block = np.searchsorted(ends, self.order, side="right")
         return self.order + (self.starts - ends + self.sizes)[block]

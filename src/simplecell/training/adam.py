@@ -8,8 +8,11 @@ from torch.optim.adam import adam
 
 from simplecell.errors import UsageError, choice
 from simplecell.model.autoencoder import Autoencoder, Model
+from simplecell.model.native.update import Moved, Pace
 from simplecell.training.state import State, taken_like
 from simplecell.training.steering import SCHEDULES
+
+_BETA1, _EPSILON = 0.9, 1e-8
 
 
 def check_pace(learning_rate: float, schedule: str, beta2: float) -> None:
@@ -66,13 +69,31 @@ class Adam:
             [state["step"]],
             fused=True,
             amsgrad=False,
-            beta1=0.9,
+            beta1=_BETA1,
             beta2=self.beta2,
             lr=self.learning_rate * self.schedule(progress),
             weight_decay=0.0,
-            eps=1e-8,
+            eps=_EPSILON,
             maximize=False,
         )
+
+    def pace(self, progress: float) -> Pace:
+        """Count one more update, which somebody else makes, and say how far it goes."""
+        state = self._state or self._begin()
+        state["step"] += 1
+        count = float(state["step"])
+        rate = self.learning_rate * self.schedule(progress) / (1 - _BETA1**count)
+        return Pace(_BETA1, self.beta2, rate, (1 - self.beta2**count) ** -0.5, _EPSILON)
+
+    def moved(self, parameter: Tensor) -> Moved:
+        """A parameter that lies in the flat vector, and its moments."""
+        return Moved(
+            parameter, *(self._part(name, parameter) for name in ("exp_avg", "exp_avg_sq"))
+        )
+
+    def _part(self, name: str, parameter: Tensor) -> Tensor:
+        start, size = parameter.storage_offset(), parameter.numel()
+        return self._state[name][start : start + size].view_as(parameter)
 
     def _begin(self) -> dict[str, Tensor]:
         """Moments 0, and a count of none in the type that the fused update asks for."""
@@ -85,10 +106,8 @@ class Adam:
 
     def forget(self, parameter: Tensor, rows: Tensor) -> None:
         """Moments 0 for some rows of a parameter that lies in the flat vector."""
-        start, size = parameter.storage_offset(), parameter.numel()
-        for name, moment in self._state.items():
-            if name != "step":
-                moment[start : start + size].view_as(parameter)[rows] = 0
+        for name in self._state.keys() - {"step"}:
+            self._part(name, parameter)[rows] = 0
 
     def state_dict(self) -> dict[str, Tensor]:
         """Moments and count, as tensors; nothing before the first step."""

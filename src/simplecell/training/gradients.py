@@ -14,6 +14,7 @@ from simplecell.errors import UsageError
 from simplecell.model import kernels
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.codes import Codes
+from simplecell.model.entries import Pass
 from simplecell.model.measures import (
     LogMean,
     average_activation,
@@ -142,8 +143,10 @@ class Gradient:
         self.kernel = fused(model, objective) if fast else None
         self.sparse = by_entries(model) if fast and self.kernel is None else None
 
-    def __call__(self, chunks: Chunks, moment: Moment = NOTHING) -> Evaluation:
-        """Cost and gradient.
+    def __call__(
+        self, chunks: Chunks, moment: Moment = NOTHING, one: Pass | None = None
+    ) -> Evaluation:
+        """Cost and gradient; `one` is what `sparse.before` gave for the only chunk, if it did.
 
         Raises:
             UsageError: for an l0 term over several chunks: it has a gradient over one batch only.
@@ -161,7 +164,7 @@ class Gradient:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         if self.sparse is not None:
-            return self._by_entries(self.sparse, chunks, moment)
+            return self._by_entries(self.sparse, chunks, moment, one)
         self.model.zero_grad(set_to_none=False)
         return self._plain(chunks, moment, backward=True)
 
@@ -210,12 +213,14 @@ class Gradient:
         mean = (code_sum / chunks.n_samples - kernel.low) / kernel.width
         return Evaluation(self.objective.cost(terms), terms, mean)
 
-    def _by_entries(self, kernel: kernels.Sparse, chunks: Chunks, moment: Moment) -> Evaluation:
+    def _by_entries(
+        self, kernel: kernels.Sparse, chunks: Chunks, moment: Moment, one: Pass | None
+    ) -> Evaluation:
         totals: dict[str, Tensor] = {}
         mean: Tensor | float = 0.0
         first = True
         for x, target in chunks:
-            output = kernel.forward(x, moment.generator)
+            output = kernel.forward(x, moment.generator, one)
             share = len(x) / chunks.n_samples
             look = Look(x, target, output, self.model, share=share, **vars(moment))
             loss = self._add(look, totals, chunks.ranks.leads)

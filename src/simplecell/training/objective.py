@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
@@ -517,11 +517,20 @@ class Objective:
             term.check(model)
 
     def cost(
-        self, terms: Mapping[str, Tensor], factors: Mapping[str, float | Tensor] | None = None
+        self,
+        terms: Mapping[str, Tensor],
+        factors: Mapping[str, float | Tensor] | None = None,
+        of: Sequence[Term] | None = None,
     ) -> Tensor:
-        """The weighted sum of unweighted values; `factors` are on the weights of single terms."""
+        """The weighted sum of unweighted values; `factors` are on the weights of single terms.
+
+        `of` says which terms, where not all that are active are meant.
+        """
         factors = factors or {}
         return functools.reduce(
             operator.add,
-            (term.weight * factors.get(term.kind, 1.0) * terms[term.kind] for term in self.active),
+            (
+                term.weight * factors.get(term.kind, 1.0) * terms[term.kind]
+                for term in (self.active if of is None else of)
+            ),
         )

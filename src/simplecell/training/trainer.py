@@ -41,6 +41,7 @@ from simplecell.training.prepared import (
 )
 from simplecell.training.state import State, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
+from simplecell.training.update import Update
 from simplecell.training.weights import draw_anew, flatten
 
 SOLVERS = ("lbfgs", "adam")
@@ -165,6 +166,9 @@ class Trainer:
                 self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
             )
         self.unit_norm = UnitNorm.of(model) if unit_norm else None
+        self.update: Update | None = None
+        if fast and isinstance(self.solver, Adam):
+            self.update = Update.of(self.gradient, self.solver, unit=unit_norm)
         self.dead_after, self.resample, self.tf32 = dead_after, resample, tf32
         self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
         """Samples since each latent was active."""
@@ -327,26 +331,38 @@ class Trainer:
         """
         if not isinstance(self.solver, Adam):
             raise UsageError("L-BFGS needs all samples at once; use solver 'adam' for single steps")
-        generator = self._generator()
+        generator = self._generator() if self._draws else None
         self.best.undo_calibration()
         target = x if target is None else target
-        x = self.corruption(x, generator, self.ranks) if self.corruption else x
+        if generator is not None and self.corruption:
+            x = self.corruption(x, generator, self.ranks)
         self.observe(x)
         progress = self.n_steps / steps if steps else MIDST
         batch, moment = Whole(x, target, self.ranks), self._moment(generator, progress)
+        evaluation = self._move(self.solver, batch, moment, progress)
+        l0 = self._learn_from(evaluation.codes, batch.n_samples, steps)
+        if generator is not None:
+            self._resample(self.solver, x, steps, generator)
+        return evaluation._replace(codes=None, l0=l0)
+
+    def _move(self, adam: Adam, batch: Whole, moment: Moment, progress: float) -> Evaluation:
+        """One update of the parameters; the evaluation before it."""
+        one = None
         with tf32(self.tf32, self.flat.device):
-            evaluation = self.gradient(batch, moment)
+            if self.update is not None:
+                one = self.update.sparse.before(batch.x)
+                if evaluation := self.update(one, batch, moment, progress):
+                    return evaluation
+            evaluation = self.gradient(batch, moment, one)
         self.ranks.add(self.grad)
         if self.unit_norm is not None:
             self.unit_norm.project()
-        self.solver.advance(progress)
+        adam.advance(progress)
         if self.unit_norm is not None:
             self.unit_norm.renormalise()
-        l0 = self._learn_from(evaluation.codes, batch.n_samples, steps)
-        self._resample(self.solver, x, steps, generator)
-        return evaluation._replace(codes=None, l0=l0)
+        return evaluation
 
-    def _moment(self, generator: torch.Generator, progress: float) -> Moment:
+    def _moment(self, generator: torch.Generator | None, progress: float) -> Moment:
         steered = self.controller.moment(progress) if self.controller else warm_up(progress)
         # Before so many samples were seen none can be dead: no term need wait for a device's word.
         seen = self.n_steps * self.batch_size
@@ -376,6 +392,11 @@ class Trainer:
         if isinstance(self.model, Autoencoder):
             draw_anew(self.model, adam, dead, x, generator, self.ranks)
         self.silent = torch.where(dead, 0, self.silent)
+
+    @property
+    def _draws(self) -> bool:
+        """Whether a step draws numbers: a generator costs a tenth of a step on a small table."""
+        return bool(self.corruption) or self.model.draws_noise or bool(self.resample)
 
     def _generator(self) -> torch.Generator:
         words = np.random.SeedSequence([self.seed, self.n_steps]).generate_state(1, np.uint64)

@@ -28,11 +28,15 @@ class Sparse:
         self.model = model
         self._buffer: Tensor | None = None
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Output:
-        """As `model(x, training=True)`, x [B, D]; `pre` is overwritten by the next call."""
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, one: Pass | None = None
+    ) -> Output:
+        """As `model(x, training=True)`, x [B, D]; `pre` is overwritten by the next call.
+
+        `one` is what `before` gave for x, if it was called already.
+        """
         model = self.model
-        model.check_width(x)
-        one = self._before(x)
+        one = self.before(x) if one is None else one
         places = model.activation.places(one.pre, training=True)
         pre: Tensor = one.pre
         code: Codes
@@ -45,8 +49,10 @@ class Sparse:
         return Output(pre, code, model.finish(raw), raw, one)
 
     @torch.no_grad()
-    def _before(self, x: Tensor) -> Pass:
+    def before(self, x: Tensor) -> Pass:
+        """The product, and what the way back needs; `pre` is overwritten by the next call."""
         model = self.model
+        model.check_width(x)
         x = model.centered(x)
         if self._buffer is None or self._buffer.shape[0] < len(x):
             self._buffer = x.new_empty(len(x), model.n_latents)

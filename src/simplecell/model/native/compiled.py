@@ -84,12 +84,18 @@ class Library:
 
         `order` says which weight is each place's, where that is not its own number.
         """
-        function = self._of("bags", table)
-        fixed = (_at(offsets), _at(places), _at(order), _at(weights), _at(table))
-        width, result, adds = _whole(table.shape[1]), _at(out), _whole(add)
-        _dealt(
+        function = self.of("bags", table)
+        fixed = (
+            address(offsets),
+            address(places),
+            address(order),
+            address(weights),
+            address(table),
+        )
+        width, result, adds = whole(table.shape[1]), address(out), whole(add)
+        dealt(
             lambda first, last: function(first, last, *fixed, width, adds, result),
-            _balanced(offsets, len(places)),
+            balanced(offsets, len(places)),
         )
         return out
 
@@ -97,21 +103,27 @@ class Library:
         self, starts: Tensor, samples: Tensor, order: Tensor, rows: Tensor, dictionary: Tensor
     ) -> Tensor:
         """`⟨row of the sample, atom⟩` of entries given latent after latent; each in its place."""
-        function, out = self._of("dots", rows), rows.new_empty(len(samples))
-        fixed = (_at(starts), _at(samples), _at(order), _at(rows), _at(dictionary))
-        width, result = _whole(rows.shape[1]), _at(out)
-        _dealt(
+        function, out = self.of("dots", rows), rows.new_empty(len(samples))
+        fixed = (
+            address(starts),
+            address(samples),
+            address(order),
+            address(rows),
+            address(dictionary),
+        )
+        width, result = whole(rows.shape[1]), address(out)
+        dealt(
             lambda first, last: function(first, last, *fixed, width, result),
-            _balanced(starts, len(samples)),
+            balanced(starts, len(samples)),
         )
         return out
 
     def top(self, pre: Tensor, k: int) -> Tensor:
         """The latents of the k largest of each sample of pre [B, M], ascending, [B, k]."""
-        function = self._of("top", pre)
+        function = self.of("top", pre)
         latents = torch.empty(len(pre), k, dtype=torch.int64)
-        fixed = (_at(pre), _whole(pre.shape[1]), _whole(k), _at(latents))
-        _dealt(lambda first, last: function(first, last, *fixed), _even(len(pre)))
+        fixed = (address(pre), whole(pre.shape[1]), whole(k), address(latents))
+        dealt(lambda first, last: function(first, last, *fixed), _even(len(pre)))
         return latents
 
     def above(
@@ -121,18 +133,24 @@ class Library:
 
         None where some sample has more than `room` of them.
         """
-        find, close_gaps = self._of("above", pre), self._functions.close_gaps
+        find, close_gaps = self.of("above", pre), self._functions.close_gaps
         offsets = torch.zeros(len(pre) + 1, dtype=torch.int64)
         columns = torch.empty(len(pre), room, dtype=torch.int64)  # hardly any of it is touched
-        fixed = (_at(pre), _at(threshold), _whole(len(threshold) > 1), _whole(pre.shape[1]))
-        into = (_whole(room), _at(offsets[1:]), _at(columns))
-        _dealt(lambda first, last: find(first, last, *fixed, *into), _even(len(pre)))
+        fixed = (address(pre), address(threshold), whole(len(threshold) > 1), whole(pre.shape[1]))
+        into = (whole(room), address(offsets[1:]), address(columns))
+        dealt(lambda first, last: find(first, last, *fixed, *into), _even(len(pre)))
         if len(pre) and int(offsets.max()) > room:
             return None
         offsets.cumsum_(0)
         samples, latents = (torch.empty(int(offsets[-1]), dtype=torch.int64) for _ in range(2))
-        found = (_whole(room), _at(columns), _at(offsets), _at(samples), _at(latents))
-        _dealt(lambda first, last: close_gaps(first, last, *found), _even(len(pre)))
+        found = (
+            whole(room),
+            address(columns),
+            address(offsets),
+            address(samples),
+            address(latents),
+        )
+        dealt(lambda first, last: close_gaps(first, last, *found), _even(len(pre)))
         return samples, latents, offsets
 
     def by_latent(
@@ -141,15 +159,15 @@ class Library:
         """Latent after latent: (entries in this order [n], their samples [n], starts [M + 1])."""
         order, sorted_samples = torch.empty_like(latents), torch.empty_like(latents)
         starts = torch.empty(n_latents + 1, dtype=torch.int64)
-        sizes = (_whole(len(latents)), _whole(n_latents), _at(samples), _at(latents))
-        self._functions.by_latent(*sizes, _at(starts), _at(order), _at(sorted_samples))
+        sizes = (whole(len(latents)), whole(n_latents), address(samples), address(latents))
+        self._functions.by_latent(*sizes, address(starts), address(order), address(sorted_samples))
         return order, sorted_samples, starts
 
     def codes(self, layer: Layer, x: Tensor, encoder: Tensor, bias: Tensor, code: Tensor) -> Tensor:
         """f(x encoderᵀ + bias) into code [B, M] of `padded` rows; their sums of chunks [c, M]."""
         sums = x.new_empty(layer.chunks, layer.latents)
         tensors = (x, encoder, bias, code, sums)
-        self._over_chunks("encode", layer, code, *map(_at, tensors))
+        self._over_chunks("encode", layer, code, *map(address, tensors))
         return sums
 
     def derivatives(
@@ -171,15 +189,15 @@ class Library:
         What flows back into a code is weight · (delta decoderᵀ) + push, with push [M].
         """
         squares = torch.empty(layer.chunks, dtype=torch.float64)
-        before = (_at(t) for t in (x, target, code, decoder, offset))
-        after = (_at(t) for t in (push, squares, parts))
+        before = (address(t) for t in (x, target, code, decoder, offset))
+        after = (address(t) for t in (push, squares, parts))
         self._over_chunks("differentiate", layer, code, *before, _real(weight, x), *after)
         return squares
 
     def activated(self, layer: Layer, bias: Tensor, code: Tensor) -> Tensor:
         """code [B, M] ← f(code + bias); their sums of chunks [c, M]."""
         sums = code.new_empty(layer.chunks, layer.latents)
-        self._over_chunks("activated", layer, code, _at(bias), _at(code), _at(sums))
+        self._over_chunks("activated", layer, code, address(bias), address(code), address(sums))
         return sums
 
     def deltas(
@@ -192,7 +210,7 @@ class Library:
         squares = torch.empty(layer.chunks, dtype=torch.float64)
         sums = recon.new_empty(layer.chunks, layer.outputs)
         tensors = (target, offset, recon, squares, sums)
-        self._over_chunks("deltas", layer, recon, *map(_at, tensors))
+        self._over_chunks("deltas", layer, recon, *map(address, tensors))
         return squares, sums
 
     def pushed(
@@ -203,14 +221,14 @@ class Library:
         Returns their sums of chunks [c, M].
         """
         sums = back.new_empty(layer.chunks, layer.latents)
-        before, after = _real(weight, back), (_at(t) for t in (push, code, back, sums))
+        before, after = _real(weight, back), (address(t) for t in (push, code, back, sums))
         self._over_chunks("pushed", layer, code, before, *after)
         return sums
 
     def add_chunks(self, parts: Tensor, scale: float, out: Tensor) -> Tensor:
         """out [...] += scale · the sum over chunks of parts [c, as many], chunk after chunk."""
-        sizes = (_whole(len(parts)), _whole(parts.stride(0)), _whole(out.numel()))
-        self._of("add_chunks", out)(*sizes, _at(parts), _real(scale, out), _at(out))
+        sizes = (whole(len(parts)), whole(parts.stride(0)), whole(out.numel()))
+        self.of("add_chunks", out)(*sizes, address(parts), _real(scale, out), address(out))
         return out
 
     def direct(
@@ -226,19 +244,20 @@ class Library:
         """
         pairs, numbers = len(steps), ctypes.c_double * len(steps)
         addresses = ctypes.c_void_p * pairs
-        fixed = (_whole(pairs), _whole(len(direction)))
+        fixed = (whole(pairs), whole(len(direction)))
         vectors = (addresses(*(t.data_ptr() for t in some)) for some in (steps, changes))
-        function = self._of("direct", direction)
-        function(*fixed, *vectors, numbers(*curvatures), numbers(), _at(direction))
+        function = self.of("direct", direction)
+        function(*fixed, *vectors, numbers(*curvatures), numbers(), address(direction))
         return direction
 
     def _over_chunks(self, name: str, layer: Layer, rows: Tensor, *arguments: object) -> None:
-        function, kinds = self._of(name, rows), (_KINDS[layer.activation], _KINDS[layer.output])
+        function, kinds = self.of(name, rows), (_KINDS[layer.activation], _KINDS[layer.output])
         sizes = _Sizes(*layer[:4], rows.stride(0), layer.chunks, *kinds)
         told = ctypes.byref(sizes)
-        _dealt(lambda first, last: function(first, last, told, *arguments), _even(layer.chunks))
+        dealt(lambda first, last: function(first, last, told, *arguments), _even(layer.chunks))
 
-    def _of(self, name: str, like: Tensor) -> Callable[..., object]:
+    def of(self, name: str, like: Tensor) -> Callable[..., object]:
+        """The compiled function of that name, in the precision of a tensor."""
         function: Callable[..., object] = getattr(self._functions, f"{name}_{_NAMES[like.dtype]}")
         return function
 
@@ -278,7 +297,8 @@ def _loaded(chosen: str | None) -> tuple[Library | None, Tier]:
         return None, Tier(tiers.PLAIN, f"the compiled library does not load: {error}")
 
 
-def _at(tensor: Tensor | None) -> ctypes.c_void_p:
+def address(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Where a tensor lies; null for none."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
@@ -292,17 +312,19 @@ def _real(number: float, like: Tensor) -> ctypes.c_float | ctypes.c_double:
     return ctypes.c_float(number) if like.dtype == torch.float32 else ctypes.c_double(number)
 
 
-def _whole(number: int) -> ctypes.c_int64:
+def whole(number: int) -> ctypes.c_int64:
+    """A whole number, as the compiled functions take it."""
     return ctypes.c_int64(number)
 
 
 def _even(n: int) -> list[int]:
     """Bounds of ranges of as many rows."""
-    pieces = max(1, min(n, _PIECES * torch.get_num_threads()))
+    threads = torch.get_num_threads()
+    pieces = 1 if threads == 1 else max(1, min(n, _PIECES * threads))
     return [n * piece // pieces for piece in range(pieces + 1)]
 
 
-def _balanced(offsets: Tensor, n: int) -> list[int]:
+def balanced(offsets: Tensor, n: int) -> list[int]:
     """Bounds of ranges of bags with about as many entries."""
     bags, threads = len(offsets) - 1, torch.get_num_threads()
     if threads == 1:
@@ -313,10 +335,10 @@ def _balanced(offsets: Tensor, n: int) -> list[int]:
     return [0, *inner, bags]
 
 
-def _dealt(work: Callable[[ctypes.c_int64, ctypes.c_int64], object], bounds: Sequence[int]) -> None:
+def dealt(work: Callable[[ctypes.c_int64, ctypes.c_int64], object], bounds: Sequence[int]) -> None:
     """Do the ranges between bounds, on as many threads as torch has, this one among them."""
     ranges = [
-        (_whole(first), _whole(last)) for first, last in itertools.pairwise(bounds) if first < last
+        (whole(first), whole(last)) for first, last in itertools.pairwise(bounds) if first < last
     ]
     threads = torch.get_num_threads()
     if threads == 1 or len(ranges) < 2:
