@@ -6,7 +6,7 @@ with their records: of the last layer, so that nothing is saved by ending a pass
 in the middle. The two are timed in turn, several rounds; the shares are forward / harvest, medians
 on the clock and of the processor (the latter where others use the machine).
 
-`python benchmarks/harvest.py kill [TIMES]` harvests the tokens of MiniLM in a process that is killed
+`python benchmarks/harvest.py kill [TIMES]` harvests tokens of MiniLM in a process that is killed
 with SIGKILL at random moments and started again, and compares all files with those of a harvest
 that was left alone.
 """

@@ -259,6 +259,34 @@ def test_recurrent_modules_by_sample_whichever_axis_is_first(batch_first):
     assert gathered(model, "", call, positions="last")[0].shape == (4, 10)
 
 
+def test_axes_that_cannot_be_known_are_told():
+    waves = nn.Sequential(nn.Conv1d(2, 5, 3), nn.ReLU()).eval()
+    x = torch.randn(4, 2, 9)
+    assert gathered(waves, "0", x)[0].shape == (4 * 7, 5)
+    run = simplecell.activations(waves, "1", x)
+    assert [batch.x.shape for batch in run] == [(4 * 5, 7)]
+    assert "where channels are the second, say axis=1" in run.notes[0]
+    run = simplecell.activations(waves, "1", x, axis=1)
+    assert [batch.x.shape for batch in run] == [(4 * 7, 5)]
+    assert not any("axis=1" in note for note in run.notes)
+
+    class Late(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = nn.GRU(2, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.head(self.gru(x)[0])
+
+    late, x = seeded(Late).eval(), torch.randn(6, 4, 2)  # steps, samples
+    run = simplecell.activations(late, "head", [x])
+    list(run)
+    assert "where time is first, say sample_axis=1" in run.notes[0]
+    found, records = gathered(late, "head", [x], sample_axis=1)
+    torch.testing.assert_close(found, late(x).detach().transpose(0, 1).reshape(-1, 3))
+    assert records[7] == {"sample": 1, "position": 1}
+
+
 def test_packed_sequences_give_their_real_steps():
     torch.manual_seed(0)
     model = nn.GRU(3, 5, batch_first=True).eval()

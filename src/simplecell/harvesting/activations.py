@@ -20,7 +20,7 @@ from simplecell.harvesting.listening import (
 )
 from simplecell.harvesting.places import Place, places
 from simplecell.harvesting.records import RowRecords
-from simplecell.harvesting.rows import Picking, Rows
+from simplecell.harvesting.rows import Picking, Rows, doubts
 
 Known = Sequence[Record] | Callable[[int], Record] | None
 """What is known of the samples: a record each, or a function of a sample's number."""
@@ -112,6 +112,8 @@ class Activations:
         for number, taken in enumerate(heard.calls[k]):
             rows = self.picking.rows(place, taken, given.mask, given.leading)
             self._tell(*rows.notes)
+            if first == 0:
+                self._tell(*doubts(self.model, place, taken.value, self.picking))
             self.n_padding += rows.n_padding if (k, number) == (0, 0) else 0
             self.n_samples = max(self.n_samples, first + rows.n_samples)
             several = number if len(heard.calls[k]) > 1 else None

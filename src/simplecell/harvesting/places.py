@@ -90,7 +90,7 @@ def places(model: nn.Module, layers: str | Sequence[str]) -> list[Place]:
             )
         for one in _named(name, modules):
             spec = f"{one}:{rest}" if rest else one
-            late = any(_is_time_first(modules[above]) for above in _chain(one))
+            late = any(is_time_first(modules[above]) for above in _chain(one))
             found[spec] = Place(spec, one, modules[one], side, tuple(path), late)
     return list(found.values())
 
@@ -111,13 +111,14 @@ def above(name: str) -> list[str]:
     return _chain(name)[1:]
 
 
-def _is_time_first(module: nn.Module) -> bool:
+def is_time_first(module: nn.Module) -> bool:
+    """Whether a module has samples second: torch's recurrent ones and transformers by default."""
     if isinstance(module, nn.RNNBase | nn.MultiheadAttention | nn.Transformer):
         return not module.batch_first
     if isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
         return not module.self_attn.batch_first
     if isinstance(module, nn.TransformerEncoder | nn.TransformerDecoder):
-        return len(module.layers) > 0 and _is_time_first(module.layers[0])
+        return len(module.layers) > 0 and is_time_first(module.layers[0])
     return False
 
 

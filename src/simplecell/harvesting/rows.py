@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from simplecell.errors import UsageError, unknown
-from simplecell.harvesting.places import Place, Taken
+from simplecell.harvesting.places import Place, Taken, is_time_first
 
 POSITIONS = ("auto", "all", "not_padding", "not_first", "last", "mean")
 _CHANNELS_FIRST = (
@@ -255,6 +255,26 @@ def _as_samples(
 def _unravelled(spots: list[int], sides: tuple[int, ...]) -> list[list[int]]:
     places = torch.stack(torch.unravel_index(torch.tensor(spots, dtype=torch.int64), sides), 1)
     return places.tolist()
+
+
+def doubts(model: nn.Module, place: Place, value: Any, picking: Picking) -> list[str]:
+    """Sentences where the model makes another reading of a layer's axes likely."""
+    if not isinstance(value, Tensor) or value.is_nested or value.ndim != 3:
+        return []
+    sides, name, found = " x ".join(map(str, value.shape)), place.name, []
+    late = any(map(is_time_first, model.modules()))
+    if picking.sample_axis is None and late and not place.time_first:
+        found.append(
+            f"layer '{name}' gives {sides}; the first axis is taken for the samples, but the model "
+            "has modules built with batch_first=False: where time is first, say sample_axis=1"
+        )
+    waves = any(isinstance(module, nn.Conv1d) for module in model.modules())
+    if picking.axis is None and waves and not isinstance(place.module, _CHANNELS_FIRST):
+        found.append(
+            f"layer '{name}' gives {sides}; the last axis is taken for the inputs of a row, but "
+            "the model has convolutions: where channels are the second, say axis=1"
+        )
+    return found
 
 
 def _notes(place: Place, taken: Taken, value: Tensor, axis: int, said: int | None) -> list[str]:
