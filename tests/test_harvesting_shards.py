@@ -107,6 +107,12 @@ def test_said_again_it_is_there_and_otherwise_refused(tmp_path):
     other = {**BATCH, "input_ids": IDS.flip(0)}
     with pytest.raises(DataError, match="batch 0 of the inputs is not the one"):
         simplecell.harvest(model(), "blocks.1", other, out, rows=10)
+    fewer = {key: value[:-1] for key, value in BATCH.items()}
+    with pytest.raises(DataError, match="their number is another"):
+        simplecell.harvest(model(), "blocks.1", fewer, out, rows=10)
+    end = {**BATCH, "input_ids": torch.cat([IDS[:-1], IDS[:1]])}
+    with pytest.raises(DataError, match="is not the one"):
+        simplecell.harvest(model(), "blocks.1", end, out, rows=10)
     ways = [
         (model(), "blocks.2", {}),
         (seeded(Tokens, 1).eval(), "blocks.1", {}),

@@ -154,6 +154,14 @@ def test_train_embed_learns_from_texts_and_goes_on(texts, tmp_path, capsys):
     other = [*words[:4], "--layer", "encoder.layer.0", *words[4:]]
     assert run_command_line(other) == 2  # the rows of another layer lie there
     assert "shards of other data" in capsys.readouterr().err
+    before = (run / "embedded" / "shards.json").stat().st_mtime_ns
+    assert run_command_line([*words, "--restart"]) == 0  # the same texts are not embedded again
+    assert (run / "embedded" / "shards.json").stat().st_mtime_ns == before
+    more = tmp_path / "more.jsonl"
+    more.write_text(texts.read_text() + '\n{"body": "one more"}')
+    assert run_command_line(["train", str(more), *words[2:]]) == 2
+    assert run_command_line(["train", str(more), *words[2:], "--restart"]) == 0
+    assert "41 rows of 384 inputs of 41 texts" in capsys.readouterr().err
     assert run_command_line([*words[:2], "--layer", "encoder.layer.0", *words[4:]]) == 2
     assert "say --embed MODEL" in capsys.readouterr().err
 

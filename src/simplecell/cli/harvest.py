@@ -76,8 +76,10 @@ def harvest(
     say(f"next: simplecell train {next(iter(done.folders.values()))} --out RUN")
 
 
-def embedded(data: str, model: str, layer: str | None, out: Path) -> str:
+def embedded(data: str, model: str, layer: str | None, out: Path, restart: bool) -> str:
     """The folder in a run where the texts of `data` are rows, written or gone on with.
+
+    With `restart` rows of other texts are replaced; those of the same stay.
 
     Raises DataError and UsageError as `harvest_texts`.
     """
@@ -87,7 +89,17 @@ def embedded(data: str, model: str, layer: str | None, out: Path) -> str:
 
     Run(out).refuse_strangers()
     positions = "auto" if layer is None else "words"
-    done = harvest_texts(_path(data), model, out / EMBEDDED, layer, positions=positions)
+
+    def written(anew: bool) -> Harvested:
+        place = out / EMBEDDED
+        return harvest_texts(_path(data), model, place, layer, positions=positions, restart=anew)
+
+    try:
+        done = written(False)
+    except UsageError:
+        if not restart:
+            raise
+        done = written(True)
     say(*done.notes, _sentence(done))
     return str(out / EMBEDDED)
 

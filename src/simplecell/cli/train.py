@@ -83,7 +83,7 @@ def train(
     with together(context, processes, out=out) as ranks:
         refuse_pipes(ranks, data)
         if embed is not None:
-            words = data, embed, layer, out
+            words = data, embed, layer, out, restart
             data = path = ranks.told(lambda: embedded(*words))
         work("train", shared(ranks, begun, data), as_json, no_doctor)
 

@@ -82,6 +82,19 @@ class Inputs:
                 "or give a function of the batch"
             )
 
+    @property
+    def length(self) -> int | None:
+        """How many samples, or where batches come by themselves how many of these, if that is
+        known."""
+        if self.cut:
+            return _length(self.inputs)
+        return len(self.inputs) if hasattr(self.inputs, "__len__") else None
+
+    def fingerprint(self) -> str | None:
+        """What tells inputs from others, where they say so themselves."""
+        told = getattr(self.inputs, "fingerprint", None)
+        return told() if callable(told) else None
+
     def batches(self, model: nn.Module, start: int = 0) -> Iterator[Given]:
         """Batches from the one numbered `start`, on the model's device."""
         like = next((p for p in model.parameters() if p.is_floating_point()), None)

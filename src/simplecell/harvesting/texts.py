@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -68,6 +69,14 @@ class Tokens:
         self.cut, self.n_lost = set(), 0
         for first in range(0, len(self.texts), self.size):
             yield self._batch(first)
+
+    def __len__(self) -> int:
+        return -(-len(self.texts) // self.size)
+
+    def fingerprint(self) -> str:
+        """What tells these texts, and how they are read, from others."""
+        told = [self.size, self.model.most, *self.texts]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def _batch(self, first: int) -> dict[str, Tensor]:
         tokenizer, most = self.model.tokenizer, self.model.most

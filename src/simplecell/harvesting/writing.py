@@ -120,7 +120,8 @@ class _Harvest:
             return self._result()
         begin = min((self._following[name] for name in going), key=lambda told: told["batch"])
         passes = self.running.passes(begin["batch"], begin["sample"], begin["padding"])
-        before = begin["sample"], begin["padding"]
+        before: tuple[int, int] = begin["sample"], begin["padding"]
+        last: Given | None = None
         with contextlib.ExitStack() as stack:
             writers: dict[str, ShardWriter] = {}
             for given, batches in passes:
@@ -134,9 +135,12 @@ class _Harvest:
                         writers[name] = stack.enter_context(self._writer(name, mine[0].x, given))
                     self._add(writers[name], name, mine, given, before)
                 before = self.running.n_samples, self.running.n_padding
+                last = given
             self._refuse_empty(going, writers)
+            told = {"n_samples": before[0], "n_padding": before[1]}
+            told |= {"length": self.running.inputs.length, "last": last and _mark(last)}
             for index in self.indices.values():
-                index["harvest"] |= {"n_samples": before[0], "n_padding": before[1]}
+                index["harvest"] |= told
         return self._result()
 
     def _add(
@@ -179,7 +183,7 @@ class _Harvest:
         rows = self.rows if self.rows is not None else max(1, _NUMBERS // n_inputs)
         index = new_index(n_inputs, rows, self.dtype or dtype)
         picking, size = self.running.picking, self.running.inputs
-        told = (self.model, name, picking, size.size if size.cut else None)
+        told = (self.model, name, picking, size.size if size.cut else None, size.fingerprint())
         index["source"] = f"harvest:{hashlib.sha256(repr(told).encode()).hexdigest()}"
         index["harvest"] = {
             "layer": name,
@@ -195,7 +199,7 @@ class _Harvest:
         index = self.indices.get(name)
         if index is None:
             index = self._new(name, x.shape[1], str(x.dtype).removeprefix("torch."))
-            index["harvest"]["first"] = given.digest() if given.number == 0 else None
+            index["harvest"]["first"] = _mark(given)
             self.indices[name] = index
         return ShardWriter(self.folders[name], index)
 
@@ -208,10 +212,14 @@ class _Harvest:
 
     def _check_same_inputs(self) -> None:
         """What is finished was made of these inputs: the first batch tells."""
-        told = self.indices[self.layers[0]].get("harvest", {}).get("first")
-        given = next(self.running.inputs.batches(self.running.model), None)
-        if told is not None and (given is None or given.digest() != told):
-            raise _other_inputs(0)
+        told, inputs = self.indices[self.layers[0]]["harvest"], self.running.inputs
+        if told["length"] != inputs.length:
+            raise _other_inputs(inputs.length or 0)
+        for mark in (told["first"], told["last"] if inputs.cut else None):
+            if mark is not None:
+                given = next(inputs.batches(self.running.model, mark["batch"]), None)
+                if given is None or given.digest() != mark["digest"]:
+                    raise _other_inputs(mark["batch"])
 
     def _refuse_empty(self, going: Sequence[str], writers: dict[str, ShardWriter]) -> None:
         for name in going:
@@ -252,6 +260,10 @@ def _n_rows(index: Index) -> int:
     return sum(shard["n_samples"] for shard in index["shards"])
 
 
+def _mark(given: Given) -> dict[str, Any]:
+    return {"batch": given.number, "digest": given.digest()}
+
+
 def _check_digest(given: Given, told: str | None) -> None:
     if told is not None and given.digest() != told:
         raise _other_inputs(given.number)
@@ -259,6 +271,6 @@ def _check_digest(given: Given, told: str | None) -> None:
 
 def _other_inputs(number: int) -> DataError:
     return DataError(
-        f"batch {number} of the inputs is not the one that was harvested before; give the same "
-        "inputs in the same order and batches (no shuffling), or --restart"
+        f"batch {number} of the inputs is not the one that was harvested before, or their number "
+        "is another; give the same inputs in the same order and batches (no shuffling), or restart"
     )
