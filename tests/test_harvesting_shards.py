@@ -17,7 +17,7 @@ import torch
 import simplecell
 from simplecell.data import as_source, shard_index
 from simplecell.errors import DataError, UsageError
-from simplecell.harvesting.records import RowRecords
+from simplecell.harvesting.records import GridRecords, RowRecords
 from small_models import Pictures, Steps, Tokens, seeded
 
 N, T = 23, 6
@@ -249,6 +249,12 @@ def test_records_say_as_json_what_they_are(position, call):
         assert [json.loads(line) for line in records.lines()] == list(records)
         assert [json.loads(line) for line in records[1:].lines()] == list(records)[1:]
         assert not records[3:].lines()
+        if position is not None:
+            grid = GridRecords([4, 9], position, own.__getitem__, token, call)
+            whole = RowRecords([4] * 3 + [9] * 3, position * 2, own.__getitem__, token, call)
+            assert list(grid) == list(whole) == [grid[i] for i in range(6)]
+            assert grid.lines() == whole.lines() == grid[0:6].lines()
+            assert list(grid[2:4]) == list(whole)[2:4]
     assert list(records)[1].get("call") == call
 
 

@@ -91,7 +91,7 @@ class ShardWriter:
         at = 0
         while at < len(x):
             n = min(len(x) - at, self.index["rows"] - len(self._records))
-            self._write(x[at : at + n].tobytes())
+            self._write(x[at : at + n].data)
             self._records += lines[at : at + n]
             at += n
             self.n_rows += n
@@ -111,7 +111,7 @@ class ShardWriter:
         end = "safetensors" if self.index["dtype"] == "bfloat16" else "npy"
         return self.folder / f"shard-{len(self.index['shards']):05d}.{end}"
 
-    def _write(self, values: bytes) -> None:
+    def _write(self, values: memoryview) -> None:
         try:
             if self._file is None:
                 self._file = temporary(self._path).open("wb")

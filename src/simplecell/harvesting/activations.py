@@ -19,7 +19,7 @@ from simplecell.harvesting.listening import (
     refuse_silent,
 )
 from simplecell.harvesting.places import Place, places
-from simplecell.harvesting.records import RowRecords
+from simplecell.harvesting.records import GridRecords, RowRecords
 from simplecell.harvesting.rows import Picking, Rows, doubts
 
 Known = Sequence[Record] | Callable[[int], Record] | None
@@ -130,6 +130,8 @@ class Activations:
         own = {first + i: self._record(first + i) for i in set(rows.sample)}
         samples = [first + i for i in rows.sample]
         token = self._tokens_of(given, rows, first)
+        if rows.grid and rows.position is not None:
+            return GridRecords(samples, rows.position, own.__getitem__, token, call)
         return RowRecords(samples, rows.position, own.__getitem__, token, call)
 
     def _record(self, sample: int) -> Record:

@@ -38,7 +38,7 @@ class Heard:
 
 def in_train_mode(model: nn.Module) -> bool:
     """Whether any of its modules is; an exported program has one mode for good, and no flag."""
-    exported = isinstance(model, torch.fx.GraphModule) and "eval" in vars(model)
+    exported = "eval" in vars(model)  # in its own way, which raises; torch.fx is slow to import
     return not exported and any(module.training for module in model.modules())
 
 

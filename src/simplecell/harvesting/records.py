@@ -93,6 +93,60 @@ class RowRecords(Sequence[Record]):
         return f", {json.dumps(rest, ensure_ascii=False)[1:]}" if rest else "}"
 
 
+@dataclass(frozen=True, eq=False)
+class GridRecords(Sequence[Record]):
+    """The records of rows where every sample has a row at each of the same places."""
+
+    sample: Sequence[int]
+    """[B]."""
+    position: Places
+    """[P]; row i is place i mod P of sample i // P."""
+    own: Callable[[int], Record]
+    token: Callable[[int, int], str] | None = None
+    call: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.sample) * len(self.position)
+
+    @overload
+    def __getitem__(self, i: int) -> Record: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[Record]: ...
+    def __getitem__(self, i: int | slice) -> Record | Sequence[Record]:
+        if isinstance(i, slice):
+            return self if i.indices(len(self)) == (0, len(self), 1) else self._rows()[i]
+        at, spot = divmod(range(len(self))[i], len(self.position))
+        one = replace(self, sample=[self.sample[at]], position=self.position[spot : spot + 1])
+        return one._rows()[0]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._rows())
+
+    def lines(self) -> list[str]:
+        """The records as JSON, a line each."""
+        if self.token is not None or not len(self):
+            return self._rows().lines()
+        # One sample's lines differ from another's in their begin and end alone.
+        first = self.sample[0]
+        ends = RowRecords(self.sample, None, self.own, None, self.call)
+        mark = RowRecords([first] * len(self.position), self.position, _nothing).lines()
+        middles = [line[len(f'{{"sample": {first}') : -1] for line in mark]
+        found: list[str] = []
+        for i in self.sample:
+            begin, end = f'{{"sample": {i}', ends._end(i)
+            found += [begin + middle + end for middle in middles]
+        return found
+
+    def _rows(self) -> RowRecords:
+        sample = [i for i in self.sample for _ in self.position]
+        position: Places = [spot for _ in self.sample for spot in self.position]  # type: ignore[assignment]
+        return RowRecords(sample, position, self.own, self.token, self.call)
+
+
+def _nothing(sample: int) -> Record:
+    return {}
+
+
 def _names(spot: int | Sequence[int]) -> tuple[str, ...]:
     if isinstance(spot, int):
         return ("position",)

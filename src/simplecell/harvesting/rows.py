@@ -44,6 +44,8 @@ class Rows(NamedTuple):
     n_padding: int
     """Positions left out because they are padding."""
     notes: list[str]
+    grid: bool = False
+    """Whether `sample` [B] and `position` [P] are said once, for B · P rows."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,8 @@ class Picking:
         """Every position of every sample, for which nothing has to be gathered."""
         size = int(torch.Size(sides).numel())
         spots = list(range(size)) if len(sides) == 1 else _unravelled(list(range(size)), sides)
-        sample = [i for i in range(n) for _ in range(size)]
-        return Rows(x.reshape(-1, x.shape[-1]), n, sample, spots * n, True, 0, notes)
+        flat = x.reshape(-1, x.shape[-1])
+        return Rows(flat, n, list(range(n)), spots, True, 0, notes, grid=True)
 
     def _real(self, place: Place, sides: tuple[int, ...], n: int, mask: Tensor | None) -> Tensor:
         """Which positions count, [B, positions]."""

@@ -137,7 +137,7 @@ class _Harvest:
                 before = self.running.n_samples, self.running.n_padding
                 last = given
             self._refuse_empty(going, writers)
-            told = {"n_samples": before[0], "n_padding": before[1]}
+            told: dict[str, Any] = {"n_samples": before[0], "n_padding": before[1]}
             told |= {"length": self.running.inputs.length, "last": last and _mark(last)}
             for index in self.indices.values():
                 index["harvest"] |= told
