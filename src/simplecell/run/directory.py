@@ -80,11 +80,12 @@ OURS = (
     "checkpoints",
     "atlas",
     "notes.json",
+    "embedded",
     ".atlas.lock",
     ".notes.lock",
     ".lock",
 )
-FOLDERS = ("checkpoints", "atlas")
+FOLDERS = ("checkpoints", "atlas", "embedded")
 LOCKS = (".lock", ".atlas.lock", ".notes.lock")
 
 

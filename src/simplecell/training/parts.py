@@ -50,8 +50,8 @@ def refuse_undealt(
     if wrong:
         raise UsageError(
             f"train.shard=latents is for {', '.join(CODES[:-1])} and {CODES[-1]} codes with Adam, "
-            f"the terms {', '.join(TERMS)} and neither resampling nor refining, and this recipe has {wrong}; leave "
-            "that out, or train with train.shard=samples"
+            f"the terms {', '.join(TERMS)}, and neither resampling nor refining; this recipe has "
+            f"{wrong}: leave that out, or train with train.shard=samples"
         )
 
 
