@@ -148,13 +148,14 @@ def test_an_estimator_goes_up_as_its_run_would(hub):
 
     frame = pd.DataFrame(samples(40)[:, :3], columns=["a<b>", "c|d", "e"])
     sae = SparseAutoencoder(n_latents=4, max_iter=3, preprocess=["standardize"]).fit(frame)
-    push_to_hub(sae, "ada/run", **told(hub))
+    push_to_hub(sae, "run", **told(hub))  # the owner is who sends it
     back = from_pretrained("ada/run", **told(hub))
     np.testing.assert_array_equal(back.transform(frame), sae.transform(frame))
     text = hub[1].files["README.md"].decode()
     assert "Inputs: a\\<b\\>, c\\|d, e." in text
     assert "None was named: ask the author" in text
     assert "license:" not in text
+    assert 'from_pretrained("ada/run")' in text
 
 
 def test_a_converted_model_goes_up_too(hub, run_of, tmp_path, capsys):

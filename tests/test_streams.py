@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import time
@@ -281,15 +282,15 @@ def test_what_cannot_be_used_is_one_sentence(trained, case):
 class Chunks(io.RawIOBase):
     """A pipe that gives these pieces, and waits before each but the first."""
 
-    def __init__(self, *pieces):
-        self.pieces, self.waited = list(pieces), False
+    def __init__(self, *pieces, wait=0.2):
+        self.pieces, self.wait, self.waited = list(pieces), wait, False
 
     def readable(self):
         return True
 
     def read(self, size=-1):
         if self.waited:
-            time.sleep(0.2)
+            time.sleep(self.wait)
         self.waited = True
         return self.pieces.pop(0) if self.pieces else b""
 
@@ -302,6 +303,30 @@ def test_an_error_says_how_many_rows_came_before(trained):
     with pytest.raises(DataError, match=r"sample 1, input 4 .*\(after 1 rows\)"):
         encode_stream(trained, Chunks(content[:-last], content[-last:]), out)
     assert len(out.getvalue()) == 128 + M * 4
+
+
+@pytest.mark.parametrize("form", ["npy", "json", "csv"])
+def test_wherever_the_pipe_cuts_it_the_answer_is_the_same(trained, form):
+    x = samples(25, seed=7)
+    content = {
+        "npy": npy(x),
+        "json": "\n".join(json.dumps({"id": "höhe", "v": row.tolist()}) for row in x).encode(),
+        "csv": "\r\n".join(",".join(map(repr, row.tolist())) for row in x).encode(),
+    }[form]
+    wanted, random = trained.encode(x), np.random.default_rng(3)
+    for _ in range(8):
+        cuts = [0, *sorted(random.integers(1, len(content), 12)), len(content)]
+        pieces = [content[a:b] for a, b in itertools.pairwise(cuts) if b > a]
+        out = io.BytesIO()
+        encode_stream(trained, Chunks(*pieces, wait=0.003), out)
+        text = out.getvalue()
+        if form == "npy":
+            found = np.load(io.BytesIO(text))
+        elif form == "json":
+            found = [one["codes"] for one in lines(text)]
+        else:
+            found = np.array(list(csv.reader(io.StringIO(text.decode())))[1:], float)
+        close(found, wanted)
 
 
 def test_memory_does_not_grow_with_the_stream(trained):

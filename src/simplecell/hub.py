@@ -66,8 +66,9 @@ def push_to_hub(
         folder = Path(name) / "run"
         trained = _trained(run, Path(name) / "saved")
         _fill(folder, trained, run)
-        write_whole(folder / "README.md", card(trained, repo, license).encode())
         address = api.create_repo(repo, private=private, exist_ok=True)
+        text = card(trained, address.repo_id, license)  # with the owner, where that was left out
+        write_whole(folder / "README.md", text.encode())
         api.upload_folder(
             repo_id=address.repo_id, folder_path=folder, commit_message="a run of simplecell"
         )

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from simplecell.errors import DataError, WriteError
+from simplecell.errors import DataError, LostError, WriteError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ def standard_output() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:
         forget_output()
-    except WriteError:
+    except (WriteError, LostError):
         raise
     except OSError as error:
         forget_output()
