@@ -35,6 +35,11 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "preprocess.steps=[{kind='pca', n_components=5}]",
         ),
     ),
+    "sigmoid, range": (
+        "compress",
+        (*CLASSIC, "preprocess.steps=['range']", "model.output=sigmoid"),
+    ),
+    "pca whitened": ("compress", (*CLASSIC, "preprocess.steps=['pca_whiten']")),
     "tied": ("compress", (*CLASSIC, "model.tied=true", SCALED)),
     "l1": ("l1", MODERN),
     "topk": ("topk", MODERN),

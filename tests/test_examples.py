@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from simplecell import SparseAutoencoder
+from simplecell.interop.onnx import export
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -123,6 +127,17 @@ def test_the_first_argument_is_the_folder(tmp_path, monkeypatch, words):
     monkeypatch.setattr(sys, "argv", [script, *words])
     runpy.run_path(script, run_name="__main__")
     assert (tmp_path / (words or ["pictures"])[0] / "06_kl.png").is_file()
+
+
+def test_onnx(tmp_path):
+    pytest.importorskip("onnxruntime")
+    sae = SparseAutoencoder(n_latents=5, max_iter=3, preprocess=["standardize"], output="linear")
+    x = np.random.default_rng(0).normal(3, 2, (50, 4)).astype(np.float32)
+    export(sae.fit(x)._trained, tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", x)
+    words = [sys.executable, str(EXAMPLES / "13_onnx.py"), "m.onnx", "x.npy", "codes.npy"]
+    subprocess.run(words, check=True, cwd=tmp_path)
+    np.testing.assert_allclose(np.load(tmp_path / "codes.npy"), sae.transform(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

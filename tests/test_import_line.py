@@ -18,8 +18,17 @@ from simplecell.run.declared import _written
 from simplecell.training.objective import TERMS
 
 ROOMS = ["errors", "tier", "distributed", "data", "preprocess", "model", "training", "run"]
-ROOMS += ["sparse_coding", "harvesting"]
-ROOMS += ["doctor", "viz", "explorer", "interop", "estimators", "reproduce", "cli"]
+ROOMS += [
+    "sparse_coding",
+    "harvesting",
+    "doctor",
+    "viz",
+    "explorer",
+    "interop",
+    "estimators",
+    "hub",
+]
+ROOMS += ["reproduce", "cli"]
 ROOT = Path(simplecell.__file__).parent
 DOORS = {"__init__", "__main__"}
 

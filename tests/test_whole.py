@@ -10,18 +10,12 @@ import pytest
 import torch
 
 import simplecell
-from family_runs import KINDS, OUTPUTS, D, made, samples
+from family_runs import KINDS, OUTPUTS, D, samples
 from simplecell import SparseAutoencoder, StackedAutoencoder, TopKSparseAutoencoder
 from simplecell.errors import DataError
 from simplecell.run.whole import WholeModel
 
 every = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture(scope="module")
-def run_of(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return lambda kind: made(kind, folder)
 
 
 def close(found, wanted, share):

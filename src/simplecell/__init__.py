@@ -18,6 +18,7 @@ and *faces* show it. The rooms, from the ground up (their files: docs/architectu
     explorer       a run in the browser
     interop        other systems' formats and conventions
     estimators     scikit-learn's contract
+    hub            runs to the Hugging Face hub and back
     reproduce      the field's headline results, measured
     cli            verbs
 
@@ -61,6 +62,9 @@ _WHERE = {
     "SimplecellError": "errors",
 }
 
+_ROOMS = ("viz", "hub")
+"""Rooms that are used by their names: `simplecell.viz.curve`."""
+
 __all__ = sorted(_WHERE)
 
 
@@ -69,12 +73,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("simplecell")
-    if name == "viz":
-        return import_module("simplecell.viz")
+    if name in _ROOMS:
+        return import_module(f"simplecell.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'simplecell' has no attribute '{name}'")
     return getattr(import_module(f"simplecell.{_WHERE[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "viz", "__version__"]
+    return [*__all__, *_ROOMS, "__version__"]

@@ -26,6 +26,7 @@ from simplecell.cli.processes import refuse_pipes, together
 from simplecell.errors import UsageError
 
 if TYPE_CHECKING:
+    from simplecell.distributed import Alone
     from simplecell.run.session import Session
 
 
@@ -76,9 +77,9 @@ def train(
     from simplecell.run.begin import begin
     from simplecell.run.together import shared
 
-    def begun() -> Session:
+    def begun(ranks: Alone) -> Session:
         opened = read(data) if path is None else path
-        return begin(opened, out, chosen, settings=changes, restart=restart)
+        return begin(opened, out, chosen, settings=changes, restart=restart, ranks=ranks)
 
     with together(context, processes, out=out) as ranks:
         refuse_pipes(ranks, data)
@@ -102,7 +103,7 @@ def resume(
     from simplecell.run.together import shared
 
     with together(context, processes) as ranks:
-        session = shared(ranks, lambda: go_on(run, steps=steps))
+        session = shared(ranks, lambda ranks: go_on(run, steps=steps, ranks=ranks))
         work("resume", session, as_json, no_doctor)
 
 

@@ -75,7 +75,7 @@ class ModelTransformer(CodeTransformer):
     """A trained model behind scikit-learn's contract; a subclass says how it is fitted."""
 
     _trained: Trained
-    _whole: WholeModel | None
+    _whole: WholeModel | None = None
     device: str
     solver: str
     notes_: list[str]
