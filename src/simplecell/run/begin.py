@@ -82,6 +82,7 @@ def resume(out: str | Path, *, steps: int | None = None, ranks: Alone = ALONE) -
     run = Run(out)
     info = run.info()
     path = info["data"].get("path")
+    _refuse_converted(run, info)
     if path is None:
         raise RunError(
             f"'{out}' was trained on data that it cannot read again (standard input, or an array "
@@ -222,6 +223,16 @@ def _begin_here(run: Run, built: Built, info: Info, restart: bool) -> Lock:
     return lock
 
 
+def _refuse_converted(run: Run, info: Info) -> None:
+    """Raise RunError for a model that was not trained here: there is nothing to go on from."""
+    if converted := info.get("converted"):
+        raise RunError(
+            f"'{run.path}' was converted ({converted['kind']}) and not trained here, so that no "
+            "training goes on; in Python: simplecell.load(run).partial_fit(X), or train into "
+            "another --out"
+        )
+
+
 def _go_on(
     run: Run,
     data: object,
@@ -231,6 +242,7 @@ def _go_on(
 ) -> Session:
     run.refuse_strangers()
     info = run.info()
+    _refuse_converted(run, info)
     run.refuse_edits(info)
     _refuse_changes(run, run.requested(info), requested)
     steps = requested.train.steps

@@ -198,7 +198,12 @@ def all_data(trained: Trained, data: object = None, meta: str | Path | None = No
 
 def _read_again(trained: Trained, meta: str | Path | None) -> tuple[Source, Source]:
     """(all samples, those of training)."""
-    path = trained.info["data"]["path"]
+    path, converted = trained.info["data"]["path"], trained.info.get("converted")
+    if converted:
+        raise DataError(
+            f"this run was converted ({converted['kind']}), and what it was trained on is not "
+            "known; give samples with --data"
+        )
     if path is None:
         raise DataError("this run was trained on data given in memory, which are gone")
     refuse_pipe(path)

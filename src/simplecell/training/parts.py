@@ -27,7 +27,9 @@ OF_LATENTS = ("silent",)
 """What has one for each latent."""
 
 
-def refuse_undealt(model: Model, objective: Objective, solver: str, resample: int) -> None:
+def refuse_undealt(
+    model: Model, objective: Objective, solver: str, resample: int, refine: int = 0
+) -> None:
     """Raise UsageError where not every part of a training can be made of parts of the latents."""
     if model.holders == 1:
         return
@@ -41,13 +43,15 @@ def refuse_undealt(model: Model, objective: Objective, solver: str, resample: in
         wrong = f"the term {others[0]}"
     elif resample:
         wrong = "optim.resample"
+    elif refine:
+        wrong = "optim.refine"
     elif not isinstance(model, Autoencoder) or model.tied:
         wrong = "a model that is tied or deep"
     if wrong:
         raise UsageError(
             f"train.shard=latents is for {', '.join(CODES[:-1])} and {CODES[-1]} codes with Adam, "
-            f"the terms {', '.join(TERMS)} and no resampling, and this recipe has {wrong}; leave "
-            "that out, or train with train.shard=samples"
+            f"the terms {', '.join(TERMS)}, and neither resampling nor refining; this recipe has "
+            f"{wrong}: leave that out, or train with train.shard=samples"
         )
 
 
