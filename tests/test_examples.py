@@ -115,7 +115,7 @@ def test_onnx(tmp_path):
     x = np.random.default_rng(0).normal(3, 2, (50, 4)).astype(np.float32)
     export(sae.fit(x)._trained, tmp_path / "m.onnx")
     np.save(tmp_path / "x.npy", x)
-    words = [sys.executable, str(EXAMPLES / "12_onnx.py"), "m.onnx", "x.npy", "codes.npy"]
+    words = [sys.executable, str(EXAMPLES / "09_onnx.py"), "m.onnx", "x.npy", "codes.npy"]
     subprocess.run(words, check=True, cwd=tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "codes.npy"), sae.transform(x), atol=1e-6)
 
