@@ -24,8 +24,9 @@ from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
 from simplecell.estimators.door import DOOR, check_array, validate_data
-from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.passes import Passes
+from simplecell.preprocess.chain import Preprocess
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.encoding import dense_codes
@@ -249,7 +250,8 @@ class ModelTransformer(CodeTransformer):
         model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
         model.load_tensors(trainer.model.tensors())
         pairs = with_prepared_targets(source, chain, model.like)
-        figures = evaluate(model, built.preprocess, pairs)
+        in_use = self._in_use(model, built.preprocess, recipe, source)
+        figures = evaluate(in_use, built.preprocess, pairs)
         info = about_training(requested, recipe, trainer, about_data(None, source, held_out))
         info |= {"status": "finished", "stopped": trainer.stopped}
         info["data"]["input_names"] = input_names(self)
@@ -257,6 +259,12 @@ class ModelTransformer(CodeTransformer):
         self.notes_ = [*source.notes, *built.notes]
         self._judge(figures)
         return figures
+
+    def _in_use(
+        self, model: Model, preprocess: Preprocess, recipe: Recipe, source: Source
+    ) -> Model:
+        """What makes the codes that `transform` gives: the model that was trained."""
+        return model
 
     def _judge(self, figures: Figures) -> None:
         """What a pass over the training samples found."""

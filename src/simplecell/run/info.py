@@ -127,6 +127,8 @@ class Info(TypedDict):
     n_iter: int
     seconds: float
     figures: FinalFigures | None
+    exact_alpha: NotRequired[float]
+    """α of the codes in use, where these are exact (`model.exact`) and not the encoder's."""
     converted: NotRequired[Converted | None]
 
 

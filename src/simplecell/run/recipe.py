@@ -208,6 +208,7 @@ class Recipe:
             target_l0=None if model.activation.counts else self.target_l0 or None,
             dead_after=LONG if optim.dead_after == "auto" else optim.dead_after,
             resample=optim.resample,
+            refine=optim.refine,
             tf32=train.tf32,
             room=room or EVERYTHING,
         )

@@ -94,7 +94,8 @@ class Optim:
     gradients. `unit_norm` holds atoms at length 1.
     A latent is dead that was silent for `dead_after` samples ("auto": a twentieth of the data, and
     long enough for what is wanted of it); `resample` times in the first half dead latents are
-    drawn anew.
+    drawn anew. `refine` times in the third quarter exact codes move the dictionary, which gradients
+    leave alone from half of the training on.
     """
 
     kind: str = "lbfgs"
@@ -106,6 +107,7 @@ class Optim:
     unit_norm: bool = False
     dead_after: int | Auto = "auto"
     resample: int = 0
+    refine: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ LEAST = {
     "optim.tolerance": 0,
     "optim.dead_after": 1,
     "optim.resample": 0,
+    "optim.refine": 0,
     "model.target_l0": 0,
 }
 MOST_ITEMS = 100

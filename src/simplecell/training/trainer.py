@@ -39,6 +39,8 @@ from simplecell.training.prepared import (
     targets_in_memory,
     to_model,
 )
+from simplecell.training.refine import check_refined, samples_of_round
+from simplecell.training.refine import refine as refine_dictionary
 from simplecell.training.state import State, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
 from simplecell.training.update import Update
@@ -108,6 +110,9 @@ class Trainer:
             the weight of their l1 term, or the push of their l0 term; "adam" only.
         dead_after: samples in which a latent was silent for it to count as dead.
         resample: how many times, evenly over the first half, dead latents are drawn anew.
+        refine: how many times, evenly over the third quarter, exact codes move the dictionary
+            (`training.refine`), which gradients leave alone from half of the training on; the
+            encoder learns from it to the end. "adam" only.
         tf32: on a GPU, multiply matrices in TF32; "adam" only. What a product chose is computed
             anew in float32, and thresholds, weights and moments are float32 in any case.
         room: what may be held of samples; of "lbfgs" the last digits depend on its chunks.
@@ -136,11 +141,14 @@ class Trainer:
         target_l0: float | None = None,
         dead_after: int = 10_000_000,
         resample: int = 0,
+        refine: int = 0,
         tf32: bool = True,
         fast: bool = True,
         room: Room = EVERYTHING,
     ) -> None:
         _check(model, objective, solver, bool(corruption), unit_norm, target_l0)
+        if refine:
+            check_refined(model, solver)
         check_pace(learning_rate, schedule, beta2)
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
@@ -170,6 +178,7 @@ class Trainer:
         if fast and isinstance(self.solver, Adam):
             self.update = Update.of(self.gradient, self.solver, unit=unit_norm)
         self.dead_after, self.resample, self.tf32 = dead_after, resample, tf32
+        self.refine = refine
         self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
@@ -318,6 +327,7 @@ class Trainer:
             places = torch.as_tensor(rows[self.ranks.part(len(rows))])
             prepared = to_model(x, self.preprocess, self.flat) if ready is None else ready[places]
             target = None if targets is None else targets[places]
+            self._refine(source, steps)
             yield self.step(prepared, target, steps=steps)
 
     def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:
@@ -339,27 +349,58 @@ class Trainer:
         self.observe(x)
         progress = self.n_steps / steps if steps else MIDST
         batch, moment = Whole(x, target, self.ranks), self._moment(generator, progress)
-        evaluation = self._move(self.solver, batch, moment, progress)
+        frozen = self._frozen(steps)
+        evaluation = self._move(self.solver, batch, moment, progress, frozen)
         l0 = self._learn_from(evaluation.codes, batch.n_samples, steps)
         if generator is not None:
             self._resample(self.solver, x, steps, generator)
         return evaluation._replace(codes=None, l0=l0)
 
-    def _move(self, adam: Adam, batch: Whole, moment: Moment, progress: float) -> Evaluation:
-        """One update of the parameters; the evaluation before it."""
+    def _frozen(self, steps: int) -> bool:
+        """Whether the dictionary is left alone by gradients, since it is refined."""
+        return bool(self.refine and steps) and self.n_steps >= steps // 2
+
+    def _refine(self, source: Source, steps: int) -> None:
+        """Let exact codes move the dictionary where it is time to."""
+        if not self._frozen(steps) or not isinstance(self.model, Autoencoder):
+            return
+        begin, end = steps // 2, steps - steps // 4
+        every = max(1, (end - begin) // self.refine)
+        past = self.n_steps - begin
+        if isinstance(self.solver, Adam) and not past:  # what moved the dictionary moves on else
+            for parameter in (self.model.decoder, self.model.offset):
+                self.solver.forget(parameter, torch.ones(len(parameter), dtype=torch.bool))
+        if past % every == 0 and past // every < self.refine:
+            self.best.undo_calibration()
+            some = samples_of_round(source, self.model.n_latents)
+            x = some.read(slice(0, some.n_samples))
+            refine_dictionary(self.model, to_model(x, self.preprocess, self.flat))
+
+    def _move(
+        self, adam: Adam, batch: Whole, moment: Moment, progress: float, frozen: bool
+    ) -> Evaluation:
+        """One update of the parameters; the evaluation before it.
+
+        Where the dictionary is `frozen` its gradient, and that of the offset, are 0.
+        """
         one = None
         with tf32(self.tf32, self.flat.device):
-            if self.update is not None:
+            if self.update is not None and not frozen:
                 one = self.update.sparse.before(batch.x)
                 if evaluation := self.update(one, batch, moment, progress):
                     return evaluation
             evaluation = self.gradient(batch, moment, one)
         self.ranks.add(self.grad)
-        if self.unit_norm is not None:
-            self.unit_norm.project()
+        if frozen and isinstance(self.model, Autoencoder):
+            for parameter in (self.model.decoder, self.model.offset):
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
+        unit_norm = None if frozen else self.unit_norm
+        if unit_norm is not None:
+            unit_norm.project()
         adam.advance(progress)
-        if self.unit_norm is not None:
-            self.unit_norm.renormalise()
+        if unit_norm is not None:
+            unit_norm.renormalise()
         return evaluation
 
     def _moment(self, generator: torch.Generator | None, progress: float) -> Moment:
