@@ -12,6 +12,7 @@ and *faces* show it. The rooms, from the ground up (their files: docs/architectu
     training       what moves a model: objective, gradients, solvers, trainer
     run            what was asked and what happened: recipe, session, directory
     sparse_coding  dictionaries without an encoder, and pictures restored by them
+    harvesting     activations of any torch module
     doctor         what looks wrong, and the cure
     viz            arrays in, picture out
     explorer       a run in the browser
@@ -52,6 +53,10 @@ _WHERE = {
     "Recipe": "run.recipe",
     "Preprocess": "preprocess.chain",
     "as_source": "data",
+    "activations": "harvesting.activations",
+    "harvest": "harvesting.writing",
+    "attach": "harvesting.splicing",
+    "loss_recovered": "harvesting.recovered",
     "check_gradient": "training.gradient_check",
     "evaluate": "run.evaluate",
     "SimplecellError": "errors",

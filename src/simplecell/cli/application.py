@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from simplecell.errors import DataError, WriteError
+from simplecell.errors import DataError, LostError, WriteError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +63,12 @@ Meta = Annotated[
     Path | None, typer.Option("--meta", help="csv, jsonl or npz with one record a sample.")
 ]
 OtherData = Annotated[str | None, typer.Option("--data", help="Other samples than the run's own.")]
+Codes = Annotated[
+    str, typer.Option("--codes", help="encoder, or exact: the best on the dictionary, slower.")
+]
+Alpha = Annotated[
+    float | None, typer.Option(help="Of exact codes: what a unit of code costs; default: chosen.")
+]
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, help="Share the work among N on this machine.")
 ]
@@ -119,7 +125,7 @@ def standard_output() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:
         forget_output()
-    except WriteError:
+    except (WriteError, LostError):
         raise
     except OSError as error:
         forget_output()

@@ -33,6 +33,7 @@ from simplecell.run.info import DataInfo, Info, Line, Packages, Software, is_tra
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import (
     Lock,
+    Part,
     append,
     form_of,
     is_temporary,
@@ -79,11 +80,12 @@ OURS = (
     "checkpoints",
     "atlas",
     "notes.json",
+    "embedded",
     ".atlas.lock",
     ".notes.lock",
     ".lock",
 )
-FOLDERS = ("checkpoints", "atlas")
+FOLDERS = ("checkpoints", "atlas", "embedded")
 LOCKS = (".lock", ".atlas.lock", ".notes.lock")
 
 
@@ -449,9 +451,7 @@ class Run:
         text = "".join(json.dumps(record) + "\n" for record in kept)
         write_whole(self.path / "log.jsonl", text.encode())
 
-    def checkpoint(
-        self, model: Model, step: int, state: Mapping[str, Tensor | list[Tensor]]
-    ) -> None:
+    def checkpoint(self, model: Model, step: int, state: Mapping[str, Part]) -> None:
         """Write the state that resuming needs, and the weights; keep two checkpoints."""
         write_tensors(self.path / "checkpoints" / f"step-{step:09d}.safetensors", state)
         self.write_model(model)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from simplecell.data import Source
-from simplecell.data.rows import sampled
+from simplecell.data.rows import row_in_data, sampled
 from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes, Rows
 from simplecell.model.exact import alpha_for
@@ -24,7 +24,8 @@ _LOOKED_AT = 2048
 def encoded(trained: Trained, source: Source, *, as_trained: bool = False) -> Iterator[Codes]:
     """The codes of each batch of a source, in order; good until the next.
 
-    In the precision of the samples, or with `as_trained` in that of the training.
+    In the precision of the samples, or with `as_trained` in that of the training. Where the source
+    is some rows of the data, those of a batch follow one another there.
 
     Raises:
         DataError: for a sample so large that its code is not finite.
@@ -37,7 +38,7 @@ def encoded(trained: Trained, source: Source, *, as_trained: bool = False) -> It
             as_trained = True  # a source has one precision: found out once
         model = passes.model
         pre, code = passes.encode(to_model(x, trained.preprocess, model.like))
-        refuse_overflow(model, int(rows[0]), pre)
+        refuse_overflow(model, row_in_data(source, int(rows[0])), pre)
         yield code
 
 

@@ -110,6 +110,9 @@ class Optim:
     refine: int = 0
 
 
+SHARDS = ("samples", "latents")
+
+
 @dataclass(frozen=True)
 class Train:
     """How long, from which seed, in which precision; patience 0 never stops early.
@@ -117,6 +120,8 @@ class Train:
     steps "auto" are as many as `max_samples` give; max_samples "auto" is two million, or the data
     once where there are more. `corruption` ("mask" or "gaussian", of `corruption_level`) is noise
     on the inputs alone. `tf32` lets a GPU round the factors of Adam's matrix products to 10 bits.
+    `shard` says what is dealt to several processes: "samples", each batch, or "latents", for a
+    dictionary too large for one of them.
     `memory`, such as "1GB", is what the process may take of the machine's
     memory ("auto": all); what is learned does not depend on it, save the last digits of L-BFGS,
     whose sums go over larger or smaller chunks.
@@ -131,9 +136,11 @@ class Train:
     dtype: str = "float32"
     device: str = "auto"
     tf32: bool = True
+    shard: str = "samples"
     memory: str = "auto"
 
     def __post_init__(self) -> None:
+        choice("train.shard", self.shard, SHARDS)
         if self.memory != "auto":
             bytes_of(self.memory)
 

@@ -26,6 +26,7 @@ from simplecell.training.best import Best
 from simplecell.training.gradients import Chunks, Evaluation, Gradient, Whole
 from simplecell.training.lbfgs import LBFGS
 from simplecell.training.objective import Moment, Objective
+from simplecell.training.parts import refuse_undealt
 from simplecell.training.prepared import (
     EVERYTHING,
     JUDGED,
@@ -41,7 +42,7 @@ from simplecell.training.prepared import (
 )
 from simplecell.training.refine import check_refined, samples_of_round
 from simplecell.training.refine import refine as refine_dictionary
-from simplecell.training.state import State, stacked, taken, taken_like
+from simplecell.training.state import State, all_finite, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
 from simplecell.training.update import Update
 from simplecell.training.weights import draw_anew, flatten
@@ -146,6 +147,7 @@ class Trainer:
         fast: bool = True,
         room: Room = EVERYTHING,
     ) -> None:
+        refuse_undealt(model, objective, solver, resample, refine)
         _check(model, objective, solver, bool(corruption), unit_norm, target_l0)
         if refine:
             check_refined(model, solver)
@@ -157,6 +159,8 @@ class Trainer:
         self.batch_size, self.seed, self.block = batch_size, seed, block
         self.corruption, self.room = corruption, room
         self.flat, self.grad = flatten(model)
+        self.alike, self.summed = self.flat, self.grad
+        """What all processes hold alike, and the gradient that they add up."""
         self.gradient = Gradient(model, objective, fast=fast)
         self.chunks: Prepared | None = None
         """All training samples, for "lbfgs"."""
@@ -185,19 +189,23 @@ class Trainer:
         self.controller = Controller(target_l0, moves, self.flat) if target_l0 else None
 
     def join(self, ranks: Alone) -> None:
-        """Train with other processes, each of which has a part of every batch.
+        """Train with other processes, each of which has a part of every batch, or of the latents.
 
         Raises:
             UsageError: for batches of fewer samples than there are processes, and for a device on
                 which they cannot train together.
         """
         ranks.admit(self.flat.device)
-        if self.batch_size < ranks.size and isinstance(self.solver, Adam):
+        if self.model.holders > 1 and isinstance(self.model, Autoencoder):
+            ranks, offset = ranks.of_latents(), self.model.offset
+            assert offset.grad is not None, "flatten was not called"
+            self.alike, self.summed = offset.detach(), offset.grad
+        if self.batch_size < ranks.sharers and isinstance(self.solver, Adam):
             raise UsageError(
-                f"batch_size is {self.batch_size}, and {ranks.size} processes need a sample each; "
-                "use larger batches or fewer processes"
+                f"batch_size is {self.batch_size}, and {ranks.sharers} processes need a sample "
+                "each; use larger batches or fewer processes"
             )
-        self.ranks = self.model.activation.ranks = ranks
+        self.ranks = self.model.ranks = self.model.activation.ranks = ranks
 
     @property
     def n_evaluations(self) -> int:
@@ -244,7 +252,7 @@ class Trainer:
             self.n_steps += 1
             if self.n_steps % 20 == 0 or self.n_steps == 1:
                 self.check_finite(evaluation)
-                self.ranks.agree(self.flat)
+                self.ranks.agree(self.alike)
             held_out_cost = None
             if held is not None and (self.n_steps % every == 0 or self.n_steps == steps):
                 held_out_cost = self._hold(held, self.n_steps / steps)
@@ -295,16 +303,20 @@ class Trainer:
     def check_finite(self, evaluation: Evaluation | None = None) -> None:
         """Raise DivergedError if the parameters, or the cost, are not finite."""
         cost = 0.0 if evaluation is None else float(evaluation.cost)
-        if not math.isfinite(cost) or not bool(torch.isfinite(self.flat).all()):
+        if not math.isfinite(cost) or not self.finite(self.flat):
             raise DivergedError(
                 f"training diverged by step {self.n_steps}: the cost is {cost}; "
                 "lower the learning rate, or scale the data (preprocess)"
             )
 
+    def finite(self, *tensors: Tensor) -> bool:
+        """Whether tensors that belong to the latents are, those of other processes as well."""
+        return not self.ranks.any(torch.tensor(not all(map(all_finite, tensors))))
+
     def _evaluate(self) -> Evaluation:
         assert self.chunks is not None
         evaluation = self.gradient(self.chunks)
-        self.ranks.add(self.grad)
+        self.ranks.add(self.summed)
         return evaluation
 
     def _evaluations(self, source: Source, steps: int) -> Iterator[Evaluation]:
@@ -390,7 +402,7 @@ class Trainer:
                 if evaluation := self.update(one, batch, moment, progress):
                     return evaluation
             evaluation = self.gradient(batch, moment, one)
-        self.ranks.add(self.grad)
+        self.ranks.add(self.summed)
         if frozen and isinstance(self.model, Autoencoder):
             for parameter in (self.model.decoder, self.model.offset):
                 if parameter.grad is not None:
@@ -418,7 +430,7 @@ class Trainer:
         self.model.activation.observe(codes)
         active = self.ranks.sum(codes.active())
         self.silent = torch.where(active > 0, 0, self.silent + n_samples)
-        l0 = active.sum().double() / n_samples
+        l0 = self.ranks.total(active.sum().double()) / n_samples
         if self.controller is not None:
             self.controller.observe(l0, self.n_steps / steps if steps else MIDST)
         return l0

@@ -2,7 +2,7 @@
 
 The file is what `simplecell convert RUN model.onnx --to onnx` writes; it takes samples in the
 units of your data, the preparation is inside. Say
-`python 09_onnx.py model.onnx rows.npy codes.npy`, or call `codes` from a program of your own.
+`python 13_onnx.py model.onnx rows.npy codes.npy`, or call `codes` from a program of your own.
 """
 
 import sys
