@@ -190,12 +190,12 @@ def test_it_can_be_switched_off():
 @needs_library
 def test_a_library_of_other_sources_is_left_alone(monkeypatch):
     """As after new sources were fetched and not installed again."""
-    from simplecell.model.native import compiled
+    from simplecell import tier
 
-    monkeypatch.setattr(compiled, "EDITION", 99)
-    found, told = compiled._loaded.__wrapped__(None)
-    assert found is None
-    assert "install simplecell again" in told.reason
+    monkeypatch.setattr(tier, "EDITION", 99)
+    found = tier.tier.__wrapped__()
+    assert found.library is None
+    assert "install simplecell again" in found.reason
 
 
 def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch):

@@ -21,8 +21,6 @@ from torch import Tensor
 from simplecell import tier as tiers
 from simplecell.tier import Tier
 
-EDITION = 2
-"""Of the functions, as `update.cpp` says it: a library compiled from other sources is left alone."""
 _PIECES = 4
 """Ranges a thread gets, so that one that was slow does not keep all waiting."""
 _NAMES = {torch.float32: "float32", torch.float64: "float64"}
@@ -70,12 +68,6 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         self._functions = ctypes.CDLL(str(path))
-
-    @property
-    def edition(self) -> int:
-        """Of its functions; 0 before they had one."""
-        told = getattr(self._functions, "edition", None)
-        return 0 if told is None else int(told())
 
     def bags(
         self,
@@ -299,15 +291,7 @@ def _loaded(chosen: str | None) -> tuple[Library | None, Tier]:
     found = tiers.tier(chosen)
     if found.library is None:
         return None, found
-    try:
-        loaded = Library(found.library)
-    except OSError as error:
-        return None, Tier(tiers.PLAIN, f"the compiled library does not load: {error}")
-    if loaded.edition != EDITION:
-        return None, Tier(
-            tiers.PLAIN, "the library was compiled from other sources; install simplecell again"
-        )
-    return loaded, found
+    return Library(found.library), found
 
 
 def address(tensor: Tensor | None) -> ctypes.c_void_p:
