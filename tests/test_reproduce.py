@@ -246,3 +246,21 @@ def test_figures_say_mean_and_range():
     table = markdown([Outcome("d", "s", [Figure("f", [1.0], "2", "X 1999")], name="n", title="T")])
     assert "| [n](#n) | f | 2 | 1.000 | 1 | 0 s |" in table
     assert "- Published f: 2; X 1999" in table
+
+
+def test_the_compositional_protocol():
+    from simplecell.reproduce.compositional import correlation, sources
+
+    data = sources(100, 10, seed=0, n_inside=400, n_outside=100)
+    assert data.atoms.shape == (100, 47)
+    np.testing.assert_allclose(np.linalg.norm(data.atoms, axis=1), 1)
+    (inside, x), (outside, new) = data.inside, data.outside
+    np.testing.assert_allclose(x, inside @ data.atoms)
+    assert (len(data.train), len(x), len(new)) == (200, 200, 100)
+    for truth in (inside, outside):
+        assert set((truth > 0).sum(1)) == {10}
+    assert (outside[:, 0] > 0).all()
+    assert not outside[:, 1:50].any()  # partners of the second half, which never came with it alone
+    order = np.random.default_rng(0).permutation(100)
+    assert correlation(outside, 3 * outside[:, order]) == pytest.approx(1)
+    assert correlation(outside, np.random.default_rng(1).random((100, 100))) < 0.5

@@ -14,6 +14,7 @@ import torch
 from simplecell.errors import DataError, RunError, WriteError, unknown
 from simplecell.reproduce import (
     classifiers,
+    compositional,
     convolution,
     digits,
     generative,
@@ -62,6 +63,7 @@ RESULTS: dict[str, Result] = {
     "variational": Result(generative.variational, ("mnist",)),
     "denoising": Result(generative.denoising, ("mnist",)),
     "planted": Result(recovery.planted),
+    "compositional": Result(compositional.compositional),
 }
 
 
