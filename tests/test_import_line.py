@@ -18,7 +18,17 @@ from simplecell.run.declared import _written
 from simplecell.training.objective import TERMS
 
 ROOMS = ["errors", "tier", "distributed", "data", "preprocess", "model", "training", "run"]
-ROOMS += ["sparse_coding", "doctor", "viz", "explorer", "interop", "estimators", "reproduce", "cli"]
+ROOMS += [
+    "sparse_coding",
+    "doctor",
+    "viz",
+    "explain",
+    "explorer",
+    "interop",
+    "estimators",
+    "reproduce",
+    "cli",
+]
 ROOT = Path(simplecell.__file__).parent
 DOORS = {"__init__", "__main__"}
 
