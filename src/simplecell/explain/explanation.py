@@ -65,14 +65,15 @@ class Explanation:
     @property
     def summary(self) -> str:
         """One sentence: how many discoveries there are, and how many hold."""
-        found = self.found
+        found, of = self.found, len(set(self.columns["latent"].tolist()))
         holding = int((found & self.columns["holds"].astype(bool)).sum())
-        latents = len(set(self.columns["latent"][found].tolist()))
-        what = "" if self.target.is_number else f" (of {int(found.sum())} pairs with a class)"
+        told = f"{int(found.sum())} of {of} latents go"
+        if len(self.target.tested) > 1:
+            latents = len(set(self.columns["latent"][found].tolist()))
+            told = f"{int(found.sum())} pairs of latent and class ({latents} of {of} latents) go"
         return (
-            f"{latents} of {len(set(self.columns['latent'].tolist()))} latents{what} go with it at "
-            f"a false discovery rate of {SURE:.0%} (Benjamini-Hochberg, {self.test}); "
-            f"{holding} of {int(found.sum())} hold on the {self.n_held_out} held-out samples"
+            f"{told} with it at a false discovery rate of {SURE:.0%} (Benjamini-Hochberg, "
+            f"{self.test}); {holding} hold on the {self.n_held_out} held-out samples"
         )
 
     def frame(self) -> Any:
@@ -180,13 +181,22 @@ class Explanation:
             return "yes" if value else "no"
         if not isinstance(value, float | np.floating):
             return str(value)
+        if not math.isfinite(value):
+            return "–" if math.isnan(value) else str(value)
         if name == "q":
             return f"{value:.1g}"
         ends = [self.columns.get(f"{name}_{end}") for end in ("low", "high")]
-        if any(end is None for end in ends) or name == "rank_correlation":
-            return f"{value:.3g}"
-        low, high = (float(end[i]) for end in ends if end is not None)
-        return f"{value:.3g} [{low:.2g}, {high:.2g}]"
+        told = [float(end[i]) for end in ends if end is not None]
+        if len(told) < 2 or not all(map(math.isfinite, told)):
+            return _short(value, 3)
+        return f"{_short(value, 3)} [{_short(told[0], 2)}, {_short(told[1], 2)}]"
+
+
+def _short(value: float, digits: int) -> str:
+    """A number by its first digits, without a power of ten where a person writes none."""
+    if not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.{digits}g}"
+    return f"{float(f'{value:.{digits}g}'):.10g}"
 
 
 def _plain(value: Any) -> Any:
