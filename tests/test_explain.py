@@ -54,20 +54,24 @@ def discoveries(codes, y):
 
 def check_planted(repetitions):
     told = [planted(seed) for seed in range(repetitions)]
-    false, power = np.mean([discoveries(seen, y) for _, seen, y in told], axis=0)
+    found = [discoveries(seen, y) for _, seen, y in told]
+    false, power = np.mean(found, axis=0)
     _, of_truth = np.mean([discoveries(truth, y) for truth, _, y in told], axis=0)
     assert 0.4 < of_truth < 0.999  # neither hopeless nor easy
     assert power > 0.8 * of_truth
-    return false
+    return false, np.std([share for share, _ in found]) / np.sqrt(repetitions)
 
 
 def test_false_discoveries_are_held_and_power_is_near_that_of_the_true_codes():
-    assert check_planted(30) <= 0.08  # 0.05 and what 30 repetitions leave open
+    false, error = check_planted(30)
+    assert false <= 0.05 + 2 * error
 
 
 @pytest.mark.slow
 def test_false_discoveries_over_200_repetitions():
-    assert check_planted(200) <= 0.05
+    false, error = check_planted(200)
+    assert error < 0.006
+    assert false <= 0.05 + 2 * error
 
 
 def noise(seed, is_number, n=240):
@@ -84,7 +88,7 @@ def said_to_be_noise(seed, is_number):
 
 
 def test_a_target_of_noise_is_called_that():
-    assert sum(said_to_be_noise(seed, seed % 2 == 0) for seed in range(12)) >= 11
+    assert sum(said_to_be_noise(seed, seed % 2 == 0) for seed in range(6)) >= 5
 
 
 @pytest.mark.slow
@@ -97,7 +101,7 @@ def test_noise_of_groups_is_called_that_by_groups_alone():
     # Samples of one donor share their inputs and their target, and donors have nothing in common.
     rng = np.random.default_rng(1)
     wrong, right = 0, 0
-    for seed in range(8):
+    for seed in range(3):
         donors = np.arange(30).repeat(20)
         own = rng.normal(size=(30, 6))[donors]
         inputs = own + 0.1 * rng.normal(size=(600, 6))
@@ -105,8 +109,8 @@ def test_noise_of_groups_is_called_that_by_groups_alone():
         target = Target("y", rng.normal(size=30)[donors])
         wrong += predicted(inputs, codes, target, None, seed).yes
         right += not predicted(inputs, codes, target, donors, seed).yes
-    assert wrong >= 7
-    assert right >= 7
+    assert wrong == 3
+    assert right >= 2
 
 
 def test_what_is_found_is_told_with_its_held_out_effect():

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from simplecell.explain.answer import corrected
 from simplecell.explain.association import FEWEST_ACTIVE, associations
 from simplecell.explain.clusters import correlations, errors
-from simplecell.explain.probes import beyond_chance
+from simplecell.explain.probes import beyond_chance, score_of
 from simplecell.explain.ranks import Ranks
 from simplecell.explain.target import Target
 
@@ -202,3 +202,13 @@ def test_a_hundred_thousand_rows_take_no_dense_codes():
 def test_correlations_keep_their_sense_far_from_zero(numbers):
     latent = 1e6 + numbers * 1e-3
     assert correlations(sparse(latent[:, None]), numbers[:, None])[0, 0] == pytest.approx(1.0)
+
+
+def test_the_score_of_classes_is_scikit_learns(classes):
+    guess = np.round(np.random.default_rng(6).normal(size=(N, 3)), 1)
+    target = Target("y", classes.astype(float), ("a", "b", "c"))
+    expected = roc_auc_score(np.eye(3)[classes], guess, average="macro")
+    assert score_of(guess, target) == pytest.approx(expected)
+    lacking = Target("y", np.minimum(classes, 1).astype(float), ("a", "b", "c"))
+    expected = np.mean([roc_auc_score(lacking.values == c, guess[:, c]) for c in (0, 1)])
+    assert score_of(guess, lacking) == pytest.approx(expected)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from simplecell.cli.application import DataPath, Json, Meta, RunPath, app, print_result, read
+from simplecell.errors import UsageError
 
 
 @app.command()
@@ -15,8 +16,16 @@ def explain(
     run: RunPath,
     data: DataPath,
     target: Annotated[
-        str, typer.Option(help="A record of DATA: a column that is no input, or label.")
-    ],
+        str | None, typer.Option(help="A record of DATA: a column that is no input, or label.")
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(help="Or rows: a query on records such as 'year > 2000', or @FILE of ids."),
+    ] = None,
+    against: Annotated[str, typer.Option(help="Of --rows: rest, a query or @FILE.")] = "rest",
+    other: Annotated[
+        str | None, typer.Option("--against-data", help="Or all of DATA against other data.")
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="A record: samples that share it are never parted.")
     ] = None,
@@ -26,10 +35,11 @@ def explain(
     seed: Annotated[int, typer.Option(min=0, help="Of what is held out.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Which latents go with a target, whether that holds on held-out samples, or nothing does."""
+    """Which latents go with a target, or set rows apart; whether that holds on held-out samples."""
     import time
 
     from simplecell.explain.asked import of_target
+    from simplecell.explain.contrast import of_data, of_rows
     from simplecell.explain.explanation import form_of
     from simplecell.run.build import new_data
     from simplecell.run.directory import Run
@@ -37,6 +47,10 @@ def explain(
     from simplecell.run.storage import check_place
 
     started = time.perf_counter()
+    if sum(question is not None for question in (target, rows, other)) != 1:
+        raise UsageError(
+            "what is asked? give one of --target NAME, --rows QUERY and --against-data DATA"
+        )
     if out is not None:
         form_of(out)  # before anything that takes long
         check_place(out)
@@ -44,7 +58,13 @@ def explain(
     source = new_data(trained, read(data), meta)
     say(*source.notes)
     say_skipped(source.skipped)
-    answer = of_target(trained, source, target, group=group, kind=kind, seed=seed)
+    if target is not None:
+        answer = of_target(trained, source, target, group=group, kind=kind, seed=seed)
+    elif rows is not None:
+        answer = of_rows(trained, source, rows, against, group=group, seed=seed)
+    else:
+        others = new_data(trained, read(str(other)))
+        answer = of_data(trained, source, others, (data, str(other)), group=group, seed=seed)
     if out is not None:
         answer.write(out)
     result = {"run": str(run), **answer.table(), "out": None if out is None else str(out)}

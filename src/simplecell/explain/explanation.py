@@ -185,6 +185,7 @@ class Explanation:
             return "–" if math.isnan(value) else str(value)
         if name == "q":
             return f"{value:.1g}"
+        value = float(value)
         ends = [self.columns.get(f"{name}_{end}") for end in ("low", "high")]
         told = [float(end[i]) for end in ends if end is not None]
         if len(told) < 2 or not all(map(math.isfinite, told)):

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -210,12 +210,13 @@ def score_of(guess: Floats, target: Target) -> float:
     """R² of guessed numbers [n, 1], or the mean AUC of the classes [n, C] that occur."""
     if target.is_number:
         return float(r2_score(target.values, guess[:, 0]))
-    inside = _as_scored(target)
-    occurring = [c for c in range(inside.shape[1]) if 0 < inside[:, c].sum() < len(inside)]
-    finite = np.nan_to_num(guess, neginf=np.finfo(float).min)
-    if not occurring:
+    inside, ranks = _as_scored(target), stats.rankdata(guess, axis=0)
+    n_in = inside.sum(0)
+    wins = (ranks * inside).sum(0) - n_in * (n_in + 1) / 2
+    occurring = (n_in > 0) & (n_in < len(inside))
+    if not occurring.any():
         return float("nan")
-    return float(np.mean([roc_auc_score(inside[:, c], finite[:, c]) for c in occurring]))
+    return float(np.mean(wins[occurring] / (n_in * (len(inside) - n_in))[occurring]))
 
 
 def beyond_chance(guess: Floats, actual: Floats, groups: Places | None = None) -> float:
