@@ -1,17 +1,23 @@
-"""Rows against rows: queries on records, lists of identifiers, two data sets."""
+"""Rows against rows: queries, identifiers, two data sets; and what comes back in other runs."""
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from simplecell.cli import run_command_line
 from simplecell.data import as_source
 from simplecell.errors import DataError, UsageError
 from simplecell.explain.contrast import of_data, of_rows
 from simplecell.explain.query import parsed
+from simplecell.explain.question import Question
+from simplecell.explain.stability import with_other_runs
+from simplecell.model.activations import Sigmoid
 from simplecell.run.directory import Run
 
 COLUMNS = {
@@ -89,7 +95,10 @@ def shop(tmp_path_factory):
         (folder / f"{name}.csv").write_text("\n".join(lines), encoding="utf-8")
     words = ["train", str(folder / "a.csv"), "--out", str(folder / "run"), "--recipe", "topk"]
     told = ['data.records=["year"]', "model.n_latents=12", "model.target_l0=2", "train.steps=300"]
-    assert run_command_line([*words, *(part for key in told for part in ("--set", key))]) == 0
+    words += [part for key in told for part in ("--set", key)]
+    assert run_command_line(words) == 0
+    words[words.index("--out") + 1] = str(folder / "again")
+    assert run_command_line([*words, "--seed", "1"]) == 0
     return folder
 
 
@@ -150,6 +159,59 @@ def test_sides_that_overlap_or_are_small_are_refused(shop):
         of_rows(trained, source, "month == 3")
 
 
+def question(shop, name):
+    trained = Run(shop / name).load()
+    source = as_source(str(shop / "a.csv"), columns=trained.info["data"]["columns"])
+    return trained, Question(rows="year > 2000").put_to(trained, source, "a.csv")
+
+
+def test_every_discovery_of_a_run_comes_back_in_itself(shop):
+    trained, answer = question(shop, "run")
+    assert answer.found.sum() >= 2
+    told = with_other_runs(answer, trained, [(trained, answer)] * 2)
+    np.testing.assert_array_equal(told.columns["returns"], 2 * answer.found)
+    np.testing.assert_allclose(told.columns["partner_cosine"], 1, atol=1e-6)
+
+
+def test_what_comes_back_with_another_seed_is_the_same_direction(shop):
+    trained, answer = question(shop, "run")
+    other, found = question(shop, "again")
+    told = with_other_runs(answer, trained, [(other, found)])
+    mine, theirs = trained.atoms().numpy(), other.atoms().numpy()
+    assert told.columns["returns"][0] == 1  # the planted one
+    for i in np.flatnonzero(told.columns["returns"]):
+        atom = mine[told.columns["latent"][i]]
+        cosines = theirs @ atom / np.linalg.norm(theirs, axis=1) / np.linalg.norm(atom)
+        assert cosines.max() >= 0.7
+        assert told.columns["partner_cosine"][i] <= cosines.max() + 1e-6
+    assert told.summary.endswith("in none")
+    assert told.table()["n_runs"] == 1
+
+
+def test_an_untrained_dictionary_has_no_such_answer(shop):
+    trained, answer = question(shop, "run")
+    other = copy.deepcopy(trained)
+    with torch.no_grad():
+        other.model.decoder.copy_(torch.roll(other.model.decoder, 3, dims=1))
+    told = with_other_runs(answer, trained, [(other, answer)])
+    assert told.columns["returns"].sum() < answer.found.sum()
+
+
+def test_the_opposite_atom_of_codes_that_are_never_0_has_the_opposite_effect(shop):
+    trained, answer = question(shop, "run")
+    activation = Sigmoid()
+    first, other = (copy.deepcopy(trained) for _ in range(2))
+    for one in (first, other):
+        one.model.activation = activation
+    with torch.no_grad():
+        other.model.decoder.neg_()
+    turned = {**answer.columns, "auc": 1 - answer.columns["auc"]}
+    told = with_other_runs(answer, first, [(other, replace(answer, columns=turned))])
+    np.testing.assert_array_equal(told.columns["returns"], answer.found)
+    same = with_other_runs(answer, first, [(other, answer)])
+    assert same.columns["returns"].sum() == 0
+
+
 def test_the_command_line_asks_one_question(shop, capsys):
     run, data = str(shop / "run"), str(shop / "a.csv")
     assert run_command_line(["explain", run, data]) == 2
@@ -162,3 +224,7 @@ def test_the_command_line_asks_one_question(shop, capsys):
     assert told["classes"] == ["year==2000", "year>2000"]
     assert run_command_line([*words, "--against-data", str(shop / "b.csv")]) == 0
     assert json.loads(capsys.readouterr().out)["predicted"] is True
+    assert run_command_line([*words, "--rows", "year>2000", "--runs", str(shop / "again")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["n_runs"] == 1
+    assert told["latents"][0]["returns"] == 1

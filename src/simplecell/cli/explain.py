@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from simplecell.cli.application import DataPath, Json, Meta, RunPath, app, print_result, read
-from simplecell.errors import UsageError
 
 
 @app.command()
@@ -26,6 +25,10 @@ def explain(
     other: Annotated[
         str | None, typer.Option("--against-data", help="Or all of DATA against other data.")
     ] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--runs", help="Other runs, such as other seeds: does it come back?"),
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="A record: samples that share it are never parted.")
     ] = None,
@@ -38,33 +41,28 @@ def explain(
     """Which latents go with a target, or set rows apart; whether that holds on held-out samples."""
     import time
 
-    from simplecell.explain.asked import of_target
-    from simplecell.explain.contrast import of_data, of_rows
     from simplecell.explain.explanation import form_of
+    from simplecell.explain.question import Question
+    from simplecell.explain.stability import with_other_runs
     from simplecell.run.build import new_data
     from simplecell.run.directory import Run
     from simplecell.run.progress import say, say_skipped
     from simplecell.run.storage import check_place
 
     started = time.perf_counter()
-    if sum(question is not None for question in (target, rows, other)) != 1:
-        raise UsageError(
-            "what is asked? give one of --target NAME, --rows QUERY and --against-data DATA"
-        )
+    question = Question(target, rows, against, other, group, kind, seed)
     if out is not None:
         form_of(out)  # before anything that takes long
         check_place(out)
-    trained = Run(run).load()
-    source = new_data(trained, read(data), meta)
+    trained, *others = [Run(path).load() for path in (run, *(runs or []))]
+    given = read(data)
+    source = new_data(trained, given, meta)
     say(*source.notes)
     say_skipped(source.skipped)
-    if target is not None:
-        answer = of_target(trained, source, target, group=group, kind=kind, seed=seed)
-    elif rows is not None:
-        answer = of_rows(trained, source, rows, against, group=group, seed=seed)
-    else:
-        others = new_data(trained, read(str(other)))
-        answer = of_data(trained, source, others, (data, str(other)), group=group, seed=seed)
+    answer = question.put_to(trained, source, data)
+    if others:
+        found = [(one, question.put_to(one, new_data(one, given, meta), data)) for one in others]
+        answer = with_other_runs(answer, trained, found)
     if out is not None:
         answer.write(out)
     result = {"run": str(run), **answer.table(), "out": None if out is None else str(out)}

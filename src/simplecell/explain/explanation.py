@@ -44,6 +44,8 @@ class Explanation:
     predicted: Predicted
     columns: Mapping[str, NDArray[np.generic]]
     notes: tuple[str, ...] = ()
+    n_runs: int = 0
+    """Other runs that were asked too, *count*; then `returns` counts those with the same answer."""
 
     @property
     def verdict(self) -> str:
@@ -74,7 +76,16 @@ class Explanation:
         return (
             f"{told} with it at a false discovery rate of {SURE:.0%} (Benjamini-Hochberg, "
             f"{self.test}); {holding} hold on the {self.n_held_out} held-out samples"
+            + self._of_runs()
         )
+
+    def _of_runs(self) -> str:
+        """How many discoveries come back in other runs, if there are any."""
+        if not self.n_runs:
+            return ""
+        returns = self.columns["returns"][self.found].astype(np.int64)
+        always, never = int((returns == self.n_runs).sum()), int((returns == 0).sum())
+        return f"; {always} come back in all of {self.n_runs} other runs, {never} in none"
 
     def frame(self) -> Any:
         """The table as a data frame of pandas, or of polars where that alone is installed.
@@ -109,6 +120,7 @@ class Explanation:
             "n_samples": self.n_seen,
             "n_held_out": self.n_held_out,
             "n_groups": self.n_groups,
+            "n_runs": self.n_runs,
             "verdict": self.verdict,
             "predicted": self.predicted.yes,
             "p": _plain(self.predicted.p),
