@@ -41,3 +41,12 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory):
+    """A finished run of a kind of `family_runs`, made when first asked for; it stays as it is."""
+    from family_runs import made
+
+    folder = tmp_path_factory.mktemp("family")
+    return lambda kind: made(kind, folder)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.sparse import load_npz
 
 from rank_worker import SHARED, trained
 from simplecell.cli import run_command_line
@@ -293,3 +294,63 @@ def test_errors_are_said_once(many, tmp_path):
     assert err.count("\n") == 1
     assert "n_latents" in err
     assert Command("train", "-", "--out", tmp_path / "run").wait()[0] == 2
+
+
+def torchrun(*words):
+    """`torchrun … -m simplecell …`, with two processes: (exit code, standard output, error)."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "simplecell"]
+    done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_under_torchrun(many, whole, tmp_path, capsys):
+    """`resume`, `encode` and `evaluate` as with --processes."""
+    steps = ["--set", "train.steps=20", "--set", "optim.schedule=constant"]
+    words = ["--recipe", "batchtopk", "--set", "model.n_latents=64", *steps, "--no-doctor"]
+    assert run_command_line(["train", str(many), "--out", str(tmp_path / "run"), *words]) == 0
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    code, text, err = torchrun("resume", tmp_path / "run", "--steps", 40, "--json")
+    assert code == 0, err
+    assert json.loads(text)["n_iter"] == 40
+    assert Command("resume", tmp_path / "other", "--steps", 40).wait()[0] == 0
+    assert weights(tmp_path / "run") == weights(tmp_path / "other")
+    code, _, err = torchrun("encode", whole, many, "--out", tmp_path / "two.npz", "--sparse")
+    assert code == 0, err
+    alone = ["encode", str(whole), str(many), "--out", str(tmp_path / "one.npz"), "--sparse"]
+    assert run_command_line(alone) == 0
+    two, one = (load_npz(tmp_path / f"{name}.npz") for name in ("two", "one"))
+    assert (two != one).nnz == 0
+    assert two.shape == one.shape
+    capsys.readouterr()
+    code, text, err = torchrun("evaluate", whole, many, "--json")
+    assert code == 0, err
+    assert run_command_line(["evaluate", str(whole), str(many), "--json"]) == 0
+    figures = json.loads(text), json.loads(capsys.readouterr().out)
+    for name in ("fvu", "l0", "dead"):
+        assert figures[0][name] == pytest.approx(figures[1][name], rel=1e-9), name
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_sparse_codes_of_two_are_those_of_one(many, whole, tmp_path, suffix):
+    two, one = (tmp_path / f"{name}{suffix}" for name in ("two", "one"))
+    code, _, err = Command("encode", whole, many, "--out", two, "--sparse").wait()
+    assert code == 0, err
+    assert run_command_line(["encode", str(whole), str(many), "--out", str(one), "--sparse"]) == 0
+    if suffix == ".npz":
+        found = [load_npz(path) for path in (two, one)]
+        assert (found[0] != found[1]).nnz == 0
+        assert found[0].nnz > 0
+        return
+    tables = [pytest.importorskip("pyarrow.parquet").read_table(path) for path in (two, one)]
+    assert tables[0].equals(tables[1])
+
+
+def test_a_row_that_overflows_is_told_by_its_place_in_the_data(many, whole, tmp_path):
+    x = np.load(many)
+    x[15_001] = 3e38
+    np.save(tmp_path / "x.npy", x)
+    words = ["encode", whole, tmp_path / "x.npy", "--out", tmp_path / "c.npy"]
+    code, _, err = Command(*words).wait()
+    assert code == 3
+    assert "sample 15001 holds numbers so large" in err

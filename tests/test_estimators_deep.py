@@ -8,6 +8,7 @@ import scipy.sparse
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -96,6 +97,81 @@ def test_layers_may_be_estimators_of_the_family(digits):
     ]
     assert stack.transform(X).shape == (600, 5)
     assert stack.inverse_transform(stack.transform(X)).shape == X.shape
+
+
+@pytest.fixture(scope="module")
+def two_layers(digits):
+    """A layer, and one that was fitted to its codes, as MATLAB's users make a stack."""
+    X, _ = digits
+    first = SparseAutoencoder(30, max_iter=20, random_state=1).fit(X)
+    second = SparseAutoencoder(10, max_iter=20, preprocess=None, random_state=2)
+    return first, second.fit(first.transform(X))
+
+
+def test_a_stack_of_frozen_layers_is_the_layers(digits, two_layers):
+    X, _ = digits
+    first, second = two_layers
+    frozen = [FrozenEstimator(first), FrozenEstimator(second)]
+    before = first.encoder_.copy(), second.encoder_.copy()
+    stack = StackedAutoencoder(frozen, fine_tune_iter=0).fit(X)
+    for layer, own in zip(stack.model_.layers, two_layers, strict=True):
+        for name, tensor in own.model_.tensors().items():
+            assert torch.equal(layer.tensors()[name], tensor), name
+    wanted = second.transform(first.transform(X))
+    np.testing.assert_allclose(stack.transform(X), wanted, rtol=1e-5, atol=1e-6)
+    back = first.inverse_transform(second.inverse_transform(wanted))
+    np.testing.assert_allclose(stack.inverse_transform(wanted), back, rtol=1e-5, atol=1e-6)
+    again = clone(stack).fit(X)  # a clone of a frozen estimator is the estimator
+    np.testing.assert_array_equal(again.transform(X), stack.transform(X))
+    tuned = StackedAutoencoder(frozen, fine_tune_iter=30, sparsity_weight=0.0).fit(X)
+    assert tuned.score(X) > stack.score(X)
+    np.testing.assert_array_equal(first.encoder_, before[0])
+    np.testing.assert_array_equal(second.encoder_, before[1])
+
+
+def test_a_new_layer_is_trained_on_the_codes_of_a_frozen_one(digits, two_layers):
+    X, _ = digits
+    first, _ = two_layers
+    both = StackedAutoencoder([FrozenEstimator(first), 8], max_iter=10, fine_tune_iter=0)
+    stack = both.set_params(random_state=4).fit(X.astype(np.float32))
+    assert torch.equal(stack.model_.layers[0].encoder, first.model_.encoder)
+    alone = SparseAutoencoder(8, target=0.1, sparsity_weight=3.0, weight_decay=1e-4, max_iter=10)
+    alone.set_params(preprocess=None, random_state=5)
+    alone.fit(first.transform(X.astype(np.float32)))
+    assert torch.equal(stack.model_.layers[1].encoder, alone.model_.encoder)
+
+
+def test_a_classifier_on_frozen_layers(digits, two_layers):
+    X, y = digits
+    layers = [FrozenEstimator(one) for one in two_layers]
+    stack = StackedClassifier(layers, fine_tune_iter=0, dtype="float64").fit(X, y)
+    wanted = two_layers[1].transform(two_layers[0].transform(X))
+    np.testing.assert_allclose(stack.encode(X), wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_layers_that_are_fitted_and_not_frozen_are_told_of(digits, two_layers):
+    X, _ = digits
+    with pytest.warns(UserWarning, match=r"trained anew.*\(layer 1, 2\).*FrozenEstimator"):
+        stack = StackedAutoencoder(list(two_layers), fine_tune_iter=0, random_state=3).fit(X)
+    assert not torch.equal(stack.model_.layers[0].encoder, two_layers[0].model_.encoder)
+
+
+def test_what_cannot_be_kept_is_one_sentence(digits, two_layers):
+    X, _ = digits
+    first, second = two_layers
+
+    def said(*layers):
+        with pytest.raises(ValueError) as found:
+            StackedAutoencoder(list(layers), max_iter=2, fine_tune_iter=0).fit(X)
+        return str(found.value)
+
+    new = FrozenEstimator(SparseAutoencoder(4))
+    assert "layer 1 is a frozen SparseAutoencoder; a fitted estimator is needed" in said(new)
+    scaled = SparseAutoencoder(4, max_iter=2, preprocess=["standardize"], output="linear")
+    scaled.fit(first.transform(X))
+    told = said(FrozenEstimator(first), FrozenEstimator(scaled))
+    assert "layer 2 prepares what it sees (standardize)" in told
+    assert "layer 1 was trained on 30 inputs, but 64 come" in said(FrozenEstimator(second))
 
 
 def test_fine_tuning_lowers_the_error_of_the_whole(digits):

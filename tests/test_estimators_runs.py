@@ -62,6 +62,7 @@ CHANGED = {
     ),
     "bandwidth": ("jumprelu", (*MODERN, "model.bandwidth=0.2")),
     "drawn anew": ("topk", (*MODERN, "optim.resample=2", "optim.dead_after=64")),
+    "refined": ("topk", (*MODERN, "optim.refine=2")),
     "no auxk": ("topk", (*MODERN, "objective.auxk.weight=0.0")),
     "schedule": ("topk", (*MODERN, "optim.schedule=linear")),
     "memory": ("l1", (*MODERN, "optim.beta2=0.9")),

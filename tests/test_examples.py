@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from simplecell import SparseAutoencoder
+from simplecell.interop.onnx import export
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -96,6 +100,26 @@ def test_any_modules(show):
     assert figures["free"] < figures["sparse"] < 0.4
 
 
+def test_own_cnn(show):
+    figures = show("10_own_cnn", {"10_best.png"})
+    assert figures["loss"] < figures["ablated"]
+    assert 0.8 < figures["recovered"] < 1.01
+
+
+def test_own_recurrent(show):
+    figures = show("11_own_recurrent", {"11_codes.png"})
+    assert figures["right"] > 0.95
+    assert figures["auc"] > 0.8
+    assert figures["explained"] > 0.6
+
+
+def test_own_transformer(show):
+    figures = show("12_own_transformer", {"12_codes.png"})
+    assert figures["auc"] > 0.9
+    assert figures["as it is"] < 0.2
+    assert figures["added"] > 0.8
+
+
 @pytest.mark.parametrize("words", [["there"], []])
 def test_the_first_argument_is_the_folder(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
@@ -103,6 +127,17 @@ def test_the_first_argument_is_the_folder(tmp_path, monkeypatch, words):
     monkeypatch.setattr(sys, "argv", [script, *words])
     runpy.run_path(script, run_name="__main__")
     assert (tmp_path / (words or ["pictures"])[0] / "06_kl.png").is_file()
+
+
+def test_onnx(tmp_path):
+    pytest.importorskip("onnxruntime")
+    sae = SparseAutoencoder(n_latents=5, max_iter=3, preprocess=["standardize"], output="linear")
+    x = np.random.default_rng(0).normal(3, 2, (50, 4)).astype(np.float32)
+    export(sae.fit(x)._trained, tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", x)
+    words = [sys.executable, str(EXAMPLES / "13_onnx.py"), "m.onnx", "x.npy", "codes.npy"]
+    subprocess.run(words, check=True, cwd=tmp_path)
+    np.testing.assert_allclose(np.load(tmp_path / "codes.npy"), sae.transform(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
@@ -115,7 +150,7 @@ def test_examples_are_short_and_explained_and_use_public_names(path):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             names += [*node.module.split("."), *(alias.name for alias in node.names)]
-    assert not [name for name in names if name.startswith("_")]
+    assert not [name for name in names if name.startswith("_") and name != "__init__"]
     assert path.name in (EXAMPLES / "README.md").read_text(encoding="utf-8")
 
 

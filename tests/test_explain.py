@@ -315,6 +315,15 @@ def test_an_estimator_explains_as_the_command_does(houses, capsys):
         model.explain(data.data, prices.to_numpy()[:, None])
 
 
+def test_the_codes_of_an_answer_are_those_of_transform():
+    x = load_diabetes().data
+    told = {"k": 3, "preprocess": ["standardize"], "max_samples": 3000, "random_state": 0}
+    model = simplecell.TopKSparseAutoencoder(16, codes="exact", **told).fit(x)
+    answer = model.explain(x, load_diabetes().target)
+    active = (model.transform(x) != 0).sum(0)
+    assert answer.columns["active"].tolist() == active[answer.columns["latent"]].tolist()
+
+
 def test_names_in_a_page_are_text():
     _, seen, y = planted(0, n=120, n_latents=10, n_true=2)
     page = of_values(samples_with(seen), "<b>price</b>", y.tolist()).to_html()

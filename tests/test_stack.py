@@ -13,10 +13,9 @@ from safetensors.torch import load_file, save_file
 from simplecell.cli import run_command_line
 from simplecell.data import ArraySource
 from simplecell.errors import UsageError
+from simplecell.estimators.greedy import Greedy, encoded
 from simplecell.estimators.stacked import (
-    Greedy,
     classifier,
-    encoded,
     encoding_half,
     one_hot,
     softmax_regression,
@@ -49,14 +48,16 @@ def test_greedy_is_each_layer_alone_on_the_codes_below(x):
     first = build(layer(6), ArraySource(x))
     for _ in first.trainer.run(ArraySource(x), 5):
         pass
-    codes = encoded(first, ArraySource(x))
+    codes = encoded(first.trainer.model, first.preprocess, ArraySource(x))
     plain = layer(3, output="sigmoid").changed(["preprocess.steps=[]"])
     second = build(plain, ArraySource(codes))
     for _ in second.trainer.run(ArraySource(codes), 5):
         pass
     for made, expected in zip(greedy.layers, (first, second), strict=True):
         assert torch.equal(made.encoder, expected.trainer.model.encoder)
-    assert np.array_equal(greedy.codes, encoded(second, ArraySource(codes)))
+    assert np.array_equal(
+        greedy.codes, encoded(second.trainer.model, second.preprocess, ArraySource(codes))
+    )
     assert greedy.preprocess.steps == [{"kind": "center"}]
 
 

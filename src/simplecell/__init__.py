@@ -12,12 +12,14 @@ and *faces* show it. The rooms, from the ground up (their files: docs/architectu
     training       what moves a model: objective, gradients, solvers, trainer
     run            what was asked and what happened: recipe, session, directory
     sparse_coding  dictionaries without an encoder, and pictures restored by them
+    harvesting     activations of any torch module
     doctor         what looks wrong, and the cure
     viz            arrays in, picture out
     explain        which latents go with a target, and whether that holds
     explorer       a run in the browser
     interop        other systems' formats and conventions
     estimators     scikit-learn's contract
+    hub            runs to the Hugging Face hub and back
     reproduce      the field's headline results, measured
     cli            verbs
 
@@ -52,10 +54,17 @@ _WHERE = {
     "Recipe": "run.recipe",
     "Preprocess": "preprocess.chain",
     "as_source": "data",
+    "activations": "harvesting.activations",
+    "harvest": "harvesting.writing",
+    "attach": "harvesting.splicing",
+    "loss_recovered": "harvesting.recovered",
     "check_gradient": "training.gradient_check",
     "evaluate": "run.evaluate",
     "SimplecellError": "errors",
 }
+
+_ROOMS = ("viz", "hub")
+"""Rooms that are used by their names: `simplecell.viz.curve`."""
 
 __all__ = sorted(_WHERE)
 
@@ -65,12 +74,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("simplecell")
-    if name == "viz":
-        return import_module("simplecell.viz")
+    if name in _ROOMS:
+        return import_module(f"simplecell.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'simplecell' has no attribute '{name}'")
     return getattr(import_module(f"simplecell.{_WHERE[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "viz", "__version__"]
+    return [*__all__, *_ROOMS, "__version__"]

@@ -1,8 +1,10 @@
 """Several processes that train one model: the only file that knows of ranks.
 
-Every process holds the whole model and a part of each batch. What is learned from a batch as a
-whole is made here of the parts: `Ranks` does it by PyTorch's own collectives, and `Alone`, which
-stands in its place where there is one process, is the identity. Nobody asks which one it has.
+Either samples are dealt to them or latents. Of `Ranks` every process holds the whole model and a
+part of each batch; of `Holders` every process sees the whole batch and holds a part of the latents,
+with their rows of all matrices. What is learned from a batch, or from all latents, as a whole is
+made here of the parts by PyTorch's own collectives. `Alone`, which stands in their place where
+there is one process, is the identity. Nobody asks which one it has.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -25,6 +27,8 @@ from simplecell.errors import LostError, SimplecellError, UsageError
 PATIENCE = timedelta(hours=24)
 """For the first process, which reads all samples before the others train: whoever started them
 ends them when one dies."""
+PIECE = 2**22
+"""Numbers that go from one process to another at once, *count*."""
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
@@ -32,11 +36,22 @@ class Alone:
     """One process: each function is the identity."""
 
     size, rank = 1, 0
+    holders = 1
+    """Processes that latents are dealt to; each has as many."""
 
     @property
     def leads(self) -> bool:
         """Whether this is the process that writes, prints, and counts what counts once."""
         return self.rank == 0
+
+    @property
+    def sharers(self) -> int:
+        """Processes that samples are dealt to."""
+        return self.size
+
+    def of_latents(self) -> Alone:
+        """The same processes where latents are dealt to them, and samples are not."""
+        return self
 
     def admit(self, device: torch.device) -> None:
         """Raise UsageError where these processes cannot train on such a device."""
@@ -50,7 +65,7 @@ class Alone:
         return own
 
     def add(self, total: Tensor) -> None:
-        """The same, in place."""
+        """Make the parts of a gradient that processes have the whole of it, in place."""
 
     def count(self, own: int) -> int:
         """The sum over processes of a whole number."""
@@ -84,6 +99,14 @@ class Alone:
         """The rows [n, …] of all processes below one another; n may differ."""
         return rows
 
+    def entries(self, own: int) -> int:
+        """Of codes, in all, where `own` are those of one's own samples and latents."""
+        return own
+
+    def smallest(self, own: Tensor) -> Tensor:
+        """The smallest of a number of codes, 0-d, of one's own samples and latents."""
+        return own
+
     def rivals(self, own: Tensor, count: int) -> Tensor:
         """Numbers [n] among which are the `count` largest that any process has."""
         return own
@@ -91,6 +114,53 @@ class Alone:
     def drawn(self, like: Tensor, draw: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
         """One's own part of what is drawn for the samples of all, [B, …] as `like`."""
         return draw(tuple(like.shape))
+
+    def all_latents(self, own: int) -> int:
+        """How many latents there are, of which a process has so many."""
+        return own * self.holders
+
+    def total(self, own: Tensor) -> Tensor:
+        """The sum over all latents, of that over one's own; its gradient is that of one's own.
+
+        What is made of it each process makes alike, so that it is the whole gradient.
+        """
+        return own
+
+    def once(self, parameter: Tensor) -> Tensor:
+        """One that every holder of latents has, with a gradient in the first process alone."""
+        return parameter
+
+    def latents(self, own: Tensor) -> Tensor:
+        """Numbers of all latents [M, …], of those of one's own."""
+        return own
+
+    def any(self, own: Tensor) -> bool:
+        """Whether one of all latents is so, bool [M]."""
+        return bool(own.any())
+
+    def leading(self, own: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Which of numbers [B, c] are among the k largest of each sample, bool [B, c]; the least
+        of these [B, 1]. The c, at most k, are the largest of one's own latents."""
+        return torch.ones_like(own, dtype=torch.bool), own.amin(1, keepdim=True)
+
+    def rivals_of_latents(self, own: Tensor, count: int) -> Tensor:
+        """Numbers [n] among which are the `count` largest of all latents, for the same samples."""
+        return own
+
+    def says(self, own: bool) -> bool:
+        """One's own word where each may act by itself; the first one's where all must at once."""
+        return own
+
+    def collected(self, own: Tensor) -> Iterator[Tensor]:
+        """The numbers [n] of each holder of latents one after the other, piece by piece, where the
+        first asks; the others give theirs, and get nothing."""
+        yield own
+
+    def deal(self, pieces: Iterable[Tensor], rank: int) -> None:
+        """Send pieces to another process, which is `dealt` pieces of the same sizes."""
+
+    def dealt(self, pieces: Iterable[Tensor]) -> None:
+        """Fill pieces with what the first process deals to this one."""
 
     def told(self, say: Callable[[], Any]) -> Any:
         """What the first process says: numbers, texts, lists and tables, as in JSON."""
@@ -134,6 +204,9 @@ class Ranks(Alone):
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
+    def of_latents(self) -> Alone:
+        return Holders()
+
     def admit(self, device: torch.device) -> None:
         if device.type not in ("cpu", "cuda"):
             raise UsageError(
@@ -148,7 +221,10 @@ class Ranks(Alone):
             )
 
     def sum(self, own: Tensor) -> Tensor:
-        total = own.detach().clone()
+        return self._summed(own)
+
+    def _summed(self, own: Tensor) -> Tensor:
+        total = own.detach().clone(memory_format=torch.contiguous_format)
         self.add(total)
         return total
 
@@ -157,7 +233,10 @@ class Ranks(Alone):
         dist.all_reduce(total)
 
     def count(self, own: int) -> int:
-        return int(self.sum(torch.tensor(own)))
+        return self.entries(own)
+
+    def entries(self, own: int) -> int:
+        return int(self._summed(torch.tensor(own)))
 
     @_collective
     def most(self, own: int) -> int:
@@ -187,8 +266,12 @@ class Ranks(Alone):
         mine = (own.detach() == least).to(own.dtype)
         return own * mine / self.sum(mine)
 
-    @_collective
     def gathered(self, rows: Tensor) -> Tensor:
+        return torch.cat(self._stacked(rows))
+
+    @_collective
+    def _stacked(self, rows: Tensor) -> list[Tensor]:
+        """The rows [n, …] of each process; n may differ."""
         counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
         dist.all_gather(counts, torch.tensor([len(rows)]))
         most = max(map(int, counts))
@@ -196,10 +279,16 @@ class Ranks(Alone):
         padded[: len(rows)] = rows.detach()
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
+        return [part[: int(n)] for part, n in zip(parts, counts, strict=True)]
+
+    @_collective
+    def smallest(self, own: Tensor) -> Tensor:
+        least = own.detach().clone()
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        return least
 
     def rivals(self, own: Tensor, count: int) -> Tensor:
-        return self.gathered(own.topk(min(count, len(own)), sorted=False).values)
+        return torch.cat(self._stacked(own.topk(min(count, len(own)), sorted=False).values))
 
     def drawn(self, like: Tensor, draw: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
         n_samples = self.count(len(like))
@@ -234,7 +323,7 @@ class Ranks(Alone):
 
     def agree(self, flat: Tensor) -> None:
         bits = flat.detach().view(torch.int32 if flat.element_size() == 4 else torch.int64)
-        found = self.gathered(bits.sum(dtype=torch.int64)[None])
+        found = torch.cat(self._stacked(bits.sum(dtype=torch.int64)[None]))
         if not bool((found == found[0]).all()):
             raise SimplecellError(
                 f"the {self.size} processes no longer hold the same weights; train on machines of "
@@ -244,6 +333,87 @@ class Ranks(Alone):
     @_collective
     def wait(self) -> None:
         dist.barrier()
+
+    def deal(self, pieces: Iterable[Tensor], rank: int) -> None:
+        for piece in pieces:
+            self._sent(piece, rank)
+
+    def dealt(self, pieces: Iterable[Tensor]) -> None:
+        for piece in pieces:
+            piece.copy_(self._received(piece, 0))
+
+    @_collective
+    def _sent(self, piece: Tensor, rank: int) -> None:
+        dist.send(piece.detach().cpu().contiguous(), rank)
+
+    @_collective
+    def _received(self, like: Tensor, rank: int) -> Tensor:
+        found = torch.empty_like(like, device="cpu")
+        dist.recv(found, rank)
+        return found
+
+
+class Holders(Ranks):
+    """Processes that hold a part of the latents each, as many all of them, and see all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holders = self.size
+
+    # As to samples each is alone.
+    sum, count, mean, log_mean = Alone.sum, Alone.count, Alone.mean, Alone.log_mean
+    least, gathered, drawn = Alone.least, Alone.gathered, Alone.drawn
+
+    @property
+    def sharers(self) -> int:
+        return 1
+
+    def of_latents(self) -> Alone:
+        return self
+
+    def part(self, n: int) -> slice:
+        return slice(0, n)
+
+    def total(self, own: Tensor) -> Tensor:
+        whole = self._summed(own)
+        found: Tensor = _Instead.apply(own, whole) if own.requires_grad else whole
+        return found
+
+    def once(self, parameter: Tensor) -> Tensor:
+        return parameter if self.leads else parameter.detach()
+
+    @_collective
+    def latents(self, own: Tensor) -> Tensor:
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own.contiguous())
+        return torch.cat(parts)
+
+    def any(self, own: Tensor) -> bool:
+        return bool(self.most(int(own.any())))
+
+    def leading(self, own: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        parts = self._stacked(own.T.contiguous())
+        rivals = torch.cat(parts).T.contiguous()
+        # Every process looks at the same numbers: of equal ones all leave out the same.
+        found = rivals.topk(min(k, rivals.shape[1]), dim=1, sorted=False)
+        among = torch.zeros_like(rivals, dtype=torch.bool).scatter_(1, found.indices, True)
+        first = sum(map(len, parts[: self.rank]))
+        mine = among[:, first : first + own.shape[1]]
+        return mine, found.values.amin(1, keepdim=True)
+
+    def rivals_of_latents(self, own: Tensor, count: int) -> Tensor:
+        return self.rivals(own, count)
+
+    def says(self, own: bool) -> bool:
+        return bool(self.first(float(own)))
+
+    def collected(self, own: Tensor) -> Iterator[Tensor]:
+        for rank in range(self.size):
+            for piece in own.split(PIECE):
+                if self.leads:
+                    yield piece if rank == self.rank else self._received(piece, rank)
+                elif rank == self.rank:
+                    self._sent(piece, 0)
 
 
 class _Instead(torch.autograd.Function):

@@ -8,12 +8,23 @@ import traceback
 import typer
 
 # The order of the verbs in the help is that of these lines.
-from simplecell.cli import train, show, codes, measure, explain, shard  # isort: skip
+from simplecell.cli import train, show, codes, measure, explain, shard, harvest, convert  # isort: skip
 from simplecell.cli.application import app
 from simplecell.cli.processes import speaks
 from simplecell.errors import DataError, LostError, SimplecellError, UsageError
 
-__all__ = ["app", "codes", "explain", "measure", "run_command_line", "shard", "show", "train"]
+__all__ = [
+    "app",
+    "codes",
+    "convert",
+    "explain",
+    "harvest",
+    "measure",
+    "run_command_line",
+    "shard",
+    "show",
+    "train",
+]
 
 
 def run_command_line(arguments: list[str]) -> int:

@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from simplecell.errors import DataError, WriteError
+from simplecell.errors import DataError, LostError, WriteError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,9 @@ OtherData = Annotated[str | None, typer.Option("--data", help="Other samples tha
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, help="Share the work among N on this machine.")
 ]
-CodesOut = Annotated[str, typer.Option("--out", help="F.npy, F.npz, F.csv, F.parquet or - (npy).")]
+CodesOut = Annotated[
+    str, typer.Option("--out", help="F.npy, F.npz, F.csv, F.parquet or - (npy; lines for lines).")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a recipe key; repeatable."),
@@ -79,9 +81,7 @@ def read(data: str) -> str | NDArray[np.generic]:
     from simplecell.data.shards import is_pattern
 
     if data == "-":
-        if sys.stdin is None:
-            raise DataError("standard input is closed; pipe a .npy file into it")
-        return read_bytes_array(sys.stdin.buffer)
+        return read_bytes_array(standard_input())
     if not data:
         raise DataError("the path of the data is empty; give a file, a folder of pictures, or -")
     if is_pattern(data):
@@ -91,6 +91,13 @@ def read(data: str) -> str | NDArray[np.generic]:
     except OSError as error:
         raise DataError(f"'{data}' cannot be read: {error.strerror}") from error
     return data
+
+
+def standard_input() -> IO[bytes]:
+    """Standard input, as bytes. Raises DataError where it is closed."""
+    if sys.stdin is None:
+        raise DataError("standard input is closed; pipe a .npy file into it")
+    return sys.stdin.buffer
 
 
 def print_result(command: str, result: Mapping[str, object], as_json: bool, text: str) -> None:
@@ -112,7 +119,7 @@ def standard_output() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:
         forget_output()
-    except WriteError:
+    except (WriteError, LostError):
         raise
     except OSError as error:
         forget_output()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from simplecell.cli.application import (
     RunPath,
     app,
     read,
+    standard_input,
     standard_output,
 )
 from simplecell.cli.processes import refuse_pipes, together
@@ -29,14 +31,23 @@ def encode(
     ] = False,
     processes: Processes = None,
 ) -> None:
-    """Hand on the codes of DATA: one row a sample, one column a latent, with the rows' names."""
+    """Hand on the codes of DATA: one row a sample, one column a latent, with the rows' names.
+
+    With DATA and --out both - rows come as .npy, JSON lines or csv, and codes go out in the same
+    form, batch after batch.
+    """
     from simplecell.cli.code_files import encode_file
+    from simplecell.cli.streams import encode_stream
     from simplecell.run.directory import Run
     from simplecell.run.progress import say
 
     with together(context, processes) as ranks, standard_output():
         refuse_pipes(ranks, data)
-        say(*encode_file(Run(run).load(), read(data), out, sparse, ranks))
+        trained = Run(run).load()
+        if data == out == "-":
+            say(*encode_stream(trained, standard_input(), sys.stdout.buffer, sparse))
+        else:
+            say(*encode_file(trained, read(data), out, sparse, ranks))
 
 
 @app.command()

@@ -200,6 +200,13 @@ def of_run(path: Path) -> tuple[Table, str]:
         f"samples       {data['n_samples']} for training, {data['n_held_out']} held out; "
         f"each {' × '.join(str(side) for side in data['shape'])} ({data['kind']})",
     ]
+    if converted := info.get("converted"):
+        lines = [
+            f"run           {path} (converted: {converted['kind']})",
+            f"from          {converted['path']}",
+            f"data          not known; a sample has {data['shape'][0]} inputs",
+            *(f"              {line}" for line in converted["told"]),
+        ]
     lines += [f"              skipped {s['file']}: {s['reason']}" for s in data["skipped"]]
     software = info["software"]
     lines.append(

@@ -18,7 +18,7 @@ def shard(
         int | None, typer.Option(help="Samples of a shard; default 67 million numbers.")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float16, float32 or float64; default as the data.")
+        str | None, typer.Option(help="float16, bfloat16, float32 or float64; default as the data.")
     ] = None,
     settings: Settings = None,
     meta: Meta = None,

@@ -21,9 +21,12 @@ from simplecell.cli.application import (
     print_result,
     read,
 )
+from simplecell.cli.harvest import Embed, EmbedLayer, embedded
 from simplecell.cli.processes import refuse_pipes, together
+from simplecell.errors import UsageError
 
 if TYPE_CHECKING:
+    from simplecell.distributed import Alone
     from simplecell.run.session import Session
 
 
@@ -51,6 +54,8 @@ def train(
         str | None, typer.Option(metavar="SIZE", help="Take no more memory than that: 1GB, 500MB.")
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew in --out.")] = False,
+    embed: Embed = None,
+    layer: EmbedLayer = None,
     no_doctor: NoDoctor = False,
     processes: Processes = None,
     as_json: Json = False,
@@ -65,17 +70,22 @@ def train(
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
     check_settings(changes)
     chosen = None if recipe is None else Recipe.load(recipe)
+    if embed is None and layer is not None:
+        raise UsageError("--layer is a layer of the model that --embed names; say --embed MODEL")
     path = None if data == "-" else read(data)  # a pipe is read by one process, once
     # Torch comes with these, which mistakes in the words above spare.
     from simplecell.run.begin import begin
     from simplecell.run.together import shared
 
-    def begun() -> Session:
+    def begun(ranks: Alone) -> Session:
         opened = read(data) if path is None else path
-        return begin(opened, out, chosen, settings=changes, restart=restart)
+        return begin(opened, out, chosen, settings=changes, restart=restart, ranks=ranks)
 
     with together(context, processes, out=out) as ranks:
         refuse_pipes(ranks, data)
+        if embed is not None:
+            words = data, embed, layer, out, restart
+            data = path = ranks.told(lambda: embedded(*words))
         work("train", shared(ranks, begun, data), as_json, no_doctor)
 
 
@@ -93,7 +103,7 @@ def resume(
     from simplecell.run.together import shared
 
     with together(context, processes) as ranks:
-        session = shared(ranks, lambda: go_on(run, steps=steps))
+        session = shared(ranks, lambda ranks: go_on(run, steps=steps, ranks=ranks))
         work("resume", session, as_json, no_doctor)
 
 

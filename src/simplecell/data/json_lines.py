@@ -26,14 +26,27 @@ def read_json_lines(path: Path, options: Options) -> Loaded:
     Raises DataError, naming the line, for what is no object, lacks the field, or has another
     number of inputs than the first.
     """
-    records = _records(path)
-    vectors = {name: len(v) for name, v in records[0].items() if _is_vector(v)}
-    if not vectors and options.key is None:
-        return _table(records, path.name, options)
-    shapes = {name: f"of {n} numbers" for name, n in vectors.items()}
-    key = choose(path.name, shapes, options.key)
-    data = _vectors(records, key, vectors[key], path.name)
-    others = [name for name in records[0] if name != key and name != options.label]
+    return loaded_of(_records(path), path.name, options)
+
+
+def vector_field(records: Sequence[Record], name: str, key: str | None) -> str | None:
+    """The field of the first record that holds a list of numbers; None where there is none.
+
+    Raises DataError where it is not `key`, or one of several.
+    """
+    vectors = {field: len(v) for field, v in records[0].items() if _is_vector(v)}
+    if not vectors and key is None:
+        return None
+    return choose(name, {field: f"of {n} numbers" for field, n in vectors.items()}, key)
+
+
+def loaded_of(records: Sequence[Record], name: str, options: Options) -> Loaded:
+    """The numbers in records, the objects of JSON lines, of what errors call `name`."""
+    key = vector_field(records, name, options.key)
+    if key is None:
+        return _table(records, name, options)
+    data = _vectors(records, key, len(records[0][key]), name)
+    others = [field for field in records[0] if field not in (key, options.label)]
 
     def record(i: int) -> Record:
         return {k: v for k, v in records[i].items() if k not in (key, options.label)}
@@ -41,10 +54,10 @@ def read_json_lines(path: Path, options: Options) -> Loaded:
     return Loaded(
         data,
         records=Meta(len(records), record),
-        labels=None if options.label is None else _labels(records, options.label, path.name),
+        labels=None if options.label is None else _labels(records, options.label, name),
         label_is_known=options.label is not None,
         notes=[
-            f"field {key!r} of {path.name} gives the {vectors[key]} inputs; "
+            f"field {key!r} of {name} gives the {data.shape[1]} inputs; "
             f"records, and no inputs: {', '.join(others) or 'none'}"
         ],
     )
@@ -70,19 +83,24 @@ def _records(path: Path) -> list[Record]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"line {number} of {path.name} is no JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise DataError(
-                f"line {number} of {path.name} is no JSON object, but {line[:40]!r}; each line "
-                'needs one, such as {"id": 1, "embedding": [0.1, 0.2]}'
-            )
-        records.append(record)
+        records.append(record_of(line, number, path.name))
     if not records:
         raise DataError(f"{path.name} is empty; at least one line is needed")
     return records
+
+
+def record_of(line: str, number: int, name: str) -> Record:
+    """The object in a line, which errors call by its number. Raises DataError for anything else."""
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"line {number} of {name} is no JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise DataError(
+            f"line {number} of {name} is no JSON object, but {line[:40]!r}; each line "
+            'needs one, such as {"id": 1, "embedding": [0.1, 0.2]}'
+        )
+    return record
 
 
 def _is_number(value: object) -> bool:

@@ -398,6 +398,13 @@ class Subset(Source):
         return self._source.about(self._rows[rows])
 
 
+def row_in_data(source: Source, row: int) -> int:
+    """Which row of the data a sample of a source is, where the source is some of them."""
+    while isinstance(source, Subset):
+        row, source = int(source._rows[row]), source._source
+    return row
+
+
 class Named(Subset):
     """The inputs of another source in the order of `names`, as a model knows them.
 

@@ -5,11 +5,12 @@ A folder whose index is not finished was cut off; it is refused as data, and can
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any, NotRequired, TypedDict
 
 from simplecell.errors import DataError, WriteError
 
@@ -24,6 +25,8 @@ class Written(TypedDict):
 
     file: str
     n_samples: int
+    next: NotRequired[dict[str, Any]]
+    """Of batches that can be made again: in which of them the following shard begins."""
 
 
 class Index(TypedDict):
@@ -39,6 +42,8 @@ class Index(TypedDict):
     source: str | None
     """Fingerprint of the samples; None for those of an iterator, which nobody can begin again."""
     shards: list[Written]
+    harvest: NotRequired[dict[str, Any]]
+    """Of a model's activations: what was asked for, and what they are."""
 
 
 def read_index(folder: Path) -> Index | None:
@@ -94,13 +99,32 @@ def put(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     Raises WriteError when the disk is full, or nothing may be written there.
     """
+    try:
+        file = temporary(path).open("wb")
+    except OSError as error:
+        raise unwritten(path, error) from error
+    with renamed(path, file):
+        write(file)
+
+
+@contextlib.contextmanager
+def renamed(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Give an open temporary file the name `path` when the block ends, flushed; else remove it.
+
+    Raises WriteError when the disk is full, or nothing may be written there.
+    """
     beside = temporary(path)
     try:
-        with beside.open("wb") as file:
-            write(file)
+        with file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise WriteError(f"{path} could not be written: {error.strerror or error}") from error
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: Path, error: OSError) -> WriteError:
+    """The error that names a file and what the system says."""
+    return WriteError(f"{path} could not be written: {error.strerror or error}")

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from simplecell.data.order import rows_at_once
-from simplecell.data.rows import Array, Record, Source, as_float, check_finite, check_numbers
-from simplecell.data.shard_index import (
-    FORMAT,
-    NAME,
-    RECORDS,
-    Index,
-    put,
-    read_index,
-    temporary,
-    write_index,
-)
+from simplecell.data.rows import Array, Record, Source, as_float, check_numbers
+from simplecell.data.shard_file import DTYPES, ShardWriter
+from simplecell.data.shard_index import FORMAT, NAME, RECORDS, Index, read_index, temporary
 from simplecell.data.tensors import dense_array_of
-from simplecell.errors import DataError, UsageError, WriteError, choice
+from simplecell.errors import DataError, UsageError, choice
 
-DTYPES = ("float16", "float32", "float64")
 _NUMBERS = 2**26
 """Of a shard, where nobody says: 256 MiB of float32."""
 
@@ -44,8 +34,8 @@ def write_shards(
 
     A batch is an array or a tensor [B, D], or a pair of one and B records (dictionaries of what is
     known of each sample, kept beside the shards). Nothing is held but a batch. `rows` are those of
-    a shard (None: 2²⁶ numbers), `dtype` is "float16", "float32" or "float64" (None: that of the
-    first batch). Gives the index: n_inputs, dtype, and each shard's file and n_samples.
+    a shard (None: 2²⁶ numbers), `dtype` is "float16", "bfloat16", "float32" or "float64" (None:
+    that of the first batch). Gives the index: n_inputs, dtype, and each shard's file and n_samples.
 
     Raises UsageError for a folder that holds anything (`restart` removes shards of before),
     DataError for batches that are no numbers, not finite, of changing width or too large for
@@ -59,13 +49,13 @@ def write_shards(
     """
     folder = Path(out)
     if restart:
-        _remove(folder)
-    _refuse_full(folder)
+        remove_shards(folder)
+    refuse_full(folder)
     pairs = map(_pair, batches)
     first = next(pairs, None)
     if first is None:
         raise DataError("no batch came, and shards need one sample at least")
-    index = _new_index(first[0].shape[1], rows, dtype or _type_of(first[0].dtype))
+    index = new_index(first[0].shape[1], rows, dtype or _type_of(first[0].dtype))
     return _write(folder, index, _chained(first, pairs))
 
 
@@ -85,14 +75,14 @@ def shard_source(
     """
     folder = Path(out)
     if restart:
-        _remove(folder)
-    wanted = _new_index(source.n_inputs, rows, dtype or _type_of(_held(source)))
+        remove_shards(folder)
+    wanted = new_index(source.n_inputs, rows, dtype or _type_of(_held(source)))
     wanted |= {"source": source.fingerprint(), "input_names": source.input_names}
     index = read_index(folder) if folder.is_dir() else None
     if index is None:
-        _refuse_full(folder)
+        refuse_full(folder)
         index = wanted
-    _refuse_other(folder, index, wanted)
+    refuse_other(folder, index, wanted)
     done = sum(shard["n_samples"] for shard in index["shards"])
     if index["finished"]:
         return index, done
@@ -110,7 +100,8 @@ def _type_of(dtype: np.dtype[Any]) -> str:
     return dtype.name if dtype.name in DTYPES else as_float(dtype).name
 
 
-def _new_index(n_inputs: int, rows: int | None, dtype: str) -> Index:
+def new_index(n_inputs: int, rows: int | None, dtype: str) -> Index:
+    """The index of shards of which none is there yet. Raises UsageError for what cannot be."""
     choice("dtype of shards", dtype, DTYPES)
     if rows is not None and rows < 1:
         raise UsageError(f"a shard of {rows} rows was asked for; at least 1 is needed")
@@ -158,88 +149,13 @@ def _worth_keeping(records: list[Record]) -> list[Record] | None:
 
 def _write(folder: Path, index: Index, batches: Iterator[Batch]) -> Index:
     """Shard after shard; the index says after each which there are."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{folder} could not be made: {error.strerror}") from error
-    write_index(folder, index)
-    stream = _Stream(batches, index)
-    while stream.more():
-        number = len(index["shards"])
-        path = folder / f"shard-{number:05d}.npy"
-        records: list[str] = []
-        put(path, lambda file: stream.fill(file, records))  # noqa: B023
-        beside = path.with_suffix(RECORDS)
-        if any(line != "{}" for line in records):
-            put(beside, lambda file: file.write("\n".join(records).encode()))  # noqa: B023
-        index["shards"].append({"file": path.name, "n_samples": len(records)})
-        write_index(folder, index)
-    index["finished"] = True
-    write_index(folder, index)
+    with ShardWriter(folder, index) as writer:
+        for x, records in batches:
+            writer.add(x, records)
     return index
 
 
-class _Stream:
-    """Batches cut anew, so that each shard has its number of rows."""
-
-    def __init__(self, batches: Iterator[Batch], index: Index) -> None:
-        self._batches, self._rows = batches, index["rows"]
-        self._shape, self._dtype = (index["n_inputs"],), np.dtype(index["dtype"])
-        self._seen = sum(shard["n_samples"] for shard in index["shards"])
-        self._left: Batch | None = None
-
-    def more(self) -> bool:
-        """Whether there are samples left."""
-        while self._left is None or not len(self._left[0]):
-            self._left = next(self._batches, None)
-            if self._left is None:
-                return False
-        return True
-
-    def fill(self, file: IO[bytes], records: list[str]) -> None:
-        """Write one shard, and the records of its samples as JSON."""
-        begin = self._header(file, self._rows)
-        while len(records) < self._rows and self.more():
-            assert self._left is not None
-            x, known = self._left
-            n = min(len(x), self._rows - len(records))
-            file.write(self._checked(x[:n]).tobytes())
-            records += [json.dumps(r, ensure_ascii=False) for r in (known or [{}] * len(x))[:n]]
-            self._left = x[n:], None if known is None else known[n:]
-            self._seen += n
-        file.seek(0)
-        if self._header(file, len(records)) != begin:
-            raise WriteError("the header of a shard changed its length; please report it")
-
-    def _header(self, file: IO[bytes], n_samples: int) -> int:
-        """Write the header of an array of so many samples; where it ends."""
-        told = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (n_samples, *self._shape),
-        }
-        np.lib.format.write_array_header_1_0(file, told)
-        return file.tell()
-
-    def _checked(self, x: Array) -> Array:
-        """Samples in the type of the shards, none of them lost on the way."""
-        if x.shape[1:] != self._shape:
-            raise DataError(
-                f"the batch that begins at sample {self._seen} has {x.shape[1]} inputs, but those "
-                f"before had {self._shape[0]}; shards need one width"
-            )
-        check_finite(x, np.arange(self._seen, self._seen + len(x)), "the batches", None)
-        with np.errstate(over="ignore"):
-            found = np.ascontiguousarray(x, dtype=self._dtype)
-        if not np.isfinite(found).all():
-            raise DataError(
-                f"a value of {np.abs(x).max():.6g} is too large for {self._dtype}, which ends at "
-                f"{np.finfo(self._dtype).max:.6g}; write float32 (--dtype float32)"
-            )
-        return found
-
-
-def _refuse_full(folder: Path) -> None:
+def refuse_full(folder: Path) -> None:
     """Raise UsageError unless this is a folder with nothing in it, or nothing yet."""
     if not folder.exists():
         return
@@ -251,7 +167,8 @@ def _refuse_full(folder: Path) -> None:
         )
 
 
-def _refuse_other(folder: Path, index: Index, wanted: Index) -> None:
+def refuse_other(folder: Path, index: Index, wanted: Index) -> None:
+    """Raise UsageError unless shards that are there are those that are wanted."""
     if index["source"] != wanted["source"]:
         raise UsageError(
             f"{folder} holds shards of other data; give another --out, or --restart to replace them"
@@ -265,7 +182,7 @@ def _refuse_other(folder: Path, index: Index, wanted: Index) -> None:
         )
 
 
-def _remove(folder: Path) -> None:
+def remove_shards(folder: Path) -> None:
     """Remove shards that an index names, and nothing else."""
     index = read_index(folder) if folder.is_dir() else None
     for shard in index["shards"] if index else []:

@@ -102,7 +102,10 @@ def files_below(folder: Path) -> list[Path]:
 def _about_shards(path: Path) -> bool:
     """Whether a file is what `simplecell shard` writes beside its shards."""
     beside = path.name.removesuffix(RECORDS)
-    return path.name == NAME or (beside != path.name and path.with_name(f"{beside}.npy").is_file())
+    shard = beside != path.name and any(
+        path.with_name(beside + end).is_file() for end in (".npy", ".safetensors")
+    )
+    return path.name == NAME or shard
 
 
 def shards_of(data: Sequence[str | Path]) -> list[Shard] | None:

@@ -12,7 +12,7 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -119,8 +119,9 @@ def read_torch(path: Path, options: Options) -> Loaded:
 
     Raises DataError for files that hold anything else, whose loading would run a program.
     """
-    _check_torch_file(path)
-    found = _tensors(_weights_only(path), path.name)
+    with path.open("rb") as stream:
+        check_torch_file(stream, path.name, path.stat().st_size)
+    found = _tensors(weights_only(path, path.name), path.name)
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     tensor = found[choose(path.name, shapes, options.key)]
     held = tensor.untyped_storage().nbytes() if str(tensor.layout) == "torch.strided" else 0
@@ -132,29 +133,37 @@ def read_torch(path: Path, options: Options) -> Loaded:
     return Loaded(array_of(tensor))
 
 
-def _check_torch_file(path: Path) -> None:
-    """Refuse what torch would unpack without asking how large it becomes."""
-    with path.open("rb") as stream:
-        if stream.read(4) != _TORCH_BYTES:
-            raise DataError(
-                f"{path.name} is no file of torch.save, or one of before PyTorch 1.6, which is a "
-                "plain pickle; load it where you trust it, and save the tensor again"
-            )
-    with zipfile.ZipFile(path) as archive:
-        if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
-            raise DataError(f"{path.name} is compressed, which torch.save never does")
+def check_torch_file(stream: IO[bytes], name: str, size: int) -> None:
+    """Raise DataError for what torch would unpack without asking how large it becomes.
+
+    The stream holds `size` bytes, and is left at its start.
+    """
+    if stream.read(4) != _TORCH_BYTES:
+        raise DataError(
+            f"{name} is no file of torch.save, or one of before PyTorch 1.6, which is a "
+            "plain pickle; load it where you trust it, and save the tensor again"
+        )
+    with zipfile.ZipFile(stream) as archive:
+        if sum(info.file_size for info in archive.infolist()) > size:
+            raise DataError(f"{name} is compressed, which torch.save never does")
+    stream.seek(0)
 
 
-def _weights_only(path: Path) -> object:
+def weights_only(file: Path | IO[bytes], name: str) -> object:
+    """What `torch.save` wrote: tensors, numbers, texts, lists and dictionaries; a path is mapped.
+
+    Raises DataError for anything else, whose loading would run a program.
+    """
     import pickle
 
     import torch
 
+    how: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(file, mmap=isinstance(file, Path) or None, **how)
     except pickle.UnpicklingError:
         raise DataError(
-            f"{path.name} holds more than tensors, and loading that would run what is written in "
+            f"{name} holds more than tensors, and loading that would run what is written in "
             "it; save the tensor alone: torch.save(x, path), or as .safetensors"
         ) from None
 

@@ -343,6 +343,8 @@ def examine(session: Training, figures: Figures | None = None) -> list[Finding]:
     trainer, model = session.trainer, session.trainer.model
     if trainer.stopped is None and trainer.n_steps < session.recipe.n_steps:
         return []
+    if model.holders > 1:  # other processes have the other latents, and do not look with this one
+        return []
     figures = figures or evaluate(model, trainer.preprocess, session.source)
     density, l0 = figures.density, figures.l0
     owned = hidden(figures, session.recipe.preprocess.steps, session.source.input_names)

@@ -24,8 +24,9 @@ from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
 from simplecell.estimators.door import DOOR, check_array, validate_data
-from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.passes import Passes
+from simplecell.preprocess.chain import Preprocess
 from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.encoding import dense_codes
@@ -34,6 +35,7 @@ from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import with_prepared_targets
 from simplecell.run.trained import Trained, latent_names
+from simplecell.run.whole import WholeModel
 from simplecell.training.prepared import resolve_device
 from simplecell.training.trainer import Record
 from simplecell.viz.grid import sample_shape
@@ -74,6 +76,7 @@ class ModelTransformer(CodeTransformer):
     """A trained model behind scikit-learn's contract; a subclass says how it is fitted."""
 
     _trained: Trained
+    _whole: WholeModel | None = None
     device: str
     solver: str
     notes_: list[str]
@@ -113,6 +116,18 @@ class ModelTransformer(CodeTransformer):
     def _scored(self, source: Source) -> float:
         trained = self._on_device()
         return evaluate(trained.model, trained.preprocess, source).score
+
+    @property
+    def model(self) -> WholeModel:
+        """The whole as one torch module: tensors in the units of the data, gradients through.
+
+        Preparation included, where `model_` is the bare autoencoder. Its weights are copies: moved,
+        cast or trained, it leaves the estimator as it is.
+        """
+        check_is_fitted(self)
+        if self._whole is None:
+            self._whole = self._trained.module()
+        return self._whole
 
     def save(self, path: str | Path) -> None:
         """Write a run directory that `simplecell.load` and the command line open.
@@ -267,7 +282,8 @@ class ModelTransformer(CodeTransformer):
         model = recipe.build_model(trainer.model.n_inputs, trainer.model.n_outputs)
         model.load_tensors(trainer.model.tensors())
         pairs = with_prepared_targets(source, chain, model.like)
-        figures = evaluate(model, built.preprocess, pairs)
+        in_use = self._in_use(model, built.preprocess, recipe, source)
+        figures = evaluate(in_use, built.preprocess, pairs)
         info = about_training(requested, recipe, trainer, about_data(None, source, held_out))
         info |= {"status": "finished", "stopped": trainer.stopped}
         info["data"]["input_names"] = input_names(self)
@@ -275,6 +291,12 @@ class ModelTransformer(CodeTransformer):
         self.notes_ = [*source.notes, *built.notes]
         self._judge(figures)
         return figures
+
+    def _in_use(
+        self, model: Model, preprocess: Preprocess, recipe: Recipe, source: Source
+    ) -> Model:
+        """What makes the codes that `transform` gives: the model that was trained."""
+        return model
 
     def _judge(self, figures: Figures) -> None:
         """What a pass over the training samples found."""
@@ -286,7 +308,7 @@ class ModelTransformer(CodeTransformer):
     def _take(self, trained: Trained) -> None:
         """The public fitted attributes of a trained model."""
         model = trained.model
-        self._trained = trained
+        self._trained, self._whole = trained, None
         self.model_, self.preprocess_ = model, trained.preprocess
         self.components_ = model.atoms().cpu().numpy().copy()
         if isinstance(model, Autoencoder):

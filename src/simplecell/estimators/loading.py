@@ -12,10 +12,14 @@ from simplecell.estimators.contract import ModelTransformer
 from simplecell.estimators.fitting import RecipeTransformer
 from simplecell.estimators.parameters import read
 from simplecell.estimators.stacked import STACKED, StackedAutoencoder
+from simplecell.interop.conversion import opened
 from simplecell.run.directory import Run
+from simplecell.run.progress import say
 from simplecell.run.recipe import Recipe, flat
 from simplecell.run.trained import Trained
 
+MANY = 2**20
+"""Samples that a converted model is taken to have seen, of which nobody knows the number."""
 BY_ACTIVATION: dict[object, type[RecipeTransformer]] = {
     "topk": modern.TopKSparseAutoencoder,
     "batchtopk": modern.TopKSparseAutoencoder,
@@ -24,18 +28,27 @@ BY_ACTIVATION: dict[object, type[RecipeTransformer]] = {
 }
 
 
-def load(path: str | Path) -> ModelTransformer:
+def load(path: str | Path, **given: object) -> ModelTransformer:
     """A fitted estimator from a run directory, made by `save` or by the command line.
 
     Its parameters say what the run was asked for, and `settings` what no parameter says: a clone
     fitted to the same rows becomes the same, bit for bit, or says why it cannot.
 
+    A model of another library is opened as well (docs/interop.md), and what it was recognised as
+    is said on standard error; `given` are what its files do not say, such as `k=32`.
+
     Raises:
-        RunError: for a directory that is no run, is damaged or of a newer format.
+        RunError: for a directory that is no run or known model, is damaged or of a newer format.
+        UsageError: for what the files of another library do not say and `given` should.
     """
     run = Run(path)
-    trained = run.load()
-    requested = run.requested(trained.info)
+    origin = opened(path, given)
+    trained, foreign = origin.trained, origin.foreign
+    if foreign is None:
+        requested = run.requested(trained.info)
+    else:
+        say(f"'{path}': {origin.words}", *foreign.told)
+        requested = Recipe.from_table(trained.info["requested"])
     try:
         estimator = as_asked(requested, trained)
     except UsageError as error:
@@ -65,7 +78,7 @@ def kind_of(recipe: Recipe) -> type[RecipeTransformer]:
 def as_asked(requested: Recipe, trained: Trained) -> ModelTransformer:
     """An estimator, not fitted, with the parameters and settings that ask for a run."""
     data = trained.info["data"]
-    n_samples = max(1, data["n_samples"] + data["n_held_out"])
+    n_samples = data["n_samples"] + data["n_held_out"] or MANY
     if requested.model.init == STACKED:
         return StackedAutoencoder.of_run(requested, n_samples)
     kind = kind_of(requested)

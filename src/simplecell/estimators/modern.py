@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar
 
 from scipy.sparse import csr_array, csr_matrix
 from sklearn import get_config
 
 from simplecell.data import Source
-from simplecell.errors import UsageError, switch, whole
+from simplecell.errors import UsageError, choice, switch, whole
 from simplecell.estimators.fitting import RecipeTransformer
-from simplecell.estimators.parameters import Steps
-from simplecell.run.encoding import sparse_codes
+from simplecell.estimators.parameters import Steps, automatic, positive
+from simplecell.model.autoencoder import Model
+from simplecell.model.exact import Exact
+from simplecell.preprocess.chain import Preprocess
+from simplecell.run.encoding import alpha_on, sparse_codes
 from simplecell.run.evaluate import Figures
 from simplecell.run.recipe import Recipe
 from simplecell.run.trained import Trained
 from simplecell.training.trainer import Trainer
+
+CODES = ("encoder", "exact")
 
 
 @dataclass(eq=False, repr=False)
@@ -31,6 +36,8 @@ class ModernTransformer(RecipeTransformer):
     learning_rate: float | str = "auto"
     preprocess: Steps = ("center", "scale")
     sparse_output: bool = False
+    codes: str = "encoder"
+    alpha: float | str = "auto"
 
     course = 1
     named: ClassVar[str]
@@ -50,6 +57,38 @@ class ModernTransformer(RecipeTransformer):
                 f"{self.instead} is {value!r} and target_l0 {self.target_l0!r}, but either says "
                 "how sparse codes are; give one of the two"
             )
+
+    def _in_use(
+        self, model: Model, preprocess: Preprocess, recipe: Recipe, source: Source
+    ) -> Model:
+        """The encoder, or what makes exact codes, as few of them active as the encoder's."""
+        choice("codes", self.codes, CODES)
+        automatic(positive)("alpha", self.alpha)
+        if self.codes == "encoder":
+            return model
+        wanted = None if isinstance(self.alpha, str) else float(self.alpha)
+        self.alpha_ = wanted or alpha_on(source, model, preprocess)
+        return Exact(model, self.alpha_)
+
+    def _take(self, trained: Trained) -> None:
+        if self.codes == "exact" and hasattr(self, "alpha_"):
+            trained.info["exact_alpha"] = self.alpha_
+        elif "exact_alpha" in trained.info:  # as a run has it that is loaded
+            self.codes, self.alpha_ = "exact", trained.info["exact_alpha"]
+        super()._take(trained)
+
+    def _on_device(self) -> Trained:
+        trained = super()._on_device()
+        choice("codes", self.codes, CODES)
+        if self.codes == "encoder":
+            return trained
+        alpha = getattr(self, "alpha_", None) if isinstance(self.alpha, str) else self.alpha
+        if alpha is None:
+            raise UsageError(
+                'codes is "exact", but this was fitted with the encoder\'s codes, so that no alpha '
+                "was chosen; fit it again, or say alpha=… as well"
+            )
+        return replace(trained, model=Exact(trained.model, alpha))
 
     def _in_parts(self, recipe: Recipe) -> Recipe:
         """A constant learning rate: nobody knows how many parts will come."""
@@ -114,6 +153,11 @@ class TopKSparseAutoencoder(ModernTransformer):
             draws one.
         device: "auto", "cpu", "cuda", …
         sparse_output: `transform` gives a SciPy CSR matrix, and the dense one is never made.
+        codes: "encoder" is one product a sample. "exact" finds the code of least error on the
+            learned dictionary by some hundred: `min ½‖x − recon‖² + α Σ code ‖atom‖` over codes
+            of at least 0. Training, pictures and the explorer are as before.
+        alpha: α of exact codes; "auto" leaves as many latents active as the encoder does, mean
+            over (some of) the training samples.
         verbose: progress on standard error.
         settings: keys of the recipe that no parameter has, as in `SparseAutoencoder`.
 
@@ -121,6 +165,7 @@ class TopKSparseAutoencoder(ModernTransformer):
         components_: the dictionary, [n_latents, n_prepared] (decoder rows, prepared units).
         encoder_, bias_, offset_: the other weights; threshold_ for `batchwise`.
         model_, preprocess_: the `simplecell.Autoencoder` and its fitted preparation.
+        alpha_: α, of exact codes.
         l0_: active latents a sample, *count*, mean over the training samples.
         density_: share of the training samples for which each latent is active, [n_latents].
         mean_activation_: mean code of each latent, [n_latents].

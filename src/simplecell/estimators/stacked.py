@@ -8,8 +8,10 @@ Source: UFLDL, Stacked autoencoders. Exact.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
@@ -18,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -25,7 +28,7 @@ from torch import Tensor
 
 from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Paired
-from simplecell.errors import UsageError, real, whole
+from simplecell.errors import UsageError, choice, real, whole
 from simplecell.estimators.classic import SparseAutoencoder
 from simplecell.estimators.contract import (
     ROWS,
@@ -37,19 +40,20 @@ from simplecell.estimators.contract import (
 )
 from simplecell.estimators.door import DOOR, refuse_overflow, source_of, validate_data
 from simplecell.estimators.fitting import ClassicTransformer, batches
+from simplecell.estimators.greedy import STILL_FITTED, Greedy, kept_layer
 from simplecell.estimators.parameters import Randomness, Steps, read, said_by, seed_of
-from simplecell.model.autoencoder import Autoencoder, Layer
+from simplecell.model.autoencoder import Layer
 from simplecell.model.deep import Classifier, DeepAutoencoder, exciting
 from simplecell.preprocess.chain import Preprocess
-from simplecell.run.build import Built, build
+from simplecell.run.build import Built
 from simplecell.run.progress import TrainingProgress
-from simplecell.run.recipe import Recipe
+from simplecell.run.recipe import DTYPES, Recipe
+from simplecell.run.trained import Trained
 from simplecell.training.objective import Objective
 from simplecell.training.prepared import resolve_device, to_model
-from simplecell.training.trainer import Record, Trainer
+from simplecell.training.trainer import Trainer
 from simplecell.viz.portrait import picture_of_rows
 
-STILL = 1e-3  # standard deviation below which a code says nothing
 STACKED = "stacked"
 """`model.init` of a stack's run: its weights started from layers trained one by one."""
 OF_LAYERS = (
@@ -57,65 +61,7 @@ OF_LAYERS = (
     *("preprocess", "max_iter", "dtype", "device"),
 )
 """Parameters of a stack that are those of each layer given as a number."""
-LayerSizes = int | Sequence[int | ClassicTransformer] | None
-
-
-class Greedy:
-    """Trains a stack of layers, each on the codes of the one before.
-
-    Args:
-        recipes: one a layer, any row of the family; only the first may prepare its data, for the
-            codes in between are the network's own.
-
-    Attributes:
-        layers: those trained so far.
-        preprocess: the preparation of the data, once the first layer has begun.
-        codes: of the last layer trained, [n, M], or None.
-        notes: sentences on what was chosen and found.
-
-    Raises:
-        UsageError: for no recipes.
-    """
-
-    def __init__(self, recipes: Sequence[Recipe]) -> None:
-        if not recipes:
-            raise UsageError("a stack needs at least one layer")
-        first, *others = recipes
-        self.recipes = [first, *(recipe.changed({"preprocess.steps": []}) for recipe in others)]
-        self.layers: list[Autoencoder] = []
-        self.preprocess: Preprocess | None = None
-        self.notes: list[str] = []
-        self.codes: Array | None = None
-
-    def run(self, source: Source) -> Iterator[tuple[int, Record]]:
-        """Train every layer for its recipe's steps: its number from 1, and a record a step."""
-        for number, recipe in enumerate(self.recipes, start=1):
-            built = build(recipe, source)
-            if number == 1:
-                self.preprocess, self.notes = built.preprocess, built.notes
-            for record in built.trainer.run(source, built.recipe.n_steps):
-                yield number, record
-            layer = built.trainer.model
-            assert isinstance(layer, Autoencoder)
-            self.layers.append(layer)
-            self.codes = encoded(built, source)
-            if float(self.codes.std(0).max()) < STILL:
-                self.notes.append(
-                    f"the codes of layer {number} hardly vary, so nothing above it can learn: use "
-                    "a smaller weight_decay, or a larger target"
-                )
-            source = ArraySource(self.codes)
-
-
-@torch.no_grad()
-def encoded(built: Built, source: Source) -> Array:
-    """The codes [n, M] of a source, in the model's precision."""
-    model = built.trainer.model
-    parts = []
-    for x, _ in source.batches(ROWS):
-        code = model.encode(to_model(x, built.preprocess, model.like))[1]
-        parts.append(code.dense.cpu().numpy())
-    return np.concatenate(parts)
+LayerSizes = int | Sequence[int | ClassicTransformer | FrozenEstimator] | None
 
 
 def classifier(
@@ -198,12 +144,13 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     def _train_layers(self, X: Array, seed: int) -> tuple[Greedy, Preprocess, Array]:
         """The trained layers, the preparation of X, and the codes [n, M] of the last layer."""
         self._steps(len(X))  # wrong parameters are told of before the layers are trained
-        recipes = self._recipes(len(X), seed)
-        greedy = Greedy(recipes)
-        steps = sum(recipe.n_steps for recipe in recipes)
-        with TrainingProgress(steps, quiet=not self.verbose) as progress:
+        recipes, kept = self._recipes(len(X), seed), self._kept()
+        self._warn_of_what_is_lost()
+        greedy = Greedy(recipes, kept)
+        lengths = [0 if k in kept else recipe.n_steps for k, recipe in enumerate(recipes, 1)]
+        with TrainingProgress(sum(lengths), quiet=not self.verbose) as progress:
             for number, record in greedy.run(ArraySource(X)):
-                done = sum(recipe.n_steps for recipe in recipes[: number - 1])
+                done = sum(lengths[: number - 1])
                 progress.show(record._replace(step=done + record.step))
         assert greedy.preprocess is not None
         assert greedy.codes is not None
@@ -216,13 +163,15 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 "a run keeps a stack's network and its fine-tuning, and not how each layer was "
                 "trained before; say it by layers, and by max_iter, target … where they are numbers"
             )
-        layers = list(self.layers) if isinstance(self.layers, Iterable) else [self.layers]
+        layers, kept = self._given(), self._kept()
         recipes = [
-            self._layer(k, layer)._recipe(n_samples).changed({"train.seed": seed + k})
+            kept[k + 1].recipe
+            if k + 1 in kept
+            else self._layer(k, layer)._recipe(n_samples).changed({"train.seed": seed + k})
             for k, layer in enumerate(layers)
         ]
         for number, (layer, recipe) in enumerate(zip(layers, recipes, strict=True), start=1):
-            self._check_layer(number, layer, recipe)
+            self._check_layer(number, layer, recipe, number in kept)
         for number, (below, above) in enumerate(itertools.pairwise(recipes), start=2):
             if above.model.output not in ("auto", below.model.activation):
                 raise UsageError(
@@ -230,6 +179,32 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                     f"'{below.model.activation}' codes; make the two the same"
                 )
         return recipes
+
+    def _given(self) -> list[object]:
+        return list(self.layers) if isinstance(self.layers, Iterable) else [self.layers]
+
+    def _kept(self) -> dict[int, Trained]:
+        """Layers that stay as they were trained, by number from 1."""
+        choice("dtype", self.dtype, DTYPES)
+        kept = {}
+        for k, one in enumerate(self._given(), start=1):
+            if isinstance(one, FrozenEstimator):
+                found = kept_layer(k, one)
+                model = found.model_in(getattr(torch, self.dtype))
+                kept[k] = dataclasses.replace(found, model=model)
+        return kept
+
+    def _warn_of_what_is_lost(self) -> None:
+        """Estimators given as parameters are trained by `fit`, as everywhere in scikit-learn."""
+        numbered = enumerate(self._given(), start=1)
+        fitted = (
+            k
+            for k, one in numbered
+            if isinstance(one, ClassicTransformer) and hasattr(one, "_trained")
+        )
+        lost = [str(k) for k in fitted]
+        if lost:
+            warnings.warn(STILL_FITTED.format(", ".join(lost)), UserWarning, stacklevel=4)
 
     def _layer(self, k: int, layer: object) -> ClassicTransformer:
         """The estimator of one layer: the one given, or one with that many latents."""
@@ -244,8 +219,8 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         above = {"output": self.activation, "preprocess": None} if k else {}
         return SparseAutoencoder(int(layer), **told | above)
 
-    def _check_layer(self, number: int, layer: object, recipe: Recipe) -> None:
-        """What a layer given as an estimator must not ask for."""
+    def _check_layer(self, number: int, layer: object, recipe: Recipe, kept: bool) -> None:
+        """What a layer given as an estimator must not ask for, or a kept one have asked for."""
         if isinstance(recipe.model.n_latents, list):
             raise UsageError(
                 f"layer {number} is a {type(layer).__name__} of several layers; a layer of a "
@@ -253,8 +228,8 @@ class StackTransformer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             )
         wrong = {
             "tied weights, which fine-tuning would pull apart": recipe.model.tied,
-            "early stopping, which a stack does not do": recipe.train.patience,
-            "held-out samples, which a stack does not have": recipe.data.held_out,
+            "early stopping, which a stack does not do": recipe.train.patience and not kept,
+            "held-out samples, which a stack does not have": recipe.data.held_out and not kept,
             "a preparation, but only the first layer sees the data": number > 1
             and recipe.preprocess.steps not in ("auto", []),
         }
@@ -283,7 +258,10 @@ class StackedAutoencoder(ModelTransformer, StackTransformer):
 
     Args:
         layers: from the input to the code; each a number of latents, or an estimator of the
-            family (`SparseAutoencoder`, `CompressionAutoencoder`, `DenoisingAutoencoder`).
+            family (`SparseAutoencoder`, `CompressionAutoencoder`, `DenoisingAutoencoder`). An
+            estimator is trained by `fit`, also one that is fitted already, which warns; one inside
+            `sklearn.frozen.FrozenEstimator` is not, and the stack begins with its weights. They
+            are copies: the fine-tuning does not move the estimator's own.
         target, sparsity_weight, weight_decay, activation, max_iter: of the layers given as
             numbers, as in `SparseAutoencoder`.
         output: of the first layer; the others reproduce codes.

@@ -56,7 +56,7 @@ def report(run: Run) -> str:
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         latents=list(_latents(view)),
         gallery=_png(picture(trained, "latents")) if _is_seen(atlas) else None,
-        curve=_figure(training_curve(run)),
+        curve=None if trained.info.get("converted") else _figure(training_curve(run)),
         spectrum=_figure(spectrum(np.array(raw))) if any(raw) else None,
         steps=data["steps"],
         notes=data["notes"],

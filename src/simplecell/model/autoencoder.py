@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError, UsageError, choice
 from simplecell.model.activation import Activation
 from simplecell.model.activations import OUTPUTS, activation
@@ -39,6 +40,10 @@ class Model(nn.Module):
     """The name of `finish`, the function on what `decode_raw` gives."""
     n_outputs: int | None = None
     """D' of a transcoder, which reconstructs something else than its inputs; else None."""
+    holders: int = 1
+    """Processes that the latents are dealt to: those here are one's own, and M counts them."""
+    ranks: Alone = ALONE
+    """The processes that train it; a trainer says who they are."""
 
     @property
     def n_inputs(self) -> int:
@@ -165,6 +170,7 @@ class Layer(Model):
         activation: a name of `ACTIVATIONS`; "gaussian" needs two rows a latent: first come all
             means, then all logarithms of variances. "gated" codes have biases of their own.
         dtype: torch.float32 or torch.float64.
+        holders: processes that the latents are dealt to; this model has its share of the M.
         settings: of the activation, such as k=32 for "topk".
 
     Weights are zero until `optim.initialise`; `center` is 0 until `set_center`, and not trained.
@@ -183,6 +189,7 @@ class Layer(Model):
         *,
         activation: str = "sigmoid",
         dtype: torch.dtype = torch.float32,
+        holders: int = 1,
         **settings: object,
     ) -> None:
         super().__init__()
@@ -191,8 +198,14 @@ class Layer(Model):
                 f"an autoencoder needs at least one input and one latent; "
                 f"got n_inputs={n_inputs}, n_latents={n_latents}"
             )
+        if n_latents % holders:
+            raise UsageError(
+                f"{n_latents} latents cannot be dealt to {holders} processes, as many to each; "
+                f"take {-(-n_latents // holders) * holders}, or another number of processes"
+            )
+        self.holders = holders
         self.activation = _activation(activation, n_latents, dtype=dtype, **settings)
-        rows = n_latents * self.activation.pre_per_latent
+        rows = n_latents // holders * self.activation.pre_per_latent
         self.encoder = nn.Parameter(torch.zeros(rows, n_inputs, dtype=dtype))
         if not self.activation.owns_bias:
             self.bias = nn.Parameter(torch.zeros(rows, dtype=dtype))
@@ -279,6 +292,7 @@ class Autoencoder(Layer):
         n_outputs: inputs of what is reconstructed, where that is not the sample itself (a
             transcoder); D unless given.
         dtype: torch.float32 or torch.float64.
+        holders: processes that the latents are dealt to; this model has its share of the M.
         settings: of the activation, such as k=32 for "topk".
 
     Weights are zero until `optim.initialise`. Source: UFLDL, Autoencoders and sparsity. Exact.
@@ -298,10 +312,13 @@ class Autoencoder(Layer):
         pre_bias: bool = False,
         n_outputs: int | None = None,
         dtype: torch.dtype = torch.float32,
+        holders: int = 1,
         **settings: object,
     ) -> None:
         choice("output", output, OUTPUTS)
-        super().__init__(n_inputs, n_latents, activation=activation, dtype=dtype, **settings)
+        super().__init__(
+            n_inputs, n_latents, activation=activation, dtype=dtype, holders=holders, **settings
+        )
         if n_outputs is not None and (tied or pre_bias):
             raise UsageError(
                 "a transcoder reconstructs something else than its inputs, so that neither "
@@ -315,7 +332,7 @@ class Autoencoder(Layer):
             )
         self.output, self.tied, self.pre_bias = output, tied, pre_bias
         if not tied:
-            self._decoder = nn.Parameter(torch.zeros(n_latents, n_outputs, dtype=dtype))
+            self._decoder = nn.Parameter(torch.zeros(n_latents // holders, n_outputs, dtype=dtype))
         self.offset = nn.Parameter(torch.zeros(n_outputs, dtype=dtype))
 
     @property
@@ -332,7 +349,7 @@ class Autoencoder(Layer):
         return super().centered(x - self.offset if self.pre_bias else x)
 
     def decode_raw(self, code: Codes) -> Tensor:
-        return code.decode(self.decoder) + self.offset
+        return self.ranks.total(code.decode(self.decoder)) + self.ranks.once(self.offset)
 
     def matrices(self) -> list[Tensor]:
         """Encoder and decoder; a tied matrix is decayed once."""

@@ -137,6 +137,7 @@ class DeepAutoencoder(Network):
                 pre_bias=False,
                 n_outputs=None,
                 dtype=dtype,
+                holders=1,
                 **{name: settings[name] for name in settings_of(kind) if name in settings},
             )
             layers.append(layer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from simplecell.distributed import Alone
+from simplecell.distributed import ALONE, Alone
 from simplecell.model import native
 from simplecell.model.places import Places
 
@@ -30,31 +30,48 @@ def above(pre: Tensor, threshold: Tensor) -> Places | None:
     return _above(pre, threshold)
 
 
-def top(pre: Tensor, k: int, *, ordered: bool = False) -> Places | None:
+def top(pre: Tensor, k: int, *, ordered: bool = False, ranks: Alone = ALONE) -> Places | None:
     """Where the k largest of each sample of pre [B, M] are; None where k are too many.
 
-    `ordered`: latents ascend within a sample, as in files.
+    `ordered`: latents ascend within a sample, as in files. Of latents that processes hold these
+    are one's own among the k largest of all.
     """
-    if k > CROSSOVER * pre.shape[1]:
+    if k > CROSSOVER * ranks.all_latents(pre.shape[1]):
         return None
+    kept = min(k, pre.shape[1])
     if compiled := native.library(pre):
-        return Places.of_rows(compiled.top(pre, k), pre.shape[1])
-    latents = pre.topk(k, dim=1, sorted=False).indices
-    if ordered:
-        latents = latents.sort(dim=1).values
-    return Places.of_rows(latents, pre.shape[1], ascending=ordered)
+        latents, ordered = compiled.top(pre, kept), True
+    else:
+        latents = pre.topk(kept, dim=1, sorted=False).indices
+        if ordered:
+            latents = latents.sort(dim=1).values
+    places = Places.of_rows(latents, pre.shape[1], ascending=ordered)
+    if ranks.holders == 1:
+        return places
+    return places.kept(ranks.leading(pre.gather(1, latents), k)[0].reshape(-1))
+
+
+def leading(pre: Tensor, k: int, ranks: Alone) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents [B, c] that are among the k largest of a sample, or 0 in the values [B, c]; the
+    k-th largest of each sample [B, 1]. Of pre [B, M] of one's own latents."""
+    values, latents = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
+    if ranks.holders == 1:
+        return latents, values, values.detach().amin(1, keepdim=True)
+    mine, least = ranks.leading(values.detach(), k)
+    return latents, values * mine, least
 
 
 def largest(pre: Tensor, k: float, guess: Tensor, ranks: Alone) -> Places | None:
     """Where the k·B largest of all of a batch are, those equal to the last as well, if positive.
 
-    pre [B, M] is one process's part of the batch. `guess` is a threshold that lets about so many
-    through: where it does the rest need not be looked at again. What is found does not depend on
-    it. None where they are too many.
+    pre [B, M] is one process's part of the batch, or of the latents. `guess` is a threshold that
+    lets about so many through: where it does the rest need not be looked at again. What is found
+    does not depend on it. None where they are too many.
     """
     n_samples = ranks.count(len(pre))
-    count = _wanted(k, n_samples, pre.shape[1])
-    if count > CROSSOVER * n_samples * pre.shape[1]:
+    n_latents = ranks.all_latents(pre.shape[1])
+    count = _wanted(k, n_samples, n_latents)
+    if count > CROSSOVER * n_samples * n_latents:
         return None
     found = _likely(pre, count, guess, ranks)
     values = pre.view(-1)[found.flat()]
@@ -70,7 +87,7 @@ def _likely(pre: Tensor, count: int, guess: Tensor, ranks: Alone) -> Places:
         among = pre.view(-1).topk(min(count, pre.numel()), sorted=False).indices.sort().values
         return Places.of_flat(among, *pre.shape)
     found = _above(pre, guess) if float(guess) > 0 else None
-    enough = count <= ranks.count(0 if found is None else len(found))
+    enough = count <= ranks.entries(0 if found is None else len(found))
     if found is None or not enough or len(found) > _WIDE * count:
         found = _above(pre, _below_kth(pre, min(count, pre.numel())))
     return found
@@ -78,7 +95,7 @@ def _likely(pre: Tensor, count: int, guess: Tensor, ranks: Alone) -> Places:
 
 def least_kept(code: Tensor, k: float, ranks: Alone) -> Tensor:
     """The k·B-th largest of all codes of a batch, of which `code` [B, M] is one process's part."""
-    count = _wanted(k, ranks.count(len(code)), code.shape[1])
+    count = _wanted(k, ranks.count(len(code)), ranks.all_latents(code.shape[1]))
     rivals = ranks.rivals(code.reshape(-1), count)
     return rivals.kthvalue(len(rivals) - count + 1).values
 

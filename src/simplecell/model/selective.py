@@ -9,17 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.codes import Codes
 from simplecell.model.places import Places
-from simplecell.model.selection import above, largest, least_kept, top
+from simplecell.model.selection import above, largest, leading, least_kept, top
 
 
-def _below(values: Tensor, wanted: float) -> Tensor:
+def _below(values: Tensor, wanted: float, ranks: Alone = ALONE) -> Tensor:
     """The largest of values [B, M] that `wanted` a sample, mean over the B, are above."""
     flat = values.reshape(-1)
-    kept = min(round(wanted * len(values)), flat.numel() - 1)
+    kept = min(round(wanted * len(values)), ranks.all_latents(flat.numel()) - 1)
+    flat = ranks.rivals_of_latents(flat, kept + 1)
     return flat.kthvalue(flat.numel() - kept).values
 
 
@@ -50,19 +52,18 @@ class TopK(Activation):
         self.k = int(k)
 
     def code(self, pre: Tensor) -> Tensor:
-        values, indices = pre.topk(self.k, dim=1, sorted=False)
-        return torch.zeros_like(pre).scatter(1, indices, values.relu())
+        latents, values, _ = leading(pre, self.k, self.ranks)
+        return torch.zeros_like(pre).scatter(1, latents, values.relu())
 
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:
         return pre.relu()
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
-        return top(pre, self.k, ordered=not training)
+        return top(pre, self.k, ordered=not training, ranks=self.ranks)
 
     def threshold_of(self, pre: Tensor) -> Tensor:
         """The sample's own: the smallest value kept."""
-        least = pre.detach().topk(self.k, dim=1, sorted=False).values.amin(1, keepdim=True)
-        return least.clamp_min(0)
+        return leading(pre.detach(), self.k, self.ranks)[2].clamp_min(0)
 
 
 class BatchTopK(Activation):
@@ -126,7 +127,7 @@ class BatchTopK(Activation):
 
     @torch.no_grad()
     def observe(self, codes: Codes) -> None:
-        least = self.ranks.gathered(codes.smallest()[None]).min()
+        least = self.ranks.smallest(codes.smallest())
         moved = self.threshold + self.rate * (least - self.threshold)
         found = torch.where(self.threshold < 0, least, moved)
         self.threshold.copy_(torch.where(torch.isfinite(least), found, self.threshold))
@@ -134,7 +135,7 @@ class BatchTopK(Activation):
     @torch.no_grad()
     def calibrate(self, pre: Tensor, wanted: float | None = None) -> None:
         """Set the threshold such that k·B of these values are above it."""
-        self.threshold.copy_(_below(pre.relu(), self.k))
+        self.threshold.copy_(_below(pre.relu(), self.k, self.ranks))
 
 
 class JumpReLU(Activation):

@@ -73,6 +73,11 @@ class Preprocess:
         return self._steps[-1] if self._steps else None
 
     @property
+    def fitted_steps(self) -> tuple[Step, ...]:
+        """The steps themselves, with what they learned."""
+        return tuple(self._steps)
+
+    @property
     def fitted(self) -> bool:
         return self._n_inputs is not None
 

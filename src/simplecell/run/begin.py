@@ -11,6 +11,7 @@ import torch
 from simplecell.data import Source
 from simplecell.data.rows import Survey, survey, targets_of
 from simplecell.data.source import openers_of
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.model import native
 from simplecell.preprocess.chain import Preprocess
@@ -25,6 +26,7 @@ from simplecell.run.resolve import kind_of, resolve, suited, with_prepared_targe
 from simplecell.run.session import Session
 from simplecell.run.storage import Lock
 from simplecell.training.lbfgs import LBFGS
+from simplecell.training.parts import own_part
 from simplecell.training.prepared import JUDGED
 
 WIDE = ("optim.kind=adam", "optim.learning_rate=0.01")
@@ -40,12 +42,14 @@ def begin(
     settings: Sequence[str] = (),
     restart: bool = False,
     source: Source | None = None,
+    ranks: Alone = ALONE,
 ) -> Session:
     """Start a run on `data` in directory `out`, or go on where the same call was cut off.
 
     Without a recipe the data's kind chooses one; `notes` says which. Nothing is written before
     all of the data has been read once and found good. `source` is `data` opened already, for
-    several runs that read together; the run still remembers `data`.
+    several runs that read together; the run still remembers `data`. `ranks` are the processes that
+    the session will be shared by; nothing is asked of them yet.
 
     Raises:
         UsageError: a setting differs from the run's own (only the length may grow).
@@ -60,8 +64,8 @@ def begin(
         source = opened if source is None else source
     recipe = _with_whole_paths(recipe.changed(settings))
     if run.exists and not restart:
-        return _go_on(run, data, recipe, source)
-    return _start(run, data, recipe, notes, restart, source)
+        return _go_on(run, data, recipe, source, ranks)
+    return _start(run, data, recipe, notes, restart, source, ranks)
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
@@ -73,11 +77,12 @@ def _with_whole_paths(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, targets=targets))
 
 
-def resume(out: str | Path, *, steps: int | None = None) -> Session:
-    """Go on with a run that was cut off, from what it remembers."""
+def resume(out: str | Path, *, steps: int | None = None, ranks: Alone = ALONE) -> Session:
+    """Go on with a run that was cut off, from what it remembers; `ranks` as in `begin`."""
     run = Run(out)
     info = run.info()
     path = info["data"].get("path")
+    _refuse_converted(run, info)
     if path is None:
         raise RunError(
             f"'{out}' was trained on data that it cannot read again (standard input, or an array "
@@ -87,7 +92,7 @@ def resume(out: str | Path, *, steps: int | None = None) -> Session:
     recipe = run.requested(info)
     if steps is not None:
         recipe = recipe.changed([f"train.steps={steps}"])
-    return _go_on(run, path, recipe)
+    return _go_on(run, path, recipe, ranks=ranks)
 
 
 def default_recipe(
@@ -144,6 +149,7 @@ def _start(
     notes: list[str],
     restart: bool,
     opened: Source | None = None,
+    ranks: Alone = ALONE,
 ) -> Session:
     source, held_out = open_data(data if opened is None else opened, requested)
     moments = raw_moments(requested)
@@ -151,7 +157,7 @@ def _start(
     found = survey(source, look)
     if held_out is not None:
         survey(held_out)  # reading checks: all of the data are good, or nothing is written
-    built = build(requested, source, found, moments)
+    built = build(requested, source, found, moments, ranks)
     about = about_data(data, source, held_out, found.fingerprint)
     info = about_training(requested, built.recipe, built.trainer, about)
     if source.kind == "table" and requested.data.label is None:
@@ -161,11 +167,23 @@ def _start(
         )
     notes = list(dict.fromkeys([*notes, *source.notes, *built.notes]))
     model = built.trainer.model
-    notes += estimate(built.recipe, model.n_inputs, source, model.n_outputs)
+    notes += _dealt(built)
+    notes += estimate(built.recipe, model.n_inputs, source, model.n_outputs, model.holders)
     notes += _looked_at(built, source, held_out)
     session = session_on(run, built, info, source, held_out, notes)
     session.lock = _begin_here(run, built, info, restart)
     return session
+
+
+def _dealt(built: Built) -> list[str]:
+    """The sentence on latents that are dealt to processes, where they are."""
+    model = built.trainer.model
+    if model.holders == 1:
+        return []
+    return [
+        f"latents: {model.n_latents} in each of {model.holders} processes; the doctor looks at the "
+        "data alone (simplecell evaluate RUN DATA measures the run)"
+    ]
 
 
 def _looked_at(built: Built, source: Source, held_out: Source | None) -> list[str]:
@@ -205,22 +223,40 @@ def _begin_here(run: Run, built: Built, info: Info, restart: bool) -> Lock:
     return lock
 
 
-def _go_on(run: Run, data: object, requested: Recipe, opened: Source | None = None) -> Session:
+def _refuse_converted(run: Run, info: Info) -> None:
+    """Raise RunError for a model that was not trained here: there is nothing to go on from."""
+    if converted := info.get("converted"):
+        raise RunError(
+            f"'{run.path}' was converted ({converted['kind']}) and not trained here, so that no "
+            "training goes on; in Python: simplecell.load(run).partial_fit(X), or train into "
+            "another --out"
+        )
+
+
+def _go_on(
+    run: Run,
+    data: object,
+    requested: Recipe,
+    opened: Source | None = None,
+    ranks: Alone = ALONE,
+) -> Session:
     run.refuse_strangers()
     info = run.info()
+    _refuse_converted(run, info)
     run.refuse_edits(info)
     _refuse_changes(run, run.requested(info), requested)
     steps = requested.train.steps
     steps = run.recipe().n_steps if isinstance(steps, str) else steps
     if _is_done(info, steps):
-        session = _reopened(run, info, data, requested, steps, opened)
+        session = _reopened(run, info, data, requested, steps, opened, ranks)
         session.done = True
-        session.trainer.model.load_tensors(run.load().model.tensors())
+        if session.trainer.model.holders == 1:  # else nobody asks for it, and it may be too large
+            session.trainer.model.load_tensors(run.load().model.tensors())
         return session
     lock = run.lock()
     try:
         info = run.info()  # whoever had the lock may have written it anew
-        session = _reopened(run, info, data, requested, steps, opened)
+        session = _reopened(run, info, data, requested, steps, opened, ranks)
         session.lock = lock
         _take_up(session, requested)
     except BaseException:
@@ -230,10 +266,17 @@ def _go_on(run: Run, data: object, requested: Recipe, opened: Source | None = No
 
 
 def _reopened(
-    run: Run, info: Info, data: object, requested: Recipe, steps: int, opened: Source | None
+    run: Run,
+    info: Info,
+    data: object,
+    requested: Recipe,
+    steps: int,
+    opened: Source | None,
+    ranks: Alone,
 ) -> Session:
     """A session on a run that is there, its trainer at the start."""
-    now = {"train.steps": steps, "train.memory": requested.train.memory}
+    train = requested.train
+    now = {"train.steps": steps, "train.memory": train.memory, "train.shard": train.shard}
     recipe = run.recipe().changed(now)
     source, held_out = open_data(data if opened is None else opened, requested)
     refuse_other_data(run, info, data, source, requested)
@@ -242,7 +285,7 @@ def _reopened(
         torch.set_num_threads(threads)  # the same bits need the same number
     notes = with_kernels_of(info)
     preprocess, of_targets = run.preprocess(recipe), run.target_preprocess(recipe, info)
-    trainer = trainer_on(source, recipe, preprocess, of_targets)
+    trainer = trainer_on(source, recipe, preprocess, of_targets, ranks)
     built = Built(recipe, preprocess, trainer, [], of_targets)
     return session_on(run, built, info, source, held_out, notes)
 
@@ -288,7 +331,7 @@ def _take_up(session: Session, requested: Recipe) -> None:
     state = run.last_checkpoint()
     if state is not None:
         try:
-            trainer.load_state_dict(state)
+            trainer.load_state_dict(own_part(state, trainer.model))
         except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
@@ -316,7 +359,8 @@ def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
     longer = isinstance(mine, int) and isinstance(theirs, int) and mine >= theirs
     # A falling rate ends at the last step, and patience puts the best weights back.
     if before.optim.kind == "adam":  # where it ends in other digits, the bound is as before
-        changed = [line for line in changed if not line.startswith("train.memory:")]
+        free = ("train.memory:", "train.shard:")
+        changed = [line for line in changed if not line.startswith(free)]
     if longer and before.optim.schedule == "constant" and not before.train.patience:
         changed = [line for line in changed if not line.startswith("train.steps:")]
     if changed:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simplecell.data import Source, split
 from simplecell.data.rows import Named, Paired, Survey, targets_of
+from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError, UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.preprocess.chain import Preprocess
@@ -49,11 +50,12 @@ def build(
     source: Source,
     found: Survey | None = None,
     moments: Moments | None = None,
+    ranks: Alone = ALONE,
 ) -> Built:
     """Resolve the recipe on the data, fit the preparation, initialise model and trainer.
 
     Samples that come with targets make a transcoder. `found` and `moments` are what a reading of
-    the data told already.
+    the data told already, `ranks` the processes that the trainer will join.
 
     Raises:
         UsageError: for a recipe that names targets, without them.
@@ -74,7 +76,7 @@ def build(
     if targets is not None:
         of_targets, said = fit_targets(recipe, targets)
         notes += said
-    trainer = trainer_on(source, recipe, preprocess, of_targets)
+    trainer = trainer_on(source, recipe, preprocess, of_targets, ranks)
     return Built(recipe, preprocess, trainer, notes, of_targets)
 
 
@@ -83,16 +85,19 @@ def trainer_on(
     recipe: Recipe,
     preprocess: Preprocess,
     target_preprocess: Preprocess | None = None,
+    ranks: Alone = ALONE,
 ) -> Trainer:
     """A trainer with an initialised model, and what of it is measured on the samples.
+
+    `ranks` are the processes that it will join; nothing is asked of them yet.
 
     Raises:
         UsageError: for a training that takes more memory than the machine has.
     """
     n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
-    room = room_of(recipe, preprocess.n_outputs, source, n_outputs)
+    room = room_of(recipe, preprocess.n_outputs, source, n_outputs, recipe.holders(ranks))
     center = mean(source, preprocess) if recipe.model.center else None
-    trainer = recipe.trainer(preprocess, center, n_outputs, room)
+    trainer = recipe.trainer(preprocess, center, n_outputs, room, ranks)
     model = trainer.model
     if isinstance(model, Autoencoder) and model.pre_bias and not preprocess.centred:
         _start_at_the_mean(model, source, preprocess)
@@ -193,7 +198,12 @@ def all_data(trained: Trained, data: object = None, meta: str | Path | None = No
 
 def _read_again(trained: Trained, meta: str | Path | None) -> tuple[Source, Source]:
     """(all samples, those of training)."""
-    path = trained.info["data"]["path"]
+    path, converted = trained.info["data"]["path"], trained.info.get("converted")
+    if converted:
+        raise DataError(
+            f"this run was converted ({converted['kind']}), and what it was trained on is not "
+            "known; give samples with --data"
+        )
     if path is None:
         raise DataError("this run was trained on data given in memory, which are gone")
     refuse_pipe(path)

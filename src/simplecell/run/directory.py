@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING, Any, cast
 from safetensors import SafetensorError
 
 from simplecell.errors import DataError, RunError, UsageError, WriteError
-from simplecell.run.info import DataInfo, Info, Line, Packages, Software
+from simplecell.run.info import DataInfo, Info, Line, Packages, Software, is_transcoder
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import (
     Lock,
+    Part,
     append,
     form_of,
     is_temporary,
@@ -79,11 +80,12 @@ OURS = (
     "checkpoints",
     "atlas",
     "notes.json",
+    "embedded",
     ".atlas.lock",
     ".notes.lock",
     ".lock",
 )
-FOLDERS = ("checkpoints", "atlas")
+FOLDERS = ("checkpoints", "atlas", "embedded")
 LOCKS = (".lock", ".atlas.lock", ".notes.lock")
 
 
@@ -211,7 +213,8 @@ class Run:
         if not self.exists:
             raise RunError(
                 f"'{self.path}' is not a run directory (it has no run.json); "
-                "make one with: simplecell train DATA --out RUN"
+                "make one with: simplecell train DATA --out RUN, or of another library's model "
+                f"with: simplecell convert {self.path} RUN"
             )
         info = read_json(self.path / "run.json")
         found = info.get("format")
@@ -448,9 +451,7 @@ class Run:
         text = "".join(json.dumps(record) + "\n" for record in kept)
         write_whole(self.path / "log.jsonl", text.encode())
 
-    def checkpoint(
-        self, model: Model, step: int, state: Mapping[str, Tensor | list[Tensor]]
-    ) -> None:
+    def checkpoint(self, model: Model, step: int, state: Mapping[str, Part]) -> None:
         """Write the state that resuming needs, and the weights; keep two checkpoints."""
         write_tensors(self.path / "checkpoints" / f"step-{step:09d}.safetensors", state)
         self.write_model(model)
@@ -494,7 +495,7 @@ class Run:
         from simplecell.preprocess.chain import Preprocess
         from simplecell.run.resolve import target_steps
 
-        if info["data"].get("targets_fingerprint") is None:
+        if not is_transcoder(info):
             return None
         tensors = read_tensors(self.path / "target.safetensors")
         return Preprocess.from_state(target_steps(recipe), tensors)

@@ -8,16 +8,24 @@ import numpy as np
 import torch
 
 from simplecell.data import Source
+from simplecell.data.rows import row_in_data, sampled
+from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes, Rows
+from simplecell.model.exact import alpha_for
 from simplecell.model.passes import Passes
+from simplecell.preprocess.chain import Preprocess
 from simplecell.run.trained import Floats, Trained, refuse_overflow
 from simplecell.training.prepared import to_model
+
+_LOOKED_AT = 2048
+"""Samples that α is chosen by."""
 
 
 def encoded(trained: Trained, source: Source, *, as_trained: bool = False) -> Iterator[Codes]:
     """The codes of each batch of a source, in order; good until the next.
 
-    In the precision of the samples, or with `as_trained` in that of the training.
+    In the precision of the samples, or with `as_trained` in that of the training. Where the source
+    is some rows of the data, those of a batch follow one another there.
 
     Raises:
         DataError: for a sample so large that its code is not finite.
@@ -30,7 +38,7 @@ def encoded(trained: Trained, source: Source, *, as_trained: bool = False) -> It
             as_trained = True  # a source has one precision: found out once
         model = passes.model
         pre, code = passes.encode(to_model(x, trained.preprocess, model.like))
-        refuse_overflow(model, int(rows[0]), pre)
+        refuse_overflow(model, row_in_data(source, int(rows[0])), pre)
         yield code
 
 
@@ -78,6 +86,18 @@ def sparse_codes(trained: Trained, source: Source) -> Rows:
         torch.cat([part.indices for part in parts]),
         torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
     )
+
+
+def alpha_on(source: Source, model: Model, preprocess: Preprocess) -> float:
+    """The α at which exact codes of a source leave as many latents active as the encoder does.
+
+    Found on at most 2,048 of its samples, evenly spread. Raises as `model.exact.alpha_for`.
+    """
+    some = sampled(source, _LOOKED_AT)
+    x = to_model(some.read(slice(0, some.n_samples)), preprocess, model.like)
+    with torch.no_grad():
+        wanted = float(model.encode(x)[1].l0().double().mean())
+    return alpha_for(model, x, wanted)
 
 
 def zeros(n: int, like: Codes) -> Floats:

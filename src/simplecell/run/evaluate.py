@@ -91,7 +91,8 @@ class Figures:
     """`Σ_i |code_i|` of a sample, mean over samples; *unit of the prepared inputs* where atoms
     have length 1."""
     atoms: Tensor
-    """The dictionary at the time of the pass, prepared inputs, [M, D]."""
+    """The dictionary at the time of the pass, prepared inputs, [M, D]; where latents are dealt to
+    processes, one's own of it."""
     squares: float = 0.0
     """`Σ x²` over samples and inputs."""
 
@@ -267,10 +268,13 @@ class Activity:
             self.active += (code.dense > (self.low + self.high) / 2).sum(0).cpu()
 
     def share(self, ranks: Alone) -> None:
-        """Take in what other processes counted."""
+        """Take in what other processes counted, of other samples or of other latents."""
+        holders = self.activation.ranks
         self.count = ranks.count(self.count)
-        self.l1 = float(ranks.sum(torch.tensor(self.l1, dtype=torch.float64)))
-        self.sum, self.active = ranks.sum(self.sum), ranks.sum(self.active)
+        l1 = torch.tensor(self.l1, dtype=torch.float64)
+        self.l1 = float(holders.total(ranks.sum(l1)))
+        self.sum = holders.latents(ranks.sum(self.sum))
+        self.active = holders.latents(ranks.sum(self.active))
 
     def means(self) -> tuple[Any, ...]:
         """(mean activation [M], density [M], l0, code l1); what has no meaning is None."""

@@ -81,10 +81,13 @@ class SkippedFile(TypedDict):
 
 
 class DataInfo(TypedDict):
-    """What a run remembers of its data; `path` is None for data given in memory."""
+    """What a run remembers of its data; `path` is None for data given in memory.
+
+    Of a model that was converted nobody knows what it was trained on: `fingerprint` is None.
+    """
 
     path: str | None
-    fingerprint: str
+    fingerprint: str | None
     kind: str
     shape: list[int]
     input_names: list[str] | None
@@ -94,6 +97,21 @@ class DataInfo(TypedDict):
     notes: NotRequired[list[str]]
     skipped: list[SkippedFile]
     targets_fingerprint: NotRequired[str | None]
+
+
+class Converted(TypedDict):
+    """Where a model is from that was not trained here."""
+
+    kind: str
+    """What its library calls it."""
+    path: str
+    transcoder: bool
+    told: list[str]
+    """What its user must know."""
+    lost: list[str]
+    """What could not be carried over."""
+    metadata: dict[str, object]
+    """What its files say of the activations it was trained on."""
 
 
 class Info(TypedDict):
@@ -109,6 +127,17 @@ class Info(TypedDict):
     n_iter: int
     seconds: float
     figures: FinalFigures | None
+    exact_alpha: NotRequired[float]
+    """α of the codes in use, where these are exact (`model.exact`) and not the encoder's."""
+    converted: NotRequired[Converted | None]
+
+
+def is_transcoder(info: Info) -> bool:
+    """Whether the model reconstructs something else than its inputs."""
+    converted = info.get("converted")
+    if converted:
+        return converted["transcoder"]
+    return info["data"].get("targets_fingerprint") is not None
 
 
 class StepLog(NamedTuple):

@@ -81,14 +81,15 @@ def bounded(recipe: Recipe) -> int | None:
 
 
 def needed(
-    recipe: Recipe, n_inputs: int, n_samples: int, n_outputs: int | None = None
+    recipe: Recipe, n_inputs: int, n_samples: int, n_outputs: int | None = None, holders: int = 1
 ) -> tuple[float, int]:
     """(bytes at the peak of a training, those of the weights alone) of a resolved recipe.
 
-    `n_inputs` is that of prepared samples, `n_outputs` a transcoder's.
+    `n_inputs` is that of prepared samples, `n_outputs` a transcoder's; in each process, where
+    latents are dealt to several holders.
     """
     with torch.device("meta"):  # sizes without memory
-        model = recipe.build_model(n_inputs, n_outputs)
+        model = recipe.build_model(n_inputs, n_outputs, holders)
     size = getattr(torch, recipe.train.dtype).itemsize
     weights = size * sum(parameter.numel() for parameter in model.parameters())
     width, has = 3 * n_inputs + 2 * model.n_latents, bounded(recipe)
@@ -117,16 +118,18 @@ def pool_of(recipe: Recipe, source: Source) -> int:
     return each * min(source.n_samples, POOL * block)
 
 
-def room_of(recipe: Recipe, n_inputs: int, source: Source, n_outputs: int | None = None) -> Room:
+def room_of(
+    recipe: Recipe, n_inputs: int, source: Source, n_outputs: int | None = None, holders: int = 1
+) -> Room:
     """What a training may hold of its samples within the bound of a resolved recipe.
 
     Raises UsageError where even without it the bound is too small, or the machine.
     """
-    check_memory(recipe, n_inputs, source.n_samples, n_outputs)
+    check_memory(recipe, n_inputs, source.n_samples, n_outputs, holders)
     has = bounded(recipe)
     if has is None:
         return Room()
-    least = least_of(recipe, n_inputs, source, n_outputs)
+    least = least_of(recipe, n_inputs, source, n_outputs, holders)
     if least.all > has:
         raise UsageError(
             f"this training takes at least about {in_words(least.all)} of memory "
@@ -160,9 +163,11 @@ class Least(NamedTuple):
         return ", ".join(words if self.pool else words[:2])
 
 
-def least_of(recipe: Recipe, n_inputs: int, source: Source, n_outputs: int | None = None) -> Least:
+def least_of(
+    recipe: Recipe, n_inputs: int, source: Source, n_outputs: int | None = None, holders: int = 1
+) -> Least:
     """The least memory that training a resolved recipe takes."""
-    model = needed(recipe, n_inputs, source.n_samples, n_outputs)[0]
+    model = needed(recipe, n_inputs, source.n_samples, n_outputs, holders)[0]
     if resolve_device(recipe.train.device).type == "cuda":
         model = 0  # lies in another memory
     return Least(resident(), int(model), pool_of(recipe, source))
@@ -186,11 +191,12 @@ def _half(number: int) -> int:
 
 
 def check_memory(
-    recipe: Recipe, n_inputs: int, n_samples: int, n_outputs: int | None = None
+    recipe: Recipe, n_inputs: int, n_samples: int, n_outputs: int | None = None, holders: int = 1
 ) -> None:
     """Raise UsageError if training a resolved recipe takes more memory than there is."""
     choice("solver", recipe.optim.kind, SOLVERS)
-    has, (needs, weights) = memory_of(recipe), needed(recipe, n_inputs, n_samples, n_outputs)
+    has = memory_of(recipe)
+    needs, weights = needed(recipe, n_inputs, n_samples, n_outputs, holders)
     if has is None or needs <= has:
         return
     n_latents = recipe.model.n_latents

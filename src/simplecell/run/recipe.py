@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from simplecell.data import Source
+    from simplecell.distributed import Alone
     from simplecell.model.autoencoder import Autoencoder
     from simplecell.model.deep import DeepAutoencoder
     from simplecell.preprocess.chain import Preprocess
@@ -174,20 +175,25 @@ class Recipe:
         center: Tensor | None = None,
         n_outputs: int | None = None,
         room: Room | None = None,
+        ranks: Alone | None = None,
     ) -> Trainer:
         """A trainer with an initialised model behind a fitted preparation.
 
         `center` [D'] is a mean, for a model that subtracts it; `n_outputs` a transcoder's width,
-        `room` what may be held of samples (None: as much as there is).
+        `room` what may be held of samples (None: as much as there is). `ranks` are the processes
+        that it will join: where latents are dealt to them it has its own of these.
         """
+        from simplecell.distributed import ALONE
         from simplecell.training.objective import Objective
         from simplecell.training.prepared import EVERYTHING, Corruption, resolve_device
         from simplecell.training.trainer import Trainer
         from simplecell.training.weights import initialise
 
-        model, train = self.build_model(preprocess.n_outputs, n_outputs), self.train
-        optim = self.optim
-        initialise(model, train.seed, self.model.init, 1.0 if optim.unit_norm else SHORT)
+        ranks = ranks or ALONE
+        model = self.build_model(preprocess.n_outputs, n_outputs, self.holders(ranks))
+        train, optim = self.train, self.optim
+        length = 1.0 if optim.unit_norm else SHORT
+        initialise(model, train.seed, self.model.init, length, ranks)
         if center is not None:
             model.layers[0].set_center(center)
         return Trainer(
@@ -208,6 +214,7 @@ class Recipe:
             target_l0=None if model.activation.counts else self.target_l0 or None,
             dead_after=LONG if optim.dead_after == "auto" else optim.dead_after,
             resample=optim.resample,
+            refine=optim.refine,
             tf32=train.tf32,
             room=room or EVERYTHING,
         )
@@ -217,10 +224,17 @@ class Recipe:
         """Active latents wanted of a sample; 0: nothing is."""
         return whole(self.model.target_l0, "model.target_l0")
 
+    def holders(self, ranks: Alone) -> int:
+        """Of these processes, those that latents are dealt to: all of them, or one."""
+        return ranks.size if self.train.shard == "latents" else 1
+
     def build_model(
-        self, n_inputs: int, n_outputs: int | None = None
+        self, n_inputs: int, n_outputs: int | None = None, holders: int = 1
     ) -> Autoencoder | DeepAutoencoder:
-        """The model, its weights still zero; with n_outputs a transcoder."""
+        """The model, its weights still zero; with n_outputs a transcoder.
+
+        Where latents are dealt to several holders, the share of one.
+        """
         import torch
 
         from simplecell.model.autoencoder import Autoencoder
@@ -229,6 +243,10 @@ class Recipe:
         asked, dtype = self.model, getattr(torch, self.train.dtype)
         sizes = asked.n_latents
         deep = isinstance(sizes, list)
+        if holders > 1 and deep:
+            raise UsageError(
+                "train.shard=latents is for one layer; leave it out with a list of n_latents"
+            )
         if asked.tied and deep:
             raise UsageError("model.tied is for one layer; leave it out with a list of n_latents")
         if asked.center and asked.pre_bias:
@@ -248,6 +266,7 @@ class Recipe:
                 pre_bias=asked.pre_bias,
                 n_outputs=n_outputs,
                 dtype=dtype,
+                holders=holders,
                 **self._settings(asked.activation),
             )
         else:

@@ -94,7 +94,8 @@ class Optim:
     gradients. `unit_norm` holds atoms at length 1.
     A latent is dead that was silent for `dead_after` samples ("auto": a twentieth of the data, and
     long enough for what is wanted of it); `resample` times in the first half dead latents are
-    drawn anew.
+    drawn anew. `refine` times in the third quarter exact codes move the dictionary, which gradients
+    leave alone from half of the training on.
     """
 
     kind: str = "lbfgs"
@@ -106,6 +107,10 @@ class Optim:
     unit_norm: bool = False
     dead_after: int | Auto = "auto"
     resample: int = 0
+    refine: int = 0
+
+
+SHARDS = ("samples", "latents")
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,8 @@ class Train:
     steps "auto" are as many as `max_samples` give; max_samples "auto" is two million, or the data
     once where there are more. `corruption` ("mask" or "gaussian", of `corruption_level`) is noise
     on the inputs alone. `tf32` lets a GPU round the factors of Adam's matrix products to 10 bits.
+    `shard` says what is dealt to several processes: "samples", each batch, or "latents", for a
+    dictionary too large for one of them.
     `memory`, such as "1GB", is what the process may take of the machine's
     memory ("auto": all); what is learned does not depend on it, save the last digits of L-BFGS,
     whose sums go over larger or smaller chunks.
@@ -129,9 +136,11 @@ class Train:
     dtype: str = "float32"
     device: str = "auto"
     tf32: bool = True
+    shard: str = "samples"
     memory: str = "auto"
 
     def __post_init__(self) -> None:
+        choice("train.shard", self.shard, SHARDS)
         if self.memory != "auto":
             bytes_of(self.memory)
 
@@ -145,6 +154,7 @@ LEAST = {
     "optim.tolerance": 0,
     "optim.dead_after": 1,
     "optim.resample": 0,
+    "optim.refine": 0,
     "model.target_l0": 0,
 }
 MOST_ITEMS = 100

@@ -29,7 +29,6 @@ from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
 from simplecell.training.prepared import JUDGED, Prepared
-from simplecell.training.state import all_finite
 from simplecell.training.trainer import OPTIMISER, Record, Trainer
 
 CHECKPOINT_SECONDS = 2.0
@@ -88,7 +87,8 @@ class Session:
                 away = time.perf_counter() - left  # others' time: a sweep trains in turns
                 started, last, now = started + away, last + away, now + away
                 # A checkpoint may take a tenth of the time at most.
-                if now - last > max(CHECKPOINT_SECONDS, 10 * spent):
+                due = now - last > max(CHECKPOINT_SECONDS, 10 * spent)
+                if self.trainer.ranks.says(due):
                     self.run.log(waiting)
                     waiting.clear()
                     self.save()
@@ -112,7 +112,7 @@ class Session:
         state = self.trainer.live_state()
         own = [part for name, part in state.items() if name.startswith(OPTIMISER)]
         moments = [part if isinstance(part, list) else [part] for part in own]
-        if not all(map(all_finite, itertools.chain.from_iterable(moments))):
+        if not self.trainer.finite(*itertools.chain.from_iterable(moments)):
             raise DivergedError(
                 f"training diverged by step {self.trainer.n_steps}: the gradients are too large "
                 "to be squared; lower the learning rate, or scale the data (preprocess)"
@@ -170,7 +170,7 @@ class Session:
             "n_iter": self.trainer.n_steps,
             "n_evaluations": self.trainer.n_evaluations,
             "stopped": self.trainer.stopped or ("steps" if status == "finished" else status),
-            "n_latents": self.trainer.model.n_latents,
+            "n_latents": self.trainer.ranks.all_latents(self.trainer.model.n_latents),
             "n_samples": figures.n_samples,
             "held_out": None,
             "findings": None if self.doctor is None else self.doctor(self, figures),

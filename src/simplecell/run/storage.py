@@ -14,7 +14,7 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -22,7 +22,9 @@ from typing import (
     IO,
     TYPE_CHECKING,
     Any,
+    NamedTuple,
     NotRequired,
+    TypeAlias,
     get_args,
     get_origin,
     get_type_hints,
@@ -31,9 +33,10 @@ from typing import (
 
 import safetensors
 
-from simplecell.errors import RunError, WriteError
+from simplecell.errors import LostError, RunError, WriteError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 try:
@@ -94,7 +97,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turn the system's refusals into one sentence about `path`."""
     try:
         yield
-    except WriteError:
+    except (WriteError, LostError):  # whose pieces are written may be gone: no fault of the place
         raise
     except OSError as error:
         reason = error.strerror or str(error)
@@ -191,29 +194,53 @@ def append(path: Path, content: bytes) -> None:
             file.write(content)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor | list[Tensor]]) -> None:
-    """Put a safetensors file in the place of `path`; a list stands for its tensors, stacked.
+class Pieces(NamedTuple):
+    """A tensor as its pieces, which follow one another, made when they are asked for."""
 
-    One tensor after another goes to the disk: the library would hold all of them once more.
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    pieces: Iterable[Tensor]
+
+
+Part: TypeAlias = "Tensor | list[Tensor] | Pieces"
+"""What is written as one tensor; a list stands for its tensors, stacked."""
+
+
+def in_order(tensors: Mapping[str, Part]) -> dict[str, Pieces]:
+    """The tensors as `write_tensors` asks for their pieces, one after the other."""
+    parts = {name: _in_pieces(part) for name, part in tensors.items()}
+    # Wide numbers first, as the library does: each then lies where it can be read in place.
+    order = sorted(parts, key=lambda name: (-parts[name].dtype.itemsize, name))
+    return {name: parts[name] for name in order}
+
+
+def _in_pieces(part: Part) -> Pieces:
+    if isinstance(part, Pieces):
+        return part
+    if isinstance(part, list):
+        return Pieces(part[0].dtype, (len(part), *part[0].shape), part)
+    return Pieces(part.dtype, tuple(part.shape), [part])
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Part]) -> None:
+    """Put a safetensors file in the place of `path`.
+
+    One piece after another goes to the disk: the library would hold all of them once more.
     Raises WriteError as `replacing` does.
     """
-    parts = {name: part if isinstance(part, list) else [part] for name, part in tensors.items()}
-    # Wide numbers first, as the library does: each then lies where it can be read in place.
-    order = sorted(parts, key=lambda name: (-parts[name][0].element_size(), name))
-    header, end = {}, 0
-    for name in order:
-        part, one = tensors[name], parts[name][0]
-        start, end = end, end + sum(t.numel() for t in parts[name]) * one.element_size()
+    header, end, parts = {}, 0, in_order(tensors)
+    for name, part in parts.items():
+        start, end = end, end + math.prod(part.shape) * part.dtype.itemsize
         header[name] = {
-            "dtype": _KINDS[str(one.dtype)],
-            "shape": [*([len(part)] if isinstance(part, list) else []), *one.shape],
+            "dtype": _KINDS[str(part.dtype)],
+            "shape": list(part.shape),
             "data_offsets": [start, end],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with replacing(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for one in itertools.chain.from_iterable(map(parts.__getitem__, order)):
+        for one in itertools.chain.from_iterable(part.pieces for part in parts.values()):
             file.write(one.detach().cpu().contiguous().numpy().data)
 
 

@@ -18,6 +18,7 @@ from simplecell.model.deep import exciting
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.info import Info
 from simplecell.run.recipe import Recipe
+from simplecell.run.whole import WholeModel
 from simplecell.training.prepared import to_model
 from simplecell.training.state import all_finite
 
@@ -117,6 +118,10 @@ class Trained:
     def atoms(self) -> Tensor:
         """What each latent adds to a reconstruction, in its units [M, D]."""
         return self.recon_preprocess.atoms(self.model.atoms().double().cpu())
+
+    def module(self, dtype: torch.dtype = torch.float32) -> WholeModel:
+        """Preparation and a copy of the model as one torch module, in the user's own units."""
+        return WholeModel(self, dtype)
 
 
 def latent_names(n_latents: int) -> list[str]:

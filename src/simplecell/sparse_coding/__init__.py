@@ -13,16 +13,16 @@ and the program by its square: on IMAGES.mat, with atoms that γ has shrunk, J a
 exceeds its optimum 0.6, 5 and 190 times.
 """
 
+from simplecell.model.code_step import L1, Encoded, Penalty, Projection, Smooth, encode, torus
 from simplecell.sparse_coding.alternation import (
     Alternation,
     code_gradient,
     dictionary_gradient,
-    improve_atoms,
     objective,
     random_dictionary,
     solve_dictionary,
 )
-from simplecell.sparse_coding.encoder import L1, Encoded, Penalty, Projection, Smooth, encode, torus
+from simplecell.training.refine import improve_atoms
 
 __all__ = [
     "L1",

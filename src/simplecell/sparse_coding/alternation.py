@@ -11,10 +11,11 @@ from torch import Tensor
 
 from simplecell.data import Source
 from simplecell.errors import DataError, DivergedError, UsageError, real, whole
+from simplecell.model.code_step import Encoded, Penalty, Projection, Smooth, encode
 from simplecell.model.measures import squared_error, squared_weights
 from simplecell.preprocess.chain import Preprocess
-from simplecell.sparse_coding.encoder import Encoded, Penalty, Projection, Smooth, encode
 from simplecell.training.prepared import identity, to_model
+from simplecell.training.refine import improve_atoms
 from simplecell.training.trainer import Record
 
 MEMORY = 10  # samples per latent that count: more are stale, fewer leave atoms to chance
@@ -58,22 +59,6 @@ def solve_dictionary(x: Tensor, codes: Tensor, gamma: float) -> Tensor:
     solution = torch.cholesky_solve(pull, factor)
     solution += torch.cholesky_solve(pull - gram @ solution, factor)
     return solution.to(x.dtype)
-
-
-def improve_atoms(gram: Tensor, pull: Tensor, dictionary: Tensor, sweeps: int = 1) -> Tensor:
-    """Lower `½⟨A, gram A⟩ − ⟨A, pull⟩` over atoms in the unit ball, one atom at a time, [M, D].
-
-    With gram `sᵀs` [M, M] and pull `sᵀx` [M, D] that is the residual; each atom's own minimum is
-    exact. Latents without activity keep their atoms. Source: Mairal et al. 2009, algorithm 2.
-    Exact.
-    """
-    atoms = dictionary.clone()
-    active = (gram.diagonal() > 1e-12 * gram.diagonal().amax()).nonzero()[:, 0].tolist()
-    for _ in range(sweeps):
-        for j in active:
-            atom = atoms[j] + (pull[j] - gram[j] @ atoms) / gram[j, j]
-            atoms[j] = atom / atom.norm().clamp_min(1.0)
-    return atoms
 
 
 def random_dictionary(n_latents: int, n_inputs: int, seed: int) -> Tensor:

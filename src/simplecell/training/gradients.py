@@ -179,7 +179,7 @@ class Gradient:
 
     def _overall(self, chunks: Chunks, moment: Moment, *, backward: bool = True) -> Moment:
         """With the means over all samples that terms need, where these come in several chunks."""
-        if len(chunks) == chunks.ranks.size == 1:
+        if len(chunks) == chunks.ranks.sharers == 1:
             return moment
         if self.objective.find("kl") and moment.average is None:
             moment = dataclasses.replace(moment, average=self._average(chunks, backward))
@@ -229,7 +229,7 @@ class Gradient:
             mean = mean + code.mean() * share
         totals = self._whole(totals, chunks.ranks)
         cost = self.objective.cost(totals, moment.factors)
-        mean = chunks.ranks.sum(torch.as_tensor(mean))
+        mean = self.model.ranks.latents(chunks.ranks.sum(torch.as_tensor(mean)))
         return Evaluation(cost, totals, mean, code)
 
     @torch.no_grad()
@@ -251,6 +251,7 @@ class Gradient:
             low, high = self.model.activation.bounds or (0.0, 1.0)
             codes = codes + (code.mean() - low) * (len(x) / (high - low))
         mean = chunks.ranks.sum(torch.as_tensor(codes)) / chunks.n_samples
+        mean = self.model.ranks.latents(mean)
         totals = self._whole(totals, chunks.ranks)
         cost = self.objective.cost(totals, moment.factors)
         return Evaluation(cost, totals, mean, code)

@@ -31,6 +31,7 @@ from simplecell.model.measures import (
     squared_error,
     squared_weights,
 )
+from simplecell.model.selection import leading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +276,7 @@ class L1(Term):
 
     def __call__(self, look: Look) -> Tensor:
         soft = look.model.activation.soft(look.output.pre, look.output.code)
-        return look.share * soft.abs_sum(look.atom_lengths()).mean()
+        return look.share * look.model.ranks.total(soft.abs_sum(look.atom_lengths())).mean()
 
 
 @dataclass(frozen=True)
@@ -344,16 +345,16 @@ class AuxK(Term):
             )
 
     def __call__(self, look: Look) -> Tensor:
-        if look.dead is None or not bool(look.dead.any()):
+        if look.dead is None or not look.model.ranks.any(look.dead):
             return look.x.new_zeros(())
         model = _single(self, look.model)
         error = (look.target - look.output.recon).detach()
         pre = look.pre_of(look.dead)
         wanted = int(self.k) or 2 ** max(0, model.n_inputs.bit_length() - 2)
-        values, indices = pre.topk(min(wanted, pre.shape[1]), dim=1, sorted=False)
-        code = Codes(torch.zeros_like(pre).scatter(1, indices, values.relu()))
-        share = residual_share(code.decode(look.atoms_of(look.dead)), error, look.ranks)
-        return share * _variance(look)
+        latents, values, _ = leading(pre, wanted, model.ranks)
+        code = Codes(torch.zeros_like(pre).scatter(1, latents, values.relu()))
+        recon = look.model.ranks.total(code.decode(look.atoms_of(look.dead)))
+        return residual_share(recon, error, look.ranks) * _variance(look)
 
 
 @dataclass(frozen=True)
@@ -378,15 +379,15 @@ class PreAct(Term):
     alone, codes = True, SPARSE
 
     def __call__(self, look: Look) -> Tensor:
-        if look.dead is None or not bool(look.dead.any()):
+        if look.dead is None or not look.model.ranks.any(look.dead):
             return look.x.new_zeros(())
         model = _single(self, look.model)
         threshold = model.activation.threshold_of(look.output.pre)
         if threshold.shape[-1] > 1:
             threshold = threshold[..., look.dead]
         nearest = look.ranks.least((threshold - look.pre_of(look.dead)).relu().amin(0))
-        size = nearest @ model.decoder.detach()[look.dead].norm(dim=1)
-        return _variance(look).sqrt() * size / model.n_latents
+        size = look.model.ranks.total(nearest @ model.decoder.detach()[look.dead].norm(dim=1))
+        return _variance(look).sqrt() * size / look.model.ranks.all_latents(model.n_latents)
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def part_of(source: Source, ranks: Alone) -> Source:
         DataError: for fewer samples than processes.
     """
     _refuse_idle(source, ranks)
-    if ranks.size == 1:
+    if ranks.sharers == 1:
         return source
     return Subset(source, np.arange(source.n_samples)[ranks.part(source.n_samples)])
 
@@ -206,13 +206,13 @@ def dealt(source: Source, ranks: Alone) -> Source:
     Raises as `part_of` does.
     """
     _refuse_idle(source, ranks)
-    return source if ranks.size == 1 else Dealt(source, ranks)
+    return source if ranks.sharers == 1 else Dealt(source, ranks)
 
 
 def _refuse_idle(source: Source, ranks: Alone) -> None:
-    if source.n_samples < ranks.size:
+    if source.n_samples < ranks.sharers:
         raise DataError(
-            f"there are {source.n_samples} samples, and {ranks.size} processes need one each at "
+            f"there are {source.n_samples} samples, and {ranks.sharers} processes need one each at "
             "least; use fewer processes"
         )
 

@@ -50,6 +50,12 @@ class Stored(Mapping[str, Tensor]):
         with safe_open(self.path, "pt") as file:
             return list(file.get_slice(name).get_shape())
 
+    def span(self, name: str, span: slice) -> Tensor:
+        """Some of the numbers of a vector, which follow one another."""
+        with safe_open(self.path, "pt") as file:
+            tensor: Tensor = file.get_slice(name)[span].clone()
+        return tensor
+
     def row(self, name: str, row: int) -> Tensor:
         """One row of a tensor."""
         with safe_open(self.path, "pt") as file:

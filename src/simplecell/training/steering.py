@@ -120,13 +120,14 @@ def l0_of(model: Model, held: Prepared) -> tuple[float, float]:
     passes = Passes(model)
     parts = (part for x, _ in held for part in x.split(passes.n_rows))
     counts = torch.cat([passes.encode(part)[1].l0().double() for part in parts])
+    counts = model.ranks.total(counts)
     return float(counts.mean()), float(counts.std(correction=0)) / math.sqrt(len(counts))
 
 
 @torch.no_grad()
 def calibrate(model: Model, held: Prepared, wanted: float | None = None) -> None:
     """Let the activation set its thresholds by held-out samples, to `wanted` active latents."""
-    most = max(1, NUMBERS // model.n_latents)
+    most = max(1, NUMBERS // model.ranks.all_latents(model.n_latents))
     rows, count = [], 0
     for x, _ in held:
         rows.append(model.encode(x[: most - count])[0])

@@ -26,6 +26,7 @@ from simplecell.training.best import Best
 from simplecell.training.gradients import Chunks, Evaluation, Gradient, Whole
 from simplecell.training.lbfgs import LBFGS
 from simplecell.training.objective import Moment, Objective
+from simplecell.training.parts import refuse_undealt
 from simplecell.training.prepared import (
     EVERYTHING,
     JUDGED,
@@ -39,7 +40,9 @@ from simplecell.training.prepared import (
     targets_in_memory,
     to_model,
 )
-from simplecell.training.state import State, stacked, taken, taken_like
+from simplecell.training.refine import check_refined, samples_of_round
+from simplecell.training.refine import refine as refine_dictionary
+from simplecell.training.state import State, all_finite, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
 from simplecell.training.update import Update
 from simplecell.training.weights import draw_anew, flatten
@@ -108,6 +111,9 @@ class Trainer:
             the weight of their l1 term, or the push of their l0 term; "adam" only.
         dead_after: samples in which a latent was silent for it to count as dead.
         resample: how many times, evenly over the first half, dead latents are drawn anew.
+        refine: how many times, evenly over the third quarter, exact codes move the dictionary
+            (`training.refine`), which gradients leave alone from half of the training on; the
+            encoder learns from it to the end. "adam" only.
         tf32: on a GPU, multiply matrices in TF32; "adam" only. What a product chose is computed
             anew in float32, and thresholds, weights and moments are float32 in any case.
         room: what may be held of samples; of "lbfgs" the last digits depend on its chunks.
@@ -136,11 +142,15 @@ class Trainer:
         target_l0: float | None = None,
         dead_after: int = 10_000_000,
         resample: int = 0,
+        refine: int = 0,
         tf32: bool = True,
         fast: bool = True,
         room: Room = EVERYTHING,
     ) -> None:
+        refuse_undealt(model, objective, solver, resample, refine)
         _check(model, objective, solver, bool(corruption), unit_norm, target_l0)
+        if refine:
+            check_refined(model, solver)
         check_pace(learning_rate, schedule, beta2)
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
@@ -149,6 +159,8 @@ class Trainer:
         self.batch_size, self.seed, self.block = batch_size, seed, block
         self.corruption, self.room = corruption, room
         self.flat, self.grad = flatten(model)
+        self.alike, self.summed = self.flat, self.grad
+        """What all processes hold alike, and the gradient that they add up."""
         self.gradient = Gradient(model, objective, fast=fast)
         self.chunks: Prepared | None = None
         """All training samples, for "lbfgs"."""
@@ -170,25 +182,30 @@ class Trainer:
         if fast and isinstance(self.solver, Adam):
             self.update = Update.of(self.gradient, self.solver, unit=unit_norm)
         self.dead_after, self.resample, self.tf32 = dead_after, resample, tf32
+        self.refine = refine
         self.silent = torch.zeros(model.n_latents, dtype=torch.int64, device=self.flat.device)
         """Samples since each latent was active."""
         moves = "l0" if objective.find("l0") else "l1"
         self.controller = Controller(target_l0, moves, self.flat) if target_l0 else None
 
     def join(self, ranks: Alone) -> None:
-        """Train with other processes, each of which has a part of every batch.
+        """Train with other processes, each of which has a part of every batch, or of the latents.
 
         Raises:
             UsageError: for batches of fewer samples than there are processes, and for a device on
                 which they cannot train together.
         """
         ranks.admit(self.flat.device)
-        if self.batch_size < ranks.size and isinstance(self.solver, Adam):
+        if self.model.holders > 1 and isinstance(self.model, Autoencoder):
+            ranks, offset = ranks.of_latents(), self.model.offset
+            assert offset.grad is not None, "flatten was not called"
+            self.alike, self.summed = offset.detach(), offset.grad
+        if self.batch_size < ranks.sharers and isinstance(self.solver, Adam):
             raise UsageError(
-                f"batch_size is {self.batch_size}, and {ranks.size} processes need a sample each; "
-                "use larger batches or fewer processes"
+                f"batch_size is {self.batch_size}, and {ranks.sharers} processes need a sample "
+                "each; use larger batches or fewer processes"
             )
-        self.ranks = self.model.activation.ranks = ranks
+        self.ranks = self.model.ranks = self.model.activation.ranks = ranks
 
     @property
     def n_evaluations(self) -> int:
@@ -235,7 +252,7 @@ class Trainer:
             self.n_steps += 1
             if self.n_steps % 20 == 0 or self.n_steps == 1:
                 self.check_finite(evaluation)
-                self.ranks.agree(self.flat)
+                self.ranks.agree(self.alike)
             held_out_cost = None
             if held is not None and (self.n_steps % every == 0 or self.n_steps == steps):
                 held_out_cost = self._hold(held, self.n_steps / steps)
@@ -286,16 +303,20 @@ class Trainer:
     def check_finite(self, evaluation: Evaluation | None = None) -> None:
         """Raise DivergedError if the parameters, or the cost, are not finite."""
         cost = 0.0 if evaluation is None else float(evaluation.cost)
-        if not math.isfinite(cost) or not bool(torch.isfinite(self.flat).all()):
+        if not math.isfinite(cost) or not self.finite(self.flat):
             raise DivergedError(
                 f"training diverged by step {self.n_steps}: the cost is {cost}; "
                 "lower the learning rate, or scale the data (preprocess)"
             )
 
+    def finite(self, *tensors: Tensor) -> bool:
+        """Whether tensors that belong to the latents are, those of other processes as well."""
+        return not self.ranks.any(torch.tensor(not all(map(all_finite, tensors))))
+
     def _evaluate(self) -> Evaluation:
         assert self.chunks is not None
         evaluation = self.gradient(self.chunks)
-        self.ranks.add(self.grad)
+        self.ranks.add(self.summed)
         return evaluation
 
     def _evaluations(self, source: Source, steps: int) -> Iterator[Evaluation]:
@@ -318,6 +339,7 @@ class Trainer:
             places = torch.as_tensor(rows[self.ranks.part(len(rows))])
             prepared = to_model(x, self.preprocess, self.flat) if ready is None else ready[places]
             target = None if targets is None else targets[places]
+            self._refine(source, steps)
             yield self.step(prepared, target, steps=steps)
 
     def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:
@@ -339,27 +361,58 @@ class Trainer:
         self.observe(x)
         progress = self.n_steps / steps if steps else MIDST
         batch, moment = Whole(x, target, self.ranks), self._moment(generator, progress)
-        evaluation = self._move(self.solver, batch, moment, progress)
+        frozen = self._frozen(steps)
+        evaluation = self._move(self.solver, batch, moment, progress, frozen)
         l0 = self._learn_from(evaluation.codes, batch.n_samples, steps)
         if generator is not None:
             self._resample(self.solver, x, steps, generator)
         return evaluation._replace(codes=None, l0=l0)
 
-    def _move(self, adam: Adam, batch: Whole, moment: Moment, progress: float) -> Evaluation:
-        """One update of the parameters; the evaluation before it."""
+    def _frozen(self, steps: int) -> bool:
+        """Whether the dictionary is left alone by gradients, since it is refined."""
+        return bool(self.refine and steps) and self.n_steps >= steps // 2
+
+    def _refine(self, source: Source, steps: int) -> None:
+        """Let exact codes move the dictionary where it is time to."""
+        if not self._frozen(steps) or not isinstance(self.model, Autoencoder):
+            return
+        begin, end = steps // 2, steps - steps // 4
+        every = max(1, (end - begin) // self.refine)
+        past = self.n_steps - begin
+        if isinstance(self.solver, Adam) and not past:  # what moved the dictionary moves on else
+            for parameter in (self.model.decoder, self.model.offset):
+                self.solver.forget(parameter, torch.ones(len(parameter), dtype=torch.bool))
+        if past % every == 0 and past // every < self.refine:
+            self.best.undo_calibration()
+            some = samples_of_round(source, self.model.n_latents)
+            x = some.read(slice(0, some.n_samples))
+            refine_dictionary(self.model, to_model(x, self.preprocess, self.flat))
+
+    def _move(
+        self, adam: Adam, batch: Whole, moment: Moment, progress: float, frozen: bool
+    ) -> Evaluation:
+        """One update of the parameters; the evaluation before it.
+
+        Where the dictionary is `frozen` its gradient, and that of the offset, are 0.
+        """
         one = None
         with tf32(self.tf32, self.flat.device):
-            if self.update is not None:
+            if self.update is not None and not frozen:
                 one = self.update.sparse.before(batch.x)
                 if evaluation := self.update(one, batch, moment, progress):
                     return evaluation
             evaluation = self.gradient(batch, moment, one)
-        self.ranks.add(self.grad)
-        if self.unit_norm is not None:
-            self.unit_norm.project()
+        self.ranks.add(self.summed)
+        if frozen and isinstance(self.model, Autoencoder):
+            for parameter in (self.model.decoder, self.model.offset):
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
+        unit_norm = None if frozen else self.unit_norm
+        if unit_norm is not None:
+            unit_norm.project()
         adam.advance(progress)
-        if self.unit_norm is not None:
-            self.unit_norm.renormalise()
+        if unit_norm is not None:
+            unit_norm.renormalise()
         return evaluation
 
     def _moment(self, generator: torch.Generator | None, progress: float) -> Moment:
@@ -377,7 +430,7 @@ class Trainer:
         self.model.activation.observe(codes)
         active = self.ranks.sum(codes.active())
         self.silent = torch.where(active > 0, 0, self.silent + n_samples)
-        l0 = active.sum().double() / n_samples
+        l0 = self.ranks.total(active.sum().double()) / n_samples
         if self.controller is not None:
             self.controller.observe(l0, self.n_steps / steps if steps else MIDST)
         return l0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +17,23 @@ from simplecell.training.adam import Adam
 STARTS = ("uniform", "transpose")
 
 
+ROWS = 4096
+"""Rows that are drawn at once, a multiple of 16: torch draws normal numbers by so many, and blocks
+of them are then the same numbers as all rows in one."""
+
+
 @torch.no_grad()
-def initialise(model: Model, seed: int, start: str = "uniform", length: float = 1.0) -> None:
+def initialise(
+    model: Model, seed: int, start: str = "uniform", length: float = 1.0, ranks: Alone = ALONE
+) -> None:
     """Starting weights; a pure function of the seed.
 
     "uniform": every entry uniform in ±√(6/(n_in + n_out + 1)). Source: UFLDL, exercise Sparse
     autoencoder (`initializeParameters`). Exact. "transpose": atoms in random directions, `length`
     long, and the encoder their copy. Source: Gao et al. 2024, section 2.4. Exact.
     Biases are 0. Every layer in turn, from the input to the code; drawn in float64 on the CPU, so
-    that precision and device change no draw.
+    that precision and device change no draw. Where latents are dealt to `ranks`, all of them are
+    drawn, and one's own kept.
 
     Raises:
         UsageError: for an unknown start.
@@ -36,21 +46,47 @@ def initialise(model: Model, seed: int, start: str = "uniform", length: float = 
         if isinstance(layer, Autoencoder):
             layer.offset.zero_()
         if start == "transpose" and isinstance(layer, Autoencoder):
-            _transpose(layer, generator, length)
+            _transpose(layer, generator, length, ranks)
             continue
-        radius = math.sqrt(6 / (layer.n_inputs + layer.n_latents + 1))
+        n_latents = layer.n_latents * layer.holders
+        radius = math.sqrt(6 / (layer.n_inputs + n_latents + 1))
         for matrix in layer.matrices():
-            draw = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
-            matrix.copy_((2 * draw - 1) * radius)
+            for shape, rows in _blocks(matrix, layer.holders, ranks):
+                draw = torch.rand(shape, generator=generator, dtype=torch.float64)
+                rows.put((2 * draw - 1) * radius)
 
 
-def _transpose(layer: Autoencoder, generator: torch.Generator, length: float) -> None:
+def _transpose(layer: Autoencoder, generator: torch.Generator, length: float, ranks: Alone) -> None:
     same = layer.decoder.shape == layer.encoder.shape
     for matrix in (layer.encoder,) if same else (layer.encoder, layer.decoder):
-        draw = torch.randn(matrix.shape, generator=generator, dtype=torch.float64)
-        matrix.copy_(draw * (length / draw.norm(dim=1, keepdim=True)))
+        for shape, rows in _blocks(matrix, layer.holders, ranks):
+            draw = torch.randn(shape, generator=generator, dtype=torch.float64)
+            rows.put(draw * (length / draw.norm(dim=1, keepdim=True)))
     if same:
         layer.decoder.copy_(layer.encoder)
+
+
+class _Block(NamedTuple):
+    """Some of the rows that are drawn; in `matrix` those of them that are one's own."""
+
+    matrix: Tensor
+    first: int
+
+    def put(self, rows: Tensor) -> None:
+        """Take one's own of the rows."""
+        self.matrix.copy_(rows[self.first : self.first + len(self.matrix)])
+
+
+def _blocks(matrix: Tensor, holders: int, ranks: Alone) -> Iterator[tuple[tuple[int, int], _Block]]:
+    """The shape of each block of rows that are drawn for a matrix, and where they go."""
+    n_rows = len(matrix) * holders
+    mine = len(matrix) * ranks.rank if holders > 1 else 0
+    start = 0
+    for end in (*range(ROWS, n_rows - ROWS + 1, ROWS), n_rows):
+        first = min(max(start, mine), end)
+        own = matrix[max(0, start - mine) : max(0, end - mine)]
+        yield (end - start, matrix.shape[1]), _Block(own, first - start)
+        start = end
 
 
 def flatten(model: nn.Module) -> tuple[Tensor, Tensor]:

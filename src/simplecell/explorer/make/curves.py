@@ -31,7 +31,7 @@ def training(run: Run, info: Info, recipe: Recipe, records: Sequence[Line]) -> d
         "running": running,
         # run.json is written at the ends of a training, the log all the while.
         "n_iter": max(info["n_iter"], reached["step"]),
-        "steps": recipe.n_steps,
+        "steps": 0 if info.get("converted") else recipe.n_steps,
         "seconds": max(info["seconds"], reached["seconds"]),
         "weights": {term.kind: term.weight for term in objective.active},
         "target": objective.target,

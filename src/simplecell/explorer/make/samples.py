@@ -222,7 +222,7 @@ class Samples:
 
 
 def _document(record: Record) -> object:
-    return record.get("document", record.get("file"))
+    return record.get("document", record.get("sample", record.get("file")))
 
 
 def _follows(about: list[Record], i: int, step: int) -> bool:
@@ -277,6 +277,13 @@ PLACES = {
     "token",
     "text",
     "title",
+    "sample",
+    "call",
+    "batch",
+    "number",
+    "y",
+    "x",
+    "place",
 }
 PROBED, MOST_LABEL_VALUES, LONGEST = 2000, 64, 80
 

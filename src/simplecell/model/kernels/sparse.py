@@ -45,7 +45,7 @@ class Sparse:
             code = model.activation(pre, training=True, generator=generator)
         else:
             code = model.activation.at(one.at(places), places, one.ledger)
-        raw = code.decode(model.decoder) + model.offset
+        raw = model.decode_raw(code)
         return Output(pre, code, model.finish(raw), raw, one)
 
     @torch.no_grad()

@@ -135,6 +135,7 @@ export const PAGES = {
   "training.running": ["Running: step {n} of at most {of}, {time} so far. This page follows.", "进行中：第 {n} 步，最多 {of} 步，已用 {time}。本页自动更新。"],
   "training.finished": ["Finished after {n} steps in {time}.", "已完成：{n} 步，用时 {time}。"],
   "training.stopped": ["Stopped after {n} of {of} steps, {time} ({status}).", "已停止：{of} 步中的 {n} 步，用时 {time}（{status}）。"],
+  "training.converted": ["Converted from another library's model: how it was trained is not known.", "由其他库的模型转换而来：训练过程未知。"],
   "training.none": ["No step has been made yet.", "尚未开始。"],
   "training.step": ["step", "步"],
   "training.cost": ["Cost", "代价"],

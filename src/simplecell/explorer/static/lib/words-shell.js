@@ -52,6 +52,7 @@ export const SHELL = {
   "status.stopped": ["stopped", "已停止"],
   "status.diverged": ["diverged", "已发散"],
   "status.damaged": ["damaged", "已损坏"],
+  "status.converted": ["converted", "已转换"],
   "about.latents": ["A latent is one hidden unit: it answers to one kind of pattern in the data.",
     "潜变量是一个隐藏单元：它对数据中的一种模式作出反应。"],
   "about.dead": ["Latents that no sample makes active. They do nothing.", "没有任何样本能激活的潜变量，它们不起作用。"],

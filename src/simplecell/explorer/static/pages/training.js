@@ -60,6 +60,7 @@ export async function showTraining(context) {
 function progress({ running, status, n_iter: done, steps, seconds }) {
   const values = { n: count(done), of: count(steps), time: duration(seconds) };
   if (running) return t("training.running", values);
+  if (status === "converted") return t("training.converted");
   return t(status === "finished" ? "training.finished" : "training.stopped", { ...values, status: statusOf(status) });
 }
 

@@ -160,6 +160,7 @@ def encode(
     penalty: Penalty,
     *,
     project: Projection | None = None,
+    start: Tensor | None = None,
     max_iter: int = 1000,
     tol: float = 1e-5,
 ) -> Encoded:
@@ -171,6 +172,7 @@ def encode(
 
     Args:
         project: P, what of a difference was observed; everything unless given.
+        start: codes [B, M] to begin from, where some are known that are near.
 
     Source: Beck & Teboulle 2009, FISTA; O'Donoghue & Candès 2015, gradient restart. Exact for L1;
     differs for Smooth: a majorising parabola in place of the proximal map.
@@ -184,7 +186,7 @@ def encode(
     _check(x, dictionary)
     dictionary = dictionary.to(x)
     penalty = penalty.to(x) if isinstance(penalty, Smooth) else penalty
-    search = _Search(x, dictionary, penalty, project)
+    search = _Search(x, dictionary, penalty, project, start)
     # Below this the excess is rounding: float32 has 24 bits.
     tol = max(tol, 16 * torch.finfo(x.dtype).eps)
     done = 0
@@ -202,7 +204,12 @@ class _Search:
     """The samples still moving: their codes, where momentum carries them, and its size."""
 
     def __init__(
-        self, x: Tensor, dictionary: Tensor, penalty: Penalty, project: Projection | None
+        self,
+        x: Tensor,
+        dictionary: Tensor,
+        penalty: Penalty,
+        project: Projection | None,
+        start: Tensor | None,
     ) -> None:
         self.dictionary, self.penalty, self.project = dictionary, penalty, project
         self.curvature = spectral_square(dictionary)
@@ -212,7 +219,8 @@ class _Search:
         # A @ Aᵀ once is cheaper than A and Aᵀ in turn, unless latents far outnumber inputs.
         narrow = len(dictionary) <= 2 * dictionary.shape[1]
         self.gram = dictionary @ dictionary.T if project is None and narrow else None
-        self.now = self.ahead = penalty.start(self.pull, self.curvature)
+        begun = penalty.start(self.pull, self.curvature) if start is None else start.to(x)
+        self.now = self.ahead = begun
         self.momentum = x.new_ones(len(x), 1)
         self.codes, self.excess = torch.zeros_like(self.pull), x.new_zeros(len(x))
 

@@ -1,0 +1,1 @@
+"""Activations of any torch module, harvested, spliced and steered."""

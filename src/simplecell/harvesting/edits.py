@@ -1,0 +1,120 @@
+"""What is done to latents inside of a network: off, times, set, or an addition along an atom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simplecell.errors import UsageError, choice
+
+KINDS = ("off", "times", "set", "add")
+
+Numbers = int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of codes: of which latents, at which positions of which samples.
+
+    `kind`: "off" (the code is 0), "times" (`value` times the code), "set" (`value`) or "add"
+    (`value` times the latent's atom on top of the output, wherever it is, on or off). `value` is a
+    number, or a tensor that broadcasts against codes [B, positions, latents] and may ask for a
+    gradient. Positions and samples are counted in each pass of the model, from the end where
+    negative; None is all of them.
+
+    Raises:
+        UsageError: for a kind that does not exist, and where a value is missing.
+    """
+
+    kind: str
+    latents: Numbers
+    value: float | Tensor | None = None
+    positions: Numbers = None
+    samples: Numbers = None
+
+    def __post_init__(self) -> None:
+        choice("edit", self.kind, KINDS)
+        if (self.value is None) != (self.kind == "off"):
+            needs = "takes no value" if self.kind == "off" else "needs a value"
+            raise UsageError(f"an edit '{self.kind}' {needs}; value is {self.value!r}")
+        if self.latents is None:
+            raise UsageError(f"an edit '{self.kind}' names no latents; give a number or several")
+
+    def change(self, codes: Tensor, atoms: Callable[[], Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Codes [B, P, M] edited, and what comes on top of the reconstruction [B, P, D] or None.
+
+        Raises UsageError for a latent that is not there. Nothing is edited in place.
+        """
+        n_latents = codes.shape[-1]
+        chosen = torch.tensor(_list(self.latents), device=codes.device)
+        odd = [j for j in chosen.tolist() if not 0 <= j < n_latents]
+        if odd:
+            raise UsageError(f"there is no latent {odd[0]}; the model has 0 … {n_latents - 1}")
+        here = self.where(codes)
+        value = 0.0 if self.value is None else self.value
+        if isinstance(value, Tensor):
+            value = value.to(codes)
+        if self.kind == "add":
+            amount = here[..., None] * torch.ones_like(codes[..., chosen]) * value
+            return codes, amount @ atoms()[chosen].to(codes)
+        old = codes[..., chosen]
+        new = old * value if self.kind == "times" else torch.zeros_like(old) + value
+        new = torch.where(here[..., None], new, old)
+        return codes.index_copy(-1, chosen, new), None
+
+    def where(self, codes: Tensor) -> Tensor:
+        """Where it applies, [B, P] bool."""
+        n_samples, n_positions = codes.shape[:2]
+        samples = _mask("samples", self.samples, n_samples, codes.device)
+        positions = _mask("positions", self.positions, n_positions, codes.device)
+        return samples[:, None] & positions
+
+
+def edits_of(edit: Any) -> list[Edit | Callable[[Tensor], Tensor | None]]:
+    """Edits as people say them: an `Edit`, ("off", 12), ("times", [3, 7], 2.0), a dictionary of an
+    edit's fields, a function of codes [B, P, M] that gives new ones (or None: as they were), or a
+    list of these, done in their order.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    if edit is None:
+        return []
+    if isinstance(edit, Edit) or callable(edit):
+        return [edit]
+    if isinstance(edit, Mapping):
+        try:
+            return [Edit(**edit)]
+        except TypeError as error:
+            raise UsageError(
+                f"an edit is said by kind, latents, value, positions and samples; {error}"
+            ) from None
+    if isinstance(edit, tuple) and edit and isinstance(edit[0], str):
+        if not 2 <= len(edit) <= 3:
+            raise UsageError(f"an edit {edit!r} is no (kind, latents) or (kind, latents, value)")
+        return [Edit(*edit)]
+    if isinstance(edit, list | tuple):
+        return [one for part in edit for one in edits_of(part)]
+    raise UsageError(
+        f"an edit is a {type(edit).__name__}; ('off', latent), ('times', latent, factor), ('set', "
+        "latent, value) or ('add', latent, amount) is needed"
+    )
+
+
+def _list(numbers: Numbers) -> list[int]:
+    return [int(numbers)] if isinstance(numbers, int) else [int(n) for n in numbers or []]
+
+
+def _mask(what: str, numbers: Numbers, n: int, device: torch.device) -> Tensor:
+    """Which of n are chosen; those that a pass does not have are none of it."""
+    if numbers is None:
+        return torch.ones(n, dtype=torch.bool, device=device)
+    chosen = torch.zeros(n, dtype=torch.bool, device=device)
+    for number in _list(numbers):
+        if -n <= number < n:
+            chosen[number] = True
+    return chosen

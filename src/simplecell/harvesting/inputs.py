@@ -1,0 +1,250 @@
+"""What a model is given: anything that holds inputs becomes batches, and a batch a call."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from simplecell.data.tensors import is_tensor
+from simplecell.errors import DataError, UsageError
+
+Call = Callable[[nn.Module, Any], Any]
+"""How a batch is given to the model, where `model(batch)` is not how: (model, batch) → anything."""
+
+MASKS = ("attention_mask",)
+"""Keys whose non-zero entries are positions that are no padding."""
+PADDING_MASKS = ("src_key_padding_mask", "key_padding_mask")
+"""Keys whose entries that are true are padding, as torch's own modules mean it."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """One batch, on the model's device."""
+
+    number: int
+    """Counted from 0, those that were skipped included."""
+    batch: Any
+    mask: Tensor | None
+    """Which positions are no padding, [B, T]; None: nothing is known of padding."""
+
+    @property
+    def leading(self) -> tuple[int, ...] | None:
+        """The shape of the first tensor; None where there is none."""
+        first = next(tensors_in(self.batch), None)
+        if isinstance(first, PackedSequence):
+            return (int(first.batch_sizes[0]),)
+        return None if first is None else tuple(first.shape)
+
+    def digest(self) -> str:
+        """What tells this batch from another, made of all its bytes."""
+        sha = hashlib.sha256()
+        for tensor in tensors_in(self.batch):
+            data = tensor.data if isinstance(tensor, PackedSequence) else tensor
+            flat = data.detach().cpu().contiguous().reshape(-1)
+            sha.update(f"{tuple(data.shape)} {data.dtype}".encode())
+            sha.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+        return sha.hexdigest()
+
+
+class Inputs:
+    """Inputs of a model in batches; iterated again from any batch, where they can be.
+
+    An array or tensor [n, …], a dictionary of them (keyword arguments) or a tuple (arguments) is
+    cut into batches of `size`; anything else is iterated, and each item is a batch: a tensor, a
+    tuple or list of arguments, or a dictionary of keyword arguments.
+
+    Args:
+        mask: the key of the mask among keyword arguments, a function of a batch that gives it
+            [B, T], or where inputs are cut here the whole of it [n, T]; true is no padding.
+    """
+
+    def __init__(self, inputs: Any, size: int, mask: object = None) -> None:
+        if isinstance(inputs, str) or _is_texts(inputs):
+            raise UsageError(
+                "the inputs are texts, and a model reads tokens: give tokenizer(texts, "
+                'padding=True, return_tensors="pt"), or say simplecell harvest TEXTS --model FOLDER'
+            )
+        self.inputs, self.size, self.mask = inputs, size, mask
+        self.cut = _is_array(inputs) or isinstance(inputs, Mapping) or _is_arrays(inputs)
+        """Whether batches are cut here."""
+        if (_is_array(mask)) and not self.cut:
+            raise UsageError(
+                "a mask as an array needs inputs as an array; of batches, say which key holds it, "
+                "or give a function of the batch"
+            )
+
+    @property
+    def length(self) -> int | None:
+        """How many samples, or where batches come by themselves how many of these, if that is
+        known."""
+        if self.cut:
+            return _length(self.inputs)
+        return len(self.inputs) if hasattr(self.inputs, "__len__") else None
+
+    def fingerprint(self) -> str | None:
+        """What tells inputs from others, where they say so themselves."""
+        told = getattr(self.inputs, "fingerprint", None)
+        return told() if callable(told) else None
+
+    def batches(self, model: nn.Module, start: int = 0) -> Iterator[Given]:
+        """Batches from the one numbered `start`, on the model's device."""
+        like = next((p for p in model.parameters() if p.is_floating_point()), None)
+        raw = self._cut(start) if self.cut else itertools.islice(iter(self.inputs), start, None)
+        for number, batch in enumerate(raw, start):
+            moved = _moved(batch, like)
+            yield Given(number, moved, self._mask_of(moved, number))
+
+    def _cut(self, start: int) -> Iterator[Any]:
+        n = _length(self.inputs)
+        for first in range(start * self.size, n, self.size):
+            yield _rows(self.inputs, slice(first, first + self.size), n)
+
+    def _mask_of(self, batch: Any, number: int) -> Tensor | None:
+        mask: Any = self.mask
+        if _is_array(mask):
+            mask = torch.as_tensor(mask[number * self.size : (number + 1) * self.size])
+        elif callable(mask):
+            mask = mask(batch)
+        elif isinstance(mask, str):
+            if not isinstance(batch, Mapping) or mask not in batch:
+                raise UsageError(f"the batch has no '{mask}' that could be its mask")
+            mask = batch[mask]
+        elif isinstance(batch, Mapping):
+            mask = next((batch[key] for key in MASKS if batch.get(key) is not None), None)
+            padding = next(
+                (batch[key] for key in PADDING_MASKS if batch.get(key) is not None), None
+            )
+            mask = ~padding.bool() if mask is None and padding is not None else mask
+        if not isinstance(mask, Tensor):
+            return None
+        if mask.ndim != 2:
+            raise UsageError(f"a mask has the shape {tuple(mask.shape)}; [B, T] is needed")
+        return mask.detach().cpu() != 0
+
+
+def run(model: nn.Module, given: Given, call: Call | None) -> Any:
+    """Give the model a batch, and what it gives back."""
+    batch = given.batch
+    if call is not None:
+        return call(model, batch)
+    if isinstance(batch, Mapping):
+        return model(**batch, **_places_of_left_padded(model, given))
+    if isinstance(batch, list | tuple) and not isinstance(batch, PackedSequence):
+        return model(*batch)
+    return model(batch)
+
+
+def _places_of_left_padded(model: nn.Module, given: Given) -> dict[str, Tensor]:
+    """`position_ids` where padding stands on the left and nobody gave them.
+
+    A model with learned positions would else count the padding in (GPT-2's rows differ by 1.8 of a
+    scale of 2.3), and say nothing.
+    """
+    if not is_left_padded(given) or "position_ids" in given.batch:
+        return {}
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return {}
+    mask = given.batch["attention_mask"]
+    return {"position_ids": (mask.long().cumsum(1) - 1).clamp(min=0)}
+
+
+def is_left_padded(given: Given) -> bool:
+    """Whether a mask among the keyword arguments begins with padding."""
+    mask = given.batch.get("attention_mask") if isinstance(given.batch, Mapping) else None
+    return isinstance(mask, Tensor) and mask.ndim == 2 and not bool(mask[:, 0].all())
+
+
+def tensors_in(batch: Any) -> Iterator[Any]:
+    """The tensors and packed sequences of a batch, in its order."""
+    if isinstance(batch, Tensor | PackedSequence):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from tensors_in(value)
+    elif isinstance(batch, list | tuple):
+        for value in batch:
+            yield from tensors_in(value)
+
+
+def _is_array(data: object) -> bool:
+    return is_tensor(data) or isinstance(data, np.ndarray)
+
+
+def _is_arrays(data: object) -> bool:
+    """Whether this is a tuple of arrays of one length: the arguments of the model."""
+    if not isinstance(data, tuple) or isinstance(data, PackedSequence) or not data:
+        return False
+    return all(map(_is_array, data)) and len({len(part) for part in data}) == 1
+
+
+def _is_texts(data: object) -> bool:
+    return isinstance(data, list | tuple) and bool(data) and isinstance(data[0], str)
+
+
+def _length(inputs: Any) -> int:
+    parts = (
+        [inputs]
+        if _is_array(inputs)
+        else list(inputs.values() if isinstance(inputs, Mapping) else inputs)
+    )
+    lengths = {len(part) for part in parts if _is_array(part)}
+    if len(lengths) != 1:
+        raise DataError(
+            f"the inputs have {', '.join(map(str, sorted(lengths))) or 'no'} samples; arrays of "
+            "one length are needed"
+        )
+    return lengths.pop()
+
+
+def _rows(inputs: Any, rows: slice, n: int) -> Any:
+    if isinstance(inputs, Mapping):
+        return {key: _rows(value, rows, n) for key, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(_rows(value, rows, n) for value in inputs)
+    return inputs[rows] if _is_array(inputs) else inputs
+
+
+def _moved(batch: Any, like: Tensor | None) -> Any:
+    """A batch on the device of `like`; NumPy's floats in its precision, tensors in their own."""
+    if isinstance(batch, np.ndarray):
+        tensor = torch.tensor(batch)
+        if tensor.is_floating_point() and like is not None:
+            tensor = tensor.to(like.dtype)
+        return _moved(tensor, like)
+    if isinstance(batch, Tensor):
+        return batch if like is None else batch.to(like.device)
+    if isinstance(batch, PackedSequence):
+        return batch.cpu() if like is None or like.device.type == "cpu" else batch.cuda()
+    if isinstance(batch, Mapping):
+        return {key: _moved(value, like) for key, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        parts = [_moved(value, like) for value in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    return batch
+
+
+def fingerprint_of(model: nn.Module) -> str:
+    """What tells a model from another: names, shapes, types and 64 values of each parameter."""
+    sha = hashlib.sha256(type(model).__name__.encode())
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        flat = tensor.detach().reshape(-1)
+        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        if flat.numel():
+            spread = torch.linspace(0, flat.numel() - 1, min(64, flat.numel())).long()
+            sha.update(flat[spread.to(flat.device)].double().cpu().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def chained(first: Given, rest: Iterable[Given]) -> Iterator[Given]:
+    """A batch that was looked at, and those behind it."""
+    yield first
+    yield from rest

@@ -1,0 +1,159 @@
+"""What is known of the rows of a pass: a record each, made when somebody asks, or as JSON at once.
+
+A pass of a small network gives rows by the ten thousand; a dictionary for each, and its JSON, would
+take longer than the network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+from simplecell.data.rows import Record
+
+Places = Sequence[int] | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class RowRecords(Sequence[Record]):
+    """The records of rows, [R].
+
+    Each says its `sample`, its `position` (in a picture `y` and `x`, else `place`), its `token`,
+    its `call`, and then what is known of its sample.
+    """
+
+    sample: Sequence[int]
+    """Of each row, counted over all passes."""
+    position: Places | None
+    own: Callable[[int], Record]
+    """What is known of a sample."""
+    token: Callable[[int, int], str] | None = None
+    """The token of (sample, position)."""
+    call: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    @overload
+    def __getitem__(self, i: int) -> Record: ...
+    @overload
+    def __getitem__(self, i: slice) -> RowRecords: ...
+    def __getitem__(self, i: int | slice) -> Record | RowRecords:
+        if isinstance(i, slice):
+            position = None if self.position is None else self.position[i]
+            return replace(self, sample=self.sample[i], position=position)
+        sample = self.sample[i]
+        record: Record = {"sample": sample}
+        if self.position is not None:
+            spot = self.position[i]
+            record |= dict(zip(_names(spot), _numbers(spot), strict=True))
+            if self.token is not None and isinstance(spot, int):
+                record["token"] = self.token(sample, spot)
+        if self.call is not None:
+            record["call"] = self.call
+        return record | self.own(sample)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[i] for i in range(len(self)))
+
+    def lines(self) -> list[str]:
+        """The records as JSON, a line each."""
+        begins = {i: f'{{"sample": {i}' for i in set(self.sample)}
+        ends = {i: self._end(i) for i in begins}
+        if self.position is None or not len(self):
+            return [begins[i] + ends[i] for i in self.sample]
+        if self.token is not None and isinstance(self.position[0], int):
+            return self._with_tokens(begins, ends, self.token)
+        middle = "".join(f', "{name}": %d' for name in _names(self.position[0]))
+        spots = [tuple(_numbers(spot)) for spot in self.position]
+        if isinstance(self.position[0], Sequence) and len(self.position[0]) != 2:
+            middle = f', "place": [{", ".join(["%d"] * len(self.position[0]))}]'
+            spots = [tuple(spot) for spot in self.position]  # type: ignore[arg-type]
+        told = {spot: middle % spot for spot in set(spots)}
+        return [begins[i] + told[at] + ends[i] for i, at in zip(self.sample, spots, strict=True)]
+
+    def _with_tokens(
+        self, begins: dict[int, str], ends: dict[int, str], token: Callable[[int, int], str]
+    ) -> list[str]:
+        known: dict[str, str] = {}
+        found = []
+        for i, at in zip(self.sample, self.position or [], strict=True):
+            assert isinstance(at, int)
+            word = token(i, at)
+            if word not in known:
+                known[word] = json.dumps(word, ensure_ascii=False)
+            found.append(f'{begins[i]}, "position": {at}, "token": {known[word]}{ends[i]}')
+        return found
+
+    def _end(self, sample: int) -> str:
+        """What stands behind the position of a row of a sample."""
+        rest = ({} if self.call is None else {"call": self.call}) | self.own(sample)
+        return f", {json.dumps(rest, ensure_ascii=False)[1:]}" if rest else "}"
+
+
+@dataclass(frozen=True, eq=False)
+class GridRecords(Sequence[Record]):
+    """The records of rows where every sample has a row at each of the same places."""
+
+    sample: Sequence[int]
+    """[B]."""
+    position: Places
+    """[P]; row i is place i mod P of sample i // P."""
+    own: Callable[[int], Record]
+    token: Callable[[int, int], str] | None = None
+    call: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.sample) * len(self.position)
+
+    @overload
+    def __getitem__(self, i: int) -> Record: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[Record]: ...
+    def __getitem__(self, i: int | slice) -> Record | Sequence[Record]:
+        if isinstance(i, slice):
+            return self if i.indices(len(self)) == (0, len(self), 1) else self._rows()[i]
+        at, spot = divmod(range(len(self))[i], len(self.position))
+        one = replace(self, sample=[self.sample[at]], position=self.position[spot : spot + 1])
+        return one._rows()[0]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._rows())
+
+    def lines(self) -> list[str]:
+        """The records as JSON, a line each."""
+        if self.token is not None or not len(self):
+            return self._rows().lines()
+        # One sample's lines differ from another's in their begin and end alone.
+        first = self.sample[0]
+        ends = RowRecords(self.sample, None, self.own, None, self.call)
+        mark = RowRecords([first] * len(self.position), self.position, _nothing).lines()
+        middles = [line[len(f'{{"sample": {first}') : -1] for line in mark]
+        found: list[str] = []
+        for i in self.sample:
+            begin, end = f'{{"sample": {i}', ends._end(i)
+            found += [begin + middle + end for middle in middles]
+        return found
+
+    def _rows(self) -> RowRecords:
+        sample = [i for i in self.sample for _ in self.position]
+        position: Places = [spot for _ in self.sample for spot in self.position]  # type: ignore[assignment]
+        return RowRecords(sample, position, self.own, self.token, self.call)
+
+
+def _nothing(sample: int) -> Record:
+    return {}
+
+
+def _names(spot: int | Sequence[int]) -> tuple[str, ...]:
+    if isinstance(spot, int):
+        return ("position",)
+    return ("y", "x") if len(spot) == 2 else ("place",)
+
+
+def _numbers(spot: int | Sequence[int]) -> Sequence[object]:
+    if isinstance(spot, int):
+        return (spot,)
+    return spot if len(spot) == 2 else (list(spot),)

@@ -1,0 +1,137 @@
+"""A dictionary that exact codes move: nearer to the truth, and the same however it is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from simplecell.data import ArraySource
+from simplecell.data.planted import planted_dictionary
+from simplecell.errors import UsageError
+from simplecell.model.autoencoder import Autoencoder
+from simplecell.model.exact import Exact
+from simplecell.model.matching import recovery
+from simplecell.training.objective import Objective
+from simplecell.training.refine import improve_atoms, refine
+from simplecell.training.trainer import Trainer
+from simplecell.training.weights import initialise
+
+D, M, K = 16, 40, 3
+SQUARES = Objective({"reconstruction": {"weight": 1.0}})
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return planted_dictionary(600, D, M, K)
+
+
+def made(**settings):
+    told = {"activation": "topk", "k": K, "output": "linear", "pre_bias": True} | settings
+    model = Autoencoder(D, M, dtype=torch.float64, **told)
+    initialise(model, 0, "transpose")
+    return model
+
+
+def trainer_of(model, **settings):
+    told = {"solver": "adam", "batch_size": 100, "unit_norm": True, "learning_rate": 3e-3}
+    return Trainer(model, SQUARES, **told | settings)
+
+
+def nearness(model, planted):
+    """Mean over true atoms of the largest cosine with an atom that was learned."""
+    atoms = model.decoder.detach() / model.decoder.detach().norm(dim=1, keepdim=True)
+    truth = torch.as_tensor(planted.atoms, dtype=torch.float64)
+    truth = truth / truth.norm(dim=1, keepdim=True)
+    return float((truth @ atoms.T).amax(1).mean())
+
+
+def test_rounds_find_the_atoms_that_gradients_missed(planted):
+    x = torch.as_tensor(planted.x, dtype=torch.float64)
+    model, source = made(), ArraySource(planted.x)
+    list(trainer_of(model).run(source, 150))
+    before, lengths = nearness(model, planted), model.decoder.detach().norm(dim=1)
+    alphas = [refine(model, x) for _ in range(5)]
+    assert nearness(model, planted) > before + 0.25 * (1 - before)
+    torch.testing.assert_close(model.decoder.detach().norm(dim=1), lengths)
+    l0 = Exact(model, alphas[-1]).encode(x)[1].l0().double().mean()
+    assert float(l0) == pytest.approx(K, rel=0.1)
+
+
+def test_the_offset_takes_the_mean_of_what_is_left():
+    model = Autoencoder(4, 1, activation="topk", k=1, output="linear", dtype=torch.float64)
+    with torch.no_grad():
+        model.decoder[0, 0], model.encoder[0, 0] = 1.0, 1.0
+    x = torch.full((50, 4), 2.0, dtype=torch.float64)
+    x[:, 0] = torch.arange(50)
+    refine(model, x)
+    assert model.offset[1:].tolist() == pytest.approx([2.0, 2.0, 2.0])
+
+
+def test_gradients_leave_the_dictionary_alone_from_half_on(planted):
+    model, source = made(), ArraySource(planted.x)
+    trainer = trainer_of(model, refine=2)
+    seen = {}
+    for record in trainer.run(source, 80):
+        seen[record.step] = (model.decoder.detach().clone(), model.encoder.detach().clone())
+    changed = [step for step in range(2, 81) if not torch.equal(seen[step][0], seen[step - 1][0])]
+    assert changed == [*range(2, 41), 41, 51]  # before steps 41 and 51 exact codes move it
+    assert all(not torch.equal(seen[step][1], seen[step - 1][1]) for step in range(2, 81))
+
+
+@pytest.mark.parametrize("cut", [40, 45])
+def test_cut_off_and_gone_on_with_it_is_the_same(planted, cut):
+    source = ArraySource(planted.x)
+    whole = trainer_of(made(), refine=2)
+    list(whole.run(source, 80))
+    first = trainer_of(made(), refine=2)
+    for record in first.run(source, 80):
+        if record.step == cut:
+            break
+    again = trainer_of(made(), refine=2)
+    again.load_state_dict(first.state_dict())
+    list(again.run(source, 80))
+    assert torch.equal(again.flat, whole.flat)
+
+
+def test_each_atom_takes_its_best_place():
+    draw = torch.Generator().manual_seed(0)
+    codes = torch.rand(200, 5, generator=draw, dtype=torch.float64)
+    x = torch.randn(200, 7, generator=draw, dtype=torch.float64)
+    start = torch.randn(5, 7, generator=draw, dtype=torch.float64)
+    start /= start.norm(dim=1, keepdim=True)
+
+    def error(atoms):
+        return float((codes @ atoms - x).square().sum())
+
+    errors = [
+        error(improve_atoms(codes.T @ codes, codes.T @ x, start, sweeps=n)) for n in (1, 2, 5)
+    ]
+    assert error(start) > errors[0] >= errors[1] >= errors[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "words"),
+    [
+        ({"tied": True, "pre_bias": False}, {"unit_norm": False}, "tied=False"),
+        ({"output": "sigmoid"}, {}, "linear output"),
+        ({"activation": "sigmoid", "k": None}, {}, "sparse codes"),
+        ({}, {"solver": "lbfgs", "unit_norm": False}, "adam"),
+    ],
+)
+def test_what_cannot_be_refined_says_so(settings, more, words):
+    told = {key: value for key, value in settings.items() if value is not None}
+    told = {"activation": "topk", "k": K, "output": "linear", "pre_bias": True} | told
+    if settings.get("activation") == "sigmoid":
+        del told["k"]
+    with pytest.raises(UsageError, match=words):
+        trainer_of(Autoencoder(D, M, **told), refine=1, **more)
+
+
+def test_recovery_of_a_whole_training(planted):
+    found = []
+    for rounds in (0, 4):
+        model = made()
+        list(trainer_of(model, refine=rounds).run(ArraySource(planted.x), 240))
+        found.append(recovery(np.asarray(planted.atoms), model.decoder.detach().numpy()))
+    assert found[1].mcc > found[0].mcc
