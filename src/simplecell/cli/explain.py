@@ -1,4 +1,4 @@
-"""The verb that answers: explain."""
+"""Verbs that answer: explain, features."""
 
 from __future__ import annotations
 
@@ -69,3 +69,34 @@ def explain(
     result["seconds"] = round(time.perf_counter() - started, 3)
     print_result("explain", result, as_json, str(answer))
     say(*answer.notes)
+
+
+@app.command()
+def features(
+    run: RunPath,
+    data: DataPath,
+    out: Annotated[
+        Path, typer.Option(help="F.jsonl, or a folder: features.jsonl with a picture a latent.")
+    ],
+    target: Annotated[
+        str | None, typer.Option(help="A record of DATA: the effects on it, too.")
+    ] = None,
+    meta: Meta = None,
+) -> None:
+    """What each latent stands for, to name it by: top samples, examples, inputs, effects."""
+    from simplecell.explain.answer import samples_of
+    from simplecell.explain.features import write_features
+    from simplecell.explain.question import Question
+    from simplecell.run.build import new_data
+    from simplecell.run.directory import Run
+    from simplecell.run.progress import say, say_skipped
+
+    trained = Run(run).load()
+    source = new_data(trained, read(data), meta)
+    say(*source.notes)
+    say_skipped(source.skipped)
+    samples = samples_of(trained, source)
+    answer = None if target is None else Question(target).put_to(trained, source, data)
+    place, n_pictures = write_features(out, trained, source, samples, answer)
+    print_result("features", {}, False, str(place))
+    say(f"{len(samples.names)} latents" + f", {n_pictures} pictures" * bool(n_pictures))

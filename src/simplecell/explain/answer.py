@@ -101,7 +101,7 @@ def explain(
         for part in split
     )
     said = [*notes, *_on_groups(groups)]
-    some = _probed(len(rows), samples, rows)
+    some = probed(samples, rows)
     if len(some) < len(rows):
         said.append(f"the probes look at {len(some)} of {len(rows)} samples, evenly spread")
     inputs = samples.inputs(rows[some])
@@ -131,8 +131,9 @@ def _on_groups(groups: Places | None) -> list[str]:
     ]
 
 
-def _probed(n: int, samples: Samples, rows: Places) -> Places:
-    width = samples.inputs(rows[:1]).shape[1]
+def probed(samples: Samples, rows: Places) -> Places:
+    """Places among the rows, evenly spread: as many as their inputs can be read of at once."""
+    n, width = len(rows), samples.inputs(rows[:1]).shape[1]
     most = min(MOST_PROBED, max(200, NUMBERS_PROBED // width))
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
@@ -183,13 +184,25 @@ def corrected(p: Floats) -> Floats:
 
 def _inputs(codes: csc_array, inputs: Floats, names: Sequence[str]) -> NDArray[np.object_]:
     """The inputs whose values go with each latent's code most, with their sign, joined: [M]."""
-    found = np.nan_to_num(correlations(codes, inputs))
-    strongest = np.argsort(-np.abs(found), axis=1, kind="stable")[:, :TOP]
-    told = np.empty(len(found), dtype=object)
-    for latent, order in enumerate(strongest.tolist()):
-        clear = [j for j in order if abs(found[latent, j]) >= TELLING]
-        told[latent] = " ".join(f"{'+' if found[latent, j] > 0 else '−'}{names[j]}" for j in clear)
+    told = np.empty(codes.shape[1], dtype=object)
+    for latent, found in enumerate(going_with(codes, inputs, names, TOP)):
+        told[latent] = " ".join(f"{'+' if r > 0 else '−'}{name}" for name, r in found.items())
     return told
+
+
+def going_with(
+    codes: csc_array, inputs: Floats, names: Sequence[str], most: int
+) -> list[dict[str, float]]:
+    """Of each latent the correlations of its code with the inputs that go with it most, M times.
+
+    At most so many, the largest first, and none below 0.15.
+    """
+    found = np.nan_to_num(correlations(codes, inputs))
+    strongest = np.argsort(-np.abs(found), axis=1, kind="stable")[:, :most]
+    return [
+        {names[j]: float(found[latent, j]) for j in order if abs(found[latent, j]) >= TELLING}
+        for latent, order in enumerate(strongest.tolist())
+    ]
 
 
 def _top(samples: Samples, ranks: Ranks, rows: Places) -> NDArray[np.object_]:
