@@ -304,6 +304,7 @@ def torchrun(*words):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_under_torchrun(many, whole, tmp_path, capsys):
     """`resume`, `encode` and `evaluate` as with --processes."""
     steps = ["--set", "train.steps=20", "--set", "optim.schedule=constant"]
@@ -331,7 +332,7 @@ def test_under_torchrun(many, whole, tmp_path, capsys):
         assert figures[0][name] == pytest.approx(figures[1][name], rel=1e-9), name
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("suffix", [".npz", pytest.param(".parquet", marks=pytest.mark.slow)])
 def test_sparse_codes_of_two_are_those_of_one(many, whole, tmp_path, suffix):
     two, one = (tmp_path / f"{name}{suffix}" for name in ("two", "one"))
     code, _, err = Command("encode", whole, many, "--out", two, "--sparse").wait()

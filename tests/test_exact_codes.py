@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from scipy.optimize import nnls
 from sklearn.decomposition import sparse_encode
 
 import simplecell
+from simplecell.cli import run_command_line
 from simplecell.data.planted import planted_dictionary
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Autoencoder
@@ -148,3 +151,34 @@ def test_what_has_none_says_so(settings, alpha, words):
 def test_a_word_that_is_none():
     with pytest.raises(UsageError, match="codes"):
         simplecell.TopKSparseAutoencoder(8, codes="best").fit(np.eye(20))
+
+
+def test_from_the_command_line(fitted, planted, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", planted.x)
+    fitted["encoder"].save(tmp_path / "run")
+    run, data, out = (str(tmp_path / name) for name in ("run", "x.npy", "codes.npy"))
+    assert run_command_line(["encode", run, data, "--out", out, "--codes", "exact"]) == 0
+    told = capsys.readouterr().err
+    assert "as many latents active as the encoder leaves on these rows" in told
+    alpha = told.partition("--alpha ")[2].split()[0]
+    codes = np.load(out)
+    assert (codes != 0).sum(1).mean() == pytest.approx(3, abs=0.2)
+    again = ["encode", run, data, "--out", out, "--codes", "exact", "--alpha", alpha]
+    assert run_command_line(again) == 0
+    np.testing.assert_allclose(np.load(out), codes, atol=1e-5)
+    capsys.readouterr()
+    measured = []
+    for words in ([], ["--codes", "exact"]):
+        assert run_command_line(["evaluate", run, data, "--json", *words]) == 0
+        measured.append(json.loads(capsys.readouterr().out)["fvu"])
+    assert measured[1] < 0.7 * measured[0]
+
+
+def test_an_alpha_that_nothing_uses(fitted, planted, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", planted.x)
+    fitted["encoder"].save(tmp_path / "run")
+    words = ["encode", str(tmp_path / "run"), str(tmp_path / "x.npy"), "--out", "-"]
+    assert run_command_line([*words, "--alpha", "0.1"]) == 2
+    assert "say --codes exact" in capsys.readouterr().err
+    assert run_command_line([*words, "--codes", "exat"]) == 2
+    assert "exact" in capsys.readouterr().err

@@ -187,6 +187,17 @@ def test_it_can_be_switched_off():
     assert told.strip() == "torch SIMPLECELL_NATIVE=0 is set None"
 
 
+@needs_library
+def test_a_library_of_other_sources_is_left_alone(monkeypatch):
+    """As after new sources were fetched and not installed again."""
+    from simplecell import tier
+
+    monkeypatch.setattr(tier, "EDITION", 99)
+    found = tier.tier.__wrapped__()
+    assert found.library is None
+    assert "install simplecell again" in found.reason
+
+
 def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, monkeypatch):
     """Cut off with the compiled tier or without, it ends in the bits of the uninterrupted run."""
     from itertools import islice

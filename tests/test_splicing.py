@@ -282,7 +282,7 @@ def test_loss_recovered_is_1_for_the_layer_itself_and_0_for_its_mean(fitted):
     told = {"inputs": ids, "loss": loss, "batch_size": 64}
     whole = loss_recovered(model, "blocks.1", Itself(), **told)
     assert (whole.recovered, whole.n_samples) == (1.0, 300)
-    assert whole.loss == pytest.approx(float(loss(model(ids), ids)), rel=1e-5)
+    assert whole.loss == pytest.approx(float(loss(model(ids), ids).detach()), rel=1e-5)
     assert loss_recovered(model, "blocks.1", Mean(), **told).recovered == pytest.approx(0, abs=1e-4)
     found = loss_recovered(model, "blocks.1", sae, **told)
     assert found.spliced == pytest.approx(found.loss, abs=abs(found.ablated - found.loss))

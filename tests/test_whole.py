@@ -13,6 +13,7 @@ import simplecell
 from family_runs import KINDS, OUTPUTS, D, samples
 from simplecell import SparseAutoencoder, StackedAutoencoder, TopKSparseAutoencoder
 from simplecell.errors import DataError
+from simplecell.interop.onnx import left_behind
 from simplecell.run.whole import WholeModel
 
 every = pytest.mark.parametrize("kind", KINDS)
@@ -132,6 +133,19 @@ def test_its_weights_are_its_own(run_of):
             p.zero_()
     np.testing.assert_array_equal(sae.transform(x), before)
     assert torch.equal(sae.model_.encoder, run_of("topk").load().model.encoder)
+
+
+def test_its_codes_are_the_encoder_s_where_transform_gives_exact_ones():
+    X = samples(200)
+    how = {"k": 2, "max_samples": 2000, "random_state": 0}
+    exact = TopKSparseAutoencoder(16, codes="exact", **how).fit(X)
+    plain = TopKSparseAutoencoder(16, **how).fit(X)
+    close(exact.model.encode(torch.from_numpy(X)), plain.transform(X), 1e-6)
+    assert np.abs(exact.transform(X) - plain.transform(X)).max() > 1e-3
+    assert left_behind(exact._trained, "both") == [
+        "exact codes: those of the file are the encoder's"
+    ]
+    assert left_behind(plain._trained, "both") == []
 
 
 def test_every_estimator_that_is_fitted_has_it():

@@ -5,12 +5,15 @@ Told without loading torch, so that `simplecell info` need not either.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import platform
 from pathlib import Path
 from typing import NamedTuple
 
+EDITION = 2
+"""Of the compiled functions, as `update.cpp` says it."""
 SWITCH = "SIMPLECELL_NATIVE"
 """Environment variable: 0 leaves the compiled library alone."""
 PLAIN, KINDS = "torch", ("avx2", "generic")
@@ -44,7 +47,21 @@ def tier(chosen: str | None = None) -> Tier:
     if not there:
         return Tier(PLAIN, "no C++ compiler was found when simplecell was installed")
     name = chosen if chosen in there else there[0]
-    return Tier(name, "compiled when simplecell was installed")
+    found = Tier(name, "compiled when simplecell was installed")
+    wrong = _wrong(found.library)
+    return found if wrong is None else Tier(PLAIN, wrong)
+
+
+def _wrong(library: Path | None) -> str | None:
+    """Why a compiled library cannot be used, as a sentence's end; None where it can."""
+    try:
+        functions = ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"the compiled library does not load: {error}"
+    edition = getattr(functions, "edition", None)
+    if edition is None or edition() != EDITION:  # sources that were fetched, and not installed
+        return "the library was compiled from other sources; install simplecell again"
+    return None
 
 
 def _has_avx2() -> bool:

@@ -63,6 +63,12 @@ Meta = Annotated[
     Path | None, typer.Option("--meta", help="csv, jsonl or npz with one record a sample.")
 ]
 OtherData = Annotated[str | None, typer.Option("--data", help="Other samples than the run's own.")]
+Codes = Annotated[
+    str, typer.Option("--codes", help="encoder, or exact: the best on the dictionary, slower.")
+]
+Alpha = Annotated[
+    float | None, typer.Option(help="Of exact codes: what a unit of code costs; default: chosen.")
+]
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, help="Share the work among N on this machine.")
 ]

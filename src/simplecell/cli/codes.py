@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simplecell.cli.application import (
+    Alpha,
+    Codes,
     CodesOut,
     DataPath,
     Processes,
@@ -18,6 +20,11 @@ from simplecell.cli.application import (
     standard_output,
 )
 from simplecell.cli.processes import refuse_pipes, together
+from simplecell.errors import UsageError
+
+if TYPE_CHECKING:
+    from simplecell.data import Source
+    from simplecell.run.trained import Trained
 
 
 @app.command()
@@ -29,6 +36,8 @@ def encode(
     sparse: Annotated[
         bool, typer.Option("--sparse", help="Active latents alone: CSR in .npz, lists in .parquet.")
     ] = False,
+    codes: Codes = "encoder",
+    alpha: Alpha = None,
     processes: Processes = None,
 ) -> None:
     """Hand on the codes of DATA: one row a sample, one column a latent, with the rows' names.
@@ -39,15 +48,30 @@ def encode(
     from simplecell.cli.code_files import encode_file
     from simplecell.cli.streams import encode_stream
     from simplecell.run.directory import Run
+    from simplecell.run.exact import in_use
     from simplecell.run.progress import say
 
     with together(context, processes) as ranks, standard_output():
         refuse_pipes(ranks, data)
-        trained = Run(run).load()
-        if data == out == "-":
+        loaded, streamed = Run(run).load(), data == out == "-"
+        given = None if streamed else read(data)
+        trained, said = in_use(loaded, codes, alpha, lambda: _rows(loaded, given))
+        say(*(said if ranks.leads else []))
+        if given is None:
             say(*encode_stream(trained, standard_input(), sys.stdout.buffer, sparse))
         else:
-            say(*encode_file(trained, read(data), out, sparse, ranks))
+            say(*encode_file(trained, given, out, sparse, ranks))
+
+
+def _rows(trained: Trained, given: Any) -> Source:
+    """Rows that an α can be chosen by."""
+    from simplecell.run.build import new_data
+
+    if given is None:
+        raise UsageError(
+            "rows that come one after the other cannot choose alpha for exact codes; say --alpha"
+        )
+    return new_data(trained, given)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The verb that writes a language model's activations: harvest; and `train --embed`."""
+"""The verb that writes a language model's activations: harvest."""
 
 from __future__ import annotations
 
@@ -7,27 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simplecell.cli.application import DataPath, Json, app, print_result, read
-from simplecell.errors import UsageError
+from simplecell.cli.application import DataPath, Json, app, print_result
+from simplecell.cli.embed import path_of, sentence
 
 if TYPE_CHECKING:
     from simplecell.harvesting.writing import Harvested
 
-EMBEDDED = "embedded"
-"""The folder of a run that holds what its texts became."""
 Model = Annotated[
     str, typer.Option("--model", help="A model's folder, or an installed package with one.")
 ]
 Layer = Annotated[
     list[str] | None,
     typer.Option("--layer", help="A layer or a glob, a row a token; default: a row a text."),
-]
-Embed = Annotated[
-    str | None,
-    typer.Option(metavar="MODEL", help="DATA are texts: a model's folder, or a package with one."),
-]
-EmbedLayer = Annotated[
-    str | None, typer.Option("--layer", help="Of --embed: its tokens there, not whole texts.")
 ]
 
 
@@ -61,7 +52,7 @@ def harvest(
 
     layers = None if not layer else layer[0] if len(layer) == 1 else layer
     done = harvest_texts(
-        _path(data),
+        path_of(data),
         model,
         out,
         layers,
@@ -72,42 +63,8 @@ def harvest(
         restart=restart,
     )
     say(*done.notes)
-    print_result("harvest", _told(done), as_json, _sentence(done))
+    print_result("harvest", _told(done), as_json, sentence(done))
     say(f"next: simplecell train {next(iter(done.folders.values()))} --out RUN")
-
-
-def embedded(data: str, model: str, layer: str | None, out: Path, restart: bool) -> str:
-    """The folder in a run where the texts of `data` are rows, written or gone on with.
-
-    With `restart` rows of other texts are replaced; those of the same stay.
-
-    Raises DataError and UsageError as `harvest_texts`.
-    """
-    from simplecell.harvesting.texts import harvest_texts
-    from simplecell.run.directory import Run
-    from simplecell.run.progress import say
-
-    Run(out).refuse_strangers()
-    positions = "auto" if layer is None else "words"
-
-    def written(anew: bool) -> Harvested:
-        place = out / EMBEDDED
-        return harvest_texts(_path(data), model, place, layer, positions=positions, restart=anew)
-
-    try:
-        done = written(False)
-    except UsageError:
-        if not restart:
-            raise
-        done = written(True)
-    say(*done.notes, _sentence(done))
-    return str(out / EMBEDDED)
-
-
-def _path(data: str) -> str:
-    if data == "-":
-        raise UsageError("texts are read from a file or a folder, not from standard input")
-    return str(read(data))
 
 
 def _told(done: Harvested) -> dict[str, object]:
@@ -122,12 +79,3 @@ def _told(done: Harvested) -> dict[str, object]:
         "written": done.written,
         "notes": done.notes,
     }
-
-
-def _sentence(done: Harvested) -> str:
-    lines = [
-        f"{done.n_rows[layer]} rows of {done.n_inputs[layer]} inputs of {done.n_samples} texts in "
-        f"{folder}"
-        for layer, folder in done.folders.items()
-    ]
-    return "\n".join(lines)

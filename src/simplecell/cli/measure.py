@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from simplecell.cli.application import (
+    Alpha,
+    Codes,
     DataPath,
     Json,
     Processes,
@@ -29,6 +31,8 @@ def evaluate(
     targets: Annotated[
         str | None, typer.Option(help="Of a transcoder: what it is to give, a row a sample.")
     ] = None,
+    codes: Codes = "encoder",
+    alpha: Alpha = None,
     processes: Processes = None,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +44,7 @@ def evaluate(
     from simplecell.run.build import new_data, new_pairs
     from simplecell.run.directory import Run
     from simplecell.run.evaluate import evaluate as measure
+    from simplecell.run.exact import in_use
     from simplecell.run.progress import say, say_skipped
 
     started = time.perf_counter()
@@ -49,6 +54,8 @@ def evaluate(
         source = new_data(trained, read(data))
         say(*source.notes)
         say_skipped(source.skipped)
+        trained, said = in_use(trained, codes, alpha, lambda: source)
+        say(*(said if ranks.leads else []))
         pairs = new_pairs(trained, source, targets)
         figures = measure(trained.model, trained.preprocess, pairs, ranks)
         result = {"run": str(run)} | figures.table()

@@ -21,7 +21,7 @@ from simplecell.cli.application import (
     print_result,
     read,
 )
-from simplecell.cli.harvest import Embed, EmbedLayer, embedded
+from simplecell.cli.embed import Embed, EmbedLayer, embedded
 from simplecell.cli.processes import refuse_pipes, together
 from simplecell.errors import UsageError
 

@@ -122,7 +122,8 @@ class ModelTransformer(CodeTransformer):
         """The whole as one torch module: tensors in the units of the data, gradients through.
 
         Preparation included, where `model_` is the bare autoencoder. Its weights are copies: moved,
-        cast or trained, it leaves the estimator as it is.
+        cast or trained, it leaves the estimator as it is. Its codes are the encoder's, also where
+        `transform` gives exact ones, which have no gradient.
         """
         check_is_fitted(self)
         if self._whole is None:

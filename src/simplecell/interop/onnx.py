@@ -84,6 +84,8 @@ def left_behind(trained: Trained, part: str) -> list[str]:
         lost.append("bytes of pictures are divided by 255: give numbers from 0 to 1, flattened")
     if data["columns"] is not None:
         lost.append("how columns of a table become numbers: give those of simplecell.input_names")
+    if "exact_alpha" in trained.info and part != "decoder":
+        lost.append("exact codes: those of the file are the encoder's")
     steps = {step["kind"] for step in trained.recon_preprocess.steps}
     if "remove_dc" in steps and part != "encoder":
         lost.append("the mean of each sample, which codes do not hold: add it to recon")

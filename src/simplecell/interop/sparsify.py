@@ -25,7 +25,7 @@ from simplecell.interop.foreign import (
     skip_of,
 )
 from simplecell.interop.found import Found
-from simplecell.interop.plain import plain
+from simplecell.interop.plain import Plain, plain
 from simplecell.run.storage import write_json, write_tensors
 from simplecell.run.trained import Trained
 
@@ -125,27 +125,13 @@ def write(trained: Trained, path: Path, given: Given) -> list[str]:
             f"sparsify holds topk codes alone, and this model has {model.activation.kind}; "
             "--to saelens takes them"
         )
-    n_latents, n_inputs = model.encoder.shape
-    n_outputs = model.decoder.shape[1]
+    n_inputs, n_outputs = model.encoder.shape[1], model.decoder.shape[1]
     if n_outputs != n_inputs:
         raise UsageError(
             f"sparsify holds transcoders of one width alone, and this one goes from {n_inputs} "
             f"inputs to {n_outputs}"
         )
-    transcode = model.transcoder
-    center = torch.zeros_like(model.offset) if transcode else model.offset
-    lengths = model.decoder.norm(dim=1)
-    config = {
-        "activation": "topk",
-        "expansion_factor": max(1, n_latents // n_inputs),
-        "normalize_decoder": bool(((lengths - 1).abs() < 1e-4).all()),
-        "num_latents": n_latents,
-        "k": int(model.k or 0),
-        "multi_topk": False,
-        "skip_connection": False,
-        "transcode": transcode,
-        "d_in": n_inputs,
-    }
+    center = torch.zeros_like(model.offset) if model.transcoder else model.offset
     tensors = {
         "encoder.weight": model.encoder,
         "encoder.bias": model.bias_at(center),
@@ -154,5 +140,21 @@ def write(trained: Trained, path: Path, given: Given) -> list[str]:
     }
     path.mkdir(parents=True, exist_ok=True)
     write_tensors(path / WEIGHTS, {name: t.to(model.dtype) for name, t in tensors.items()})
-    write_json(path / CONFIG, config)
+    write_json(path / CONFIG, _config(model))
     return model.lost
+
+
+def _config(model: Plain) -> dict[str, Any]:
+    n_latents, n_inputs = model.encoder.shape
+    lengths = model.decoder.norm(dim=1)
+    return {
+        "activation": "topk",
+        "expansion_factor": max(1, n_latents // n_inputs),
+        "normalize_decoder": bool(((lengths - 1).abs() < 1e-4).all()),
+        "num_latents": n_latents,
+        "k": int(model.k or 0),
+        "multi_topk": False,
+        "skip_connection": False,
+        "transcode": model.transcoder,
+        "d_in": n_inputs,
+    }

@@ -291,10 +291,7 @@ def _loaded(chosen: str | None) -> tuple[Library | None, Tier]:
     found = tiers.tier(chosen)
     if found.library is None:
         return None, found
-    try:
-        return Library(found.library), found
-    except OSError as error:
-        return None, Tier(tiers.PLAIN, f"the compiled library does not load: {error}")
+    return Library(found.library), found
 
 
 def address(tensor: Tensor | None) -> ctypes.c_void_p:
