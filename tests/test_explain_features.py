@@ -97,6 +97,24 @@ def test_pictures_have_one_of_each_latent(tmp_path):
             assert picture.width >= 64 * (1 + len(one["top"]))
 
 
+def test_exact_codes_are_told_where_they_are_asked_for(wines, capsys):
+    folder, codes = wines
+    plain, exact = asked(folder), asked(folder, "--codes", "exact", "--target", "target")
+    assert "exact codes, alpha" in capsys.readouterr().err
+    assert plain[0]["largest"] == pytest.approx(codes[:, 0].max(), rel=1e-5)
+    assert exact[0]["largest"] != plain[0]["largest"]
+    words = ["explain", str(folder / "run"), str(folder / "wines.csv"), "--target", "target"]
+    capsys.readouterr()
+    assert (
+        run_command_line([*words, "--codes", "exact", "--runs", str(folder / "run"), "--json"]) == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    first = told["latents"][0]
+    by_latent = {row["class"]: row["auc"] for row in exact[first["latent"]]["effects"]}
+    assert by_latent[first["class"]] == pytest.approx(first["auc"])
+    assert first["returns"] == 1
+
+
 def test_a_place_that_is_neither_is_refused(wines, capsys):
     folder, _ = wines
     words = ["features", str(folder / "run"), str(folder / "wines.csv"), "--out"]

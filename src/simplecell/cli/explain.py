@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simplecell.cli.application import DataPath, Json, Meta, RunPath, app, print_result, read
+from simplecell.cli.application import (
+    Alpha,
+    Codes,
+    DataPath,
+    Json,
+    Meta,
+    RunPath,
+    app,
+    print_result,
+    read,
+)
+
+if TYPE_CHECKING:
+    from simplecell.data import Source
+    from simplecell.explain.explanation import Explanation
+    from simplecell.run.trained import Trained
 
 
 @app.command()
@@ -33,6 +48,8 @@ def explain(
         str | None, typer.Option(help="A record: samples that share it are never parted.")
     ] = None,
     kind: Annotated[str, typer.Option("--as", help="auto, number or classes.")] = "auto",
+    codes: Codes = "encoder",
+    alpha: Alpha = None,
     meta: Meta = None,
     out: Annotated[Path | None, typer.Option(help="F.csv, F.json or F.html, all latents.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of what is held out.")] = 0,
@@ -44,8 +61,6 @@ def explain(
     from simplecell.explain.explanation import form_of
     from simplecell.explain.question import Question
     from simplecell.explain.stability import with_other_runs
-    from simplecell.run.build import new_data
-    from simplecell.run.directory import Run
     from simplecell.run.progress import say, say_skipped
     from simplecell.run.storage import check_place
 
@@ -54,15 +69,17 @@ def explain(
     if out is not None:
         form_of(out)  # before anything that takes long
         check_place(out)
-    trained, *others = [Run(path).load() for path in (run, *(runs or []))]
     given = read(data)
-    source = new_data(trained, given, meta)
-    say(*source.notes)
-    say_skipped(source.skipped)
-    answer = question.put_to(trained, source, data)
+    answers: list[tuple[Trained, Explanation]] = []
+    for path in (run, *(runs or [])):
+        trained, source, said = _opened(path, given, meta, codes, alpha)
+        if not answers:  # the others are of the same data
+            say(*said)
+            say_skipped(source.skipped)
+        answers.append((trained, question.put_to(trained, source, data)))
+    (trained, answer), *others = answers
     if others:
-        found = [(one, question.put_to(one, new_data(one, given, meta), data)) for one in others]
-        answer = with_other_runs(answer, trained, found)
+        answer = with_other_runs(answer, trained, others)
     if out is not None:
         answer.write(out)
     result = {"run": str(run), **answer.table(), "out": None if out is None else str(out)}
@@ -81,22 +98,35 @@ def features(
     target: Annotated[
         str | None, typer.Option(help="A record of DATA: the effects on it, too.")
     ] = None,
+    codes: Codes = "encoder",
+    alpha: Alpha = None,
     meta: Meta = None,
 ) -> None:
     """What each latent stands for, to name it by: top samples, examples, inputs, effects."""
     from simplecell.explain.answer import samples_of
     from simplecell.explain.features import write_features
     from simplecell.explain.question import Question
-    from simplecell.run.build import new_data
-    from simplecell.run.directory import Run
     from simplecell.run.progress import say, say_skipped
 
-    trained = Run(run).load()
-    source = new_data(trained, read(data), meta)
-    say(*source.notes)
+    trained, source, said = _opened(run, read(data), meta, codes, alpha)
+    say(*said)
     say_skipped(source.skipped)
     samples = samples_of(trained, source)
     answer = None if target is None else Question(target).put_to(trained, source, data)
     place, n_pictures = write_features(out, trained, source, samples, answer)
     print_result("features", {}, False, str(place))
     say(f"{len(samples.names)} latents" + f", {n_pictures} pictures" * bool(n_pictures))
+
+
+def _opened(
+    run: Path, data: object, meta: Path | None, codes: str, alpha: float | None
+) -> tuple[Trained, Source, list[str]]:
+    """A run with the codes asked for, the data as it reads them, and what is to be said of both."""
+    from simplecell.run.build import new_data
+    from simplecell.run.directory import Run
+    from simplecell.run.exact import in_use
+
+    trained = Run(run).load()
+    source = new_data(trained, data, meta)
+    trained, on_codes = in_use(trained, codes, alpha, lambda: source)
+    return trained, source, [*source.notes, *on_codes]
