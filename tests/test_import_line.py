@@ -23,6 +23,7 @@ ROOMS += [
     "harvesting",
     "doctor",
     "viz",
+    "explain",
     "explorer",
     "interop",
     "estimators",

@@ -15,6 +15,7 @@ and *faces* show it. The rooms, from the ground up (their files: docs/architectu
     harvesting     activations of any torch module
     doctor         what looks wrong, and the cure
     viz            arrays in, picture out
+    explain        which latents go with a target, and whether that holds
     explorer       a run in the browser
     interop        other systems' formats and conventions
     estimators     scikit-learn's contract

@@ -42,6 +42,7 @@ from simplecell.viz.grid import sample_shape
 from simplecell.viz.portrait import picture
 
 if TYPE_CHECKING:
+    from simplecell.explain.explanation import Explanation
     from simplecell.explorer.export import Page
 
 Array = NDArray[np.floating]
@@ -210,6 +211,37 @@ class ModelTransformer(CodeTransformer):
         )
         return page_of(self.save, source, type(self).__name__)
 
+    def explain(
+        self,
+        X: object,
+        y: object,
+        groups: object = None,
+        *,
+        kind: str = "auto",
+        random_state: int = 0,
+    ) -> Explanation:
+        """Which latents go with y, one number or class a sample of X; and whether that holds.
+
+        `groups` [n_samples] says which samples belong together: these are never parted, and are
+        what p-values count. `kind` is "number" or "classes" where "auto" would take whole numbers
+        for the other; `random_state` says what is held out. None and NaN in y are left out.
+        """
+        check_is_fitted(self)
+        from simplecell.explain.answer import samples_of
+        from simplecell.explain.asked import of_values
+
+        rows = validate_data(self, X, reset=False, **DOOR)
+        source = ArraySource(rows, name="X", input_names=input_names(self))
+        name = getattr(y, "name", None)
+        return of_values(
+            samples_of(self._on_device(), source),
+            name if isinstance(name, str) else "y",
+            _listed("y", y),
+            None if groups is None else _listed("groups", groups),
+            kind=kind,
+            seed=random_state,
+        )
+
     def latents(self, layer: int | None = None) -> NDArray[np.float64]:
         """What excites each latent most, [n_latents, n_features], in the units of the data.
 
@@ -352,6 +384,18 @@ def layout_of(
             f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
         )
     return layout
+
+
+def _listed(name: str, values: object) -> list[object]:
+    """One value a sample, plain Python's.
+
+    Raises:
+        UsageError: for anything but one dimension.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise UsageError(f"{name} has the shape {array.shape}; one value a sample is needed: (n,)")
+    return array.tolist()
 
 
 def meta_of(about: Iterable[Mapping[str, object]], n_samples: int) -> Meta:

@@ -1,0 +1,172 @@
+"""Rows against rows: what sets some samples apart from others, of one data set or of two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import vstack
+
+from simplecell.data import Source
+from simplecell.errors import DataError, UsageError
+from simplecell.explain.answer import Samples, explain, samples_of
+from simplecell.explain.explanation import Explanation
+from simplecell.explain.query import parsed
+from simplecell.explain.splits import PARTS
+from simplecell.explain.target import FEWEST_OF_CLASS, FEWEST_ROWS, Target, groups_of
+from simplecell.explain.told import NAMES, alike, records, values_of
+from simplecell.run.trained import Trained
+
+Chosen = NDArray[np.bool_]
+Places = NDArray[np.int64]
+
+REST = "rest"
+
+
+def of_rows(
+    trained: Trained,
+    source: Source,
+    rows: str,
+    against: str = REST,
+    *,
+    group: str | None = None,
+    seed: int = 0,
+) -> Explanation:
+    """What sets the samples that a query chooses apart from all others, or from those of another.
+
+    `rows` and `against` are queries, or "@FILE": identifiers, one a line.
+
+    Raises:
+        UsageError: for a query that cannot be read, or names no record.
+        DataError: for identifiers that no sample has, and too few samples on a side.
+    """
+    first = _chosen(source, rows)
+    second = ~first if against == REST else _chosen(source, against)
+    both = int((first & second).sum())
+    if both:
+        raise UsageError(
+            f"{both} samples are chosen by {rows!r} and by {against!r}; each may be on one side "
+            "only, so make the queries exclude each other"
+        )
+    groups = None if group is None else values_of(source, [group])[group]
+    return _between(
+        samples_of(trained, source),
+        (first, second),
+        (rows, against),
+        groups,
+        group,
+        seed=seed,
+        notes=alike(source, group),
+    )
+
+
+def of_data(
+    trained: Trained,
+    source: Source,
+    other: Source,
+    names: tuple[str, str] = ("these data", "the others"),
+    *,
+    group: str | None = None,
+    seed: int = 0,
+) -> Explanation:
+    """What sets the samples of one source apart from those of another, over the same inputs.
+
+    Raises:
+        UsageError: for a group that no record names.
+        DataError: for too few samples.
+    """
+    n = source.n_samples
+    first = np.arange(n + other.n_samples) < n
+    groups = None
+    if group is not None:
+        groups = [*values_of(source, [group])[group], *values_of(other, [group])[group]]
+    samples = _joined(samples_of(trained, source), samples_of(trained, other))
+    notes = [*alike(source, group), *alike(other, group)]
+    return _between(samples, (first, ~first), names, groups, group, seed=seed, notes=notes)
+
+
+def _joined(first: Samples, second: Samples) -> Samples:
+    """The samples of both, those of the second after those of the first."""
+    n = first.codes.shape[0]
+
+    def parts(rows: Places) -> list[tuple[Samples, Places]]:
+        both = (first, rows[rows < n]), (second, rows[rows >= n] - n)
+        return [(samples, part) for samples, part in both if len(part)]
+
+    def inputs(rows: Places) -> NDArray[np.float64]:
+        return np.concatenate([samples.inputs(part) for samples, part in parts(rows)])
+
+    def titles(rows: Places) -> list[str]:
+        ends = {id(first): "", id(second): " (others)"}
+        return [
+            title + ends[id(samples)]
+            for samples, part in parts(rows)
+            for title in samples.titles(part)
+        ]
+
+    codes = vstack([first.codes, second.codes], format="csr")
+    return replace(first, codes=codes, inputs=inputs, titles=titles)
+
+
+def _between(
+    samples: Samples,
+    sides: tuple[Chosen, Chosen],
+    names: tuple[str, str],
+    groups: Sequence[object] | None,
+    group: str | None,
+    *,
+    seed: int,
+    notes: Sequence[str],
+) -> Explanation:
+    first, second = sides
+    for side, name in zip(sides, names, strict=True):
+        if side.sum() < FEWEST_OF_CLASS or (first | second).sum() < FEWEST_ROWS:
+            raise DataError(
+                f"{name!r} chooses {int(side.sum())} samples, of {int((first | second).sum())} on "
+                f"both sides; at least {FEWEST_OF_CLASS} a side and {FEWEST_ROWS} together are "
+                "needed to find what sets them apart and to judge that on others"
+            )
+    rows = np.flatnonzero(first | second)
+    said = list(notes)
+    if len(rows) < len(first):
+        said.append(f"{len(first) - len(rows)} samples are on neither side: left out")
+    target = Target(
+        f"{names[0]} against {names[1]}", first[rows].astype(np.float64), (names[1], names[0])
+    )
+    numbers = None
+    if groups is not None:
+        numbers = groups_of(group or "group", [groups[i] for i in rows.tolist()], 3 * PARTS)
+    return explain(samples, target, rows, numbers, seed=seed, notes=said)
+
+
+def _chosen(source: Source, said: str) -> Chosen:
+    if said.startswith("@"):
+        return _listed(source, Path(said[1:]))
+    query = parsed(said)
+    return query.chosen(values_of(source, query.names))
+
+
+def _listed(source: Source, path: Path) -> Chosen:
+    """The samples whose identifiers stand in a file, one a line."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"'{path}' cannot be read as text ({error}); give one identifier a line"
+        ) from error
+    wanted = {line.strip() for line in lines if line.strip()}
+    first = source.about(slice(0, 1))[0]
+    name = next((one for one in NAMES if one in first), "row")
+    found = [str(record.get(name)) for record in records(source)]
+    absent = sorted(wanted - set(found))
+    if not wanted:
+        raise DataError(f"'{path}' holds no identifiers; give one a line")
+    if absent:
+        raise DataError(
+            f"'{path}': {len(absent)} of its {len(wanted)} identifiers, such as {absent[0]!r}, are "
+            f"no {name!r} of the samples (such as {found[0]!r}); give those of these data"
+        )
+    return np.array([one in wanted for one in found])

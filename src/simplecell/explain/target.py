@@ -1,0 +1,175 @@
+"""What latents are held against: a number, or a class, of each sample."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simplecell.errors import DataError, UsageError, choice
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+KINDS = ("auto", "number", "classes")
+FEWEST_ROWS, FEWEST_OF_CLASS, MOST_CLASSES = 30, 10, 100
+"""Samples with a known target, and of each class, that can be split and judged, *count*."""
+MOST_COUNTED = 20
+"""Classes that whole numbers 0, 1, 2 … or 1, 2, 3 … may stand for, *count*."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number or a class for each of n samples.
+
+    `values` [n] are the numbers, or which of `classes` each sample is of; a target of numbers has
+    no classes.
+    """
+
+    name: str
+    values: Floats
+    classes: tuple[str, ...] = ()
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a number of each sample."""
+        return not self.classes
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """The classes set apart from all others: each, or of two the second alone; () for none."""
+        return self.classes[1:] if len(self.classes) == 2 else self.classes
+
+    @property
+    def columns(self) -> Floats:
+        """What is tested, [n, T]: the numbers, or for each tested class 1 where a sample is it."""
+        if self.is_number:
+            return self.values[:, None]
+        first = len(self.classes) - len(self.tested)
+        numbers = np.arange(first, len(self.classes))
+        return (self.values[:, None] == numbers).astype(np.float64)
+
+    def at(self, rows: Places) -> Target:
+        """The target of some of the samples."""
+        return replace(self, values=self.values[rows])
+
+
+def target_of(
+    name: str, values: Sequence[object], kind: str = "auto"
+) -> tuple[Target, Places, list[str]]:
+    """A target, the samples [n] for which it is known, and sentences on what was chosen.
+
+    `values` holds one a sample, None or NaN where it is not known. With "auto", words, truth
+    values, two different numbers, and whole numbers 0, 1, 2 … or 1, 2, 3 … are classes, other
+    numbers numbers. Classes of fewer than 10 samples are left out.
+
+    Raises:
+        UsageError: for another kind.
+        DataError: for too few samples, one value alone, or words that are to be numbers.
+    """
+    choice("kind of target", kind, KINDS)
+    known = np.array([i for i, value in enumerate(values) if not _missing(value)], dtype=np.int64)
+    notes = []
+    if len(known) < len(values):
+        notes.append(f"{name!r} is not known of {len(values) - len(known)} samples: left out")
+    kept = [_plain(values[i]) for i in known]
+    if len(kept) < FEWEST_ROWS:
+        raise DataError(
+            f"{name!r} is known of {len(kept)} samples; at least {FEWEST_ROWS} are needed to find "
+            "what goes with it and to judge that on others"
+        )
+    numbers = all(isinstance(value, int | float) for value in kept)
+    if kind == "number" and not numbers:
+        word = next(value for value in kept if isinstance(value, str))
+        raise DataError(f"{name!r} is to be a number, but {word!r} is none; leave the kind out")
+    if kind == "number" or (kind == "auto" and numbers and not _are_classes(kept)):
+        return _numbers(name, kept), known, notes
+    target, among, said = _classes(name, kept)
+    if kind == "auto" and numbers and len(target.classes) > 2:
+        said.append(f"the whole numbers of {name!r} are taken for classes; as numbers: --as number")
+    return target, known[among], notes + said
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _missing(value: object) -> bool:
+    value = _plain(value)
+    return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _are_classes(values: Sequence[object]) -> bool:
+    found = set(values)
+    if len(found) == 2 or all(isinstance(value, bool) for value in values):
+        return True
+    counted = [set(range(first, first + len(found))) for first in (0, 1)]
+    return len(found) <= MOST_COUNTED and found in counted
+
+
+def _numbers(name: str, values: Sequence[object]) -> Target:
+    numbers = np.array(values, dtype=np.float64)
+    _refuse_one(name, len(np.unique(numbers)), values)
+    return Target(name, numbers)
+
+
+def _classes(name: str, values: Sequence[object]) -> tuple[Target, Places, list[str]]:
+    """The target of the samples `among` all, those of large enough classes."""
+    counts = Counter(values)
+    large = [value for value, n in counts.items() if n >= FEWEST_OF_CLASS]
+    _refuse_one(name, len(large), values)
+    if len(large) > MOST_CLASSES:
+        raise DataError(
+            f"{name!r} has {len(large)} classes; at most {MOST_CLASSES} are held against latents, "
+            "so give it as a number (--as number) or a coarser one"
+        )
+    notes = []
+    if len(large) < len(counts):
+        lost = sum(n for n in counts.values() if n < FEWEST_OF_CLASS)
+        notes.append(
+            f"{len(counts) - len(large)} classes of {name!r} have fewer than {FEWEST_OF_CLASS} "
+            f"samples: their {lost} samples are left out"
+        )
+    # Numbers in their order, words in theirs; False comes before True, as 0 before 1.
+    ordered = sorted(large, key=lambda v: (isinstance(v, str), str(v) if isinstance(v, str) else v))
+    place = {value: float(i) for i, value in enumerate(ordered)}
+    among = np.array([i for i, value in enumerate(values) if value in place], dtype=np.int64)
+    numbers = np.array([place[values[i]] for i in among])
+    return Target(name, numbers, tuple(str(value) for value in ordered)), among, notes
+
+
+def _refuse_one(name: str, n_values: int, values: Sequence[object]) -> None:
+    if n_values < 2:
+        raise DataError(
+            f"{name!r} has fewer than two values that are frequent enough (such as {values[0]!r}); "
+            "latents can be held only against what differs among samples"
+        )
+
+
+def groups_of(name: str, values: Sequence[object], n_least: int) -> Places:
+    """The number of each sample's group, [n].
+
+    Raises:
+        DataError: for a sample without one, or fewer than `n_least` groups.
+    """
+    without = [i for i, value in enumerate(values) if _missing(value)]
+    if without:
+        raise DataError(f"sample {without[0]} has no {name!r}; a group is needed for each")
+    _, numbers = np.unique([str(_plain(value)) for value in values], return_inverse=True)
+    n_groups = int(numbers.max()) + 1
+    if n_groups < n_least:
+        raise DataError(
+            f"{name!r} makes {n_groups} groups of the samples; at least {n_least} are needed, so "
+            "that some can be held out whole"
+        )
+    return numbers.astype(np.int64)
+
+
+def refuse_length(what: str, n: int, n_samples: int) -> None:
+    """Raise UsageError unless there is one a sample."""
+    if n != n_samples:
+        raise UsageError(f"{n} values of {what} came for {n_samples} samples; one each is needed")
