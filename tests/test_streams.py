@@ -133,6 +133,16 @@ def test_a_stream_that_is_cut_off_is_told_of(pipe):
     assert "cut off: its header promises 5 rows, and 4 came whole" in said
 
 
+def test_the_answer_to_rows_cut_off_is_refused_by_numpy(trained):
+    """docs/serving.md says so: its header promises as many rows as the question did."""
+    out = io.BytesIO()
+    with pytest.raises(DataError, match="cut off"):
+        encode_stream(trained, io.BytesIO(npy(samples(5))[:-3]), out)
+    assert len(out.getvalue()) == 128 + 4 * M * 4
+    with pytest.raises(ValueError, match=f"expected {5 * M * 4} bytes|reshape"):
+        np.load(io.BytesIO(out.getvalue()))
+
+
 def test_a_row_of_another_width_is_told_of(pipe):
     pipe.send(b'{"embedding": [1, 2]}\n')
     rest, said, code = pipe.end()
