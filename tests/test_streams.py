@@ -329,6 +329,7 @@ BROKEN = {  # two good lines, and one that is none: what is said of it
     ),
     "csv": (CSV, b"1,2,x", "line 3 of standard input has 3 columns"),
     "csv nan": (CSV, b"nan" + CSV[1:], "column 'column_0' of line 3 of standard input is missing"),
+    "csv word": (CSV, b"x" + CSV[1:], "column 'column_0' of line 3 of standard input is 'x'"),
     "bytes": (CSV, b"\xff" + CSV, "line 3 of standard input is no text in UTF-8"),
 }
 

@@ -183,7 +183,7 @@ def _write_good(
 
 def _placed(text: str, place: str) -> str:
     """An error on a row that was read alone, by its place in the stream."""
-    text = text.removeprefix("row 0 (the first is 0), ")
+    text = re.sub(r"^row 0( \(the first is 0\))?, ", "", text)
     if NAME in text:
         return re.sub(rf"(line \d+ of )?{NAME}", lambda _: place, text, count=1)
     alone = "sample 0 "
