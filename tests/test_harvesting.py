@@ -486,6 +486,32 @@ def test_records_and_tokens_are_told():
     }
     with pytest.raises(DataError, match="3 records came, but there is a sample 3"):
         gathered(tokens(), "blocks.0", batch, records=told[:3])
+    columns = {"title": np.array([f"t{i}" for i in range(7)])}
+    _, of_columns = gathered(tokens(), "blocks.0", batch, records=columns, tokenizer=Tokenizer())
+    assert of_columns == records
+
+
+@pytest.mark.parametrize(
+    ("known", "sentence"),
+    [
+        ([{"sample": 3}] * 7, "the key 'sample'"),
+        ({"position": range(7)}, "the key 'position'"),
+        (lambda i: {"position": i}, "the key 'position'"),
+        ({"a": [1, 2], "b": [1]}, r"columns have .*'a': 2, 'b': 1"),
+        ({"a": "label"}, "column 'a' is no list"),
+        (["a"] * 7, "of sample 0 is a str; a dictionary"),
+        (7, "the records are a int"),
+    ],
+)
+def test_records_that_cannot_be(known, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        gathered(tokens(), "blocks.0", {"input_ids": IDS}, records=known)
+
+
+def test_a_key_that_only_pictures_take_is_free_elsewhere():
+    known = [{"x": i, "token": "a"} for i in range(7)]
+    _, records = gathered(tokens(), "blocks.0", {"input_ids": IDS}, records=known)
+    assert records[-1].items() >= {"x": 6, "token": "a"}.items()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

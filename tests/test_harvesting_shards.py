@@ -108,24 +108,89 @@ def test_said_again_it_is_there_and_otherwise_refused(tmp_path):
     with pytest.raises(DataError, match="batch 0 of the inputs is not the one"):
         simplecell.harvest(model(), "blocks.1", other, out, rows=10)
     fewer = {key: value[:-1] for key, value in BATCH.items()}
-    with pytest.raises(DataError, match="their number is another"):
+    with pytest.raises(DataError, match=f"the inputs have {N - 1} samples and not {N}"):
         simplecell.harvest(model(), "blocks.1", fewer, out, rows=10)
     end = {**BATCH, "input_ids": torch.cat([IDS[:-1], IDS[:1]])}
     with pytest.raises(DataError, match="is not the one"):
         simplecell.harvest(model(), "blocks.1", end, out, rows=10)
     ways = [
-        (model(), "blocks.2", {}),
-        (seeded(Tokens, 1).eval(), "blocks.1", {}),
-        (model(), "blocks.1", {"positions": "last"}),
-        (model(), "blocks.1", {"batch_size": 5}),
+        (model(), "blocks.2", {}, "layer: blocks.1, blocks.2: then, now"),
+        (seeded(Tokens, 1).eval(), "blocks.1", {}, ""),
+        (model(), "blocks.1", {"positions": "last"}, "positions: auto, last"),
+        (model(), "blocks.1", {"positions": [0, 1]}, r"positions: auto, \[0, 1\]"),
+        (model(), "blocks.1", {"batch_size": 5}, "batch_size: 32, 5"),
+        (model(), "blocks.1", {"records": [{"a": 1}] * N}, "the records are others"),
     ]
-    for net, layer, how in ways:
-        with pytest.raises(UsageError, match="shards of other data"):
+    for net, layer, how, differs in ways:
+        with pytest.raises(UsageError, match=f"shards of other data.*{differs}"):
             simplecell.harvest(net, layer, BATCH, out, **{"rows": 10, **how})
     with pytest.raises(UsageError, match="rows: 10, 11: then, now"):
         simplecell.harvest(model(), "blocks.1", BATCH, out, rows=11)
     simplecell.harvest(model(), "blocks.2", other, out, rows=10, restart=True)
     assert files(out) != before
+
+
+@pytest.mark.parametrize("kind", ["array", "list", "loader", "generator"])
+def test_other_inputs_than_those_of_a_finished_harvest_are_refused(tmp_path, kind):
+    """They are told by every batch, also where all but one in the middle are the same."""
+    x = torch.randn(12, 1, 4, 4)
+    middle = torch.cat([x[:5], x[5:6] + 1, x[6:]])
+
+    def write(x, **how):
+        pieces = [x[i : i + 4] for i in range(0, len(x), 4)]
+        loader = torch.utils.data.DataLoader(x, batch_size=4)
+        ways = {"array": x, "list": pieces, "loader": loader, "generator": iter(pieces)}
+        folder = tmp_path / "acts"
+        return simplecell.harvest(
+            seeded(Pictures).eval(), "head", ways[kind], folder, batch_size=4, rows=5, **how
+        )
+
+    assert write(x).notes == []
+    before = files(tmp_path / "acts")
+    again = write(x)
+    assert (again.written, again.n_samples) == (0, 12)
+    assert again.notes == ["the harvest was finished before; nothing was run"]
+    for other in (middle, torch.cat([x, x]), x[:4]):
+        with pytest.raises(DataError, match=r"no shuffling.*restart=True"):
+            write(other)
+    assert files(tmp_path / "acts") == before
+    assert write(middle, restart=True).written == 12
+
+
+def test_records_are_compared_where_they_can_be(tmp_path):
+    def write(records):
+        return simplecell.harvest(model(), "blocks.1", BATCH, tmp_path / "a", records=records)
+
+    columns = {"label": [f"t{i}" for i in range(N)], "n": np.arange(N)}
+    write(columns)
+    assert write([{"label": f"t{i}", "n": i} for i in range(N)]).written == 0
+    for other in ({**columns, "n": np.arange(N) + 1}, None):
+        with pytest.raises(UsageError, match=r"the records are others.*restart=True"):
+            write(other)
+    out = tmp_path / "b"
+    for _ in range(2):
+        done = simplecell.harvest(
+            model(), "blocks.1", BATCH, out, positions=[0, 1], records=lambda i: {"n": i}
+        )
+    assert done.notes[-1] == "records by a function are those that were written then"
+
+
+def test_an_iterator_that_ends_before_the_place_of_a_cut_is_refused(tmp_path, monkeypatch):
+    pieces = [{k: v[i : i + 2] for k, v in BATCH.items()} for i in range(0, N, 2)]
+    real, left = os.replace, [6]
+
+    def cut(*told):
+        left[0] -= 1
+        if left[0] < 0:
+            raise CutError
+        real(*told)
+
+    monkeypatch.setattr(shard_index.os, "replace", cut)
+    with pytest.raises(CutError):
+        simplecell.harvest(model(), "blocks.1", iter(pieces), tmp_path / "acts", rows=8)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"batch \d of the inputs did not come"):
+        simplecell.harvest(model(), "blocks.1", iter(pieces[:1]), tmp_path / "acts", rows=8)
 
 
 class CutError(Exception):

@@ -90,6 +90,11 @@ class Inputs:
             return _length(self.inputs)
         return len(self.inputs) if hasattr(self.inputs, "__len__") else None
 
+    @property
+    def unit(self) -> str:
+        """What `length` counts."""
+        return "samples" if self.cut else "batches"
+
     def fingerprint(self) -> str | None:
         """What tells inputs from others, where they say so themselves."""
         told = getattr(self.inputs, "fingerprint", None)
