@@ -193,13 +193,13 @@ class _Harvest:
         rows = self.rows if self.rows is not None else max(1, _NUMBERS // n_inputs)
         index = new_index(n_inputs, rows, self.dtype or dtype)
         picking, size = self.running.picking, self.running.inputs
-        is_word = isinstance(picking.positions, str | int)
+        spots = picking.positions
         told = (self.model, name, picking, size.size if size.cut else None, size.fingerprint())
         index["source"] = f"harvest:{hashlib.sha256(repr(told).encode()).hexdigest()}"
         index["harvest"] = {
             "layer": name,
             "model": type(self.running.model).__name__,
-            "positions": picking.positions if is_word else list(picking.positions),
+            "positions": spots if isinstance(spots, str | int) else list(spots),
             "batch_size": size.size if size.cut else None,
             "dtype": dtype,
             "records": self.records,
