@@ -175,6 +175,43 @@ def test_records_are_compared_where_they_can_be(tmp_path):
     assert done.notes[-1] == "records by a function are those that were written then"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_shard_that_is_not_as_it_was_written_is_an_error(tmp_path, dtype):
+    def write(**how):
+        return simplecell.harvest(
+            model(), "blocks.1", BATCH, tmp_path / "a", rows=10, dtype=dtype, **how
+        )
+
+    def refused(sentence):
+        for read in (write, lambda: as_source(tmp_path / "a")):
+            with pytest.raises(DataError, match=f"shard-00001.*{sentence}.*restart=True"):
+                read()
+
+    write()
+    shard = next((tmp_path / "a").glob("shard-00001.[ns]*"))
+    whole = shard.read_bytes()
+    size = len(whole)
+    with shard.open("r+b") as file:
+        file.truncate(size - 3)
+    refused(f"has {size - 3} bytes, and was written with {size}")
+    shard.write_bytes(whole)
+    assert write().written == 0
+    shard.with_suffix(".records.jsonl").unlink()
+    refused("has lost the records")
+    assert write(restart=True).written == as_source(tmp_path / "a").n_samples
+
+
+def test_a_number_that_is_none_is_named_by_its_layer_and_sample(tmp_path):
+    x = torch.randn(6, 1, 4, 4)
+    x[4, 0, 3, 2] = torch.nan
+    net = seeded(Pictures).eval()
+    said = r"layer 'conv', sample 4, y 2, x 1: number 0 of the row is nan"
+    with pytest.raises(DataError, match=said):
+        simplecell.harvest(net, "conv", x, tmp_path / "a", batch_size=4, rows=7)
+    with pytest.raises(DataError, match=r"layer 'head', sample 4: number 0 of the row is nan"):
+        simplecell.harvest(net, "head", x, tmp_path / "b", batch_size=2)
+
+
 def test_an_iterator_that_ends_before_the_place_of_a_cut_is_refused(tmp_path, monkeypatch):
     pieces = [{k: v[i : i + 2] for k, v in BATCH.items()} for i in range(0, N, 2)]
     real, left = os.replace, [6]
@@ -241,7 +278,7 @@ def test_inputs_that_changed_behind_a_cut_are_refused(tmp_path, monkeypatch):
     with pytest.raises(CutError):
         simplecell.harvest(model(), "blocks.1", BATCH, tmp_path / "acts", rows=10, batch_size=4)
     monkeypatch.undo()
-    with pytest.raises(DataError, match="not written to the end"):
+    with pytest.raises(DataError, match="say the same harvest again"):
         as_source(tmp_path / "acts")
     other = {**BATCH, "input_ids": IDS.flip(1)}
     with pytest.raises(DataError, match=r"batch \d of the inputs is not the one .*no shuffling"):

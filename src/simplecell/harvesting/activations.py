@@ -204,7 +204,8 @@ def activations(
     """What layers of a model give for inputs, as batches (x [R, D], records, layer).
 
     The model runs in eval mode and without gradients, batch by batch, no further than its last
-    wanted layer; what a module gave is copied at once. Rows are samples, or their positions.
+    wanted layer; what a module gave is copied at once, NaN and infinite numbers too (`harvest` and
+    every estimator refuse these). Rows are samples, or their positions.
 
     Args:
         layer: a name of `model.named_modules()` ("" is the whole model), a glob (`blocks.*.mlp`;

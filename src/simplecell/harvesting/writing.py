@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from simplecell.data.rows import Record
-from simplecell.data.shard_file import DTYPES, ShardWriter
+from simplecell.data.rows import Array, Record
+from simplecell.data.shard_file import DTYPES, ShardWriter, refuse_damaged
 from simplecell.data.shard_index import Index, read_index
 from simplecell.data.shard_writer import new_index, refuse_full, refuse_other, remove_shards
 from simplecell.data.tensors import dense_array_of
@@ -173,7 +173,10 @@ class _Harvest:
             told |= {"digest": self._of(given), "before": self._digest}
             return {**told, "sample": before[0], "padding": before[1]}
 
-        writer.add(x[skip:], records[skip:], mark)
+        try:
+            writer.add(x[skip:], records[skip:], mark)
+        except DataError as error:
+            raise _named(name, x[skip:], records[skip:], error) from error
 
     def _take_up(self, name: str, folder: Path, restart: bool) -> None:
         """What is there of a layer, unless it is other data."""
@@ -187,6 +190,7 @@ class _Harvest:
         wanted = self._new(name, index["n_inputs"], own)
         _refuse_otherwise(folder, index, wanted)
         refuse_other(folder, index, wanted)
+        refuse_damaged(folder, index)
         self.indices[name] = index
 
     def _new(self, name: str, n_inputs: int, dtype: str) -> Index:
@@ -315,6 +319,21 @@ def _refuse_otherwise(folder: Path, index: Index, wanted: Index) -> None:
             f"{folder} holds shards of other data ({'; '.join(odd)}); give another place, or "
             "replace them with restart=True (--restart)"
         )
+
+
+def _named(layer: str, x: Array, records: Sequence[Record], error: DataError) -> DataError:
+    """The error of a layer's rows, which says where a value that is not finite came from."""
+    bad = ~np.isfinite(x)
+    if not bad.any():
+        return DataError(f"layer '{layer}': {error}")
+    i, j = (int(k) for k in np.unravel_index(bad.argmax(), bad.shape))
+    told = records[i]
+    keys = ("sample", "position", "y", "x", "place", "call", "batch", "number")
+    where = ", ".join(f"{key} {told[key]}" for key in keys if key in told)
+    return DataError(
+        f"layer '{layer}', {where}: number {j} of the row is {x[i, j]} ({int(bad.sum())} of the "
+        f"{bad.size} numbers of this pass are NaN or infinite); mend or leave out such samples"
+    )
 
 
 def _check_digest(given: Given, told: str | None) -> None:
