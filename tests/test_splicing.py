@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import simplecell
 from simplecell import TopKSparseAutoencoder, attach, loss_recovered
-from simplecell.errors import DataError, UsageError
+from simplecell.errors import DataError, RunError, UsageError
 from simplecell.harvesting.edits import Edit
 from small_models import Pictures, Steps, Tokens, seeded
 
@@ -256,6 +256,22 @@ def test_a_compiled_layer_and_a_wrong_dictionary_are_refused(model):
     narrow.decoder = nn.Parameter(torch.randn(12, 5))
     with pytest.raises(DataError, match="makes 5 numbers"), attach(model, "blocks.0", narrow):
         output(model)
+
+
+def test_a_dictionary_of_another_layer_and_a_lost_run_are_named(fitted, tmp_path):
+    model, sae, _ = fitted
+    with pytest.raises(RunError, match="there is nothing at"):
+        attach(model, "blocks.0", tmp_path / "lost").__enter__()
+    sae.save(tmp_path / "run")
+    said = r"layer 'head' gives rows of 20 numbers, but the run '.*run' was trained on 8"
+    with pytest.raises(DataError, match=said), attach(model, "head", tmp_path / "run"):
+        output(model)
+    with pytest.raises(DataError, match=r"are a ndarray; a torch tensor is needed"):
+        sae.model.encode(np.zeros((2, 8), dtype=np.float32))
+    with pytest.raises(UsageError, match=r"the loss has the shape \(5, 6\)"):
+        loss_recovered(
+            model, "blocks.0", sae, {"input_ids": IDS}, lambda out, _: out["last"][..., 0]
+        )
 
 
 def test_an_error_in_the_block_is_the_one_that_is_told(model):
