@@ -347,3 +347,40 @@ def test_a_setting_of_one_activation_leaves_another_its_own_default():
 def test_keys_are_written_where_they_always_were():
     keys = "n_latents activation output tied center pre_bias target_l0 bandwidth init"
     assert " ".join(Recipe().table()["model"]) == keys
+
+
+def test_whoever_names_active_latents_or_harvested_wants_sparse_codes(tmp_path):
+    import torch
+
+    import simplecell
+    from simplecell.run.begin import default_recipe
+
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype("f4")
+    np.save(tmp_path / "x.npy", x)
+    assert default_recipe(tmp_path / "x.npy", [])[0].model.activation == "sigmoid"
+    recipe, notes, _ = default_recipe(tmp_path / "x.npy", ["model.target_l0=2"])
+    assert recipe.model.activation == "topk"
+    assert "model.target_l0 is said" in notes[0]
+    layer = torch.nn.Sequential(torch.nn.Linear(8, 8)).eval()
+    simplecell.harvest(layer, "0", torch.from_numpy(x), tmp_path / "acts")
+    recipe, notes, _ = default_recipe(str(tmp_path / "acts"), [])
+    assert recipe.model.activation == "topk"
+    assert "activations of a model" in notes[0]
+
+
+def test_a_path_or_a_source_is_rows(tmp_path):
+    """What was harvested goes to an estimator as it lies."""
+    import simplecell
+    from simplecell.errors import DataError
+
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype("f4")
+    np.save(tmp_path / "x.npy", x)
+    (tmp_path / "t.csv").write_text("a,b\n" + "1.5,x\n2.5,y\n" * 20)
+    how = {"n_latents": 16, "k": 2, "max_samples": 600, "random_state": 0}
+    ends = [
+        simplecell.TopKSparseAutoencoder(**how).fit(given).transform(given)
+        for given in (x, tmp_path / "x.npy", str(tmp_path / "x.npy"), simplecell.as_source(x))
+    ]
+    assert all(np.array_equal(end, ends[0]) for end in ends)
+    with pytest.raises(DataError, match="give the frame"):
+        simplecell.TopKSparseAutoencoder(**how).fit(tmp_path / "t.csv")

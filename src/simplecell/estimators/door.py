@@ -1,13 +1,15 @@
-"""The door of every estimator: scikit-learn's checks; frames are tables, and tensors arrays."""
+"""The door of every estimator: scikit-learn's checks; frames are tables, other things arrays."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import validation
 
+from simplecell.data import Source, as_source
 from simplecell.data.columns import is_identifier
 from simplecell.data.frames import is_frame
 from simplecell.data.options import Options
@@ -70,8 +72,22 @@ def refuse_overflow(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return values
 
 
+def _opened(source: Source) -> NDArray[np.floating]:
+    """The rows [n, D] of a source of numbers, held in memory as scikit-learn holds them."""
+    if source.columns is not None and source.kind == "table":
+        raise DataError(
+            "this is a table, whose words a data frame keeps and an array does not; read "
+            "it with pandas or polars and give the frame, or use simplecell train"
+        )
+    return source.read(slice(0, source.n_samples)).reshape(source.n_samples, -1)
+
+
 def _array_of(X: Any) -> Any:
-    """X, or what NumPy would not take from it: tensors, alone or one a sample."""
+    """X, or what NumPy would not take from it: tensors, alone or one a sample; files, sources."""
+    if isinstance(X, str | Path):
+        X = as_source(X)
+    if isinstance(X, Source):
+        return _opened(X)
     if isinstance(X, list | tuple) and any(map(is_tensor, X)):
         rows = [dense_array_of(item) for item in X]
         return np.stack(rows) if len({np.shape(row) for row in rows}) == 1 else rows

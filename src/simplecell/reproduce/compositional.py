@@ -105,7 +105,7 @@ def compositional(bench: Bench) -> Outcome:
         data=f"made by the protocol: {n} sources, {k} active, mixed into "
         f"{math.ceil(2 * k * math.log(n / k))} numbers; 2,500 to learn from, 2,500 new ones of the "
         "same kind, 2,500 of combinations that never occurred",
-        setting=f"TopK, M = {n}, k = {k}, batches of 64, "
+        setting=f"TopK, M = {n}, k = {k}, batches of 256 (the protocol: 64), "
         + ("20,000 samples" if bench.quick else "500 epochs")
         + f"; refined: optim.refine={ROUNDS}",
         figures=figures,
@@ -129,7 +129,7 @@ def _measured(n: int, k: int, seed: int, quick: bool) -> dict[str, tuple[float, 
         sae = TopKSparseAutoencoder(
             n,
             k=k,
-            batch_size=64,
+            batch_size=256,
             max_samples=20_000 if quick else 1_250_000,
             random_state=seed,
             codes="exact",

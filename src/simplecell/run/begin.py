@@ -10,6 +10,7 @@ import torch
 
 from simplecell.data import Source
 from simplecell.data.rows import Survey, survey, targets_of
+from simplecell.data.shard_index import read_index
 from simplecell.data.source import openers_of
 from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError, RunError, UsageError
@@ -108,7 +109,10 @@ def default_recipe(
         name, reason = suited("patches")
         return Recipe.load(name), [_chosen(name, reason)], None
     source = plain.source(data, n_patches=2)
-    name, reason = suited(kind_of(source), source.n_samples, source.n_inputs)
+    kind = kind_of(source)
+    name, reason = suited(kind, source.n_samples, source.n_inputs)
+    if kind == "array" and (sparse := _why_sparse(data, settings)):
+        name, reason = "topk", sparse
     recipe, notes = Recipe.load(name), [_chosen(name, reason)]
     if name == "edges" and source.read(slice(0, 2)).min() < 0:
         notes.append("these pictures hold values below 0: if whitened already, use --recipe ufldl")
@@ -120,6 +124,16 @@ def default_recipe(
     # The recipe's own reading will not say what the data were taken for; the count of two
     # patches, which the first note is, says nothing.
     return recipe, notes + source.notes[source.kind == "patches" :], None
+
+
+def _why_sparse(data: object, settings: Sequence[str]) -> str | None:
+    """Why rows of numbers want few active latents a sample, if somebody said so."""
+    if any(setting.partition("=")[0].strip() == "model.target_l0" for setting in settings):
+        return "model.target_l0 is said: a few active latents a sample"
+    folder = Path(data) if isinstance(data, str | Path) and data != "-" else None
+    index = read_index(folder) if folder is not None and folder.is_dir() else None
+    harvested = index is not None and "harvest" in index
+    return "activations of a model: a few active latents a sample" if harvested else None
 
 
 def _within_memory(

@@ -85,7 +85,11 @@ def _check(
             f"L-BFGS needs a smooth cost, but '{model.activation.kind}' codes jump; use 'adam'"
         )
     if solver == "lbfgs" and (unit_norm or target_l0):
-        raise UsageError("unit_norm and target_l0 are for mini-batches; use 'adam'")
+        what = "model.target_l0" if target_l0 else "optim.unit_norm"
+        raise UsageError(
+            f"{what} is for mini-batches, and this recipe learns from all samples at once "
+            "(optim.kind=lbfgs); take a recipe of sparse codes, such as topk, or optim.kind=adam"
+        )
     if target_l0 and not (objective.find("l0") or objective.find("l1")):
         raise UsageError(
             "target_l0 is reached through an l1 or an l0 term, and the objective has neither"
