@@ -785,6 +785,8 @@ def test_a_converted_run_serves_every_verb_and_says_what_it_lacks(tmp_path, caps
     for words in (["resume", run], ["train", data, "--out", run]):
         assert run_command_line(words) == 4
         assert "was converted (SAELens jumprelu) and not trained here" in capsys.readouterr().err
+    assert run_command_line(["show", run, "--what", "curve"]) == 3
+    assert "(SAELens jumprelu) and not trained here, so that it" in capsys.readouterr().err
     assert run_command_line(["explore", run, "--export", str(tmp_path / "site2")]) == 3
     assert "what it was trained on is not known" in capsys.readouterr().err
     assert (

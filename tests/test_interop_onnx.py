@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from family_runs import KINDS, OUTPUTS, D, samples
-from simplecell import SparseAutoencoder
+from simplecell import SparseAutoencoder, load
 from simplecell.cli import run_command_line
 from simplecell.errors import RunError, UsageError
 from simplecell.interop import onnx as ours
@@ -94,6 +94,29 @@ def test_a_float64_model_stays_one(tmp_path):
     ours.export(sae._trained, tmp_path / "m.onnx", part="encoder")
     codes = session(tmp_path / "m.onnx").run(None, {"x": X})[0]
     close(codes, sae.transform(X), 1e-12)
+
+
+def test_an_estimator_and_a_path_are_exported_as_what_they_hold(run_of, tmp_path):
+    run = run_of("topk")
+    out = tmp_path / "m.onnx"
+    ours.export(run.load(), out)
+    wanted = out.read_bytes()
+    for model in (run.path, str(run.path), load(run.path)):
+        out.unlink()
+        assert ours.export(model, out)[0].startswith(f"{out}: both")
+        assert out.read_bytes() == wanted
+    fitted = SparseAutoencoder(n_latents=4, max_iter=3).fit(samples(40))
+    ours.export(fitted, out, part="encoder")
+    x = samples(7)
+    close(session(out).run(None, {"x": x})[0], fitted.transform(x))
+
+
+def test_what_holds_no_model_is_not_exported(run_of, tmp_path):
+    for wrong in (SparseAutoencoder(n_latents=4), load(run_of("topk").path).model, None):
+        with pytest.raises(UsageError, match="a run's path or a fitted estimator is needed"):
+            ours.export(wrong, tmp_path / "m.onnx")
+    with pytest.raises(RunError, match="is not a run directory"):
+        ours.export(tmp_path / "nothing", tmp_path / "m.onnx")
 
 
 def test_the_lowest_of_equal_latents_is_kept(run_of, tmp_path):

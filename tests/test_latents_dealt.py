@@ -164,6 +164,15 @@ SHORT += ["--set", "optim.schedule=constant", "--set", "train.shard=latents", "-
 SHORT += ["--set", "train.dtype=float64"]
 
 
+def test_one_process_says_that_it_holds_all_latents(path, tmp_path, capsys):
+    said = []
+    for way in ("latents", "samples"):
+        begun = ["train", str(path), "--out", str(tmp_path / way), *SHORT, "--set", "train.steps=2"]
+        assert run_command_line([*begun, "--set", f"train.shard={way}"]) == 0
+        said.append("this one process holds all latents" in capsys.readouterr().err)
+    assert said == [True, False]
+
+
 def test_a_transcoder_begun_by_one_and_gone_on_with_by_two(path, tmp_path, capsys):
     x, two, one = np.load(path), tmp_path / "two", tmp_path / "one"
     np.save(tmp_path / "y.npy", x @ np.random.default_rng(0).normal(size=(D, 5)) + 1)

@@ -29,6 +29,8 @@ class Incoming:
         self._waiting: queue.Queue[bytes | Exception] = queue.Queue(_CHUNKS)
         self._held = bytearray()
         self.ended = False
+        self.n_lines = 0
+        """Lines taken."""
         threading.Thread(target=self._fill, daemon=True).start()
 
     def _fill(self) -> None:
@@ -96,11 +98,22 @@ class Incoming:
         end = len(self._held) if self.ended else self._held.rfind(b"\n") + 1
         if not end:
             return []
-        try:  # no other letters end a line: JSON has some of them inside its texts
-            text = self.read(end).decode()
-            return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+        # No other letters end a line: JSON has some of them inside its texts.
+        lines = self._text(end).removesuffix("\n").split("\n")
+        self.n_lines += len(lines)
+        return [line.rstrip("\r") for line in lines]
+
+    def _text(self, n: int) -> str:
+        """The next n bytes; of those that are no text, the lines before."""
+        content = self.read(n)
+        try:
+            return content.decode()
         except UnicodeDecodeError as error:
+            good = content.rfind(b"\n", 0, error.start) + 1
+            if good:  # the rest comes next, and says what is wrong
+                self._held[:0] = content[good:]
+                return content[:good].decode()
             raise DataError(
-                f"{NAME} is no .npy, and no text in UTF-8 ({error.reason}); send one of .npy, "
-                "JSON lines and csv"
+                f"line {self.n_lines + 1} of {NAME} is no text in UTF-8 ({error.reason}); send one "
+                "of .npy, JSON lines and csv"
             ) from error

@@ -11,8 +11,10 @@ import dataclasses
 import io
 import itertools
 import json
-from collections.abc import Iterator, Sequence
-from typing import IO, TypeVar
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,23 +23,27 @@ from simplecell.cli.row_names import columns_beside
 from simplecell.data import ArraySource, Source
 from simplecell.data.binary import NPY_MAGIC, array_from, naming, npy_header
 from simplecell.data.cells import cells_of, find_delimiter, without_delimiter_line
-from simplecell.data.json_lines import loaded_of, record_of, vector_field
+from simplecell.data.json_lines import is_vector, loaded_of, record_of, vector_field
 from simplecell.data.numerals import MISSING, like_number
 from simplecell.data.options import Options
-from simplecell.data.rows import Column, Encoding, Record
+from simplecell.data.rows import Array, Column, Encoding, Record, Subset
 from simplecell.data.text_tables import parse_table
 from simplecell.errors import DataError, UsageError
 from simplecell.model.codes import Rows
 from simplecell.run.build import new_data
 from simplecell.run.encoding import dense_pieces, sparse_pieces
 from simplecell.run.progress import say
-from simplecell.run.trained import Floats, Trained, latent_names
+from simplecell.run.trained import Trained, latent_names
 
 _BATCH = 2**22
 """Numbers of a batch of .npy rows."""
 _MARK, _PICKLE = b"\xef\xbb\xbf", b"\x80"
 """The mark before text that some programs write; what a pickle begins with, which is refused."""
-Piece = TypeVar("Piece", Floats, Rows)
+Row = TypeVar("Row")
+Line = tuple[int, str]
+"""A line and its number, the first is 1."""
+Npy = Source | Array
+"""Samples of an .npy: rows [B, D], or all of them, read whole."""
 VALUES, INDICES = "codes", "latents"
 """Fields of a line that goes out; the second with --sparse, as in Parquet files."""
 
@@ -52,7 +58,7 @@ def encode_stream(
 
     Raises:
         DataError: for what is none of the three forms, is cut off, or is no sample of this model;
-            codes of the batches before are out by then.
+            codes of the rows before are out by then.
         UsageError: where rows alone do not make samples of this run, or with `sparse`.
     """
     incoming = Incoming(stream)
@@ -73,7 +79,7 @@ def _first_byte(incoming: Incoming) -> bytes:
     if incoming.peek(1) == _MARK[:1] and incoming.peek(len(_MARK)) == _MARK:
         incoming.read(len(_MARK))
     while (start := incoming.peek(1)).isspace():
-        incoming.read(1)
+        incoming.n_lines += incoming.read(1) == b"\n"
     if not start:
         raise DataError(f"{NAME} is empty; send .npy, JSON lines or csv")
     return start
@@ -107,21 +113,96 @@ def _encode_npy(trained: Trained, incoming: Incoming, out: IO[bytes], sparse: bo
             whole = array_from(incoming, NAME, shape, dtype, order)  # type: ignore[arg-type]
             source = new_data(trained, whole)
             return _write_npy(trained, iter([source]), source.n_samples, out)
-    return _write_npy(trained, _npy_sources(trained, incoming, shape, dtype), shape[0], out)
+    return _write_npy(trained, _npy_batches(incoming, shape, dtype), shape[0], out)
 
 
-def _write_npy(trained: Trained, sources: Iterator[Source], n: int, out: IO[bytes]) -> list[str]:
-    """Codes of n samples."""
-    n_latents = trained.model.n_latents
-    header = {"descr": "<f4", "fortran_order": False, "shape": (n, n_latents)}
-    for first, source in _counted(sources):
-        for codes in _answered(dense_pieces(trained, source), first):
-            if header:  # after the first codes: of rows that are none, nothing is written
-                np.lib.format.write_array_header_1_0(out, header)
-                header = {}
+def _write_npy(trained: Trained, batches: Iterator[Npy], n: int, out: IO[bytes]) -> list[str]:
+    """Codes of n samples, in batches or all of them at once."""
+    n_latents, first, notes = trained.model.n_latents, 0, set[str]()
+    header = io.BytesIO()
+    told = {"descr": "<f4", "fortran_order": False, "shape": (n, n_latents)}
+    np.lib.format.write_array_header_1_0(header, told)
+    head = [header.getvalue()]  # goes out with the first codes: of rows that are none, nothing does
+
+    def write(batch: Npy, part: range) -> Iterator[int]:
+        source = _npy_part(trained, batch, part)
+        _tell(source, notes)
+        for codes in dense_pieces(trained, source):
+            while head:
+                out.write(head.pop())
             out.write(np.ascontiguousarray(codes, dtype="<f4").data)
+            yield len(codes)
         out.flush()
+
+    for batch in batches:
+        size = batch.n_samples if isinstance(batch, Source) else len(batch)
+        _write_good(range(size), partial(write, batch), partial(_sample_place, first))
+        first += size
     return [f"{n} rows of {n_latents} latents: -"]
+
+
+def _sample_place(first: int, i: int) -> str:
+    return f"sample {first + i} (the first is 0) of {NAME}"
+
+
+def _npy_part(trained: Trained, batch: Npy, part: range) -> Source:
+    """Some samples of a batch."""
+    if isinstance(batch, Source):
+        whole = len(part) == batch.n_samples
+        return batch if whole else Subset(batch, np.array(part))
+    rows = batch[part.start : part.stop]
+    source = new_data(trained, rows)
+    if len(part) == 1:
+        _refuse_gaps(rows)
+    return source
+
+
+def _write_good(
+    part: Sequence[Row], write: Callable[[Any], Iterator[int]], where: Callable[[Row], str]
+) -> int:
+    """Write the codes of these rows, up to the first that is none; how many went out.
+
+    `write` gives how many rows it has written, as it goes. A batch is refused as a whole, so that
+    one is halved until it is the row that stands there, and `where` names it.
+    """
+    done = 0
+    try:
+        for n in write(part):
+            done += n
+        return done
+    except DataError as error:
+        left, failed = part[done:], error
+    if not left:
+        raise failed
+    if len(left) == 1:
+        raise DataError(_placed(str(failed), where(left[0]))) from failed
+    half = len(left) // 2
+    done += _write_good(left[:half], write, where)
+    return done + _write_good(left[half:], write, where)
+
+
+def _placed(text: str, place: str) -> str:
+    """An error on a row that was read alone, by its place in the stream."""
+    text = text.removeprefix("row 0 (the first is 0), ")
+    if NAME in text:
+        return re.sub(rf"(line \d+ of )?{NAME}", lambda _: place, text, count=1)
+    alone = "sample 0 "
+    return f"{place} {text[len(alone) :]}" if text.startswith(alone) else f"{place}: {text}"
+
+
+def _refuse_gaps(row: Array) -> None:
+    """Raise DataError for the first number of a row [1, D] that is not finite."""
+    odd = np.flatnonzero(~np.isfinite(row[0]))
+    if odd.size:
+        raise DataError(
+            f"{NAME} has {row[0, odd[0]]} for input {odd[0]}; fill it, or leave the row out"
+        )
+
+
+def _tell(source: Source, told: set[str]) -> None:
+    """What is to be known of the rows is said once."""
+    say(*(note for note in source.notes if note not in told))
+    told.update(source.notes)
 
 
 def _in_rows(trained: Trained) -> bool:
@@ -131,9 +212,9 @@ def _in_rows(trained: Trained) -> bool:
     return rows and trained.info["data"]["kind"] != "patches"
 
 
-def _npy_sources(
-    trained: Trained, incoming: Incoming, shape: tuple[int, ...], dtype: np.dtype[np.generic]
-) -> Iterator[Source]:
+def _npy_batches(
+    incoming: Incoming, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> Iterator[Npy]:
     n, width = shape
     size, left, most = width * dtype.itemsize, n, max(1, _BATCH // width)
     while left:
@@ -144,70 +225,82 @@ def _npy_sources(
             )
         rows = np.frombuffer(content[: len(content) // size * size], dtype).reshape(-1, width)
         left -= len(rows)
-        yield new_data(trained, rows)
+        yield rows
 
 
-def _counted(sources: Iterator[Source]) -> Iterator[tuple[int, Source]]:
-    """Each source, and how many rows came before it; what is to be known of it is said once."""
-    first, told = 0, set[str]()
-    for source in sources:
-        say(*(note for note in source.notes if note not in told))
-        told.update(source.notes)
-        yield first, source
-        first += source.n_samples
+def _batches(incoming: Incoming) -> Iterator[list[Line]]:
+    """The lines with something in them, batch after batch."""
+    first = incoming.n_lines
+    while lines := incoming.lines():
+        numbered = [(first + i, line) for i, line in enumerate(lines, 1) if line.strip()]
+        first = incoming.n_lines
+        if numbered:
+            yield numbered
 
 
-def _answered(pieces: Iterator[Piece], first: int) -> Iterator[Piece]:
-    """The codes of a batch; an error says where in the stream its rows are."""
-    try:
-        yield from pieces
-    except DataError as error:
-        raise DataError(f"{error} (after {first} rows)" if first else str(error)) from error
+def _line_place(line: Line) -> str:
+    return f"line {line[0]} of {NAME}"
 
 
 def _encode_json(trained: Trained, incoming: Incoming, out: IO[bytes], sparse: bool) -> int:
     """How many lines came."""
-    n = 0
-    for first, source in _counted(_json_sources(trained, incoming)):
+    options = dataclasses.replace(_options(trained, header=True), columns=_encoding(trained))
+    n, told, keyed = 0, set[str](), False
+
+    def write(lines: Sequence[Line]) -> Iterator[int]:
+        source = _json_source(trained, lines, options)
+        _tell(source, told)
         records = [_carried(record) for record in source.about(slice(0, source.n_samples))]
         taken = {VALUES, INDICES} if sparse else {VALUES}
         if clash := taken.intersection(name for record in records for name in record):
             raise DataError(
-                f"the lines of {NAME} have a field {clash.pop()!r}, which is what codes are "
-                "called; rename it"
+                f"{NAME} has a field {clash.pop()!r}, which is what codes are called; rename it"
             )
-        for line in _json_lines(trained, source, records, first, sparse):
+        for line in _json_lines(trained, source, records, sparse):
             out.write(line.encode())
+            yield 1
         out.flush()
-        n = first + source.n_samples
+
+    for lines in _batches(incoming):
+        if not keyed:  # the run's own file may have called its numbers otherwise
+            record = _record(lines[0], None)
+            key = options.key if options.key in record else None
+            options = dataclasses.replace(options, key=vector_field([record], NAME, key))
+            keyed = True
+        n += _write_good(lines, write, _line_place)
     return n
+
+
+def _json_source(trained: Trained, lines: Sequence[Line], options: Options) -> Source:
+    records = [_record(line, options.key) for line in lines]
+    if options.key is not None:
+        _refuse_others(lines, records, options.key)
+    loaded = loaded_of(records, NAME, options)
+    source = ArraySource(loaded.data, name=NAME, meta=loaded.records, notes=loaded.notes)
+    _fitting(trained, source)
+    if len(lines) == 1:
+        _refuse_gaps(loaded.data)
+    return source
+
+
+def _refuse_others(lines: Sequence[Line], records: Sequence[Record], key: str) -> None:
+    for line, record in zip(lines, records, strict=True):
+        if not is_vector(value := record.get(key)):
+            raise DataError(
+                f"{_line_place(line)} has {value!r:.40} in {key!r}; a list of numbers is needed, "
+                "as in the first"
+            )
 
 
 def _carried(record: Record) -> Record:
     return {name: value for name, value in record.items() if name != "row"}
 
 
-def _json_sources(trained: Trained, incoming: Incoming) -> Iterator[Source]:
-    options = dataclasses.replace(_options(trained, header=True), columns=_encoding(trained))
-    n, keyed = 0, False
-    while lines := incoming.lines():
-        numbered = [(n + i, line) for i, line in enumerate(lines, 1) if line.strip()]
-        n += len(lines)
-        if not numbered:
-            continue
-        records = [_record(line, number) for number, line in numbered]
-        if not keyed:  # the run's own file may have called its numbers otherwise
-            key = options.key if options.key in records[0] else None
-            options = dataclasses.replace(options, key=vector_field(records, NAME, key))
-            keyed = True
-        loaded = loaded_of(records, NAME, options)
-        source = ArraySource(loaded.data, name=NAME, meta=loaded.records, notes=loaded.notes)
-        yield _fitting(trained, source)
-
-
-def _record(line: str, number: int) -> Record:
+def _record(line: Line, key: str | None) -> Record:
     """An object, or a list of numbers without a name."""
-    return record_of(f'{{"x": {line}}}' if line.lstrip()[0] == "[" else line, number, NAME)
+    number, text = line
+    bare = text.lstrip()[0] == "["
+    return record_of(f"{{{json.dumps(key or 'x')}: {text}}}" if bare else text, number, NAME)
 
 
 def _fitting(trained: Trained, source: Source) -> Source:
@@ -220,16 +313,16 @@ def _fitting(trained: Trained, source: Source) -> Source:
 
 
 def _json_lines(
-    trained: Trained, source: Source, records: Sequence[Record], first: int, sparse: bool
+    trained: Trained, source: Source, records: Sequence[Record], sparse: bool
 ) -> Iterator[str]:
     at = iter(records)
     if sparse:
-        for rows in _answered(sparse_pieces(trained, source, as_trained=True), first):
+        for rows in sparse_pieces(trained, source, as_trained=True):
             for latents, codes in _active(rows):
                 fields = f'"{INDICES}": {_listed(latents, "d")}, "{VALUES}": {_listed(codes)}'
                 yield _line(next(at), fields)
         return
-    for piece in _answered(dense_pieces(trained, source), first):
+    for piece in dense_pieces(trained, source):
         for codes in piece:
             yield _line(next(at), f'"{VALUES}": {_listed(codes)}')
 
@@ -251,48 +344,73 @@ def _line(record: Record, fields: str) -> str:
     return f"{told[:-1]}{', ' if record else ''}{fields}}}\n"
 
 
+class _Form(NamedTuple):
+    """How csv lines are read: what cuts them, and the header, "" where there is none."""
+
+    delimiter: str
+    top: str
+
+
 def _encode_csv(trained: Trained, incoming: Incoming, out: IO[bytes]) -> int:
     """How many rows came."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
-    table, n = csv.writer(text), 0
+    table, told, form, n = csv.writer(text), set[str](), None, 0
+    head = [latent_names(trained.model.n_latents)]
+
+    def write(lines: Sequence[Line]) -> Iterator[int]:
+        source = _csv_source(trained, lines, form)
+        _tell(source, told)
+        if source.n_samples != len(lines):  # empty rows are left out: let it fail before rows go
+            for _ in dense_pieces(trained, source):
+                pass
+        beside = columns_beside(source)
+        known = iter(zip(*(c.tolist() for c in beside.values()), strict=True))
+        for piece in dense_pieces(trained, source):
+            while head:
+                table.writerow([*beside, *head.pop()])
+            for codes in piece.tolist():
+                table.writerow([*next(known, ()), *(f"{value:.8g}" for value in codes)])
+                yield 1
+        out.flush()
+
     try:
-        for first, source in _counted(_csv_sources(trained, incoming)):
-            beside = columns_beside(source)
-            if not n:
-                table.writerow([*beside, *latent_names(trained.model.n_latents)])
-            known = iter(zip(*(c.tolist() for c in beside.values()), strict=True))
-            for piece in _answered(dense_pieces(trained, source), first):
-                for codes in piece.tolist():
-                    table.writerow([*next(known, ()), *(f"{value:.8g}" for value in codes)])
-            out.flush()
-            n = first + source.n_samples
+        for lines in _batches(incoming):
+            if form is None:
+                lines, form = _begun(lines, _encoding(trained))
+            if lines:
+                n += _write_good(lines, write, _line_place)
     finally:
         text.detach()
     return n
 
 
-def _csv_sources(trained: Trained, incoming: Incoming) -> Iterator[Source]:
-    encoding, top, delimiter = _encoding(trained), "", ""
-    header = False
-    while lines := incoming.lines():
-        lines = [line for line in lines if line.strip()]
-        if not delimiter:
-            lines = [line for line in lines if not line.lstrip().startswith("#")]
-            joined, said = without_delimiter_line("".join(f"{line}\n" for line in lines))
-            lines = joined.splitlines()
-            if not lines:
-                continue
-            delimiter = said or find_delimiter(lines[:50])
-            header = _is_header(cells_of(lines[:1], delimiter)[0][1], encoding)
-            top = f"{lines.pop(0)}\n" if header else ""
-        if not lines:
-            continue
-        sign = "\\t" if delimiter == "\t" else delimiter
-        text = f"sep={sign}\n{top}" + "".join(f"{line}\n" for line in lines)
-        options = dataclasses.replace(_options(trained, header), columns=encoding)
-        found = parse_table(text, NAME, options)
-        source = ArraySource(found.values, name=NAME, meta=found.meta, notes=found.notes)
-        yield _fitting(trained, source)
+def _begun(lines: list[Line], encoding: Encoding) -> tuple[list[Line], _Form | None]:
+    """The rows among first lines, and how all are read; None where there is nothing but remarks."""
+    lines = [line for line in lines if not line[1].lstrip().startswith("#")]
+    if not lines:
+        return [], None
+    below, said = without_delimiter_line(f"{lines[0][1]}\n")
+    if not below:
+        lines = lines[1:]
+    if not lines:
+        return [], None
+    delimiter = said or find_delimiter([line for _, line in lines[:50]])
+    header = _is_header(cells_of([lines[0][1]], delimiter)[0][1], encoding)
+    top = f"{lines[0][1]}\n" if header else ""
+    return lines[header:], _Form(delimiter, top)
+
+
+def _csv_source(trained: Trained, lines: Sequence[Line], form: _Form | None) -> Source:
+    assert form is not None, "rows come after it"
+    sign = "\\t" if form.delimiter == "\t" else form.delimiter
+    text = f"sep={sign}\n{form.top}" + "".join(f"{line}\n" for _, line in lines)
+    options = dataclasses.replace(_options(trained, bool(form.top)), columns=_encoding(trained))
+    found = parse_table(text, NAME, options)
+    source = ArraySource(found.values, name=NAME, meta=found.meta, notes=found.notes)
+    _fitting(trained, source)
+    if len(lines) == 1:
+        _refuse_gaps(found.values)
+    return source
 
 
 def _options(trained: Trained, header: bool) -> Options:

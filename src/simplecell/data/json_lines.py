@@ -34,7 +34,7 @@ def vector_field(records: Sequence[Record], name: str, key: str | None) -> str |
 
     Raises DataError where it is not `key`, or one of several.
     """
-    vectors = {field: len(v) for field, v in records[0].items() if _is_vector(v)}
+    vectors = {field: len(v) for field, v in records[0].items() if is_vector(v)}
     if not vectors and key is None:
         return None
     return choose(name, {field: f"of {n} numbers" for field, n in vectors.items()}, key)
@@ -107,7 +107,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_vector(value: object) -> bool:
+def is_vector(value: object) -> bool:
+    """Whether this is a list of numbers."""
     return isinstance(value, list) and len(value) > 0 and all(map(_is_number, value))
 
 
@@ -115,8 +116,8 @@ def _vectors(records: Sequence[Record], key: str, n_inputs: int, name: str) -> A
     data = np.empty((len(records), n_inputs))
     for i, record in enumerate(records):
         value: Any = record.get(key)
-        if not _is_vector(value) or len(value) != n_inputs:
-            came = f"{len(value)} numbers" if _is_vector(value) else repr(value)[:40]
+        if not is_vector(value) or len(value) != n_inputs:
+            came = f"{len(value)} numbers" if is_vector(value) else repr(value)[:40]
             raise DataError(
                 f"record {i} (the first is 0) of {name} has {came} in {key!r}; {n_inputs} numbers "
                 "are needed, as in the first"

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from simplecell.errors import RunError, choice
+from simplecell.errors import RunError, UsageError, choice
 from simplecell.interop.foreign import Given
 from simplecell.interop.onnx_graph import Graph, decoded, encoded, library, prepared, unprepared
 from simplecell.interop.verify import random_samples
-from simplecell.run.directory import FORMAT, reported_figures
+from simplecell.run.directory import FORMAT, Run, reported_figures
 from simplecell.run.storage import write_whole, writing
 from simplecell.run.trained import Floats, Trained
 from simplecell.run.whole import WholeModel
@@ -93,9 +93,11 @@ def left_behind(trained: Trained, part: str) -> list[str]:
 
 
 def export(
-    trained: Trained, path: str | Path, *, part: str = "both", samples: Floats | None = None
+    model: Any, path: str | Path, *, part: str = "both", samples: Floats | None = None
 ) -> list[str]:
     """Write a model as ONNX to `path`; sentences on what was written and how it was checked.
+
+    `model` is a run's path, a fitted estimator, or a `Trained`.
 
     Inputs and outputs are `x` [batch, D] and `recon` [batch, D] in the user's own units, `codes`
     [batch, M]. The encoder gives codes of x, the decoder recon of codes, both give codes and recon
@@ -103,23 +105,35 @@ def export(
     [n, D], or on random ones.
 
     Raises:
-        UsageError: for an unknown part, a kind of model that has no such form, or without onnx.
+        UsageError: for an unknown part, what is no model or has no such form, or without onnx.
         WriteError: when it cannot be written.
-        RunError: when onnxruntime computes something else.
+        RunError: for a path that is no run, and when onnxruntime computes something else.
     """
     choice("part", part, OUTPUTS_OF)
-    path, onnx = Path(path), library()
-    model = as_onnx(trained, part)
+    path, onnx, trained = Path(path), library(), _trained(model)
+    written = as_onnx(trained, part)
     rows = random_samples(trained) if samples is None else torch.from_numpy(samples)
-    size = sum(len(one.raw_data) for one in model.graph.initializer)
+    size = sum(len(one.raw_data) for one in written.graph.initializer)
     told = [f"not in the file: {line}" for line in left_behind(trained, part)]
     if size > ONE_FILE:
-        return [*told, *_write_large(onnx, model, path, trained, rows)]
-    onnx.checker.check_model(model, full_check=True)
-    content = model.SerializeToString()
+        return [*told, *_write_large(onnx, written, path, trained, rows)]
+    onnx.checker.check_model(written, full_check=True)
+    content = written.SerializeToString()
     found = compared(content, trained, rows)
     write_whole(path, content)
     return [*told, f"{path}: {part}, {len(content):,} bytes", str(found or UNCHECKED)]
+
+
+def _trained(model: Any) -> Trained:
+    """What a run, an estimator or a `Trained` holds."""
+    if isinstance(model, str | Path):
+        return Run(model).load()
+    held = model if isinstance(model, Trained) else getattr(model, "_trained", None)
+    if not isinstance(held, Trained):
+        raise UsageError(
+            f"the model is a {type(model).__name__}; a run's path or a fitted estimator is needed"
+        )
+    return held
 
 
 def _write_large(onnx: Any, model: Any, path: Path, trained: Trained, rows: Tensor) -> list[str]:

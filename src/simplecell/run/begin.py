@@ -193,7 +193,11 @@ def _dealt(built: Built) -> list[str]:
     """The sentence on latents that are dealt to processes, where they are."""
     model = built.trainer.model
     if model.holders == 1:
-        return []
+        if built.recipe.train.shard != "latents":
+            return []
+        return [
+            "train.shard=latents: this one process holds all latents; --processes N deals them to N"
+        ]
     return [
         f"latents: {model.n_latents} in each of {model.holders} processes; the doctor looks at the "
         "data alone (simplecell evaluate RUN DATA measures the run)"

@@ -153,8 +153,13 @@ def draw(
 
 def training_curve(run: Run) -> Figure:
     """The curve of a run's log, a matplotlib figure."""
-    _, recipe = run.agreed()
+    info, recipe = run.agreed()
     records = run.records()
+    if not records and (converted := info.get("converted")):
+        raise DataError(
+            f"'{run.path}' was converted ({converted['kind']}) and not trained here, so that it "
+            "has no curve; draw its latents or atoms"
+        )
     if not records:
         raise DataError(f"'{run.path}' has no records yet: training has not taken a step")
     weights = {name: float(term["weight"]) for name, term in recipe.objective.items()}
