@@ -470,6 +470,49 @@ def test_inputs_come_as_anything_that_holds_them():
         gathered("model", "head", x)
 
 
+def test_inputs_that_a_model_cannot_take_are_refused_in_a_sentence():
+    model, x = seeded(Pictures).eval(), torch.randn(5, 1, 4, 4)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x), batch_size=2)
+    with pytest.raises(UsageError, match=r"2 parts.*call=lambda model, batch: model\(batch\[0\]\)"):
+        gathered(model, "head", loader)
+    with pytest.raises(UsageError, match="keys x, label, which the model"):
+        gathered(model, "head", {"x": x, "label": np.arange(5)})
+    for inputs, said in ((None, "None"), (3, "a int")):
+        with pytest.raises(UsageError, match=f"the inputs are {said}; an array"):
+            gathered(model, "head", inputs)
+    for size in (0, -1, 2.5):
+        with pytest.raises(UsageError, match="batch_size"):
+            gathered(model, "head", x, batch_size=size)
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            return x + "a"
+
+    with pytest.raises(TypeError, match="unsupported operand"):  # the model's own stays
+        gathered(Broken().eval(), "", x)
+
+
+def test_a_layer_may_be_the_module_itself():
+    model, x = seeded(Pictures).eval(), torch.randn(5, 1, 4, 4)
+    wanted, _ = gathered(model, "head", x)
+    assert torch.equal(gathered(model, model.head, x)[0], wanted)
+    assert torch.equal(gathered(model, [model.head], x)[0], wanted)
+    for layer, said in ((1, "a int"), (None, "a NoneType"), ([2], "a int")):
+        with pytest.raises(UsageError, match=f"the layer is {said}; a name of"):
+            gathered(model, layer, x)
+    with pytest.raises(UsageError, match="a Linear, which is no module of this model"):
+        gathered(model, nn.Linear(2, 2), x)
+
+
+def test_positions_that_samples_do_not_have_are_told():
+    running = simplecell.activations(tokens(), "blocks.0", {"input_ids": IDS}, positions=[0, 99])
+    assert sum(len(batch.x) for batch in running) == len(IDS)
+    assert running.notes == ["layer 'blocks.0': some samples have no position 99, and no row of it"]
+    there = simplecell.activations(tokens(), "blocks.0", {"input_ids": IDS}, positions=[0, -1])
+    assert list(there)
+    assert there.notes == []
+
+
 def test_records_and_tokens_are_told():
     class Tokenizer:
         def decode(self, ids):
@@ -486,6 +529,32 @@ def test_records_and_tokens_are_told():
     }
     with pytest.raises(DataError, match="3 records came, but there is a sample 3"):
         gathered(tokens(), "blocks.0", batch, records=told[:3])
+    columns = {"title": np.array([f"t{i}" for i in range(7)])}
+    _, of_columns = gathered(tokens(), "blocks.0", batch, records=columns, tokenizer=Tokenizer())
+    assert of_columns == records
+
+
+@pytest.mark.parametrize(
+    ("known", "sentence"),
+    [
+        ([{"sample": 3}] * 7, "the key 'sample'"),
+        ({"position": range(7)}, "the key 'position'"),
+        (lambda i: {"position": i}, "the key 'position'"),
+        ({"a": [1, 2], "b": [1]}, r"columns have .*'a': 2, 'b': 1"),
+        ({"a": "label"}, "column 'a' is no list"),
+        (["a"] * 7, "of sample 0 is a str; a dictionary"),
+        (7, "the records are a int"),
+    ],
+)
+def test_records_that_cannot_be(known, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        gathered(tokens(), "blocks.0", {"input_ids": IDS}, records=known)
+
+
+def test_a_key_that_only_pictures_take_is_free_elsewhere():
+    known = [{"x": i, "token": "a"} for i in range(7)]
+    _, records = gathered(tokens(), "blocks.0", {"input_ids": IDS}, records=known)
+    assert records[-1].items() >= {"x": 6, "token": "a"}.items()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -108,24 +108,126 @@ def test_said_again_it_is_there_and_otherwise_refused(tmp_path):
     with pytest.raises(DataError, match="batch 0 of the inputs is not the one"):
         simplecell.harvest(model(), "blocks.1", other, out, rows=10)
     fewer = {key: value[:-1] for key, value in BATCH.items()}
-    with pytest.raises(DataError, match="their number is another"):
+    with pytest.raises(DataError, match=f"the inputs have {N - 1} samples and not {N}"):
         simplecell.harvest(model(), "blocks.1", fewer, out, rows=10)
     end = {**BATCH, "input_ids": torch.cat([IDS[:-1], IDS[:1]])}
     with pytest.raises(DataError, match="is not the one"):
         simplecell.harvest(model(), "blocks.1", end, out, rows=10)
     ways = [
-        (model(), "blocks.2", {}),
-        (seeded(Tokens, 1).eval(), "blocks.1", {}),
-        (model(), "blocks.1", {"positions": "last"}),
-        (model(), "blocks.1", {"batch_size": 5}),
+        (model(), "blocks.2", {}, "layer: blocks.1, blocks.2: then, now"),
+        (seeded(Tokens, 1).eval(), "blocks.1", {}, ""),
+        (model(), "blocks.1", {"positions": "last"}, "positions: auto, last"),
+        (model(), "blocks.1", {"positions": [0, 1]}, r"positions: auto, \[0, 1\]"),
+        (model(), "blocks.1", {"batch_size": 5}, "batch_size: 32, 5"),
+        (model(), "blocks.1", {"records": [{"a": 1}] * N}, "the records are others"),
     ]
-    for net, layer, how in ways:
-        with pytest.raises(UsageError, match="shards of other data"):
+    for net, layer, how, differs in ways:
+        with pytest.raises(UsageError, match=f"shards of other data.*{differs}"):
             simplecell.harvest(net, layer, BATCH, out, **{"rows": 10, **how})
     with pytest.raises(UsageError, match="rows: 10, 11: then, now"):
         simplecell.harvest(model(), "blocks.1", BATCH, out, rows=11)
     simplecell.harvest(model(), "blocks.2", other, out, rows=10, restart=True)
     assert files(out) != before
+
+
+@pytest.mark.parametrize("kind", ["array", "list", "loader", "generator"])
+def test_other_inputs_than_those_of_a_finished_harvest_are_refused(tmp_path, kind):
+    """They are told by every batch, also where all but one in the middle are the same."""
+    x = torch.randn(12, 1, 4, 4)
+    middle = torch.cat([x[:5], x[5:6] + 1, x[6:]])
+
+    def write(x, **how):
+        pieces = [x[i : i + 4] for i in range(0, len(x), 4)]
+        loader = torch.utils.data.DataLoader(x, batch_size=4)
+        ways = {"array": x, "list": pieces, "loader": loader, "generator": iter(pieces)}
+        folder = tmp_path / "acts"
+        return simplecell.harvest(
+            seeded(Pictures).eval(), "head", ways[kind], folder, batch_size=4, rows=5, **how
+        )
+
+    assert write(x).notes == []
+    before = files(tmp_path / "acts")
+    again = write(x)
+    assert (again.written, again.n_samples) == (0, 12)
+    assert again.notes == ["the harvest was finished before; nothing was run"]
+    for other in (middle, torch.cat([x, x]), x[:4]):
+        with pytest.raises(DataError, match=r"no shuffling.*restart=True"):
+            write(other)
+    assert files(tmp_path / "acts") == before
+    assert write(middle, restart=True).written == 12
+
+
+def test_records_are_compared_where_they_can_be(tmp_path):
+    def write(records):
+        return simplecell.harvest(model(), "blocks.1", BATCH, tmp_path / "a", records=records)
+
+    columns = {"label": [f"t{i}" for i in range(N)], "n": np.arange(N)}
+    write(columns)
+    assert write([{"label": f"t{i}", "n": i} for i in range(N)]).written == 0
+    for other in ({**columns, "n": np.arange(N) + 1}, None):
+        with pytest.raises(UsageError, match=r"the records are others.*restart=True"):
+            write(other)
+    out = tmp_path / "b"
+    for _ in range(2):
+        done = simplecell.harvest(
+            model(), "blocks.1", BATCH, out, positions=[0, 1], records=lambda i: {"n": i}
+        )
+    assert done.notes[-1] == "records by a function are those that were written then"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_shard_that_is_not_as_it_was_written_is_an_error(tmp_path, dtype):
+    def write(**how):
+        return simplecell.harvest(
+            model(), "blocks.1", BATCH, tmp_path / "a", rows=10, dtype=dtype, **how
+        )
+
+    def refused(sentence):
+        for read in (write, lambda: as_source(tmp_path / "a")):
+            with pytest.raises(DataError, match=f"shard-00001.*{sentence}.*restart=True"):
+                read()
+
+    write()
+    shard = next((tmp_path / "a").glob("shard-00001.[ns]*"))
+    whole = shard.read_bytes()
+    size = len(whole)
+    with shard.open("r+b") as file:
+        file.truncate(size - 3)
+    refused(f"has {size - 3} bytes, and was written with {size}")
+    shard.write_bytes(whole)
+    assert write().written == 0
+    shard.with_suffix(".records.jsonl").unlink()
+    refused("has lost the records")
+    assert write(restart=True).written == as_source(tmp_path / "a").n_samples
+
+
+def test_a_number_that_is_none_is_named_by_its_layer_and_sample(tmp_path):
+    x = torch.randn(6, 1, 4, 4)
+    x[4, 0, 3, 2] = torch.nan
+    net = seeded(Pictures).eval()
+    said = r"layer 'conv', sample 4, y 2, x 1: number 0 of the row is nan"
+    with pytest.raises(DataError, match=said):
+        simplecell.harvest(net, "conv", x, tmp_path / "a", batch_size=4, rows=7)
+    with pytest.raises(DataError, match=r"layer 'head', sample 4: number 0 of the row is nan"):
+        simplecell.harvest(net, "head", x, tmp_path / "b", batch_size=2)
+
+
+def test_an_iterator_that_ends_before_the_place_of_a_cut_is_refused(tmp_path, monkeypatch):
+    pieces = [{k: v[i : i + 2] for k, v in BATCH.items()} for i in range(0, N, 2)]
+    real, left = os.replace, [6]
+
+    def cut(*told):
+        left[0] -= 1
+        if left[0] < 0:
+            raise CutError
+        real(*told)
+
+    monkeypatch.setattr(shard_index.os, "replace", cut)
+    with pytest.raises(CutError):
+        simplecell.harvest(model(), "blocks.1", iter(pieces), tmp_path / "acts", rows=8)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"batch \d of the inputs did not come"):
+        simplecell.harvest(model(), "blocks.1", iter(pieces[:1]), tmp_path / "acts", rows=8)
 
 
 class CutError(Exception):
@@ -176,7 +278,7 @@ def test_inputs_that_changed_behind_a_cut_are_refused(tmp_path, monkeypatch):
     with pytest.raises(CutError):
         simplecell.harvest(model(), "blocks.1", BATCH, tmp_path / "acts", rows=10, batch_size=4)
     monkeypatch.undo()
-    with pytest.raises(DataError, match="not written to the end"):
+    with pytest.raises(DataError, match="say the same harvest again"):
         as_source(tmp_path / "acts")
     other = {**BATCH, "input_ids": IDS.flip(1)}
     with pytest.raises(DataError, match=r"batch \d of the inputs is not the one .*no shuffling"):

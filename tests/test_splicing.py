@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import simplecell
 from simplecell import TopKSparseAutoencoder, attach, loss_recovered
-from simplecell.errors import DataError, UsageError
+from simplecell.errors import DataError, RunError, UsageError
 from simplecell.harvesting.edits import Edit
 from small_models import Pictures, Steps, Tokens, seeded
 
@@ -164,6 +165,43 @@ def test_an_ablated_latent_changes_the_output_as_the_linear_estimate_says():
     assert errors[2] < errors[1] / 50
 
 
+def test_edits_take_numbers_of_any_kind(model):
+    """NumPy's and torch's, alone, in lists and in arrays: the same as Python's."""
+
+    def edited(edit):
+        with attach(model, "blocks.1", Dictionary(), edit):
+            return output(model)
+
+    for three in (np.int64(3), torch.tensor(3), np.array(3), [np.int32(3)], [torch.tensor(3)]):
+        assert torch.equal(edited(("off", three)), edited(("off", 3)))
+    several = edited(("off", [0, 1, 2]))
+    for latents in (np.arange(3), torch.arange(3), range(3), torch.tensor([[0, 1], [2, 0]])):
+        assert torch.equal(edited(("off", latents)), several)
+    each = edited([("times", 3, 1.0), ("times", 7, 2.5)])
+    for value in ([1, 2.5], np.array([1, 2.5]), torch.tensor([1, 2.5], dtype=torch.float64)):
+        assert torch.equal(edited(("times", [3, 7], value)), each)
+    one = edited(("set", 3, 2))
+    for value in (np.float32(2), np.array([2.0]), torch.tensor(2), np.full((6, 1), 2)):
+        assert torch.equal(edited(("set", 3, value)), one)
+    where = {"kind": "off", "latents": 3}
+    told = edited({**where, "positions": [0, -1], "samples": 2})
+    arrays = {"positions": np.array([0, -1]), "samples": torch.tensor(2)}
+    assert torch.equal(edited({**where, **arrays}), told)
+    assert torch.equal(edited(("add", [3, 3], 1.0)), edited(("add", 3, 1.0)))
+
+
+def test_the_second_of_two_in_one_layer_sees_what_the_first_made(model):
+    with attach(model, "blocks.1", Dictionary(), ("off", 3)) as first:
+        output(model)
+        with attach(model, "blocks.1", Dictionary(seed=1)) as second:
+            output(model)
+    alone = model.blocks[0](model.embed(IDS) + model.place(torch.arange(6)))
+    x = model.blocks[1](alone)
+    own = Dictionary()
+    made = x + (own.decode(first.codes) - own.decode(own.encode(x)))
+    torch.testing.assert_close(second.codes, Dictionary(seed=1).encode(made))
+
+
 @pytest.mark.parametrize(
     ("layer", "edit", "sentence"),
     [
@@ -176,6 +214,26 @@ def test_an_ablated_latent_changes_the_output_as_the_linear_estimate_says():
         ("blocks.0", ("off", 1, 2.0), "'off' takes no value"),
         ("blocks.0", {"kind": "off", "latent": 1}, "an edit is said by kind, latents"),
         ("blocks.0", 3, "an edit is a int"),
+        *(
+            ("blocks.0", ("off", latents), "the latents of an edit are .* a whole number is needed")
+            for latents in ([], 1.5, "all", "3", np.array([1.5]), torch.rand(2), [None], [[1, 2]])
+        ),
+        *(
+            ("blocks.0", ("off", latents), "not true and false")
+            for latents in (True, [True, False], np.array([True]), torch.tensor([True, False]))
+        ),
+        ("blocks.0", ("off", 10**30), "there is no latent 1000000"),
+        ("blocks.0", {"kind": "off", "latents": 1, "samples": True}, "the samples of an edit"),
+        *(
+            ("blocks.0", ("set", 3, value), "value of an edit is .* a finite number is needed")
+            for value in (
+                *("x", float("nan"), float("inf"), np.array([1, np.nan]), torch.tensor(np.nan)),
+                *(True, [], 1j, 10**400, [1, "x"], {"a": 1}),
+            )
+        ),
+        ("blocks.0", ("set", 3, np.array([1.0, 2.0])), r"has the shape \(2,\).* \(5, 6, 1\)"),
+        ("blocks.0", ("times", [3, 7], [1, 2, 3]), r"has the shape \(3,\).* \(5, 6, 2\)"),
+        ("blocks.0", ("add", [3, 3], [1.0, 2.0]), "names a latent twice"),
         ("blocks.0", lambda codes: codes[0], "a tensor of that shape"),
         ("blocks.0", lambda codes: False, "the edit gave a bool"),
         ("blocks.*", None, "means 3 modules"),
@@ -198,6 +256,22 @@ def test_a_compiled_layer_and_a_wrong_dictionary_are_refused(model):
     narrow.decoder = nn.Parameter(torch.randn(12, 5))
     with pytest.raises(DataError, match="makes 5 numbers"), attach(model, "blocks.0", narrow):
         output(model)
+
+
+def test_a_dictionary_of_another_layer_and_a_lost_run_are_named(fitted, tmp_path):
+    model, sae, _ = fitted
+    with pytest.raises(RunError, match="there is nothing at"):
+        attach(model, "blocks.0", tmp_path / "lost").__enter__()
+    sae.save(tmp_path / "run")
+    said = r"layer 'head' gives rows of 20 numbers, but the run '.*run' was trained on 8"
+    with pytest.raises(DataError, match=said), attach(model, "head", tmp_path / "run"):
+        output(model)
+    with pytest.raises(DataError, match=r"are a ndarray; a torch tensor is needed"):
+        sae.model.encode(np.zeros((2, 8), dtype=np.float32))
+    with pytest.raises(UsageError, match=r"the loss has the shape \(5, 6\)"):
+        loss_recovered(
+            model, "blocks.0", sae, {"input_ids": IDS}, lambda out, _: out["last"][..., 0]
+        )
 
 
 def test_an_error_in_the_block_is_the_one_that_is_told(model):

@@ -141,12 +141,7 @@ class ShardWriter:
         write_index(self.folder, self.index)
 
     def _header(self, n_samples: int) -> bytes:
-        """What stands before the values of an array of so many samples."""
-        shape = (n_samples, self.index["n_inputs"])
-        if self.index["dtype"] == "bfloat16":
-            place = {"dtype": "BF16", "shape": shape, "data_offsets": (0, 2 * shape[0] * shape[1])}
-            return _HEADER.to_bytes(8, "little") + json.dumps({"x": place}).ljust(_HEADER).encode()
-        return _npy_header(np.dtype(self.index["dtype"]), shape)
+        return _header(self.index, n_samples)
 
     def _checked(self, x: Array) -> Array:
         """Samples as the shards hold them, none of them lost on the way."""
@@ -166,9 +161,39 @@ class ShardWriter:
         if (found & 0x7F80 == 0x7F80 if dtype == "bfloat16" else ~np.isfinite(found)).any():
             raise DataError(
                 f"a value of {np.abs(x).max():.6g} is too large for {dtype}, which ends at "
-                f"{most:.6g}; write float32 (--dtype float32)"
+                f"{most:.6g}; write dtype float32 (--dtype float32)"
             )
         return found
+
+
+def refuse_damaged(folder: Path, index: Index) -> None:
+    """Raise DataError for a shard that an index names and that is gone, or not as long as it was.
+
+    Its records must be there where another shard has some.
+    """
+    told = any((folder / shard["file"]).with_suffix(RECORDS).is_file() for shard in index["shards"])
+    for shard in index["shards"]:
+        path, n = folder / shard["file"], shard["n_samples"]
+        size = 2 if index["dtype"] == "bfloat16" else np.dtype(index["dtype"]).itemsize
+        wanted = len(_header(index, n)) + n * index["n_inputs"] * size
+        there = path.stat().st_size if path.is_file() else None
+        if there == wanted and (not told or path.with_suffix(RECORDS).is_file()):
+            continue
+        how = "is gone" if there is None else f"has {there} bytes, and was written with {wanted}"
+        how = how if there != wanted else "has lost the records beside it"
+        raise DataError(
+            f"{path} {how}; write the shards anew, by the same harvest or shard with restart=True "
+            "(--restart)"
+        )
+
+
+def _header(index: Index, n_samples: int) -> bytes:
+    """What stands before the values of an array of so many samples."""
+    shape = (n_samples, index["n_inputs"])
+    if index["dtype"] == "bfloat16":
+        place = {"dtype": "BF16", "shape": shape, "data_offsets": (0, 2 * shape[0] * shape[1])}
+        return _HEADER.to_bytes(8, "little") + json.dumps({"x": place}).ljust(_HEADER).encode()
+    return _npy_header(np.dtype(index["dtype"]), shape)
 
 
 def _lines(records: Sequence[Record] | None, n: int) -> list[str]:

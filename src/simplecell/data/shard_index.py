@@ -72,9 +72,10 @@ def shards_told(folder: Path) -> tuple[list[Path], Index] | None:
     if index is None:
         return None
     if not index["finished"]:
+        what = "harvest" if "harvest" in index else "simplecell shard"
         raise DataError(
-            f"{folder} holds shards that were not written to the end; say the same simplecell "
-            "shard again, which goes on"
+            f"{folder} holds shards that were not written to the end; say the same {what} again, "
+            "which goes on"
         )
     paths = [folder / shard["file"] for shard in index["shards"]]
     gone = [path.name for path in paths if not path.is_file()]

@@ -11,7 +11,7 @@ import numpy as np
 
 from simplecell.data.order import rows_at_once
 from simplecell.data.rows import Array, Record, Source, as_float, check_numbers
-from simplecell.data.shard_file import DTYPES, ShardWriter
+from simplecell.data.shard_file import DTYPES, ShardWriter, refuse_damaged
 from simplecell.data.shard_index import FORMAT, NAME, RECORDS, Index, read_index, temporary
 from simplecell.data.tensors import dense_array_of
 from simplecell.errors import DataError, UsageError, choice
@@ -83,6 +83,7 @@ def shard_source(
         refuse_full(folder)
         index = wanted
     refuse_other(folder, index, wanted)
+    refuse_damaged(folder, index)
     done = sum(shard["n_samples"] for shard in index["shards"])
     if index["finished"]:
         return index, done
@@ -162,8 +163,8 @@ def refuse_full(folder: Path) -> None:
     own = temporary(folder / NAME).name  # all that is there of a writing cut off at once
     if not folder.is_dir() or any(path.name != own for path in folder.iterdir()):
         raise UsageError(
-            f"{folder} is there already, and holds something; give another --out, or say --restart "
-            "where it holds shards that are to be replaced"
+            f"{folder} is there already, and holds something; give another place, or say "
+            "restart=True (--restart) where it holds shards that are to be replaced"
         )
 
 
@@ -171,14 +172,15 @@ def refuse_other(folder: Path, index: Index, wanted: Index) -> None:
     """Raise UsageError unless shards that are there are those that are wanted."""
     if index["source"] != wanted["source"]:
         raise UsageError(
-            f"{folder} holds shards of other data; give another --out, or --restart to replace them"
+            f"{folder} holds shards of other data; give another place, or replace them with "
+            "restart=True (--restart)"
         )
     asked = {"rows": (index["rows"], wanted["rows"]), "dtype": (index["dtype"], wanted["dtype"])}
     changed = [f"{key}: {a}, {b}" for key, (a, b) in asked.items() if a != b]
     if changed:
         raise UsageError(
             f"{folder} was begun otherwise ({'; '.join(changed)}: then, now); say it as before, "
-            "give another --out, or --restart"
+            "give another place, or replace them with restart=True (--restart)"
         )
 
 

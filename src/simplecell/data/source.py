@@ -32,6 +32,7 @@ from simplecell.data.patches import PatchSource, random_patches, tiles
 from simplecell.data.pixels import divisor_of
 from simplecell.data.records import joined, read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, refuse_masked
+from simplecell.data.shard_file import refuse_damaged
 from simplecell.data.shard_index import read_index, shards_told
 from simplecell.data.shards import (
     Shard,
@@ -176,6 +177,7 @@ def _of_folder(folder: Path, options: Options) -> Source:
     told = shards_told(folder)
     if told is not None:
         paths, index = told
+        refuse_damaged(folder, index)
         loaded = read_shards([Shard(p.name, p) for p in paths], folder.name, options)
         _refuse_label(loaded, folder.name, options)
         return _of_array(replace(loaded, input_names=index["input_names"]), folder.name, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,11 +21,11 @@ from simplecell.harvesting.listening import (
     refuse_silent,
 )
 from simplecell.harvesting.places import Place, places
-from simplecell.harvesting.records import GridRecords, RowRecords
+from simplecell.harvesting.records import GridRecords, RowRecords, records_of, refuse_taken
 from simplecell.harvesting.rows import Picking, Rows, doubts
 
-Known = Sequence[Record] | Callable[[int], Record] | None
-"""What is known of the samples: a record each, or a function of a sample's number."""
+Known = Sequence[Record] | Mapping[str, Sequence[Any]] | Callable[[int], Record] | None
+"""What is known of the samples: a record each, columns, or a function of a sample's number."""
 Tokens = Callable[[int], str] | None
 """From a token's number to its text."""
 
@@ -68,7 +70,7 @@ class Activations:
         self.notes: list[str] = []
         self.n_samples = self.n_padding = 0
         """Of the passes so far: samples, and positions left out as padding."""
-        self._records, self._call, self._stop = records, call, stop
+        self.records, self._call, self._stop = records_of(records), call, stop
         self._text = _texts_of(tokenizer)
         self._counts: list[int] | None = None
         self._silent = [0] * len(self.places)
@@ -89,6 +91,13 @@ class Activations:
         if number < start and start == 0:
             raise DataError("no batch of inputs came; a model needs one at least")
         self._tell_silence(number - start + 1)
+
+    def fingerprint_of_records(self) -> str | None:
+        """What tells what is said of samples from anything else; None: nobody can tell."""
+        if callable(self.records):
+            return None
+        told = json.dumps(list(self.records or []), default=repr)
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def _one(self, given: Given) -> list[Batch]:
         """The rows of one pass."""
@@ -130,21 +139,22 @@ class Activations:
         own = {first + i: self._record(first + i) for i in set(rows.sample)}
         samples = [first + i for i in rows.sample]
         token = self._tokens_of(given, rows, first)
+        refuse_taken(own, rows.position, token is not None, call is not None)
         if rows.grid and rows.position is not None:
             return GridRecords(samples, rows.position, own.__getitem__, token, call)
         return RowRecords(samples, rows.position, own.__getitem__, token, call)
 
     def _record(self, sample: int) -> Record:
-        if self._records is None:
+        if self.records is None:
             return {}
-        if callable(self._records):
-            return self._records(sample)
-        if sample >= len(self._records):
+        if callable(self.records):
+            return self.records(sample)
+        if sample >= len(self.records):
             raise DataError(
-                f"{len(self._records)} records came, but there is a sample {sample}, counted from "
+                f"{len(self.records)} records came, but there is a sample {sample}, counted from "
                 "0; one record a sample is needed"
             )
-        return self._records[sample]
+        return self.records[sample]
 
     def _tokens_of(self, given: Given, rows: Rows, first: int) -> Callable[[int, int], str] | None:
         ids = given.batch.get("input_ids") if isinstance(given.batch, Mapping) else None
@@ -194,7 +204,8 @@ def activations(
     """What layers of a model give for inputs, as batches (x [R, D], records, layer).
 
     The model runs in eval mode and without gradients, batch by batch, no further than its last
-    wanted layer; what a module gave is copied at once. Rows are samples, or their positions.
+    wanted layer; what a module gave is copied at once, NaN and infinite numbers too (`harvest` and
+    every estimator refuse these). Rows are samples, or their positions.
 
     Args:
         layer: a name of `model.named_modules()` ("" is the whole model), a glob (`blocks.*.mlp`;
@@ -210,7 +221,8 @@ def activations(
             `batch_first=False`.
         mask: which positions are no padding: a key of the batch, a function of it, or [n, T];
             None: `attention_mask` where the batch has one.
-        records: what is known of the samples, a dictionary each, or a function of their numbers.
+        records: what is known of the samples: a dictionary each, a dictionary of columns, or a
+            function of their numbers.
         tokenizer: names tokens in the records, from the batch's `input_ids`.
         call: how the model is given a batch, `call(model, batch)`; None: `model(batch)`.
         stop: whether a pass ends behind the last wanted layer, where each is called once a pass.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,8 @@ from simplecell.errors import UsageError, choice
 
 KINDS = ("off", "times", "set", "add")
 
-Numbers = int | Sequence[int] | None
+Numbers = Any
+"""A whole number, a list, array or tensor of them, or None."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +23,20 @@ class Edit:
     """One change of codes: of which latents, at which positions of which samples.
 
     `kind`: "off" (the code is 0), "times" (`value` times the code), "set" (`value`) or "add"
-    (`value` times the latent's atom on top of the output, wherever it is, on or off). `value` is a
-    number, or a tensor that broadcasts against codes [B, positions, latents] and may ask for a
-    gradient. Positions and samples are counted in each pass of the model, from the end where
-    negative; None is all of them.
+    (`value` times the latent's atom on top of the output, wherever it is, on or off). `latents` is
+    a whole number, or a list, array or tensor of them, each counted once. `value` is a number, or a
+    list, array or tensor that broadcasts against codes [B, positions, latents] (a value for each
+    latent, say) and may ask for a gradient. Positions and samples are counted in each pass of the
+    model, from the end where negative; None is all of them.
 
     Raises:
-        UsageError: for a kind that does not exist, and where a value is missing.
+        UsageError: for a kind that does not exist, where a value is missing, and for numbers that
+            are none (true and false, NaN, words).
     """
 
     kind: str
     latents: Numbers
-    value: float | Tensor | None = None
+    value: Any = None
     positions: Numbers = None
     samples: Numbers = None
 
@@ -43,6 +47,14 @@ class Edit:
             raise UsageError(f"an edit '{self.kind}' {needs}; value is {self.value!r}")
         if self.latents is None:
             raise UsageError(f"an edit '{self.kind}' names no latents; give a number or several")
+        latents = _whole("latents", self.latents)
+        object.__setattr__(self, "value", _value(self.value))
+        for name in ("latents", "positions", "samples"):
+            numbers = _whole(name, getattr(self, name))
+            object.__setattr__(self, name, numbers and tuple(dict.fromkeys(numbers)))
+        several = isinstance(self.value, Tensor) and self.value.ndim and self.value.shape[-1] > 1
+        if several and len(self.latents) < len(latents or ()):
+            raise UsageError("an edit has a value for each latent, and names a latent twice")
 
     def change(self, codes: Tensor, atoms: Callable[[], Tensor]) -> tuple[Tensor, Tensor | None]:
         """Codes [B, P, M] edited, and what comes on top of the reconstruction [B, P, D] or None.
@@ -50,14 +62,15 @@ class Edit:
         Raises UsageError for a latent that is not there. Nothing is edited in place.
         """
         n_latents = codes.shape[-1]
-        chosen = torch.tensor(_list(self.latents), device=codes.device)
-        odd = [j for j in chosen.tolist() if not 0 <= j < n_latents]
+        odd = [j for j in self.latents if not 0 <= j < n_latents]
         if odd:
             raise UsageError(f"there is no latent {odd[0]}; the model has 0 … {n_latents - 1}")
+        chosen = torch.tensor(self.latents, device=codes.device)
         here = self.where(codes)
         value = 0.0 if self.value is None else self.value
         if isinstance(value, Tensor):
             value = value.to(codes)
+            _refuse_shape(value, (*codes.shape[:-1], len(chosen)))
         if self.kind == "add":
             amount = here[..., None] * torch.ones_like(codes[..., chosen]) * value
             return codes, amount @ atoms()[chosen].to(codes)
@@ -105,8 +118,57 @@ def edits_of(edit: Any) -> list[Edit | Callable[[Tensor], Tensor | None]]:
     )
 
 
-def _list(numbers: Numbers) -> list[int]:
-    return [int(numbers)] if isinstance(numbers, int) else [int(n) for n in numbers or []]
+def _whole(what: str, numbers: Any) -> tuple[int, ...] | None:
+    """Whole numbers of Python, NumPy or torch, however they are held; None stays."""
+    if numbers is None:
+        return None
+    given = numbers
+    if isinstance(numbers, Tensor | np.ndarray):
+        numbers = numbers.reshape(-1).tolist()
+    if isinstance(numbers, Iterable) and not isinstance(numbers, str | bytes | Mapping):
+        parts = [one.item() if isinstance(one, Tensor) and not one.ndim else one for one in numbers]
+    else:
+        parts = [numbers]
+    if any(isinstance(one, bool | np.bool_) for one in parts):
+        raise UsageError(
+            f"the {what} of an edit are {given!r:.80}; their numbers are needed, not true and "
+            "false (of a mask: mask.nonzero())"
+        )
+    if not parts or not all(isinstance(one, int | np.integer) for one in parts):
+        raise UsageError(
+            f"the {what} of an edit are {given!r:.80}; a whole number is needed, or a list, array "
+            "or tensor of at least one"
+        )
+    return tuple(int(one) for one in parts)
+
+
+def _value(value: Any) -> float | Tensor | None:
+    """A number as it is, several as a tensor; one that asks for a gradient stays itself."""
+    if value is None:
+        return None
+    try:
+        found = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        wrong = found.dtype == torch.bool or found.is_complex() or not found.numel()
+        wrong = wrong or not bool(found.detach().isfinite().all())
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        wrong = True
+    if wrong:
+        raise UsageError(
+            f"the value of an edit is {value!r:.80}; a finite number is needed, or a list, array "
+            "or tensor of them"
+        )
+    return found if isinstance(value, Tensor) or found.ndim else float(found)
+
+
+def _refuse_shape(value: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise UsageError for values that do not broadcast against the codes of the latents."""
+    sides = zip(reversed(value.shape), reversed(shape), strict=False)
+    if value.ndim > len(shape) or any(own not in (1, side) for own, side in sides):
+        raise UsageError(
+            f"the value of an edit has the shape {tuple(value.shape)}, but the codes that it edits "
+            f"have {shape} (samples, positions, latents); a number is needed, or such as "
+            "broadcast"
+        )
 
 
 def _mask(what: str, numbers: Numbers, n: int, device: torch.device) -> Tensor:
@@ -114,7 +176,7 @@ def _mask(what: str, numbers: Numbers, n: int, device: torch.device) -> Tensor:
     if numbers is None:
         return torch.ones(n, dtype=torch.bool, device=device)
     chosen = torch.zeros(n, dtype=torch.bool, device=device)
-    for number in _list(numbers):
+    for number in numbers:
         if -n <= number < n:
             chosen[number] = True
     return chosen

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from simplecell.data.tensors import is_tensor
-from simplecell.errors import DataError, UsageError
+from simplecell.errors import DataError, UsageError, whole
 
 Call = Callable[[nn.Module, Any], Any]
 """How a batch is given to the model, where `model(batch)` is not how: (model, batch) → anything."""
@@ -73,6 +73,12 @@ class Inputs:
                 "the inputs are texts, and a model reads tokens: give tokenizer(texts, "
                 'padding=True, return_tensors="pt"), or say simplecell harvest TEXTS --model FOLDER'
             )
+        if not isinstance(inputs, Iterable) and not _is_array(inputs):
+            raise UsageError(
+                f"the inputs are {'None' if inputs is None else f'a {type(inputs).__name__}'}; an "
+                "array or tensor [n, …], a dictionary or tuple of them, or batches are needed"
+            )
+        whole("batch_size", size)
         self.inputs, self.size, self.mask = inputs, size, mask
         self.cut = _is_array(inputs) or isinstance(inputs, Mapping) or _is_arrays(inputs)
         """Whether batches are cut here."""
@@ -89,6 +95,11 @@ class Inputs:
         if self.cut:
             return _length(self.inputs)
         return len(self.inputs) if hasattr(self.inputs, "__len__") else None
+
+    @property
+    def unit(self) -> str:
+        """What `length` counts."""
+        return "samples" if self.cut else "batches"
 
     def fingerprint(self) -> str | None:
         """What tells inputs from others, where they say so themselves."""
@@ -136,11 +147,33 @@ def run(model: nn.Module, given: Given, call: Call | None) -> Any:
     batch = given.batch
     if call is not None:
         return call(model, batch)
+    args: list[Any] = [batch]
+    keywords: dict[str, Any] = {}
     if isinstance(batch, Mapping):
-        return model(**batch, **_places_of_left_padded(model, given))
-    if isinstance(batch, list | tuple) and not isinstance(batch, PackedSequence):
-        return model(*batch)
-    return model(batch)
+        args, keywords = [], {**batch, **_places_of_left_padded(model, given)}
+    elif isinstance(batch, list | tuple) and not isinstance(batch, PackedSequence):
+        args = list(batch)
+    try:
+        return model(*args, **keywords)
+    except TypeError as error:
+        if _takes(model, args, keywords):
+            raise
+        parts = f"the keys {', '.join(map(str, keywords))}" if keywords else f"{len(args)} parts"
+        raise UsageError(
+            f"a batch of the inputs has {parts}, which the model's forward does not take "
+            f"({error}); say call=lambda model, batch: model(batch[0]), or what is right here"
+        ) from error
+
+
+def _takes(model: nn.Module, args: list[Any], keywords: dict[str, Any]) -> bool:
+    """Whether a model's forward may be called so; what cannot be known counts as yes."""
+    try:
+        inspect.signature(model.forward).bind(*args, **keywords)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _places_of_left_padded(model: nn.Module, given: Given) -> dict[str, Tensor]:

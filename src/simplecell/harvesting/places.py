@@ -6,7 +6,7 @@ import copy
 import difflib
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,18 +65,20 @@ class Place:
         return UsageError(f"the {self.side} of layer '{self.name}' is {what}; {do}")
 
 
-def places(model: nn.Module, layers: str | Sequence[str]) -> list[Place]:
+def places(model: nn.Module, layers: Any) -> list[Place]:
     """The places that layers name, in their order.
 
     A layer is a name of `named_modules()` ("" is the whole model), or a glob of names in which `*`
     does not cross a dot and `**` does; behind it may stand `:input` or `:output`, and a path into
-    tuples and dictionaries (`lstm:output.1.0`, `block:input.hidden_states`).
+    tuples and dictionaries (`lstm:output.1.0`, `block:input.hidden_states`). A module of the model
+    means itself.
 
     Raises:
         UsageError: for a name that the model does not have.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
-    asked = [layers] if isinstance(layers, str) else list(layers)
+    alone = isinstance(layers, str | nn.Module) or not isinstance(layers, Iterable)
+    asked = [_name_of(model, layer) for layer in ([layers] if alone else layers)]
     if not asked:
         raise UsageError("no layer was named; give a name of model.named_modules()")
     found: dict[str, Place] = {}
@@ -95,9 +97,22 @@ def places(model: nn.Module, layers: str | Sequence[str]) -> list[Place]:
     return list(found.values())
 
 
-def is_one(layers: str | Sequence[str]) -> bool:
-    """Whether this can only mean a single layer: a name, and no glob or list."""
-    return isinstance(layers, str) and not _GLOB.search(layers)
+def is_one(layers: Any) -> bool:
+    """Whether this can only mean a single layer: a name or a module, and no glob or list."""
+    return isinstance(layers, nn.Module) or (isinstance(layers, str) and not _GLOB.search(layers))
+
+
+def _name_of(model: nn.Module, layer: Any) -> str:
+    """A layer as it is named, also where it came as a module of the model."""
+    if isinstance(layer, str):
+        return layer
+    if isinstance(layer, nn.Module):
+        for name, module in model.named_modules():
+            if module is layer:
+                return name
+    what = f"a {type(layer).__name__}"
+    what += ", which is no module of this model" if isinstance(layer, nn.Module) else ""
+    raise UsageError(f"the layer is {what}; a name of model.named_modules() is needed")
 
 
 def _chain(name: str) -> list[str]:

@@ -7,11 +7,12 @@ take longer than the network.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Any, overload
 
 from simplecell.data.rows import Record
+from simplecell.errors import UsageError
 
 Places = Sequence[int] | Sequence[Sequence[int]]
 
@@ -141,6 +142,64 @@ class GridRecords(Sequence[Record]):
         sample = [i for i in self.sample for _ in self.position]
         position: Places = [spot for _ in self.sample for spot in self.position]  # type: ignore[assignment]
         return RowRecords(sample, position, self.own, self.token, self.call)
+
+
+def records_of(records: Any) -> Sequence[Record] | Callable[[int], Record] | None:
+    """What is known of samples, a record each, also where it came as columns.
+
+    Raises:
+        UsageError: for anything else, and for columns of different lengths.
+    """
+    if isinstance(records, Mapping):
+        columns = {
+            key: column.tolist() if hasattr(column, "tolist") else column
+            for key, column in records.items()
+        }
+        odd = [key for key, column in columns.items() if not _is_column(column)]
+        if odd:
+            raise UsageError(
+                f"the records' column '{odd[0]}' is no list; one value a sample is needed"
+            )
+        sizes = {key: len(column) for key, column in columns.items()}
+        if len(set(sizes.values())) > 1:
+            raise UsageError(f"the records' columns have {sizes} values; one a sample is needed")
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if records is None or callable(records) or _is_column(records):
+        known: Sequence[Record] | Callable[[int], Record] | None = records
+        return known
+    raise UsageError(
+        f"the records are a {type(records).__name__}; a list of dictionaries, a dictionary of "
+        "columns, or a function of a sample's number is needed"
+    )
+
+
+def refuse_taken(
+    own: Mapping[int, Record], position: Places | None, token: bool, call: bool
+) -> None:
+    """Raise UsageError for a record of a sample that is none, or has a key that every row has."""
+    taken = {"sample", *(_names(position[0]) if position else ())}
+    taken |= {"token"} if token else set()
+    taken |= {"call"} if call else set()
+    for sample, record in own.items():
+        if not isinstance(record, Mapping):
+            raise UsageError(
+                f"the record of sample {sample} is a {type(record).__name__}; a dictionary "
+                "is needed"
+            )
+        doubled = taken & record.keys()
+        if doubled:
+            raise UsageError(
+                f"the record of sample {sample} has the key '{min(doubled)}', which says of every "
+                "row where it came from; call it otherwise"
+            )
+
+
+def _is_column(column: object) -> bool:
+    return (
+        hasattr(column, "__getitem__")
+        and hasattr(column, "__len__")
+        and not isinstance(column, str)
+    )
 
 
 def _nothing(sample: int) -> Record:

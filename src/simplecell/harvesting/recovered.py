@@ -123,13 +123,25 @@ def _size(given: Given) -> int:
 
 def _loss_of(output: Any, given: Given, loss: Loss | None) -> float:
     if loss is not None:
-        return float(loss(output, given.batch))
+        return _number(loss(output, given.batch))
     own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if own is None:
         raise UsageError(
             "the model's output has no loss of its own; give loss=, a function of (output, batch)"
         )
-    return float(own)
+    return _number(own)
+
+
+def _number(loss: Any) -> float:
+    """A loss as a number. Raises UsageError for several, or none."""
+    shape = tuple(getattr(loss, "shape", ()))
+    if not isinstance(loss, Tensor | float | int) and not hasattr(loss, "__float__"):
+        raise UsageError(f"the loss is a {type(loss).__name__}; one number a batch is needed")
+    if shape and torch.Size(shape).numel() != 1:
+        raise UsageError(
+            f"the loss has the shape {shape}; one number a batch is needed: its mean, say"
+        )
+    return float(loss)
 
 
 def _once(inputs: object) -> bool:

@@ -165,6 +165,7 @@ class Picking:
             )
             mean = total / weights.sum(1).clamp(min=1)
             return Rows(mean.to(x.dtype), n, list(range(n)), None, True, n_padding, notes)
+        notes = [*notes, *self._missing(place, real)]
         chosen = self._chosen(real)
         if bool(chosen.all()):
             return self._whole(x, n, sides, notes)
@@ -216,6 +217,17 @@ class Picking:
         from_end = rank - real.long().sum(1, keepdim=True)
         hit = torch.stack([(rank if number >= 0 else from_end) == number for number in wanted])
         return real & hit.any(0)
+
+    def _missing(self, place: Place, real: Tensor) -> list[str]:
+        """Sentences on numbered positions that some samples do not have."""
+        if isinstance(self.positions, str):
+            return []
+        shortest = int(real.long().sum(1).min()) if len(real) else 0
+        return [
+            f"layer '{place.name}': some samples have no position {number}, and no row of it"
+            for number in _numbers(self.positions)
+            if not -shortest <= number < shortest
+        ]
 
 
 def _numbers(positions: object) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from simplecell.errors import DataError, UsageError
+from simplecell.errors import DataError, RunError, UsageError
 from simplecell.harvesting.edits import Edit, edits_of
 from simplecell.harvesting.listening import refuse_compiled
 from simplecell.harvesting.places import Place, above, places, replaced
@@ -30,6 +30,8 @@ class Splice:
         self, place: Place, sae: Any, edits: list[Change], error: bool, picking: Picking
     ) -> None:
         self.place, self.sae, self.edits, self.error = place, sae, edits, error
+        self.told = "the dictionary"
+        """What it is called in errors."""
         self.n_calls = 0
         """How often the layer was called."""
         self.codes: Tensor | None = None
@@ -86,6 +88,7 @@ class Splice:
     def _changed(self, x: Tensor) -> Tensor:
         """[B, P, D] made anew from its edited codes, and what the dictionary does not hold."""
         fine = x.float() if x.element_size() < 4 else x  # small edits are lost in half precision
+        self._refuse_width(x.shape[-1])
         codes = self.sae.encode(fine)
         edited, added = codes, None
         for k, edit in enumerate(self.edits):
@@ -107,6 +110,15 @@ class Splice:
             change = recon - self.sae.decode(codes)
             return x + (change if added is None else change + added).to(x.dtype)
         return (recon if added is None else recon + added).to(x.dtype)
+
+    def _refuse_width(self, width: int) -> None:
+        """Raise DataError where the dictionary says that it is for other rows."""
+        wanted = getattr(self.sae, "n_inputs", width)
+        if wanted != width:
+            raise DataError(
+                f"layer '{self.place.layer}' gives rows of {width} numbers, but {self.told} was "
+                f"trained on {wanted}; attach it to the layer that it was trained on"
+            )
 
     def _atoms(self, codes: Tensor) -> Tensor:
         """What a code of 1 of each latent adds to a row, [M, D]."""
@@ -180,6 +192,8 @@ def attach(
     refuse_compiled(model, found)
     picking = Picking(axis=axis, sample_axis=sample_axis)
     splice = Splice(place, module_of(sae, model), edits_of(edit), error, picking)
+    if isinstance(sae, str | Path):
+        splice.told = f"the run '{sae}'"
     modules = dict(model.named_modules(remove_duplicate=False))
     counts = dict.fromkeys(above(place.name), 0)
     with contextlib.ExitStack() as hooks:
@@ -199,6 +213,8 @@ def module_of(sae: Any, model: nn.Module) -> Any:
         RunError: for a directory that is no run.
     """
     if isinstance(sae, str | Path):
+        if not Path(sae).exists():
+            raise RunError(f"there is nothing at '{sae}'; the path of a run is needed")
         sae = Run(sae).load()
     if isinstance(sae, Trained):
         return _beside(sae.module(), model)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from simplecell.data.rows import Record
-from simplecell.data.shard_file import DTYPES, ShardWriter
+from simplecell.data.rows import Array, Record
+from simplecell.data.shard_file import DTYPES, ShardWriter, refuse_damaged
 from simplecell.data.shard_index import Index, read_index
 from simplecell.data.shard_writer import new_index, refuse_full, refuse_other, remove_shards
 from simplecell.data.tensors import dense_array_of
@@ -25,7 +25,7 @@ from simplecell.harvesting.places import is_one
 
 _NUMBERS = 2**24
 """Of a shard, where nobody says: 64 MiB of float32, which a kill may cost."""
-_START = {"batch": 0, "row": 0, "sample": 0, "padding": 0, "digest": None}
+_START = {"batch": 0, "row": 0, "sample": 0, "padding": 0, "digest": None, "before": ""}
 
 
 class Harvested(NamedTuple):
@@ -58,7 +58,8 @@ def harvest(
 
     Of several layers (a list, a glob) each has a folder of its name in `out`. Said again it goes on
     where it was cut off, even by SIGKILL, without a lost or doubled row; inputs must then come in
-    the same batches. Everything else is said as to `activations`.
+    the same batches. Of what is finished nothing is run, but all inputs are read, and refused where
+    they are others. Everything else is said as to `activations`.
 
     Args:
         rows: of a shard; None: 2²⁴ numbers.
@@ -106,10 +107,13 @@ class _Harvest:
         self.folders = _folders(self.layers, out, is_one(layer))
         self.indices: dict[str, Index] = {}
         self.model = fingerprint_of(running.model)
+        self.records = running.fingerprint_of_records()
         for name, folder in self.folders.items():
             self._take_up(name, folder, restart)
         self._following = {name: self._next(name) for name in self.layers}
         """Of each layer, where its next row is."""
+        self._digest = ""
+        self._latest: tuple[int, str] | None = None
         self.begun = {name: _n_rows(index) for name, index in self.indices.items()}
 
     def write(self) -> Harvested:
@@ -122,6 +126,7 @@ class _Harvest:
         passes = self.running.passes(begin["batch"], begin["sample"], begin["padding"])
         before: tuple[int, int] = begin["sample"], begin["padding"]
         last: Given | None = None
+        self._digest = begin.get("before", "")
         with contextlib.ExitStack() as stack:
             writers: dict[str, ShardWriter] = {}
             for given, batches in passes:
@@ -135,10 +140,13 @@ class _Harvest:
                         writers[name] = stack.enter_context(self._writer(name, mine[0].x, given))
                     self._add(writers[name], name, mine, given, before)
                 before = self.running.n_samples, self.running.n_padding
-                last = given
+                last, self._digest = given, self._with(given)
+            if last is None and begin["batch"]:
+                raise _other_inputs(f"batch {begin['batch']} of the inputs did not come")
             self._refuse_empty(going, writers)
             told: dict[str, Any] = {"n_samples": before[0], "n_padding": before[1]}
             told |= {"length": self.running.inputs.length, "last": last and _mark(last)}
+            told["digest"] = self._digest
             for index in self.indices.values():
                 index["harvest"] |= told
         return self._result()
@@ -162,9 +170,13 @@ class _Harvest:
 
         def mark(taken: int) -> dict[str, Any]:
             told = {"batch": given.number, "row": skip + taken}
-            return {**told, "sample": before[0], "padding": before[1], "digest": given.digest()}
+            told |= {"digest": self._of(given), "before": self._digest}
+            return {**told, "sample": before[0], "padding": before[1]}
 
-        writer.add(x[skip:], records[skip:], mark)
+        try:
+            writer.add(x[skip:], records[skip:], mark)
+        except DataError as error:
+            raise _named(name, x[skip:], records[skip:], error) from error
 
     def _take_up(self, name: str, folder: Path, restart: bool) -> None:
         """What is there of a layer, unless it is other data."""
@@ -176,21 +188,25 @@ class _Harvest:
             return
         own = index.get("harvest", {}).get("dtype", index["dtype"])
         wanted = self._new(name, index["n_inputs"], own)
+        _refuse_otherwise(folder, index, wanted)
         refuse_other(folder, index, wanted)
+        refuse_damaged(folder, index)
         self.indices[name] = index
 
     def _new(self, name: str, n_inputs: int, dtype: str) -> Index:
         rows = self.rows if self.rows is not None else max(1, _NUMBERS // n_inputs)
         index = new_index(n_inputs, rows, self.dtype or dtype)
         picking, size = self.running.picking, self.running.inputs
+        spots = picking.positions
         told = (self.model, name, picking, size.size if size.cut else None, size.fingerprint())
         index["source"] = f"harvest:{hashlib.sha256(repr(told).encode()).hexdigest()}"
         index["harvest"] = {
             "layer": name,
             "model": type(self.running.model).__name__,
-            "positions": picking.positions,
+            "positions": spots if isinstance(spots, str | int) else list(spots),
             "batch_size": size.size if size.cut else None,
             "dtype": dtype,
+            "records": self.records,
         }
         return index
 
@@ -210,16 +226,38 @@ class _Harvest:
     def _finished(self, name: str) -> bool:
         return name in self.indices and self.indices[name]["finished"]
 
+    def _of(self, given: Given) -> str:
+        """The digest of a batch, made once: a shard may end in it, and all of them are told."""
+        if self._latest is None or self._latest[0] != given.number:
+            self._latest = given.number, given.digest()
+        return self._latest[1]
+
+    def _with(self, given: Given) -> str:
+        """The digest of all batches so far, and of this one behind them."""
+        if self.running.inputs.fingerprint() is not None:
+            return ""  # they say themselves what they are, and that was asked before
+        return hashlib.sha256(f"{self._digest} {self._of(given)}".encode()).hexdigest()
+
     def _check_same_inputs(self) -> None:
-        """What is finished was made of these inputs: the first batch tells."""
+        """What is finished was made of these inputs, batch by batch; the model is not run."""
         told, inputs = self.indices[self.layers[0]]["harvest"], self.running.inputs
-        if told["length"] != inputs.length:
-            raise _other_inputs(inputs.length or 0)
-        for mark in (told["first"], told["last"] if inputs.cut else None):
-            if mark is not None:
-                given = next(inputs.batches(self.running.model, mark["batch"]), None)
-                if given is None or given.digest() != mark["digest"]:
-                    raise _other_inputs(mark["batch"])
+        length = inputs.length
+        if None not in (told["length"], length) and told["length"] != length:
+            raise _other_inputs(f"the inputs have {length} {inputs.unit} and not {told['length']}")
+        if inputs.fingerprint() is None:
+            self._check_each_batch(told)
+        self.running.notes.append("the harvest was finished before; nothing was run")
+        if callable(self.running.records):
+            self.running.notes.append("records by a function are those that were written then")
+
+    def _check_each_batch(self, told: dict[str, Any]) -> None:
+        self._digest, first = "", told["first"]
+        for given in self.running.inputs.batches(self.running.model):
+            self._digest = self._with(given)
+            if given.number == first["batch"]:  # said at once, and not behind all the others
+                _check_digest(given, first["digest"])
+        if told.get("digest", self._digest) != self._digest:
+            raise _other_inputs("the inputs are not those that were harvested before")
 
     def _refuse_empty(self, going: Sequence[str], writers: dict[str, ShardWriter]) -> None:
         for name in going:
@@ -264,13 +302,49 @@ def _mark(given: Given) -> dict[str, Any]:
     return {"batch": given.number, "digest": given.digest()}
 
 
+def _refuse_otherwise(folder: Path, index: Index, wanted: Index) -> None:
+    """Raise UsageError, which says what differs, for a harvest that was asked for otherwise."""
+    then, now = index.get("harvest", {}), wanted["harvest"]
+    keys = ("layer", "model", "positions", "batch_size")
+    odd = [
+        f"{key}: {then[key]}, {now[key]}"
+        for key in keys
+        if then.get(key, ...) not in (now[key], ...)
+    ]
+    odd = [f"{', '.join(odd)}: then, now"] if odd else []
+    if then.get("records", now["records"]) != now["records"]:
+        odd.append("the records are others")
+    if odd:
+        raise UsageError(
+            f"{folder} holds shards of other data ({'; '.join(odd)}); give another place, or "
+            "replace them with restart=True (--restart)"
+        )
+
+
+def _named(layer: str, x: Array, records: Sequence[Record], error: DataError) -> DataError:
+    """The error of a layer's rows, which says where a value that is not finite came from."""
+    bad = ~np.isfinite(x)
+    if not bad.any():
+        return DataError(f"layer '{layer}': {error}")
+    i, j = (int(k) for k in np.unravel_index(bad.argmax(), bad.shape))
+    told = records[i]
+    keys = ("sample", "position", "y", "x", "place", "call", "batch", "number")
+    where = ", ".join(f"{key} {told[key]}" for key in keys if key in told)
+    return DataError(
+        f"layer '{layer}', {where}: number {j} of the row is {x[i, j]} ({int(bad.sum())} of the "
+        f"{bad.size} numbers of this pass are NaN or infinite); mend or leave out such samples"
+    )
+
+
 def _check_digest(given: Given, told: str | None) -> None:
     if told is not None and given.digest() != told:
-        raise _other_inputs(given.number)
+        raise _other_inputs(
+            f"batch {given.number} of the inputs is not the one that was harvested before"
+        )
 
 
-def _other_inputs(number: int) -> DataError:
+def _other_inputs(how: str) -> DataError:
     return DataError(
-        f"batch {number} of the inputs is not the one that was harvested before, or their number "
-        "is another; give the same inputs in the same order and batches (no shuffling), or restart"
+        f"{how}; give the same inputs in the same order and batches (no shuffling), or write anew "
+        "with restart=True (--restart)"
     )

@@ -99,6 +99,11 @@ class WholeModel(nn.Module):
 
     def _rows(self, x: Tensor, width: int, what: str, of: str) -> Tensor:
         """[..., width] as rows [B, width], in the precision of the preparation."""
+        if not isinstance(x, Tensor):
+            raise DataError(
+                f"the {what} are a {type(x).__name__}; a torch tensor is needed, as "
+                "torch.as_tensor gives (an estimator's transform takes arrays)"
+            )
         if x.ndim < 1 or x.shape[-1] != width or not x.is_floating_point():
             raise DataError(
                 f"the {what} are a tensor of shape {tuple(x.shape)} and {x.dtype}, but this model "
