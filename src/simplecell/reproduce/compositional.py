@@ -163,5 +163,5 @@ def _drawn(runs: Sequence[dict[str, tuple[float, float, float]]], ways: Sequence
     place.set_xlim(0, 1)
     place.invert_yaxis()
     place.set_xlabel("MCC: sources and latents, matched one to one")
-    place.legend(loc="lower left", fontsize=8)
+    place.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return canvas
