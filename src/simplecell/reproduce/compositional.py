@@ -156,9 +156,7 @@ def _drawn(runs: Sequence[dict[str, tuple[float, float, float]]], ways: Sequence
         for value in values:
             place.plot(value, places + 0.38 * i, "k.", markersize=3)
         for at, mean in zip(places, values.mean(0), strict=True):
-            place.text(
-                mean - 0.01, at + 0.38 * i, f"{mean:.3f}", ha="right", va="center", fontsize=8
-            )
+            place.text(0.01, at + 0.38 * i, f"{mean:.3f}", color="white", va="center", size=8)
     place.set_yticks(places + 0.19, ways)
     place.set_xlim(0, 1)
     place.invert_yaxis()
