@@ -183,7 +183,7 @@ def test_bad_data_is_3_and_leaves_nothing(say, tmp_path, case):
 
 
 BAD_WORDS = {
-    "unknown flag": (["--sed", "1"], "Possible options: --seed"),
+    "unknown flag": (["--sed", "1"], "--seed"),
     "unknown key": (["--set", "model.n_latent=3"], "did you mean 'n_latents'?"),
     "unknown table": (["--set", "modle.n_latents=3"], "did you mean 'model'?"),
     "unknown term": (["--set", "objective.klm.weight=3"], "did you mean 'kl'?"),

@@ -206,8 +206,8 @@ def objective_of(model, x):
     ("model", "how", "sentence"),
     [
         (Autoencoder(D, M, activation="relu", tied=True), {"unit_norm": True}, "tied or deep"),
-        (Autoencoder(D, M), {"solver": "lbfgs", "unit_norm": True}, "use 'adam'"),
-        (Autoencoder(D, M), {"solver": "lbfgs", "target_l0": 3.0}, "use 'adam'"),
+        (Autoencoder(D, M), {"solver": "lbfgs", "unit_norm": True}, "optim.kind=adam"),
+        (Autoencoder(D, M), {"solver": "lbfgs", "target_l0": 3.0}, "optim.kind=adam"),
         (Autoencoder(D, M, activation="relu"), {"target_l0": 3.0}, "an l1 or an l0 term"),
         (Autoencoder(D, M, activation="topk", k=2), {"solver": "lbfgs"}, "codes jump"),
     ],

@@ -160,9 +160,10 @@ def test_results_without_data_are_left_out_and_the_rest_runs(tmp_path, capsys, m
 
     made = RESULTS["softmax"].__class__(measure)
     monkeypatch.setitem(RESULTS, "restoration", made)
-    monkeypatch.setitem(RESULTS, "planted", made)
+    for name in ("planted", "compositional"):
+        monkeypatch.setitem(RESULTS, name, made)
     done = list(reproduce([], tmp_path))
-    assert [outcome.name for outcome in done] == ["restoration", "planted"]
+    assert [outcome.name for outcome in done] == ["restoration", "planted", "compositional"]
     assert "self-taught, stacked" in capsys.readouterr().err
 
 
