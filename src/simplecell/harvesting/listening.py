@@ -141,6 +141,11 @@ def _hooked(model: nn.Module, place: Place, note: Callable[[Taken], None]) -> An
     ) -> None:
         note(place.take(args, kwargs, output))
 
+    return hooked(place, before, after)
+
+
+def hooked(place: Place, before: Callable[..., Any], after: Callable[..., Any]) -> Any:
+    """A hook on what a place is given, or gives. Raises UsageError for a module that takes none."""
     try:
         if place.side == "input":
             return place.module.register_forward_pre_hook(before, with_kwargs=True)

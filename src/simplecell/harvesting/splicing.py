@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from simplecell.errors import DataError, RunError, UsageError
 from simplecell.harvesting.edits import Edit, edits_of
-from simplecell.harvesting.listening import refuse_compiled
+from simplecell.harvesting.listening import hooked, refuse_compiled
 from simplecell.harvesting.places import Place, above, places, replaced
 from simplecell.harvesting.rows import Picking
 from simplecell.run.directory import Run
@@ -250,15 +250,7 @@ def _hooked(place: Place, splice: Splice) -> Any:
         taken = place.take(args, kwargs, output)
         return replaced(output, taken.path, splice(taken.value))
 
-    try:
-        if place.side == "input":
-            return place.module.register_forward_pre_hook(before, with_kwargs=True)
-        return place.module.register_forward_hook(after, with_kwargs=True)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise UsageError(
-            f"layer '{place.name}' is a {type(place.module).__name__}, which takes no hooks; give "
-            "the model as it was before it was scripted"
-        ) from error
+    return hooked(place, before, after)
 
 
 def _counted(module: nn.Module, counts: dict[str, int], name: str) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor
 from simplecell.data.binary import array_from, most_bytes, naming, npy_header, refuse_trap
 from simplecell.data.tensors import check_torch_file, weights_only
 from simplecell.errors import DataError, RunError
-from simplecell.run.storage import check_file, parse_json, read_whole
+from simplecell.run.storage import check_file, parse_json, read_json
 
 MOST_HEADER = 2**20
 """Bytes of a first line that may be a JSON header."""
@@ -53,7 +53,7 @@ class Found:
 
     def table(self, name: str) -> dict[str, Any]:
         """The JSON object in the file of that name. Raises RunError for anything else."""
-        return self._once(name, lambda: _table(self.place(name)))
+        return self._once(name, lambda: read_json(self.place(name)))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of a .safetensors file. Raises RunError when it is missing or damaged."""
@@ -90,16 +90,6 @@ class Found:
 def state_of(content: bytes, name: str) -> dict[str, Any]:
     """What `torch.save` wrote of a dictionary, from bytes. Raises RunError as `Found.state`."""
     return _unpacked(io.BytesIO(content), name, len(content))
-
-
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        value = parse_json(read_whole(path).decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"'{path}' cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise RunError(f"'{path}' does not hold a JSON object")
-    return value
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
