@@ -197,7 +197,11 @@ def test_dragging_moves_and_the_wheel_waits_for_a_click(site, page):
     page.mouse.move(box["x"] + 5, box["y"] + 5)
     before = page.evaluate("scrollY")
     page.mouse.wheel(0, 120)
-    page.wait_for_function(f"scrollY !== {before}")
+    for _ in range(50):
+        if page.evaluate("scrollY") != before:
+            break
+        page.wait_for_timeout(50)
+    assert page.evaluate("scrollY") != before
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
     page.mouse.move(box["x"] + 200, box["y"] + 200)

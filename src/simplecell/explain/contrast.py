@@ -101,21 +101,18 @@ class Contrast(NamedTuple):
 
 
 def of_codes(
-    first: csr_array, second: csr_array, names: tuple[str, str], *, on_off: bool, seed: int = 0
+    codes: csr_array, first: Chosen, names: tuple[str, str], *, on_off: bool, seed: int = 0
 ) -> Contrast:
-    """What sets samples of the codes `first` [n, M] apart from those of `second` [m, M].
+    """What sets the samples `first` [n] apart from the others, of codes [n, M] without zeros.
 
-    `on_off` says whether codes are exactly 0 where a latent is inactive. Entries that are 0 are
-    taken out of both.
+    The same as `of_rows` finds for these samples in this order. `on_off` says whether codes are
+    exactly 0 where a latent is inactive.
 
     Raises:
         DataError: for too few samples on a side.
     """
-    sizes = first.shape[0], second.shape[0]
-    _refuse_few(sizes, names)
-    codes = csr_array(vstack([first, second], format="csr"), dtype=np.float64)
-    codes.eliminate_zeros()
-    target = _sides(np.arange(sum(sizes)) < sizes[0], names)
+    _refuse_few((int(first.sum()), int((~first).sum())), names)
+    codes, target = codes.astype(np.float64), _sides(first, names)
     split, found = judged(codes, target, on_off=on_off, seed=seed)
     active = np.diff(codes.tocsc().indptr) if on_off else None
     columns = table_of(latent_names(codes.shape[1]), target, found, active, {})

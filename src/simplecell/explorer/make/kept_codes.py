@@ -36,7 +36,7 @@ class KeptCodes:
             RunError: when the file is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 shape = tuple(file["shape"].tolist())
                 parts = file["values"], file["latents"].astype(np.int32), file["offsets"]
                 codes = csr_array(parts, shape=shape)
@@ -105,6 +105,7 @@ def entries(code: Codes, places: NDArray[np.int64], sparse: bool) -> csr_array:
     if not sparse:
         return csr_array(code.dense[torch.as_tensor(places)].float().cpu().numpy())
     found = Rows(*(part.cpu() for part in code.rows()))
-    parts = found.values.float().numpy(), found.indices.numpy(), found.offsets.numpy()
+    latents = found.indices.numpy().astype(np.int32)
+    parts = found.values.float().numpy(), latents, found.offsets.numpy()
     whole = csr_array(parts, shape=(code.n_samples, code.n_latents))
     return whole if len(places) == code.n_samples else whole[places]

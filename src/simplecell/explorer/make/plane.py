@@ -43,7 +43,7 @@ class Plane:
         # arpack finds fewer directions than there are rows and columns
         many = min(n_directions, min(n, width) - sparse)
         if many > 0 and float((square - mean**2).max()) > 0:
-            solver = "arpack" if sparse else "full" if width <= NARROW else "randomized"
+            solver = "arpack" if sparse else "covariance_eigh" if width <= NARROW else "randomized"
             found = PCA(many, svd_solver=solver, random_state=0).fit(rows)
             directions[:many] = found.components_
             shares[:many] = np.nan_to_num(found.explained_variance_ratio_)

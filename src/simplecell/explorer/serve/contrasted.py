@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from simplecell.explain.contrast import Contrast, of_codes
 from simplecell.explain.explanation import SURE
@@ -47,23 +48,25 @@ def contrasted(
             "only",
         )
     places = [np.flatnonzero(side[kept.points]) for side in (first, second)]
-    used = [place[evenly(len(place), MOST_SAMPLES)] if len(place) else place for place in places]
+    used = [place[evenly(len(place), MOST_SAMPLES)] for place in places]
+    both = np.union1d(*used)
+    codes, inside = kept.codes[both], np.isin(both, used[0])
     names = "the samples picked", "the others" if other is None else "the second samples picked"
-    sides = [kept.codes[place] for place in used]
-    found = of_codes(sides[0], sides[1], names, on_off=sparse)
-    shares = [
-        np.bincount(side.indices, minlength=side.shape[1]) / len(used[k])
-        for k, side in enumerate(sides)
-    ]
-    means = [side.sum(axis=0) / len(used[k]) for k, side in enumerate(sides)]
+    found = of_codes(codes, inside, names, on_off=sparse)
     return {
         "picked": [int(first.sum()), int(second.sum())],
         "used": [len(place) for place in used],
         "n_seen": found.n_seen,
         "n_held_out": found.n_held_out,
         **_counted(found),
-        "latents": _told(found, shares if sparse else means),
+        "latents": _told(found, [_activity(codes[side], sparse) for side in (inside, ~inside)]),
     }
+
+
+def _activity(codes: csr_array, sparse: bool) -> NDArray[np.floating]:
+    """The share of samples [n, M] for which each latent is active, or its mean code; [M]."""
+    counted = np.bincount(codes.indices, None if sparse else codes.data, codes.shape[1])
+    return np.asarray(counted / codes.shape[0])
 
 
 def _points(name: str, bits: object, n_points: int) -> Chosen:

@@ -34,7 +34,7 @@ export const MAP = {
   "map.shares": ["The two directions hold {share} of the variance.", "这两个方向占方差的 {share}。"],
   "map.some": ["There is no WebGL here: {n} of {of} points are drawn, evenly chosen; all of them are picked.",
     "此处没有 WebGL：均匀绘制 {of} 个点中的 {n} 个；选取时包括所有点。"],
-  "map.canvas": ["There is no WebGL here: all {of} points are drawn on a plain canvas ({n}).", "此处没有 WebGL：{of} 个点全部绘于普通画布（{n}）。"],
+  "map.canvas": ["There is no WebGL here: a plain canvas draws the {n} points.", "此处没有 WebGL：{n} 个点绘于普通画布。"],
   "map.thinned": ["{n} of {of} samples are on the map, evenly chosen.", "地图上为均匀选取的 {of} 个样本中的 {n} 个。"],
   "map.other": ["{n} of rarer classes", "较少见的类：{n} 个"],
   "map.unknown": ["{n} of which it is not known", "未知：{n} 个"],

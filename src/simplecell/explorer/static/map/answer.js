@@ -61,16 +61,17 @@ export class Answer {
 
   #table(latents) {
     const sparse = Boolean(this.run.atlas.sparse);
-    const names = [
+    // anew for each table: an element stands in one place
+    const names = () => [
       t("map.latent"), term(t("map.auc"), t("about.auc")), term(t("map.heldout"), t("about.heldout")),
       term("q", t("about.q")), t(sparse ? "map.active" : "map.mean"),
     ];
     const lines = latents.map((one) => this.#line(one, sparse));
     const more = lines.slice(SHOWN);
     return [
-      h("div", { class: "scroll" }, table("figuretable map-found", names, lines.slice(0, SHOWN))),
+      h("div", { class: "scroll" }, table("figuretable map-found", names(), lines.slice(0, SHOWN))),
       more.length > 0 && h("details", {}, h("summary", {}, t("map.more", { n: more.length })),
-        h("div", { class: "scroll" }, table("figuretable map-found", names, more))),
+        h("div", { class: "scroll" }, table("figuretable map-found", names(), more))),
     ];
   }
 

@@ -85,9 +85,12 @@ class SampleMap {
 
   /** Show the layout that is chosen. */
   async #lay() {
+    this.turn = (this.turn ?? 0) + 1;
+    const { turn } = this;
     const layout = this.latents ? this.told.latents : this.told.layouts.find(({ name }) => name === this.layout);
     const places = new Float32Array(await this.#file(layout.file));
     const coloured = await this.#coloured(places.length / 2);
+    if (turn !== this.turn) return; // another layout was chosen meanwhile
     this.plot.show(places, coloured.colours.bytes);
     this.plot.element.setAttribute("data-layout", this.layout);
     this.#legend(coloured);
@@ -112,7 +115,7 @@ class SampleMap {
       this.layout = name;
       this.plot.mark(-1);
       this.plot.view.whole();
-      this.#lay();
+      this.#lay().catch((error) => fill(this.state, error.message));
     };
     const colours = this.latents
       ? this.run.atlas.columns.filter((name) => spoken(`sort.${name}`)).map((name) => [name, t(`sort.${name}`)])

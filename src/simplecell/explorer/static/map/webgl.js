@@ -32,7 +32,7 @@ void main() {
   shade = chosen.a > 0.0 ? chosen : vec4(colour.rgb, colour.a * strength);
 }`;
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 in vec4 shade;
 uniform float size;
 out vec4 pixel;
