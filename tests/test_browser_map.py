@@ -26,7 +26,9 @@ N = 400
 def opened(page, address):
     go(page, address)
     expect(page.locator(".map-plot[data-ready]")).to_be_visible()
-    return page.locator(".map-plot")
+    plot = page.locator(".map-plot")
+    plot.evaluate("(one) => one.scrollIntoView({ block: 'center' })")  # a mouse needs it in sight
+    return plot
 
 
 def places(run, name="inputs"):
@@ -49,7 +51,6 @@ def at(plot, point):
 
 def draw(page, plot, corners):
     """Draw a line by the mouse."""
-    plot.scroll_into_view_if_needed()
     page.mouse.move(*at(plot, corners[0]))
     page.mouse.down()
     for corner in [*corners[1:], corners[0]]:
@@ -100,7 +101,7 @@ def test_a_sample_is_pointed_at_opened_and_picked(site, runs, page):
     expect(card).to_contain_text("topic: t")
     expect(card).to_contain_text(f"sample number {alone}")  # its own text, from the data
     page.mouse.click(*at(plot, seen(plot, xy[alone])))
-    expect(page.locator(".map-sample h3")).to_have_text(f"sample {alone}")
+    expect(page.locator(".map-sample > h3")).to_have_text(f"sample {alone}")
     expect(page.locator(".map-sample")).to_contain_text(f"t{alone % 3}")
     page.get_by_role("button", name="Pick or put back").click()
     expect(page.locator(".map-counts")).to_contain_text("1 picked")
@@ -156,6 +157,7 @@ def test_colours_follow_records_numbers_and_latents(site, page):
     low.fill("0")
     page.locator(".map-range button").click()
     expect(page.locator(".map-counts")).to_contain_text(f"{N} picked")
+    expect(page.locator(".map-answer")).to_contain_text("and leave as many")
     page.select_option("select.map-colour", label="code of a latent")
     page.locator(".map-number").fill("5")
     page.locator(".map-number").press("Enter")
@@ -301,8 +303,8 @@ def coloured(page):
 
 
 def test_webgl_and_a_plain_canvas_show_the_same_points(site, page, software):
-    opened(page, site + "edges/data")
-    opened(software, site + "edges/data")
+    expect(opened(page, site + "edges/data")).to_have_attribute("data-way", "canvas")
+    opened(software, site + "edges/data?draw=webgl")
     expect(software.locator(".map-plot")).to_have_attribute("data-way", "webgl")
     first, second = coloured(page), coloured(software)
     assert first.shape == second.shape
@@ -313,7 +315,7 @@ def test_webgl_and_a_plain_canvas_show_the_same_points(site, page, software):
 
 
 def test_a_lost_graphics_card_leaves_a_plain_canvas(site, software):
-    plot = opened(software, site + "acts/data")
+    plot = opened(software, site + "acts/data?draw=webgl")
     expect(plot).to_have_attribute("data-way", "webgl")
     software.evaluate(
         """document.querySelector(".map-points").getContext("webgl2")

@@ -25,7 +25,8 @@ export class Answer {
       fill(this.element, h("p", { class: "quiet" }, t("map.pick")));
       return;
     }
-    if (sizes[0] < FEWEST || (sizes[1] && sizes[1] < FEWEST)) {
+    const others = sizes[1] || picks.side.length - sizes[0];
+    if (Math.min(sizes[0], others) < FEWEST) {
       fill(this.element, h("p", { class: "quiet" }, t("map.few", { n: FEWEST })), this.#save());
       return;
     }

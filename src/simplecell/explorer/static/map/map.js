@@ -34,7 +34,7 @@ class SampleMap {
     this.samples = new PointSamples(run, new Map(judged.map((one) => [one.sample.row, one.sample])), null);
     this.card = new Card(this.samples);
     this.plot = new Plot({
-      label: t("map.label"), help: t("map.keys"),
+      label: t("map.label"), help: t("map.keys"), way: context.query.get("draw"),
       point: (point, at) => this.#pointed(point, at),
       open: (point) => this.#open(point),
       tick: (point) => this.#tick(point),
@@ -104,7 +104,7 @@ class SampleMap {
   #say(layout, total) {
     const share = layout.shares && t("map.shares", { share: percent(layout.shares.reduce((sum, one) => sum + one, 0)) });
     const { drawn } = this.plot;
-    const some = this.plot.painter.way === "canvas" && t(drawn < total ? "map.some" : "map.canvas", { n: count(drawn), of: count(total) });
+    const some = drawn < total && t("map.some", { n: count(drawn), of: count(total) });
     const points = this.told.rows && !this.latents && t("map.thinned", { n: count(total), of: count(this.run.atlas.n_samples) });
     fill(this.state, [points, share, some].filter(Boolean).join(" "));
   }

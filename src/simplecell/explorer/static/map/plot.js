@@ -15,6 +15,7 @@ const APART = 3; // pixels between corners of a line
  * @typedef {object} PlotWishes
  * @property {string} label
  * @property {string} help what its keys do, for a screen reader
+ * @property {string|null} way "webgl" even where the processor draws, "canvas" where a card would; null for the faster
  * @property {(point: number, at: number[]|null) => void} point a point is pointed at, or −1
  * @property {(point: number) => void} open a point is clicked
  * @property {(point: number) => void} tick a point is chosen by the keyboard
@@ -39,7 +40,9 @@ export class Plot {
       "div", { class: "map-plot", tabindex: "0", role: "application", "aria-label": `${wish.label}. ${wish.help}`, on },
       s("svg", { class: "map-line", "aria-hidden": "true" }, this.line), this.ring, this.cross,
     );
-    this.#begin(webglPainter(() => this.#begin(canvasPainter())) ?? canvasPainter());
+    const lost = () => this.#begin(canvasPainter());
+    const drawn = wish.way === "canvas" ? null : webglPainter(lost, wish.way === "webgl");
+    this.#begin(drawn ?? canvasPainter());
     this.observer = new ResizeObserver(() => this.#resize());
     this.observer.observe(this.element);
   }

@@ -44,14 +44,17 @@ void main() {
 const FAINT = 0.3; // of points beside chosen ones
 
 /**
- * A painter by WebGL; null where there is none.
+ * A painter by WebGL; null where there is no graphics card: drawn by the processor, WebGL takes several
+ * times as long as a plain canvas.
  * @param {() => void} lost is called when the graphics card is taken away
+ * @param {boolean} anyway whether the processor may draw
  * @returns {Painter|null}
  */
-export function webglPainter(lost) {
+export function webglPainter(lost, anyway = false) {
   const canvas = h("canvas", { class: "map-points", "aria-hidden": "true" });
-  const gl = canvas.getContext("webgl2", { antialias: false, depth: false, powerPreference: "high-performance" });
-  if (!gl) return null;
+  const wishes = { antialias: false, depth: false, failIfMajorPerformanceCaveat: !anyway };
+  const gl = canvas.getContext("webgl2", wishes);
+  if (!gl || (!anyway && byProcessor(gl))) return null;
   const program = linked(gl);
   if (!program) return null;
   canvas.addEventListener("webglcontextlost", (event) => {
@@ -60,6 +63,12 @@ export function webglPainter(lost) {
   });
   const painter = new WebglPainter(canvas, gl, program);
   return painter;
+}
+
+/** Whether the processor draws, as browsers without a screen do and call it no caveat. */
+function byProcessor(gl) {
+  const named = gl.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER;
+  return /swiftshader|llvmpipe|software|basic render|warp/i.test(String(gl.getParameter(named)));
 }
 
 function linked(gl) {
