@@ -181,7 +181,7 @@ class Manifest(TypedDict):
     sprites: Sprites | None
     labels: Told | None
     photos: list[Photo]
-    map: MapPage
+    map: MapPage | None
     sizes: dict[str, int]
 
 

@@ -63,9 +63,12 @@ class Map:
         for first in range(0, len(rows), passes.n_rows):
             raw = self.source.read(rows[first : first + passes.n_rows])
             x = to_model(raw, preprocess, model.like)
-            code = passes.encode(x)[1]
-            inputs.append(x.double().cpu().numpy())
-            codes.append(entries(code, np.arange(len(x)), model.activation.sparse))
+            pre, code = passes.encode(x)
+            # What is not finite is named by the pass, which sees all samples.
+            finite = torch.isfinite(x).all(1) & torch.isfinite(pre).all(1)
+            fine = finite.nonzero()[:, 0].cpu().numpy()
+            inputs.append(x.double().cpu().numpy()[fine])
+            codes.append(entries(code, fine, model.activation.sparse))
         found = vstack(codes, format="csr")
         prepared = np.concatenate(inputs)
         self._wide = min(prepared.shape)
@@ -73,7 +76,7 @@ class Map:
         self.inputs = Plane.of(prepared, n_directions)
         self.coded = Plane.of(found.astype(np.float64))
         self._inputs, self._codes = (p.tensors(model.like) for p in (self.inputs, self.coded))
-        return float(found.nnz / len(rows))
+        return float(found.nnz / max(1, found.shape[0]))
 
     def add(self, x: Tensor, code: Codes, rows: NDArray[np.int64]) -> None:
         """Take in a batch of prepared samples [B, D], which are these rows, in order."""
@@ -122,8 +125,8 @@ class Map:
 
     def _latents(self, folder: Path) -> MapLayout:
         """Where atoms lie, each of length 1: their directions count."""
-        atoms = self.trained.model.atoms().detach().double().cpu()
-        atoms = torch.nn.functional.normalize(atoms, dim=1).numpy()
+        whole = self.trained.model.atoms().detach().double().cpu()
+        atoms = torch.nn.functional.normalize(whole, dim=1).numpy()
         plane = Plane.of(atoms)
         places = (atoms - plane.mean) @ plane.directions.T
         return _layout(folder, "latents", spanned(places), plane.shares)

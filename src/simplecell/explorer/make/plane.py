@@ -34,10 +34,12 @@ class Plane:
     def of(cls, rows: Floats | csr_array, n_directions: int = 2) -> Plane:
         """Of rows [n, D], dense or sparse."""
         n, width = rows.shape
-        sparse = isinstance(rows, csr_array)
-        if sparse and width <= NARROW:
-            rows, sparse = rows.toarray(), False
         directions, shares = np.zeros((n_directions, width)), np.zeros(n_directions)
+        if not n:
+            return cls(np.zeros(width), directions, tuple(shares.tolist()))
+        if isinstance(rows, csr_array) and width <= NARROW:
+            rows = rows.toarray()
+        sparse = isinstance(rows, csr_array)
         mean = np.asarray(rows.mean(axis=0)).reshape(-1).astype(np.float64)
         square = np.asarray((rows * rows).mean(axis=0)).reshape(-1)
         # arpack finds fewer directions than there are rows and columns

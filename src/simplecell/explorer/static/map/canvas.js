@@ -58,6 +58,7 @@ class CanvasPainter {
     const top = height / 2 + view.y * unit - side / 2;
     const count = points ? points.length : places.length / 2;
     const step = Math.max(1, Math.ceil(count / MOST));
+    const insets = roundness(side);
     for (let k = 0; k < count; k += step) {
       const i = points ? points[k] : k;
       const across = Math.round(left + places[2 * i] * unit);
@@ -66,7 +67,7 @@ class CanvasPainter {
       const colour = shade(i);
       // Pixel by pixel: `fill` of so few takes twenty times as long.
       for (let row = 0, at = down * width + across; row < side; row += 1, at += width) {
-        for (let column = 0; column < side; column += 1) pixels[at + column] = colour;
+        for (let column = insets[row]; column < side - insets[row]; column += 1) pixels[at + column] = colour;
       }
     }
   }
@@ -74,6 +75,13 @@ class CanvasPainter {
   close() {
     this.image = null;
   }
+}
+
+/** How far each row of a square stays back, so that it looks like a disc; small ones stay square. */
+function roundness(side) {
+  const half = side / 2;
+  const back = (row) => Math.round(half - Math.sqrt(half * half - (row + 0.5 - half) ** 2));
+  return Array.from({ length: side }, (_, row) => (side < 4 ? 0 : back(row)));
 }
 
 /** Four bytes of each point as one number, in the order of this machine. */
