@@ -494,7 +494,10 @@ def test_a_layout_without_its_library_is_one_sentence(topics, monkeypatch, capsy
         neighbours.check_layout("t-sne")
 
 
-@pytest.mark.parametrize(("layout", "module"), [("umap", "umap"), ("tsne", "openTSNE")])
+@pytest.mark.parametrize(
+    ("layout", "module"),
+    [pytest.param("umap", "umap", marks=pytest.mark.slow), ("tsne", "openTSNE")],
+)
 def test_neighbours_stay_near(layout, module, topics, tmp_path, monkeypatch):
     pytest.importorskip(module)
     monkeypatch.setattr(maps, "MOST_NEIGHBOURS", 150)
