@@ -161,8 +161,8 @@ class Library:
 
     def contrast(self, shown: RunView, question: Mapping[str, object]) -> dict[str, object]:
         """What sets points of the map apart; see `contrasted`."""
-        sparse = bool(shown.manifest["sparse"])
-        return contrasted(self._kept(shown), shown.map["n_points"], sparse, question)
+        n_points, sparse = shown.map["n_points"], bool(shown.manifest.get("sparse"))
+        return contrasted(self._kept(shown), n_points, sparse, question)
 
     def code(self, shown: RunView, latent: int) -> bytes:
         """The code of a latent at each point of the map, float32, NaN where it is not at hand."""
