@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,19 @@ PADDING_MASKS = ("src_key_padding_mask", "key_padding_mask")
 """Keys whose entries that are true are padding, as torch's own modules mean it."""
 
 
+@runtime_checkable
+class Numbered(Protocol):
+    """Batches that can begin anywhere, and say which sample each of their rows is."""
+
+    def starting(self, first: int) -> Iterator[Any]:
+        """Batches from the one numbered `first`; None for one of which nothing is left."""
+        ...
+
+    def numbers(self, batch: int) -> list[int]:
+        """Which samples the batch that came last holds."""
+        ...
+
+
 @dataclass(frozen=True)
 class Given:
     """One batch, on the model's device."""
@@ -35,6 +48,8 @@ class Given:
     batch: Any
     mask: Tensor | None
     """Which positions are no padding, [B, T]; None: nothing is known of padding."""
+    numbers: Sequence[int] | None = None
+    """Which samples these are; None: they are counted."""
 
     @property
     def leading(self) -> tuple[int, ...] | None:
@@ -109,10 +124,20 @@ class Inputs:
     def batches(self, model: nn.Module, start: int = 0) -> Iterator[Given]:
         """Batches from the one numbered `start`, on the model's device."""
         like = next((p for p in model.parameters() if p.is_floating_point()), None)
-        raw = self._cut(start) if self.cut else itertools.islice(iter(self.inputs), start, None)
-        for number, batch in enumerate(raw, start):
+        known = self.inputs if isinstance(self.inputs, Numbered) else None
+        for number, batch in enumerate(self._raw(start), start):
+            if known is not None and batch is None:
+                continue
             moved = _moved(batch, like)
-            yield Given(number, moved, self._mask_of(moved, number))
+            numbers = None if known is None else known.numbers(number)
+            yield Given(number, moved, self._mask_of(moved, number), numbers)
+
+    def _raw(self, start: int) -> Iterator[Any]:
+        if self.cut:
+            return self._cut(start)
+        if isinstance(self.inputs, Numbered):
+            return self.inputs.starting(start)
+        return itertools.islice(iter(self.inputs), start, None)
 
     def _cut(self, start: int) -> Iterator[Any]:
         n = _length(self.inputs)

@@ -157,7 +157,7 @@ def harvest_texts(
     notes = [*read.notes, *loaded.notes, *done.notes]
     if positions == _WORDS:
         notes.append("tokens that the tokenizer adds to a text ([CLS] and the like) are left out")
-    return done._replace(notes=[*notes, *_cut(tokens, done)])
+    return done._replace(notes=[*notes, *_cut(tokens, done)], what="texts")
 
 
 def read_texts(path: Path, text: str | None = None) -> Texts:

@@ -28,6 +28,7 @@ from simplecell.data import Source
 from simplecell.errors import RunError, WriteError
 from simplecell.explorer.make.columns import Words, columns_of
 from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
+from simplecell.explorer.make.crops import crops_as_tiles
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.digits import Values, need_double
 from simplecell.explorer.make.histograms import BINS
@@ -149,7 +150,10 @@ class AtlasWriter:
             directions = trained.model.directions().double().cpu()
         self.directions: NDArray[np.float64] = directions.numpy()
         tiles = None
-        if self.samples.drawn_as in ("picture", "row"):
+        if self.samples.pictures is not None and self.samples.drawn_as == "row":
+            strongest = [self.survey.top.of(i)[1].tolist() for i in range(trained.model.n_latents)]
+            tiles = crops_as_tiles(self.source, self.samples.pictures, strongest)
+        elif self.samples.drawn_as in ("picture", "row"):
             tiles = weights_as_tiles(self.directions, shape)
         self.sprites = None if tiles is None else save_sheets(tiles, self.folder)
 

@@ -17,7 +17,8 @@ class Sample(TypedDict):
     row: int
     about: NotRequired[dict[str, object]]
     pixels: NotRequired[str]
-    photo: NotRequired[dict[str, int]]
+    photo: NotRequired[dict[str, float]]
+    """Which photograph, and where in it, in pixels of its file; without a place all of it."""
     values: NotRequired[list[tuple[str, float]]]
     title: NotRequired[str]
     text: NotRequired[str]
@@ -104,7 +105,7 @@ class Sprites(TypedDict):
 
 
 class Photo(TypedDict):
-    """A photograph that patches were cut from."""
+    """A photograph that patches were cut from, or that rows were made of."""
 
     name: str
     width: int

@@ -57,8 +57,8 @@ export class Run {
 
   /** Inputs of a row that is drawn as one strip, from the sprite's rows side by side; else 0. */
   get strip() {
-    const { look, n_inputs: n, sprites } = this.atlas;
-    return look === "row" && sprites && n <= 64 ? n : 0;
+    const { look, n_inputs: n, sprites, photos } = this.atlas;
+    return look === "row" && sprites && !photos?.length && n <= 64 ? n : 0;
   }
 
   /** The numbers of samples.bin, in as many bits as they need; none where it is not here. */

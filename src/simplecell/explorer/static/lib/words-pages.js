@@ -66,6 +66,7 @@ export const PAGES = {
   "sample.row": ["sample {n}", "样本 {n}"],
   "sample.picture": ["picture of sample {n}", "样本 {n} 的图像"],
   "sample.photo": ["{name}, {top} pixels from the top and {left} from the left", "{name}，距上边 {top} 像素，距左边 {left} 像素"],
+  "sample.numbers": ["its numbers", "它的数值"],
   "sample.more": ["{n} more columns", "另外 {n} 列"],
   "sample.more.one": ["1 more column", "另外 1 列"],
   "chart.samples": ["samples", "样本数"],
