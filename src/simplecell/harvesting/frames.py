@@ -22,6 +22,9 @@ _FEWEST = 8
 _OFF = 0.01
 """How far, as a share of a side, a transform may move pixels otherwise than by cut and resize."""
 
+_LEVEL = 1 / 255
+"""What a ramp of 8 bits tells apart, as a share of a side."""
+
 
 class Frame(NamedTuple):
     """The part of a picture that a model sees, in pixels of the upright file."""
@@ -94,7 +97,10 @@ class Ruler:
             return None
         slope, start = np.polyfit(place[inner], line[inner], 1)
         off = np.abs(start + slope * place[inner] - line[inner]).max()
-        return None if slope <= 0 or off > _OFF + 1 / side else (float(start), float(slope))
+        if slope <= 0 or off > _OFF + 1 / side:
+            return None
+        first, last = (_at_edge(float(end)) for end in (start, start + slope))
+        return first, last - first
 
     def _ends_of(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What becomes of black and of white, [c, 1, 1]."""
@@ -109,6 +115,12 @@ class Ruler:
         image = Image.fromarray(np.rint(levels * 255).astype(np.uint8)).convert("RGB")
         given: Tensor = self._transform(image)
         return given.double().numpy()
+
+
+def _at_edge(share: float) -> float:
+    """An end of what is kept; at an edge of the picture where it is as near as 8 bits can tell."""
+    near = float(np.clip(round(share), 0, 1))
+    return near if abs(share - near) < _LEVEL else share
 
 
 def _ramp(side: int) -> NDArray[np.float64]:
