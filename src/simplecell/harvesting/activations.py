@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from simplecell.data.rows import Record
 from simplecell.errors import DataError, UsageError
 from simplecell.harvesting.frames import Boxes, Transform
-from simplecell.harvesting.inputs import Call, Given, Inputs, is_left_padded
+from simplecell.harvesting.inputs import Call, Given, Inputs, gathered, is_left_padded
 from simplecell.harvesting.listening import (
     Heard,
     in_train_mode,
@@ -72,9 +72,10 @@ class Activations:
         refuse_compiled(model, self.places)
         self.pictures = _pictures(inputs, transform, batch_size)
         """The inputs, where they are pictures in files."""
-        self.inputs = Inputs(inputs if self.pictures is None else self.pictures, batch_size, mask)
+        given, told = gathered(inputs, model, batch_size)
+        self.inputs = Inputs(given if self.pictures is None else self.pictures, batch_size, mask)
         self.picking = picking or Picking()
-        self.notes: list[str] = []
+        self.notes: list[str] = list(told if self.pictures is None else ())
         self.n_samples = self.n_padding = 0
         """Of the passes so far: samples, and positions left out as padding."""
         self.records, self._call, self._stop = records_of(records), call, stop
@@ -247,8 +248,8 @@ def activations(
             `**` crosses dots) or several. `NAME:input` is what the module was given;
             `NAME:output.1.0` goes into tuples and dictionaries.
         inputs: an array or tensor [n, …]; a dictionary (keyword arguments) or tuple (arguments) of
-            them; an iterable of batches, as a DataLoader is; or with `transform` a folder of
-            pictures, a file, paths or pictures of Pillow's.
+            them; an iterable of batches, as a DataLoader is, or a Dataset of samples; or with
+            `transform` a folder of pictures, a file, paths or pictures of Pillow's.
         positions: "auto" (all that are no padding, where a mask is known), "all", "not_padding",
             "not_first", "last", "mean", or numbers counted among those that are no padding. Of a
             vision transformer that is given pictures, positions are patches; "class" is its token.
