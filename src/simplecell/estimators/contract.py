@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
-from simplecell.estimators.door import DOOR, check_array, validate_data
+from simplecell.estimators.door import DOOR, check_array, source_given, validate_data
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.passes import Passes
 from simplecell.preprocess.chain import Preprocess
@@ -88,8 +88,7 @@ class ModelTransformer(CodeTransformer):
     def transform(self, X: object) -> Array:
         """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, **DOOR)
-        return self._coded(ArraySource(rows))
+        return self._coded(source_given(self, X, reset=False))
 
     def inverse_transform(self, X: object) -> Array:
         """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents].
@@ -111,7 +110,7 @@ class ModelTransformer(CodeTransformer):
         rounding, else 0.0, as scikit-learn's r2_score has it.
         """
         check_is_fitted(self)
-        return self._scored(ArraySource(validate_data(self, X, reset=False, **DOOR)))
+        return self._scored(source_given(self, X, reset=False))
 
     def _scored(self, source: Source) -> float:
         trained = self._on_device()
