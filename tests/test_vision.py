@@ -363,6 +363,7 @@ def test_a_folder_as_the_hub_keeps_it_trains_and_is_seen(folder, tmp_path, capsy
     }
     assert atlas["labels"] == {"name": "label", "values": ["blue", "red"]}
     assert atlas["sprites"]["tile"] == [80, 80]
+    assert {word for tag in atlas["tags"] for word in tag.split(" · ")} <= {"", "red", "blue"}
     lines = (run / "atlas" / "details.jsonl").read_text().splitlines()
     examples = [one for line in lines for one in json.loads(line)["top"]]
     for one in examples:
