@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,8 +65,9 @@ def harvest(
     from simplecell.run.progress import say
 
     layers = None if not layer else layer[0] if len(layer) == 1 else layer
-    place, told = path_of(data), {"rows": rows, "dtype": dtype, "restart": restart}
-    told |= {"positions": positions}
+    place = path_of(data)
+    told: dict[str, Any] = {"rows": rows, "dtype": dtype, "restart": restart}
+    told["positions"] = positions
     if hold_pictures(Path(place)):
         if text is not None:
             raise UsageError("--text names a field of texts, but these are pictures")

@@ -51,7 +51,7 @@ def channels_are_last(model: nn.Module) -> bool:
 def _of_timm(module: Any) -> PatchTokens | None:
     patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
     n_leading = getattr(module, "num_prefix_tokens", None)
-    if not _is_pair(patch) or not isinstance(n_leading, int):
+    if not isinstance(patch, list | tuple) or len(patch) != 2 or not isinstance(n_leading, int):
         return None
     has_class = isinstance(getattr(module, "cls_token", None), Tensor)
     return PatchTokens((int(patch[0]), int(patch[1])), _leading(n_leading, has_class))
@@ -79,7 +79,3 @@ def _leading(n: int, has_class: bool) -> tuple[str, ...]:
     """Names of the tokens before the patches: the class first, as all of these have it."""
     first = (CLASS,) if has_class and n else ()
     return (*first, *(f"register {i}" for i in range(1, n - len(first) + 1)))
-
-
-def _is_pair(patch: object) -> bool:
-    return isinstance(patch, list | tuple) and len(patch) == 2

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from simplecell.data.images import SUFFIXES
 from simplecell.data.shards import files_below
 from simplecell.errors import UsageError, unknown
 from simplecell.harvesting.frames import Transform
+from simplecell.harvesting.libraries import library
 from simplecell.harvesting.weights import State, load_weights, read_weights
 from simplecell.harvesting.writing import Harvested, harvest
 
@@ -206,7 +206,6 @@ def _of_torchvision(name: str, state: State | None, file: str) -> PictureModel:
 
 def _of_transformers(folder: Path) -> PictureModel:
     transformers = _library("transformers", "text,vision")
-    _torchvision()
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         module = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
@@ -254,35 +253,8 @@ def _timm() -> Any:
 
 
 def _torchvision() -> Any:
-    """torchvision, also beside a torch that its compiled operators were not built for.
-
-    The wheel of the package index is built for torch's CUDA; beside a CPU build of torch its
-    operators cannot be loaded, and importing it fails at the two whose shapes it describes. No
-    classifier and no transform needs them.
-    """
-    try:
-        return _library("torchvision", "vision")
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-    for one in _BOXES:
-        _KEPT.append(torch.library.Library("torchvision", "FRAGMENT"))
-        _KEPT[-1].define(one)
     return _library("torchvision", "vision")
 
 
-_BOXES = tuple(
-    f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")
-)
-_KEPT: list[torch.library.Library] = []
-"""Declarations last as long as what made them."""
-
-
 def _library(name: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UsageError(
-            f"pictures are given to a vision model by {name}, which is not installed; say "
-            f"pip install 'simplecell[{extra}]'"
-        ) from None
+    return library(name, "pictures are given to a vision model", extra)
