@@ -140,6 +140,49 @@ def test_a_model_is_a_folder_or_a_package_and_never_the_network(tmp_path):
         folder_of(tmp_path)
 
 
+def test_loss_recovered_of_a_model_of_sentences(texts, minilm):
+    """1 for a perfect dictionary, 0 for the mean; between them as the obvious version says."""
+    name = next(n for n, _ in minilm.module.named_modules() if n.endswith("encoder.layer.2"))
+    tokens = Tokens(sentences(12), minilm, 4)
+    told = {"loss": "cosine:sentence_embedding", "call": minilm.call}
+
+    class Half(torch.nn.Module):
+        """Of each activation its first half."""
+
+        def encode(self, x):
+            return x
+
+        def decode(self, codes):
+            return torch.cat([codes[..., :192], torch.zeros_like(codes[..., 192:])], -1)
+
+    class Whole(Half):
+        def decode(self, codes):
+            return codes
+
+    perfect = simplecell.loss_recovered(minilm.module, name, Whole(), tokens, **told)
+    assert perfect.recovered == pytest.approx(1, abs=1e-6)
+    assert perfect.loss == pytest.approx(0, abs=1e-6)
+    half = simplecell.loss_recovered(minilm.module, name, Half(), tokens, **told)
+    assert half.spliced > 0
+    plain, spliced = [], []
+    layer = minilm.module.get_submodule(name)
+    with torch.no_grad():
+        for batch in tokens:
+            plain.append(minilm.call(minilm.module, batch)["sentence_embedding"])
+            handle = layer.register_forward_hook(lambda m, a, out: Half().decode(out))
+            spliced.append(minilm.call(minilm.module, batch)["sentence_embedding"])
+            handle.remove()
+    wanted = 1 - torch.nn.functional.cosine_similarity(torch.cat(plain), torch.cat(spliced)).mean()
+    assert half.spliced == pytest.approx(float(wanted), rel=1e-4)
+    assert half.recovered == pytest.approx(1 - half.spliced / half.ablated, rel=1e-6)
+    with pytest.raises(UsageError, match="has no 'nothing'"):
+        wrong = told | {"loss": "cosine:nothing"}
+        simplecell.loss_recovered(minilm.module, name, Whole(), tokens, **wrong)
+    with pytest.raises(UsageError, match="unknown loss 'cosin'"):
+        wrong = told | {"loss": "cosin"}
+        simplecell.loss_recovered(minilm.module, name, Whole(), tokens, **wrong)
+
+
 def test_train_embed_learns_from_texts_and_goes_on(texts, tmp_path, capsys):
     run = tmp_path / "run"
     words = ["train", str(texts), "--embed", MINILM, "--out", str(run), "--json"]
