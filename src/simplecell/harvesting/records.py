@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, overload
 
 from simplecell.data.rows import Record
@@ -108,6 +109,10 @@ class RowRecords(Sequence[Record]):
             found.append(f'{begins[i]}, "position": {at}, "token": {known[word]}{ends[i]}')
         return found
 
+    def texts(self) -> list[str]:
+        """The same, as a shard is given them."""
+        return self.lines()
+
     def _end(self, sample: int) -> str:
         """What stands behind the position of a row of a sample."""
         rest = ({} if self.call is None else {"call": self.call}) | self.own(sample)
@@ -146,26 +151,26 @@ class GridRecords(Sequence[Record]):
 
     def lines(self) -> list[str]:
         """The records as JSON, a line each."""
+        return [line for text in self.texts() for line in text.split("\n")]
+
+    def texts(self) -> list[str]:
+        """The records as JSON, a line each, those of a sample in one text."""
         if self.token is not None or not len(self):
             return self._rows().lines()
         # One sample's lines differ from another's of its size in their begin and end alone.
         ends = RowRecords(self.sample, None, self.own, None, self.call)
-        middles: dict[Frame | None, list[str]] = {}
-        found: list[str] = []
+        spots = tuple(
+            spot if isinstance(spot, int | str) else tuple(spot) for spot in self.position
+        )
+        found = []
         for i in self.sample:
-            frame = None if self.boxes is None else self.boxes.frame(i)
-            if frame not in middles:
-                middles[frame] = self._middles(i)
             begin, end = f'{{"sample": {i}', ends._end(i)
-            found += [begin + middle + end for middle in middles[frame]]
+            if self.boxes is None:
+                middles = _middles(spots, None, None)
+            else:
+                middles = _middles(spots, self.boxes.frame(i), self.boxes.sides)
+            found.append(begin + f"{end}\n{begin}".join(middles) + end)
         return found
-
-    def _middles(self, sample: int) -> list[str]:
-        """What stands between the number of a sample and what is known of it, for each place."""
-        mark = RowRecords(
-            [sample] * len(self.position), self.position, _nothing, boxes=self.boxes
-        ).lines()
-        return [line[len(f'{{"sample": {sample}') : -1] for line in mark]
 
     def _rows(self) -> RowRecords:
         sample = [i for i in self.sample for _ in self.position]
@@ -234,6 +239,19 @@ def _is_column(column: object) -> bool:
 
 def _nothing(sample: int) -> Record:
     return {}
+
+
+@lru_cache(maxsize=64)
+def _middles(
+    spots: tuple[Spot, ...], frame: Frame | None, sides: tuple[int, int] | None
+) -> list[str]:
+    """What stands between the number of a sample and what is known of it, for each place.
+
+    Every pass of a network has the same places, and pictures of one size the same boxes.
+    """
+    boxes = None if sides is None else Boxes(lambda sample: frame, sides)
+    lines = RowRecords([0] * len(spots), spots, _nothing, boxes=boxes).lines()
+    return [line[len('{"sample": 0') : -1] for line in lines]
 
 
 def _middle(spot: Spot) -> str:
