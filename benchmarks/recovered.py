@@ -26,10 +26,8 @@ def main(path: str, n_held: int) -> None:
     train, held = (Tokens(part, model, 32) for part in (texts[:-n_held], texts[-n_held:]))
     with tempfile.TemporaryDirectory() as folder:
         done = simplecell.harvest(model.module, name, train, folder, call=model.call)
-        sae = simplecell.BatchTopKSparseAutoencoder(
-            1536, k=32, max_samples=1_000_000, random_state=0
-        )
-        sae.fit(folder)
+        told = {"batchwise": True, "max_samples": 400_000, "random_state": 0}
+        sae = simplecell.TopKSparseAutoencoder(1536, k=32, **told).fit(folder)
     found = simplecell.loss_recovered(
         model.module, name, sae, held, "cosine:sentence_embedding", call=model.call
     )
