@@ -337,7 +337,7 @@ def test_json_of_evaluate_and_info(say, made):
     assert set(json.loads(out)["recipes"]) == {
         *("ufldl", "edges", "color", "compress", "strokes", "table"),
         *("deep", "variational", "denoise"),
-        *("topk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka"),
+        *("topk", "abstopk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka"),
     }
 
 

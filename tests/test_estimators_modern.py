@@ -35,6 +35,7 @@ from simplecell.run.build import build
 
 ALL = {
     "topk": (TopKSparseAutoencoder, {}),
+    "abstopk": (TopKSparseAutoencoder, {"signed": True}),
     "batchtopk": (TopKSparseAutoencoder, {"batchwise": True}),
     "l1": (L1SparseAutoencoder, {}),
     "l1, unit_norm": (L1SparseAutoencoder, {"form": "unit_norm"}),
@@ -201,7 +202,9 @@ def test_sparse_codes_and_data_frames_exclude_each_other(digits):
     assert frame.columns[0] == "latent0"
 
 
-@pytest.mark.parametrize("recipe", ["topk", "batchtopk", "l1", "jumprelu", "gated", "matryoshka"])
+@pytest.mark.parametrize(
+    "recipe", ["topk", "abstopk", "batchtopk", "l1", "jumprelu", "gated", "matryoshka"]
+)
 def test_a_run_of_each_recipe_is_its_estimator(digits, tmp_path, recipe):
     sae = small(recipe, target_l0=6).fit(digits)
     sae.save(tmp_path / "run")
@@ -256,6 +259,8 @@ def test_a_loaded_estimator_fits_again(digits, tmp_path):
         ("gated", {"l1_weight": 0.1, "target_l0": 4}, "give one of the two"),
         ("topk", {"k": 2.5}, "k is 2.5; a whole number"),
         ("topk", {"k": 33}, "k is 33, but .* 1 to 32"),
+        ("topk", {"signed": 1}, "signed is 1; True or False"),
+        ("topk", {"signed": True, "batchwise": True}, "give one of the two"),
         ("batchtopk", {"k": 0}, "k is 0; a number above 0"),
         ("batchtopk", {"batchwise": "yes"}, "batchwise is 'yes'; True or False"),
         ("l1", {"form": "unitnorm"}, "did you mean 'unit_norm'"),

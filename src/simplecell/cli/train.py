@@ -49,6 +49,10 @@ def train(
     ] = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw; default 0.")] = None,
+    refine: Annotated[
+        int | None,
+        typer.Option(metavar="ROUNDS", min=1, help="Exact codes move the dictionary so often."),
+    ] = None,
     meta: Meta = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Take no more memory than that: 1GB, 500MB.")
@@ -65,6 +69,7 @@ def train(
 
     changes = list(settings or [])
     changes += [] if seed is None else [f"train.seed={seed}"]
+    changes += [] if refine is None else [f"optim.refine={refine}"]
     changes += [] if memory is None else [f"train.memory={json.dumps(memory)}"]
     if meta is not None:  # absolute, for `resume` may be said elsewhere
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")

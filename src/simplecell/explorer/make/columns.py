@@ -111,9 +111,9 @@ class Words:
         """What stands for a latent, from its line of details."""
         parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
         if self.drawn_as == "tokens":
-            parts = _own_tokens(details["top"]) or parts
+            parts = _own_tokens(details["top"] or details.get("bottom", [])) or parts
         elif self.drawn_as == "text":
-            parts += _titles(details["top"])[: 2 - len(parts)]
+            parts += _titles(details["top"] or details.get("bottom", []))[: 2 - len(parts)]
         elif self.edges is not None and not parts:
             parts = [self.edges[latent]]
         elif self.drawn_as == "row" and not self.pictured and not parts:

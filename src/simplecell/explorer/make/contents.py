@@ -63,6 +63,8 @@ class Details(TypedDict):
 
     latent: int
     top: list[Example]
+    bottom: NotRequired[list[Example]]
+    """Where sparse codes have signs: the most negative ones, strongest first."""
     spread: list[Example]
     nearest: list[dict[str, float]]
     together: list[dict[str, float]]
@@ -128,6 +130,8 @@ class Manifest(TypedDict):
     input_names: list[str] | None
     activation: str
     sparse: bool
+    signed: bool
+    """Whether sparse codes may be below 0."""
     bounds: tuple[float, float] | None
     transcoder: bool
     recipe: str
@@ -154,6 +158,8 @@ class PlaygroundPage(TypedDict):
     steps: list[Told]
     target_steps: list[Told] | None
     layers: list[Told]
+    exact: Told | None
+    """α of exact codes and whether they have signs, where the page has them."""
     tensors: Told
     input: str
     patch: Told | None

@@ -29,9 +29,9 @@ export function pixels(text, shape, size, label) {
 /**
  * A sample as a figure.
  * @param {{value?: number, quantile?: number, size?: number, most?: number, first?: string[],
- *   play?: string, columns?: import("./dom.js").Child}} [told]
+ *   play?: string, signed?: boolean, columns?: import("./dom.js").Child}} [told]
  *   code value, its quantile among those drawn, size of a picture, largest code, columns to
- *   show first, address of the playground with this sample, another table than a row's usual one
+ *   show first, whether codes have signs, address of the playground with this sample, another table than a row's usual one
  */
 export function sampleFigure(run, sample, told = {}) {
   const { look } = run.atlas;
@@ -43,13 +43,14 @@ export function sampleFigure(run, sample, told = {}) {
   );
 }
 
-function captionOf(sample, { value, quantile, most, play }) {
+function captionOf(sample, { value, quantile, most, play, signed }) {
   const parts = [];
   if (value !== undefined) parts.push(h("b", {}, t("sample.code", { value: figure(value) })));
   if (quantile !== undefined) {
     const last = value >= most ? "sample.strongest" : "sample.last";
     const end = quantile >= 1 ? last : quantile <= 0 ? "sample.weakest" : "sample.quantile";
-    parts.push(h("span", {}, t(end, { share: percent(quantile) })));
+    const place = { "sample.quantile": "sample.above", "sample.weakest": "sample.lowest" }[end];
+    parts.push(h("span", {}, t((signed && place) || end, { share: percent(quantile) })));
   }
   const about = aboutOf(sample);
   parts.push(h("span", { class: "about", "data-tip": about.long }, about.short));
