@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from simplecell.errors import RunError, UsageError, WriteError
-from simplecell.explorer.serve.notes import LONGEST, Notes
+from simplecell.run.notes import LONGEST, Notes
 from simplecell.run.storage import Lock
 
 KEY = "a" * 64
@@ -141,7 +141,7 @@ def test_two_explorers_that_take_turns_lose_nothing(notes):
 def test_two_processes_at_once_lose_nothing(notes):
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from simplecell.explorer.serve.notes import Notes\n"
+        "from simplecell.run.notes import Notes\n"
         "notes = Notes(Path(sys.argv[1]))\n"
         "print('ready', flush=True)\nsys.stdin.readline()\n"
         "for i in range(int(sys.argv[2]), 100, 2): notes.write(i, f'note {i}', 'k')"
@@ -164,7 +164,7 @@ def test_two_processes_at_once_lose_nothing(notes):
 
 
 def test_one_who_keeps_the_file_is_told_of(notes, monkeypatch):
-    monkeypatch.setattr("simplecell.explorer.serve.notes.PATIENCE", 0.02)
+    monkeypatch.setattr("simplecell.run.notes.PATIENCE", 0.02)
     held = Lock(notes.path.with_name(".notes.lock"))
     with pytest.raises(WriteError, match=r"notes\.json': another process has kept it"):
         notes.write(1, "text", KEY)
