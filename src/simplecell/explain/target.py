@@ -82,6 +82,12 @@ def target_of(
             f"{name!r} is known of {len(kept)} samples; at least {FEWEST_ROWS} are needed to find "
             "what goes with it and to judge that on others"
         )
+    several = next((value for value in kept if isinstance(value, list | tuple | set)), None)
+    if several is not None:
+        one = next(iter(several), "VALUE")
+        raise DataError(
+            f"a sample has several {name!r}; ask for one of them, such as '{name}={one}'"
+        )
     numbers = all(isinstance(value, int | float) for value in kept)
     if kind == "number" and not numbers:
         word = next(value for value in kept if isinstance(value, str))
