@@ -385,7 +385,8 @@ def test_a_picture_has_the_surest_effects_with_what_is_held_out(houses, capsys, 
             names = [main, f"held_out_{main}", f"{main}_low", f"{main}_high"]
             np.testing.assert_equal(drawn, [answer.columns[name][i] for name in names])
         assert len(panel.get_yticklabels()) == 4
-    silent = of_values(samples_with(csr_array((60, 2))), "y", list(range(60)), kind="number")
+    inputs = np.random.default_rng(1).normal(size=(60, 2))
+    silent = of_values(samples_with(csr_array((60, 2)), inputs), "y", inputs[:, 0].tolist())
     with pytest.raises(UsageError, match="at least one"):
         silent.plot()
 
