@@ -12,6 +12,7 @@ import tomli_w
 
 from simplecell.run import recipe
 from simplecell.run.directory import Run, about_packages
+from simplecell.run.notes import names_in
 from simplecell.tier import tier
 
 Table = dict[str, Any]
@@ -215,6 +216,10 @@ def of_run(path: Path) -> tuple[Table, str]:
             f"data          not known; a sample has {data['shape'][0]} inputs",
             *(f"              {line}" for line in converted["told"]),
         ]
+    names = names_in(run.path)
+    if names.given:
+        lines.append(f"names         {len(names.given)} latents have one: {_first(names.given)}")
+    lines += [f"              {told}" for told in names.told]
     lines += [f"              skipped {s['file']}: {s['reason']}" for s in data["skipped"]]
     software = info["software"]
     lines.append(
@@ -224,8 +229,15 @@ def of_run(path: Path) -> tuple[Table, str]:
     if figures := info["figures"]:
         lines += ["", figures_table({**figures, "seconds": info["seconds"]})]
     lines += ["", tomli_w.dumps(resolved).rstrip(), *_of_edits(edited or [])]
-    table = {"run": str(path), **info, "recipe": resolved, "edited": edited}
+    named = {str(latent): name for latent, name in names.given.items()}
+    table = {"run": str(path), **info, "names": named, "recipe": resolved, "edited": edited}
     return table, "\n".join(lines)
+
+
+def _first(names: Mapping[int, str], most: int = 3) -> str:
+    """The first few names, with the numbers of their latents."""
+    told = [f"{latent} {name}" for latent, name in sorted(names.items())[:most]]
+    return ", ".join([*told, *(["…"] if len(names) > most else [])])
 
 
 def _of_edits(edited: list[str]) -> list[str]:

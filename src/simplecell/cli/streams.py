@@ -33,7 +33,7 @@ from simplecell.model.codes import Rows
 from simplecell.run.build import new_data
 from simplecell.run.encoding import dense_pieces, sparse_pieces
 from simplecell.run.progress import say
-from simplecell.run.trained import Trained, latent_names
+from simplecell.run.trained import Trained
 
 _BATCH = 2**22
 """Numbers of a batch of .npy rows."""
@@ -71,7 +71,7 @@ def encode_stream(
     else:
         _refuse_sparse(sparse)
         n = _encode_csv(trained, incoming, out)
-    return [f"{n} rows of {trained.model.n_latents} latents: -"]
+    return [*trained.names.told, f"{n} rows of {trained.model.n_latents} latents: -"]
 
 
 def first_byte(incoming: Incoming) -> bytes:
@@ -355,7 +355,7 @@ def _encode_csv(trained: Trained, incoming: Incoming, out: IO[bytes]) -> int:
     """How many rows came."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
     table, told, form, n = csv.writer(text), set[str](), None, 0
-    head = [latent_names(trained.model.n_latents)]
+    head = [trained.latent_names]
 
     def write(lines: Sequence[Line]) -> Iterator[int]:
         source = _csv_source(trained, lines, form)

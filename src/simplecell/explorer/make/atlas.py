@@ -36,6 +36,7 @@ from simplecell.explorer.make.playground import has_exact, write_play
 from simplecell.explorer.make.samples import Labels, Samples, by_value, evenly, find_labels
 from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
 from simplecell.explorer.make.survey import SPREAD, Survey
+from simplecell.explorer.make.targets import Targets
 from simplecell.model.matching import nearest_within
 from simplecell.run.directory import Run, finite
 from simplecell.run.encoding import alpha_on
@@ -129,7 +130,8 @@ class AtlasWriter:
         picture = self.samples.drawn_as == "picture"
         self.shape = source.shape if picture else (source.n_inputs,)
         self.labels: Labels = find_labels(source)
-        self.survey = Survey(trained, source, self.labels)
+        self.targets = Targets(trained.model, source)
+        self.survey = Survey(trained, source, self.labels, self.targets.rows)
 
     def make(self) -> Iterator[float]:
         """The share that is done: the pass is four fifths of it."""
@@ -138,6 +140,10 @@ class AtlasWriter:
         self._weights()
         yield 0.82
         tags = yield from self._details()
+        self.told = None
+        for told in self.targets.write(self.survey.codes, self.folder):
+            self.told = told
+            yield 0.95
         kept = self._data()
         yield 0.97
         write_play(self.trained, self.folder, float(kept.min()), float(kept.max()), self._alpha())
@@ -277,6 +283,7 @@ class AtlasWriter:
             "tags": tags,
             "sprites": self.sprites,
             "labels": self.labels.table(),
+            "targets": self.told,
             "photos": photos,
             "sizes": {
                 path.relative_to(self.folder).as_posix(): path.stat().st_size

@@ -116,6 +116,47 @@ class Photo(TypedDict):
     file: str
 
 
+class Verdict(TypedDict):
+    """Whether data predict a target at all: `score` of the best probe on held-out samples."""
+
+    yes: bool
+    p: float
+    score: float
+    probe: str
+    n_probes: int
+
+
+class TargetFigures(TypedDict):
+    """What latents have to do with a target: where in targets.bin its figures [F, T, M] begin."""
+
+    name: str
+    kind: str
+    classes: list[str]
+    """Those set apart from all others, T; of numbers none, and T is 1."""
+    figures: list[str]
+    at: int
+    n_seen: int
+    n_held_out: int
+    verdict: Verdict | None
+    notes: list[str]
+
+
+class LeftOut(TypedDict):
+    """A field of the records that is held against no latent, and why."""
+
+    name: str
+    why: str
+
+
+class TargetsTold(TypedDict):
+    """All targets; `n_samples` whose codes were looked at."""
+
+    tested: list[TargetFigures]
+    left_out: list[LeftOut]
+    n_samples: int
+    notes: list[str]
+
+
 class Manifest(TypedDict):
     """atlas.json."""
 
@@ -146,6 +187,7 @@ class Manifest(TypedDict):
     tags: list[str]
     sprites: Sprites | None
     labels: Told | None
+    targets: TargetsTold | None
     photos: list[Photo]
     sizes: dict[str, int]
 

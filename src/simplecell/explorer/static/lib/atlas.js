@@ -14,7 +14,7 @@ export function openRun(store, name) {
   return opened.get(name);
 }
 
-/** A run: `atlas` (manifest), `columns` (name to Float32Array), `notes` (number to note). */
+/** A run: `atlas` (manifest), `columns` (name to Float32Array), `notes` and `names` (by number). */
 export class Run {
   constructor(store, name, atlas, bytes) {
     this.store = store;
@@ -22,6 +22,7 @@ export class Run {
     this.atlas = atlas;
     this.size = atlas.n_latents;
     this.notes = atlas.notes ?? {};
+    this.names = atlas.names ?? {};
     this.columns = namedColumns(atlas, bytes);
     this.sheets = [];
     this.ready = null;
@@ -30,6 +31,17 @@ export class Run {
   /** The value of a column for a latent; NaN where there is none. */
   value(column, latent) {
     return this.columns[column]?.[latent] ?? NaN;
+  }
+
+  /** What a person calls a latent; "" where nobody named it, or other weights were meant. */
+  nameOf(latent) {
+    const named = this.names[latent];
+    return named && !named.stale ? named.name : "";
+  }
+
+  /** What stands for a latent in a few words: its name, or what the atlas found. */
+  wordsOf(latent) {
+    return this.nameOf(latent) || (this.atlas.tags[latent] ?? "");
   }
 
   /** Whether a latent never does anything; codes that are never 0 know no such thing. */

@@ -101,7 +101,7 @@ export const SHELL = {
   "controls.sort": ["Sort by", "排序"],
   "controls.show": ["Show", "显示"],
   "controls.search": ["Search", "搜索"],
-  "controls.hint": ["number, word or note", "编号、词或笔记"],
+  "controls.hint": ["number, name, word or note", "编号、名称、词或笔记"],
   "controls.size": ["Size", "大小"],
   "controls.like": ["Number of the latent to be similar to", "要比较的潜变量编号"],
   "controls.down": ["Largest first", "从大到小"],
