@@ -13,10 +13,10 @@ from scipy.sparse import csr_array, vstack
 
 from simplecell.data import Source
 from simplecell.errors import DataError, UsageError
-from simplecell.explain.answer import Samples, explain, judged, samples_of, table_of
+from simplecell.explain.answer import Samples, both_parts, explain, samples_of, table_of
 from simplecell.explain.explanation import Explanation
 from simplecell.explain.query import parsed
-from simplecell.explain.splits import PARTS
+from simplecell.explain.splits import PARTS, hold_out
 from simplecell.explain.target import FEWEST_OF_CLASS, FEWEST_ROWS, Target, groups_of
 from simplecell.explain.told import NAMES, alike, records, values_of
 from simplecell.run.trained import Trained, latent_names
@@ -113,7 +113,8 @@ def of_codes(
     """
     _refuse_few((int(first.sum()), int((~first).sum())), names)
     codes, target = codes.astype(np.float64), _sides(first, names)
-    split, found = judged(codes, target, on_off=on_off, seed=seed)
+    split = hold_out(target, None, seed)
+    found = both_parts(codes, target, split, on_off=on_off)
     active = np.diff(codes.tocsc().indptr) if on_off else None
     columns = table_of(latent_names(codes.shape[1]), target, found, active, {})
     return Contrast(columns, len(split.seen), len(split.held_out))
