@@ -19,7 +19,8 @@ from simplecell.explain.query import parsed
 from simplecell.explain.splits import PARTS, hold_out
 from simplecell.explain.target import FEWEST_OF_CLASS, FEWEST_ROWS, Target, groups_of
 from simplecell.explain.told import NAMES, alike, records, values_of
-from simplecell.run.trained import Trained, latent_names
+from simplecell.run.names import NO_NAMES
+from simplecell.run.trained import Trained
 
 Chosen = NDArray[np.bool_]
 Places = NDArray[np.int64]
@@ -116,7 +117,7 @@ def of_codes(
     split = hold_out(target, None, seed)
     found = both_parts(codes, target, split, on_off=on_off)
     active = np.diff(codes.tocsc().indptr) if on_off else None
-    columns = table_of(latent_names(codes.shape[1]), target, found, active, {})
+    columns = table_of(NO_NAMES.all(codes.shape[1]), target, found, active, {})
     return Contrast(columns, len(split.seen), len(split.held_out))
 
 

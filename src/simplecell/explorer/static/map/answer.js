@@ -80,7 +80,7 @@ export class Answer {
     const { run, context } = this;
     const write = sparse ? percent : figure;
     const ends = `[${cosine(one.auc_low)}, ${cosine(one.auc_high)}]`;
-    const words = run.notes[one.latent]?.text || run.atlas.tags[one.latent] || "";
+    const words = run.nameOf(one.latent) || run.notes[one.latent]?.text || run.atlas.tags[one.latent] || "";
     const link = h("a", { class: "map-latent", href: context.link(`${run.name}/latent/${one.latent}`) },
       run.atlas.sprites && portrait(run, one.latent, 40), h("span", {}, t("latent.name", { n: String(one.latent) })),
       h("span", { class: "quiet" }, words));

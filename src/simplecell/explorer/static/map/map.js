@@ -281,7 +281,7 @@ class SampleMap {
     const told = values && this.#word(field, values[point]);
     const rest = [told && `${name}: ${told}`];
     if (!this.latents) return [t("sample.row", { n: String(this.samples.row(point)) }), ...rest].filter(Boolean);
-    const words = this.run.notes[point]?.text || this.run.atlas.tags[point];
+    const words = this.run.nameOf(point) || this.run.notes[point]?.text || this.run.atlas.tags[point];
     return [t("latent.name", { n: String(point) }), words, ...rest].filter(Boolean);
   }
 
