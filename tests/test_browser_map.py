@@ -21,6 +21,7 @@ pytest_plugins = ["browser_fixtures"]
 
 N = 400
 """Samples of the run `acts`."""
+ASK = {"accept": "application/json"}
 
 
 def opened(page, address):
@@ -190,6 +191,11 @@ def test_a_picture_stands_beside_its_point(site, runs, page):
     expect(page.locator(".map-card canvas")).to_be_visible()
     page.mouse.click(*at(plot, seen(plot, xy[alone])))
     expect(page.locator(".map-sample canvas")).to_be_visible()
+    # its photograph is the one of the atlas, whatever number a new reading gives it
+    record = page.request.get(f"{site}edges/map/sample/{alone}", headers=ASK).json()
+    photos = json.loads((runs["edges"] / "atlas" / "atlas.json").read_text())["photos"]
+    assert photos[record["photo"]["photo"]]["name"] == record["about"]["file"]
+    expect(page.locator(".map-sample .photo").first).to_be_visible()
 
 
 def test_dragging_moves_and_the_wheel_waits_for_a_click(site, page):

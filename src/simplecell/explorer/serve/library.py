@@ -181,7 +181,7 @@ class Library:
         reader = self._readers.get(
             shown.name, shown.key, lambda: SampleReader(trained, self.data, self.meta)
         )
-        return reader.sample(int(rows[int(text)]))
+        return reader.sample(int(rows[int(text)]), shown.manifest.get("photos") or [])
 
     def _kept(self, shown: RunView) -> KeptCodes:
         path, n_points = shown.codes_file, shown.map["n_points"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from simplecell.errors import SimplecellError
-from simplecell.explorer.make.contents import Sample
-from simplecell.explorer.make.samples import Samples
+from simplecell.explorer.make.contents import Photo, Sample
+from simplecell.explorer.make.samples import Samples, photo_name
 from simplecell.explorer.serve.messages import Refused
 from simplecell.run.build import all_data
 from simplecell.run.trained import Trained
@@ -28,8 +29,8 @@ class SampleReader:
         except (SimplecellError, OSError) as error:
             raise _gone() from error
 
-    def sample(self, row: int) -> Sample:
-        """The sample of a row; its photograph is left away, as files hold only some of these.
+    def sample(self, row: int, photos: Sequence[Photo]) -> Sample:
+        """The sample of a row, in one of the atlas's `photos` where its own is among these.
 
         Raises:
             Refused: 404, when it cannot be read.
@@ -39,14 +40,19 @@ class SampleReader:
             raise _gone()
         try:
             with self._alone:  # a source may hold one open file
+                samples.photos.clear()
                 found = samples.records([row])[row]
+                names = [photo_name(place) for place in samples.photos]
                 if samples.drawn_as == "tokens":
                     context = samples.contexts([(0, row)])[0, row]
                     tokens: list[tuple[str, float]] = [(text, 0) for text, _ in context["tokens"]]
                     found = {**found, "tokens": tokens, "at": context["at"]}
         except (SimplecellError, OSError) as error:
             raise _gone() from error
-        found.pop("photo", None)
+        place = found.pop("photo", None)
+        kept = {photo["name"]: number for number, photo in enumerate(photos)}
+        if place is not None and names[place["photo"]] in kept:
+            found["photo"] = {**place, "photo": kept[names[place["photo"]]]}
         return found
 
 

@@ -73,6 +73,7 @@ export class Card {
 /** Of a sample what fits beside a pointer. */
 function small(run, sample) {
   if (run.atlas.look === "picture") return sampleFigure(run, { ...sample, photo: null }, { size: 72 }).firstChild;
+  if (run.pictured && sample.photo) return sampleFigure(run, sample, { size: 72 }).firstChild;
   if (run.atlas.look === "row") {
     const values = (sample.values ?? []).slice(0, 5);
     return values.map(([name, value]) => h("span", {}, `${name} ${figure(value, run.digitsOf(name))}`));
