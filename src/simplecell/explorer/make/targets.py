@@ -104,6 +104,13 @@ class Targets:
                 numbers += size
         return chosen, left
 
+    def is_number(self, name: str) -> bool:
+        """Whether what the records say under a name is a target of numbers."""
+        called = label_name(self.source) if name == "label" else None
+        return any(
+            one.target.is_number and one.target.name in (name, called) for one in self.offered
+        )
+
     def _size(self, target: Target) -> int:
         n_figures = len(self.figures[target.is_number])
         return n_figures * max(1, len(target.tested)) * self.model.n_latents
