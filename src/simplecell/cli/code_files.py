@@ -141,12 +141,10 @@ def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[s
             f"the codes have {source.n_inputs} columns, but this model has "
             f"{trained.model.n_latents} latents; give what simplecell encode wrote"
         )
-    names = trained.input_names or [f"x{i}" for i in range(trained.preprocess.n_inputs)]
-    if trained.target_preprocess is not None:
-        names = [f"y{i}" for i in range(trained.target_preprocess.n_inputs)]
+    names = sample_names(trained)
     pieces = (trained.decode(x, as_trained=True) for x, _ in source.batches(ROWS))
     first = next(pieces)
-    dtype = "<f8" if _is_rounded(first) else "<f4"
+    dtype = "<f8" if is_rounded(first) else "<f4"
     sheet = Sheet(source.n_samples, names, columns_beside(source), dtype)
     writer(out)(itertools.chain([first], pieces), sheet)
     said = [f"{source.n_samples} rows of {len(names)} inputs: {out}"]
@@ -155,7 +153,14 @@ def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[s
     return said
 
 
-def _is_rounded(rows: Floats) -> bool:
+def sample_names(trained: Trained) -> list[str]:
+    """What the columns of decoded samples are called."""
+    if trained.target_preprocess is not None:
+        return [f"y{i}" for i in range(trained.target_preprocess.n_inputs)]
+    return trained.input_names or [f"x{i}" for i in range(trained.preprocess.n_inputs)]
+
+
+def is_rounded(rows: Floats) -> bool:
     """Whether 32 bits would change a column by a thousandth of what it varies by."""
     lost, spread = np.sqrt(np.square(rows - rows.astype(np.float32)).mean(0)), rows.std(0)
     return bool(((lost > 1e-3 * spread) & (spread > 0)).any())

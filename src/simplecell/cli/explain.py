@@ -48,6 +48,10 @@ def explain(
     group: Annotated[
         str | None, typer.Option(help="A record: samples that share it are never parted.")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="A record: rows that share it are one sample, by their largest codes."),
+    ] = None,
     kind: Annotated[str, typer.Option("--as", help="auto, number or classes.")] = "auto",
     codes: Codes = "encoder",
     alpha: Alpha = None,
@@ -68,7 +72,7 @@ def explain(
     from simplecell.run.storage import check_place
 
     started = time.perf_counter()
-    question = Question(target, rows, against, other, group, kind, seed)
+    question = Question(target, rows, against, other, group, by, kind, seed)
     if out is not None:
         form_of(out)  # before anything that takes long
         check_place(out)

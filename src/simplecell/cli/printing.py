@@ -40,6 +40,10 @@ def figures_table(result: Table) -> str:
     return "\n".join([*lines, ended + f"{result['seconds']:.1f} s"])
 
 
+def _worse(n: int) -> str:
+    return f" ({n} reproduced worse than by their mean)" if n else ""
+
+
 def evaluation_table(result: Table) -> str:
     """The figures of `simplecell evaluate` as text, each with its formula in words."""
     rows = [("samples", f"{result['n_samples']}")]
@@ -49,7 +53,11 @@ def evaluation_table(result: Table) -> str:
             "fraction of variance unexplained: sum of squared errors / sum of squared "
             "deviations from the mean",
         ),
-        "fvu_standardized": (".4f", "the same of inputs divided by their standard deviations"),
+        "fvu_standardized": (
+            ".4f",
+            "the same of inputs divided by their standard deviations, of each 1 at most"
+            + _worse(result["inputs_worse_than_mean"]),
+        ),
         "fvu_median": (".4f", "the same of one sample, median"),
         "l0": (".3f", "active latents per sample"),
         "dead": (".3f", "fraction of latents that are never active"),

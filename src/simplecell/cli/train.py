@@ -49,6 +49,10 @@ def train(
     ] = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw; default 0.")] = None,
+    refine: Annotated[
+        int | None,
+        typer.Option(metavar="ROUNDS", min=1, help="Exact codes move the dictionary so often."),
+    ] = None,
     meta: Meta = None,
     records: Annotated[
         list[str] | None,
@@ -71,6 +75,7 @@ def train(
 
     changes = list(settings or [])
     changes += [] if seed is None else [f"train.seed={seed}"]
+    changes += [] if refine is None else [f"optim.refine={refine}"]
     changes += _records(records or [], changes)
     changes += [] if memory is None else [f"train.memory={json.dumps(memory)}"]
     if meta is not None:  # absolute, for `resume` may be said elsewhere

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
-from simplecell.estimators.door import DOOR, check_array, validate_data
+from simplecell.estimators.door import DOOR, check_array, source_given, validate_data
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.passes import Passes
 from simplecell.preprocess.chain import Preprocess
@@ -90,8 +90,7 @@ class ModelTransformer(CodeTransformer):
     def transform(self, X: object) -> Array:
         """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, **DOOR)
-        return self._coded(ArraySource(rows))
+        return self._coded(source_given(self, X, reset=False))
 
     def inverse_transform(self, X: object) -> Array:
         """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents].
@@ -113,7 +112,7 @@ class ModelTransformer(CodeTransformer):
         rounding, else 0.0, as scikit-learn's r2_score has it.
         """
         check_is_fitted(self)
-        return self._scored(ArraySource(validate_data(self, X, reset=False, **DOOR)))
+        return self._scored(source_given(self, X, reset=False))
 
     def _scored(self, source: Source) -> float:
         trained = self._on_device()
@@ -223,18 +222,24 @@ class ModelTransformer(CodeTransformer):
         y: object,
         groups: object = None,
         *,
+        by: object = None,
         kind: str = "auto",
         random_state: int = 0,
     ) -> Explanation:
         """Which latents go with y, one number or class a sample of X; and whether that holds.
 
-        `groups` [n_samples] says which samples belong together: these are never parted, and are
-        what p-values count. `kind` is "number" or "classes" where "auto" would take whole numbers
-        for the other; `random_state` says what is held out. None and NaN in y are left out.
+        Where a sample may be of several classes, y holds a list of them a sample, or is a table of
+        0 and 1 [n_samples, n_classes] (a data frame's columns are the names). `groups` [n_samples]
+        says which samples belong together: these are never parted, and are what p-values count.
+        Rows with the same value of `by` [n_samples] are parts of one sample, such as tokens of a
+        text: each latent counts by its largest code there. `kind` is "number" or "classes" where
+        "auto" would take whole numbers for the other; `random_state` says what is held out. None
+        and NaN in y are left out.
         """
         check_is_fitted(self)
         from simplecell.explain.answer import samples_of
         from simplecell.explain.asked import of_values
+        from simplecell.explain.target import listed, targets
 
         rows = validate_data(self, X, reset=False, **DOOR)
         source = ArraySource(rows, name="X", input_names=input_names(self))
@@ -242,8 +247,9 @@ class ModelTransformer(CodeTransformer):
         return of_values(
             samples_of(self._on_device(), source),
             name if isinstance(name, str) else "y",
-            _listed("y", y),
-            None if groups is None else _listed("groups", groups),
+            targets(y),
+            None if groups is None else listed("groups", groups),
+            None if by is None else listed("by", by),
             kind=kind,
             seed=random_state,
         )
@@ -409,18 +415,6 @@ def layout_of(
             f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
         )
     return layout
-
-
-def _listed(name: str, values: object) -> list[object]:
-    """One value a sample, plain Python's.
-
-    Raises:
-        UsageError: for anything but one dimension.
-    """
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise UsageError(f"{name} has the shape {array.shape}; one value a sample is needed: (n,)")
-    return array.tolist()
 
 
 def meta_of(about: Iterable[Mapping[str, object]], n_samples: int) -> Meta:

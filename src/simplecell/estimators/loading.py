@@ -22,6 +22,7 @@ MANY = 2**20
 """Samples that a converted model is taken to have seen, of which nobody knows the number."""
 BY_ACTIVATION: dict[object, type[RecipeTransformer]] = {
     "topk": modern.TopKSparseAutoencoder,
+    "abstopk": modern.TopKSparseAutoencoder,
     "batchtopk": modern.TopKSparseAutoencoder,
     "jumprelu": modern.JumpReLUSparseAutoencoder,
     "gated": modern.GatedSparseAutoencoder,

@@ -80,6 +80,7 @@ def _latents(view: RunView) -> Iterator[dict[str, object]]:
         order = [latent for latent in order if columns["density"][latent] > 0]
     for latent in order:
         details = view.details(latent)
+        strongest = details["top"] or details.get("bottom", [])
         yield {
             "latent": latent,
             "tag": " · ".join(filter(None, (names.get(latent), atlas["tags"][latent]))),
@@ -89,10 +90,10 @@ def _latents(view: RunView) -> Iterator[dict[str, object]]:
                 if name in columns
             },
             "tile": _tile(folder, atlas, latent) if atlas["look"] == "picture" else None,
-            "strip": _strip(details["top"][:MOST_EXAMPLES], atlas),
+            "strip": _strip(strongest[:MOST_EXAMPLES], atlas),
             "words": [
                 _words(one["sample"], one["value"], atlas["look"])
-                for one in (details["top"][:4] if atlas["look"] != "picture" else [])
+                for one in (strongest[:4] if atlas["look"] != "picture" else [])
             ],
             "labels": [one for one in details["labels"] if abs(one["correlation"]) > 0.1][:4],
             "inputs": details["inputs"][:6],

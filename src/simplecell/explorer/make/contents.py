@@ -17,7 +17,8 @@ class Sample(TypedDict):
     row: int
     about: NotRequired[dict[str, object]]
     pixels: NotRequired[str]
-    photo: NotRequired[dict[str, int]]
+    photo: NotRequired[dict[str, float]]
+    """Which photograph, and where in it, in pixels of its file; without a place all of it."""
     values: NotRequired[list[tuple[str, float]]]
     title: NotRequired[str]
     text: NotRequired[str]
@@ -62,6 +63,8 @@ class Details(TypedDict):
 
     latent: int
     top: list[Example]
+    bottom: NotRequired[list[Example]]
+    """Where sparse codes have signs: the most negative ones, strongest first."""
     spread: list[Example]
     nearest: list[dict[str, float]]
     together: list[dict[str, float]]
@@ -104,7 +107,7 @@ class Sprites(TypedDict):
 
 
 class Photo(TypedDict):
-    """A photograph that patches were cut from."""
+    """A photograph that patches were cut from, or that rows were made of."""
 
     name: str
     width: int
@@ -168,6 +171,8 @@ class Manifest(TypedDict):
     input_names: list[str] | None
     activation: str
     sparse: bool
+    signed: bool
+    """Whether sparse codes may be below 0."""
     bounds: tuple[float, float] | None
     transcoder: bool
     recipe: str
@@ -195,6 +200,8 @@ class PlaygroundPage(TypedDict):
     steps: list[Told]
     target_steps: list[Told] | None
     layers: list[Told]
+    exact: Told | None
+    """α of exact codes and whether they have signs, where the page has them."""
     tensors: Told
     input: str
     patch: Told | None

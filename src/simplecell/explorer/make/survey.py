@@ -45,9 +45,10 @@ class Survey:
         self.activity = Activity(trained.model.activation, m)
         self.deviation = Deviation()
         self.histograms = Histograms(trained.model.activation, m)
-        self.top, self.drawn = Extremes(m, TOP), Extremes(m, DRAWN)
+        self.top, self.bottom, self.drawn = Extremes(m, TOP), Extremes(m, TOP), Extremes(m, DRAWN)
         self.sum, self.squares = torch.zeros(2, m, dtype=torch.float64)
         self.max = torch.full((m,), -torch.inf)
+        """The largest code of each latent; of sparse codes in size."""
         self.within = torch.zeros(m, len(labels.values), dtype=torch.float64)
         """Sum of each latent's code over the samples of each label, [M, L]."""
         self.errors = np.zeros(source.n_samples, dtype=np.float32)
@@ -96,7 +97,7 @@ class Survey:
         m, latents, values = len(self.max), found.indices, found.values.float()
         entries = SparseCodes.of_rows(Rows(values, latents, found.offsets), m).places
         self.histograms.add(values, latents)
-        self.max = torch.maximum(self.max, largest_of(values, latents, m))
+        self.max = torch.maximum(self.max, largest_of(values.abs(), latents, m))
         exact = values.double()
         self.sum += entries.sums(exact)
         self.squares += entries.sums(exact.square())
@@ -106,9 +107,14 @@ class Survey:
             (values.numpy(), latents.numpy(), found.offsets.numpy()), shape=(len(rows), m)
         )
         self._keep(csr, int(rows[0]))
-        samples = entries.samples
-        self.top.add(values, values, latents, rows[samples])
-        self.drawn.add(keys[samples], values, latents, rows[samples])
+        places = rows[entries.samples]
+        if self.trained.model.activation.signed:
+            for ends, sign in ((self.top, 1), (self.bottom, -1)):
+                mine = values * sign > 0
+                ends.add(sign * values[mine], values[mine], latents[mine], places[mine])
+        else:
+            self.top.add(values, values, latents, places)
+        self.drawn.add(keys[entries.samples], values, latents, places)
 
     def _whole(self, code: Tensor, members: Tensor, keys: Tensor, rows: Tensor) -> None:
         """Codes that are never 0, [B, M]."""

@@ -70,7 +70,12 @@ export class Run {
   /** Inputs of a row that is drawn as one strip, from the sprite's rows side by side; else 0. */
   get strip() {
     const { look, n_inputs: n, sprites } = this.atlas;
-    return look === "row" && sprites && n <= 64 ? n : 0;
+    return look === "row" && sprites && !this.pictured && n <= 64 ? n : 0;
+  }
+
+  /** Whether rows were made of pictures, which then stand for them. */
+  get pictured() {
+    return this.atlas.look === "row" && this.atlas.photos?.length > 0;
   }
 
   /** The numbers of samples.bin, in as many bits as they need; none where it is not here. */

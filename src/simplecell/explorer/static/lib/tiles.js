@@ -63,7 +63,7 @@ export function drawTile(pen, run, latent, x, y, plan) {
   else {
     drawPicture(pen, run, latent, x, y, plan);
     if (plan.lines) {
-      drawLines(pen, run.wordsOf(latent) || "–", x, below + 2, plan.width, plan.lines);
+      drawLines(pen, run.wordsOf(latent) || (run.pictured ? "" : "–"), x, below + 2, plan.width, plan.lines);
       below += plan.lines * LINE;
     }
   }

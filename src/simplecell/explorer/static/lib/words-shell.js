@@ -84,6 +84,8 @@ export const SHELL = {
   "gallery.guide.picture": ["Each tile is the pattern that excites one latent most.", "每个小图是最能激活一个潜变量的模式。"],
   "gallery.guide.row": ["Each tile shows the weights of one latent, a square for each column, orange above zero and blue below, and the columns that matter most to it.",
     "每个小图显示一个潜变量的权重（每列一格，橙色为正，蓝色为负）及对它最重要的列。"],
+  "gallery.guide.parts": ["Each tile shows what excites one latent most: the parts of four pictures, with what lies around them.",
+    "每个小图显示最能激活一个潜变量的内容：四幅图像的局部及其周围。"],
   "gallery.guide.text": ["Each tile names what excites one latent most.", "每个小块写出最能激活一个潜变量的内容。"],
   "gallery.guide.tokens": ["Each tile names the tokens that excite one latent most.", "每个小块写出最能激活一个潜变量的词元。"],
   "gallery.guide": ["Below it: how often its code is weak (left) or strong (right). Click one to see the samples behind it.",

@@ -80,7 +80,7 @@ class Gallery {
     this.controls = new Controls(this, (change, final) => this.change(change, final));
     this.overview = overview(run, this.spread.name, this.classes, this.wish, (range) =>
       this.change(range, true));
-    const guide = [t(`gallery.guide.${run.atlas.look}`), " ", t("gallery.guide")];
+    const guide = [t(`gallery.guide.${run.pictured ? "parts" : run.atlas.look}`), " ", t("gallery.guide")];
     context.root.append(
       h("h1", { class: "hidden", tabindex: "-1" }, t("gallery.title")),
       h("div", { class: "overhead" }, this.overview.element, h("p", { class: "guide" }, guide)),

@@ -152,20 +152,23 @@ function figuresOf(run, latent) {
 
 function samples(context, run, details, latent, kept, figures) {
   const dead = run.isDead(latent);
-  const most = details.top[0]?.value;
+  const most = Math.max(...[details.top, details.bottom ?? []].map((ends) => Math.abs(ends[0]?.value ?? 0)));
   const first = details.inputs.map(({ input }) => input);
   const plain = run.atlas.look === "picture" && !run.atlas.photos?.length ? " plain" : "";
+  const { signed } = run.atlas;
   const play = ({ row }) => kept.has(row) && context.link(`${run.name}/playground?sample=${kept.get(row)}`);
   const grid = (examples) => h("div", { class: `samples ${run.atlas.look}${plain}` }, examples.map(
-    ({ value, quantile, sample }) => sampleFigure(run, sample, { value, quantile, most, first, play: play(sample) })));
+    ({ value, quantile, sample }) => sampleFigure(run, sample, { value, quantile, most, first, signed, play: play(sample) })));
   return h(
     "div", { class: "body" },
     dead && h("p", { class: "notice" }, t("latent.dead")),
-    details.top.length > 0 && section(t("latent.top"), grid(details.top)),
+    details.top.length > 0 && section(t(signed ? "latent.top.signed" : "latent.top"), grid(details.top)),
+    details.bottom?.length > 0 && section(
+      term(t("latent.bottom"), t("about.bottom")), grid(details.bottom)),
     figures && !dead && effects(context, run, latent, figures),
     distribution(run, latent),
     details.spread.length > 0 && section(
-      term(t("latent.spread"), t("about.spread")), drawn(run, latent), grid([...details.spread].reverse())),
+      term(t(signed ? "latent.spread.signed" : "latent.spread"), t("about.spread")), drawn(run, latent), grid([...details.spread].reverse())),
     relatives(context, run, details),
     reads(run) && details.inputs.length > 0 && columns(details),
   );
