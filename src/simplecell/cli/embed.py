@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simplecell.cli.application import read
-from simplecell.data.shard_index import read_index
 from simplecell.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ def embedded(data: str, model: str, layer: str | None, out: Path, restart: bool)
 
 def _clear(place: Path) -> None:
     """Remove shards whose index cannot be read, so that none knows which files are theirs."""
+    from simplecell.data.shard_index import read_index
+
     try:
         read_index(place)
     except DataError:
