@@ -359,8 +359,9 @@ def test_entries_of_lists_are_asked_for_one_by_one():
     target, rows, _ = target_of("topics=wheat", found)
     assert target.tested == ("True",)
     assert len(rows) == n
-    with pytest.raises(DataError, match="ask for one of them, such as 'topics=grain'"):
-        target_of("topics", values_of(source, ["topics"])["topics"])
+    whole, _, _ = target_of("topics", values_of(source, ["topics"])["topics"])
+    assert whole.tested == ("grain", "oil", "wheat")
+    np.testing.assert_array_equal(whole.columns[:, 2], target.columns[:, 0])
 
 
 def test_a_picture_has_the_surest_effects_with_what_is_held_out(houses, capsys, tmp_path):
