@@ -176,7 +176,8 @@ class AtlasWriter:
         records = self.samples.records({row for _, row in pairs})
         contexts = self.samples.contexts(pairs) if self.samples.drawn_as == "tokens" else {}
         yield 0.88
-        words = Words(self.labels, self.survey, self.directions, self.samples)
+        tells = not self.targets.is_number(self.labels.name)
+        words = Words(self.labels, self.survey, self.directions, self.samples, tells=tells)
         together = list(self.survey.together())
         near = nearest_within(self.trained.model.atoms().cpu(), 8)
         # A sample is an example of several latents, and writing its numbers takes most of the time.
