@@ -25,8 +25,8 @@ NOISE: tuple[float | None, ...] = (10.0, 20.0, 30.0, None)
 FOUND = 0.01
 TRIALS, ROUNDS, SAMPLES = 10, 80, 40_000
 ALPHA = 0.2
-"""Of scikit-learn's lasso. At 20 dB, first trial, its batch learning found 46 of 50 atoms with it, 48
-with .05 (which takes several times as long) and 44 with .3."""
+"""Of scikit-learn's lasso. At 20 dB, first trial, its batch learning found 46 of 50 atoms with it,
+48 with .05 (which takes several times as long) and 44 with .3."""
 
 
 def signals(snr: float | None, seed: int) -> tuple[Floats, Floats]:
