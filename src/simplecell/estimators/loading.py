@@ -47,6 +47,7 @@ def load(path: str | Path, **given: object) -> ModelTransformer:
     trained, foreign = origin.trained, origin.foreign
     if foreign is None:
         requested = run.requested(trained.info)
+        say(*trained.names.told)
     else:
         say(f"'{path}': {origin.words}", *foreign.told)
         requested = Recipe.from_table(trained.info["requested"])

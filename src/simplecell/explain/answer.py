@@ -16,11 +16,11 @@ from simplecell.explain.clusters import correlations
 from simplecell.explain.explanation import Explanation
 from simplecell.explain.probes import predicted
 from simplecell.explain.ranks import Ranks
-from simplecell.explain.splits import hold_out
+from simplecell.explain.splits import Split, hold_out
 from simplecell.explain.target import Target
 from simplecell.explain.told import titles
 from simplecell.run.encoding import sparse_codes
-from simplecell.run.trained import Trained, latent_names
+from simplecell.run.trained import Trained
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -65,7 +65,7 @@ def samples_of(trained: Trained, source: Source) -> Samples:
         codes,
         lambda rows: source.read(rows).astype(np.float64),
         lambda rows: titles(source, rows),
-        latent_names(trained.model.n_latents),
+        trained.latent_names,
         trained.model.activation.sparse,
         source.input_names,
     )
@@ -91,15 +91,7 @@ def explain(
     """
     codes = samples.codes[rows]
     split = hold_out(target, groups, seed)
-    seen, held = (
-        associations(
-            codes[part].tocsc(),
-            target.at(part),
-            None if groups is None else np.unique(groups[part], return_inverse=True)[1],
-            on_off=samples.on_off,
-        )
-        for part in split
-    )
+    found = both_parts(codes, target, split, groups, on_off=samples.on_off)
     said = [*notes, *_on_groups(groups)]
     some = probed(samples, rows)
     if len(some) < len(rows):
@@ -115,10 +107,44 @@ def explain(
     beside = {"top": _top(samples, Ranks.of(codes.tocsc()), rows)}
     if samples.input_names is not None:
         beside["inputs"] = _inputs(codes[some].tocsc(), inputs, samples.input_names)
-    columns = _columns(samples, target, (seen, held), np.diff(codes.tocsc().indptr), beside)
+    active = np.diff(codes.tocsc().indptr) if samples.on_off else None
+    columns = table_of(samples.names, target, found, active, beside)
     n_groups = None if groups is None else int(groups.max()) + 1
     sizes = len(split.seen), len(split.held_out)
     return Explanation(target, *sizes, n_groups, answer, columns, tuple(said))
+
+
+def both_parts(
+    codes: csr_array,
+    target: Target,
+    split: Split,
+    groups: Places | None = None,
+    *,
+    on_off: bool,
+) -> tuple[Columns, Columns]:
+    """The effects of codes [n, M] on a target of the same samples: looked at, and held out."""
+    seen, held = (
+        associations(
+            codes[part].tocsc(),
+            target.at(part),
+            None if groups is None else np.unique(groups[part], return_inverse=True)[1],
+            on_off=on_off,
+        )
+        for part in split
+    )
+    return seen, held
+
+
+def main_effect(target: Target) -> tuple[str, float]:
+    """The figure that p is of, and its value where a latent has nothing to do with the target."""
+    return ("rank_correlation", 0.0) if target.is_number else ("auc", 0.5)
+
+
+def holds(target: Target, seen: Columns, held: Columns) -> NDArray[np.bool_]:
+    """Which effects [M, T] have the same sign on held-out samples, with p of at most 0.05."""
+    main, middle = main_effect(target)
+    same = (seen[main] - middle) * (held[main] - middle) > 0
+    return same & (held["p"] <= CERTAIN)
 
 
 def _on_groups(groups: Places | None) -> list[str]:
@@ -138,34 +164,36 @@ def probed(samples: Samples, rows: Places) -> Places:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
-def _columns(
-    samples: Samples,
+def table_of(
+    names: Sequence[str],
     target: Target,
     found: tuple[Columns, Columns],
-    active: Places,
+    active: Places | None,
     beside: Mapping[str, NDArray[np.object_]],
 ) -> dict[str, NDArray[np.generic]]:
-    """The table [M · T], the surest first; `beside` are words on each latent, [M]."""
+    """What was found, as a table [M · T], the surest first.
+
+    `names` are those of the latents, [M], `active` counts their samples, [M], where codes are
+    exactly 0 elsewhere; `beside` are words on each latent, [M].
+    """
     seen, held = found
     n_latents, n_tested = seen["p"].shape
     table: dict[str, NDArray[np.generic]] = {
         "latent": np.repeat(np.arange(n_latents), n_tested),
-        "name": np.repeat(np.array(samples.names, dtype=object), n_tested),
+        "name": np.repeat(np.array(names, dtype=object), n_tested),
     }
     if not target.is_number:
         table["class"] = np.tile(np.array(target.tested, dtype=object), n_latents)
-    if samples.on_off:
+    if active is not None:
         table["active"] = np.repeat(active, n_tested)
     table |= {name: values.ravel() for name, values in seen.items() if name != "p"}
     table |= {"p": seen["p"].ravel(), "q": corrected(seen["p"].ravel())}
     for name, values in held.items():
         if not name.endswith(("_low", "_high")):
             table[f"held_out_{name}"] = values.ravel()
-    main = "rank_correlation" if target.is_number else "auc"
-    middle = 0.0 if target.is_number else 0.5
-    same = (seen[main] - middle) * (held[main] - middle) > 0
-    table["holds"] = (same & (held["p"] <= CERTAIN)).ravel()
+    table["holds"] = holds(target, seen, held).ravel()
     table |= {name: np.repeat(words, n_tested) for name, words in beside.items()}
+    main, middle = main_effect(target)
     strength = np.abs(seen[main].ravel() - middle)
     order = np.lexsort((-np.nan_to_num(strength), np.nan_to_num(seen["p"].ravel(), nan=2.0)))
     return {name: values[order] for name, values in table.items()}

@@ -73,7 +73,7 @@ def _is_seen(atlas: Manifest) -> bool:
 
 def _latents(view: RunView) -> Iterator[dict[str, object]]:
     """The liveliest latents: the largest mean code first; none that is never active."""
-    atlas, folder = view.manifest, view.atlas
+    atlas, folder, names = view.manifest, view.atlas, view.names
     columns = _columns(folder, atlas)
     order = np.argsort(-columns["mean"], kind="stable")[:MOST_LATENTS].tolist()
     if atlas["sparse"]:
@@ -83,7 +83,7 @@ def _latents(view: RunView) -> Iterator[dict[str, object]]:
         strongest = details["top"] or details.get("bottom", [])
         yield {
             "latent": latent,
-            "tag": atlas["tags"][latent],
+            "tag": " · ".join(filter(None, (names.get(latent), atlas["tags"][latent]))),
             "figures": {
                 name: float(columns[name][latent])
                 for name in ("density", "mean", "max", "edge")

@@ -8,7 +8,7 @@ target.safetensors       of a transcoder: what the preparation of its targets le
 log.jsonl                one line a record
 checkpoints/             everything that resuming needs
 atlas/                   what the explorer shows, made from all the others and the data
-notes.json               what a person wrote about latents; no training removes it
+notes.json               what a person says of latents, notes and names; no training removes it
 """
 
 from __future__ import annotations
@@ -508,6 +508,7 @@ class Run:
         """
         import torch
 
+        from simplecell.run.notes import names_in
         from simplecell.run.trained import Trained
 
         info, recipe = self.agreed()
@@ -534,7 +535,7 @@ class Run:
             raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
         if not all(t.is_floating_point() and torch.isfinite(t).all() for t in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
-        return Trained(model, preprocess, recipe, info, target)
+        return Trained(model, preprocess, recipe, info, target, names_in(self.path))
 
 
 def _check_weights(model: Model, tensors: Mapping[str, Tensor]) -> None:

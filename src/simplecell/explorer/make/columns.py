@@ -52,7 +52,10 @@ def columns_of(
 
 
 class Words:
-    """Labels and inputs that go with each latent, and the few words that stand for it."""
+    """Labels and inputs that go with each latent, and the few words that stand for it.
+
+    Where labels are numbers that measure (`tells` is false), a latent is not called "7".
+    """
 
     def __init__(
         self,
@@ -60,9 +63,14 @@ class Words:
         survey: Survey,
         directions: NDArray[np.float64],
         samples: Samples,
+        *,
+        tells: bool = True,
     ) -> None:
+        self.tells = tells
         self.names, self.drawn_as, self.values = samples.names, samples.drawn_as, labels.values
         self.directions = directions
+        self.pictured = samples.pictures is not None
+        """Whether a tile shows pictures: the numbers of a layer say less."""
         self.is_spectrum = self.drawn_as == "row" and is_spectrum(self.names)
         self.means, self.correlations, self.counts = survey.of_labels()
         self._strongest = largest(np.abs(self.correlations.T), MOST_LABELS)
@@ -107,14 +115,15 @@ class Words:
 
     def tag(self, latent: int, details: Details) -> str:
         """What stands for a latent, from its line of details."""
-        parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
+        telling = details["labels"] if self.tells else []
+        parts = [one["label"] for one in telling if one["correlation"] >= TELLING][:2]
         if self.drawn_as == "tokens":
             parts = _own_tokens(details["top"] or details.get("bottom", [])) or parts
         elif self.drawn_as == "text":
             parts += _titles(details["top"] or details.get("bottom", []))[: 2 - len(parts)]
         elif self.edges is not None and not parts:
             parts = [self.edges[latent]]
-        elif self.drawn_as == "row" and not parts:
+        elif self.drawn_as == "row" and not self.pictured and not parts:
             signs = {True: "+", False: "−"}
             parts = [signs[one["weight"] > 0] + one["input"] for one in details["inputs"][:2]]
         return " · ".join(part[:TAG_LENGTH] for part in parts if part)

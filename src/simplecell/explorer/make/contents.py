@@ -17,7 +17,8 @@ class Sample(TypedDict):
     row: int
     about: NotRequired[dict[str, object]]
     pixels: NotRequired[str]
-    photo: NotRequired[dict[str, int]]
+    photo: NotRequired[dict[str, float]]
+    """Which photograph, and where in it, in pixels of its file; without a place all of it."""
     values: NotRequired[list[tuple[str, float]]]
     title: NotRequired[str]
     text: NotRequired[str]
@@ -106,13 +107,93 @@ class Sprites(TypedDict):
 
 
 class Photo(TypedDict):
-    """A photograph that patches were cut from."""
+    """A photograph that patches were cut from, or that rows were made of."""
 
     name: str
     width: int
     height: int
     scale: int
     file: str
+
+
+class MapLayout(TypedDict):
+    """Places in two dimensions: a file of x and y, float32."""
+
+    name: str
+    file: str
+    shares: list[float] | None
+    """Of the variance along both directions, where these are principal ones."""
+
+
+class MapField(TypedDict):
+    """Numbers (float32) or classes (uint16) of every sample of the map, in a file."""
+
+    name: str
+    file: str
+    classes: list[str] | None
+    ends: list[float] | None
+    """The least and the largest number."""
+    counts: NotRequired[list[int]]
+    """Samples of each class."""
+    other: NotRequired[int]
+    """Samples of classes that are too rare to be told."""
+    unknown: NotRequired[int]
+    own: NotRequired[bool]
+    """Whether it is ours and no record: the error of the reconstruction."""
+
+
+class MapPage(TypedDict):
+    """The map's part of atlas.json."""
+
+    n_points: int
+    rows: str | None
+    """The file of their row numbers (uint32), where they are not all samples."""
+    layouts: list[MapLayout]
+    latents: MapLayout
+    fields: list[MapField]
+    codes: dict[str, int]
+    """Of how many samples the codes are at hand, in how many entries and bytes."""
+
+
+class Verdict(TypedDict):
+    """Whether data predict a target at all: `score` of the best probe on held-out samples."""
+
+    yes: bool
+    p: float
+    score: float
+    probe: str
+    n_probes: int
+
+
+class TargetFigures(TypedDict):
+    """What latents have to do with a target: where in targets.bin its figures [F, T, M] begin."""
+
+    name: str
+    kind: str
+    classes: list[str]
+    """Those set apart from all others, T; of numbers none, and T is 1."""
+    figures: list[str]
+    at: int
+    n_seen: int
+    n_held_out: int
+    verdict: Verdict | None
+    notes: list[str]
+
+
+class LeftOut(TypedDict):
+    """A field of the records that is held against no latent, and why."""
+
+    name: str
+    why: str
+
+
+class TargetsTold(TypedDict):
+    """All targets; `n_samples` whose codes were looked at."""
+
+    tested: list[TargetFigures]
+    left_out: list[LeftOut]
+    n_samples: int
+    notes: list[str]
 
 
 class Manifest(TypedDict):
@@ -145,7 +226,9 @@ class Manifest(TypedDict):
     tags: list[str]
     sprites: Sprites | None
     labels: Told | None
+    targets: TargetsTold | None
     photos: list[Photo]
+    map: MapPage | None
     sizes: dict[str, int]
 
 

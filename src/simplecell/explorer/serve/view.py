@@ -11,15 +11,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simplecell.errors import RunError
+from simplecell.explorer.make import kept_codes
 from simplecell.explorer.make.atlas import FORMAT, damaged, folder_of
-from simplecell.explorer.make.contents import DataPage, Details, Manifest, PlaygroundPage
+from simplecell.explorer.make.contents import (
+    DataPage,
+    Details,
+    Manifest,
+    MapPage,
+    PlaygroundPage,
+)
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
-from simplecell.explorer.serve.notes import Note, Notes
 from simplecell.explorer.serve.remembered import Remembered, stamp_of
 from simplecell.run.directory import Run, reported_figures
 from simplecell.run.info import Info
+from simplecell.run.notes import FILE, Name, Note, Notes, weights_of
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import misfit, parse_json, read_json
 
@@ -31,6 +41,16 @@ MANIFEST = {
     "activation": str,
     "sprites": (None, {"sheets": [str]}),
     "photos": (None, [{"file": str}]),
+    "map": (
+        None,
+        {
+            "n_points": int,
+            "rows": (None, str),
+            "layouts": [{"file": str}],
+            "latents": {"file": str},
+            "fields": [{"file": str}],
+        },
+    ),
 }
 """What is needed of atlas.json, as `storage.misfit` reads it."""
 FIGURES = (
@@ -38,7 +58,8 @@ FIGURES = (
     *("fvu", "l0", "mean_activation", "samples"),
 )
 """Of a run in the list of runs."""
-PLAIN_FILES = ("columns.bin", "samples.bin", "weights.bin")
+PLAIN_FILES = ("columns.bin", "samples.bin", "targets.bin", "weights.bin")
+_MAP = re.compile(r"map-[a-z0-9-]{1,24}\.bin", re.ASCII)
 _PICTURE = re.compile(r"sprites-[0-9]{1,6}\.png|photos/[0-9]{1,6}\.jpg", re.ASCII)
 MOST_FILES = 16
 """Of a run that are remembered: all there are."""
@@ -50,7 +71,7 @@ class KnownRun:
 
     def __init__(self, name: str, run: Run) -> None:
         self.name, self.run = name, run
-        self.notes = Notes(run.path / "notes.json")
+        self.notes = Notes(run.path / FILE)
         self.files = Remembered(MOST_FILES)
 
 
@@ -114,25 +135,44 @@ class RunView:
         return self._remembered(self.run.path / "run.json", self.run.info)
 
     def overview(self) -> dict[str, object]:
-        """atlas.json with the notes; `notes_error` says why there are none to be had."""
+        """atlas.json with notes and names; `notes_error` says why there are none to be had."""
         manifest = self.manifest
-        notes, wrong = self._notes
+        (notes, names), wrong = self._notes
         return {
             **manifest,
             "name": self.name,
             "title": self.run.path.name,
             "notes": notes,
+            "names": names,
             "writable": wrong is None and os.access(self.run.path, os.W_OK),
             "notes_error": wrong,
         }
 
     @cached_property
-    def _notes(self) -> tuple[dict[str, Note], str | None]:
-        """The notes by latent, and what is wrong with their file."""
+    def _notes(self) -> tuple[tuple[dict[str, Note], dict[str, Name]], str | None]:
+        """Notes and names by latent, and what is wrong with their file."""
+        kept = self._known.notes
         try:
-            return self._known.notes.read(self.key), None
+            names = kept.names("") and kept.names(self._weights())
+            return (kept.read(self.key), names), None
         except RunError as error:
-            return {}, self.plain(str(error))
+            return ({}, {}), self.plain(str(error))
+
+    def _weights(self) -> str:
+        """By which names know theirs."""
+        path = self.run.path
+        return self._remembered(path / "model.safetensors", lambda: weights_of(path))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names in use, by latent."""
+        found = self._notes[0][1]
+        return {int(latent): one["name"] for latent, one in found.items() if not one["stale"]}
+
+    def write_name(self, latent: int, name: str) -> Name | None:
+        """Name a latent, "" for no name; as `Notes.rename`."""
+        known = self._known.notes.rename({latent: name}, self._weights())
+        return {"name": known[latent], "stale": False} if latent in known else None
 
     def write_note(self, latent: int, text: str) -> Note | None:
         """See `Notes.write`."""
@@ -154,9 +194,10 @@ class RunView:
         return int(text)
 
     def latent(self, latent: int) -> dict[str, object]:
-        """What is known of one latent, and its note."""
-        note = self._notes[0].get(str(latent))
-        return {**self.details(latent), "note": note}
+        """What is known of one latent, its note and its name."""
+        notes, names = self._notes[0]
+        told = {"note": notes.get(str(latent)), "name": names.get(str(latent))}
+        return {**self.details(latent), **told}
 
     def details(self, latent: int) -> Details:
         """The line of details.jsonl that is about one latent.
@@ -197,7 +238,47 @@ class RunView:
         sprites = manifest.get("sprites")
         pictures = [*sprites["sheets"]] if sprites else []
         pictures += [photo["file"] for photo in manifest.get("photos") or []]
-        return {*PLAIN_FILES, *filter(_PICTURE.fullmatch, pictures)}
+        return {*PLAIN_FILES, *self.map_files(), *filter(_PICTURE.fullmatch, pictures)}
+
+    def map_files(self) -> list[str]:
+        """Names of the files of the map; none where an atlas has no map."""
+        told = self.manifest.get("map")
+        if told is None:
+            return []
+        parts = [*told["layouts"], told["latents"], *told["fields"]]
+        names = [told["rows"] or "", *(part["file"] for part in parts)]
+        return sorted(filter(_MAP.fullmatch, names))
+
+    @property
+    def map(self) -> MapPage:
+        """The map's part of atlas.json.
+
+        Raises:
+            Refused: 404, when there is none.
+        """
+        told = self.manifest.get("map")
+        if told is None:
+            raise Refused(404, "the atlas of this run has no map; start explore again")
+        return told
+
+    def map_rows(self) -> NDArray[np.int64]:
+        """The number of each point's row, [P].
+
+        Raises:
+            RunError: when their file is damaged.
+        """
+        name, n = self.map["rows"], self.map["n_points"]
+        if name is None:
+            return np.arange(n)
+        rows = np.frombuffer(self.file(name), dtype="<u4").astype(np.int64)
+        if len(rows) != n:
+            raise damaged(self.atlas / name, f"{len(rows)} rows of {n} points")
+        return rows
+
+    @property
+    def codes_file(self) -> Path:
+        """Where the codes that are at hand lie; no address gives this file."""
+        return self.atlas / kept_codes.FILE
 
     def file(self, name: str) -> bytes:
         """The bytes of one of `files`.
