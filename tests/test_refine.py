@@ -7,12 +7,14 @@ import pytest
 import torch
 from sklearn.linear_model import orthogonal_mp
 
+from simplecell.cli import run_command_line
 from simplecell.data import ArraySource
 from simplecell.data.planted import planted_dictionary
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.matching import recovery
 from simplecell.model.pursuit import pursued
+from simplecell.run.recipe import Recipe
 from simplecell.training.objective import Objective
 from simplecell.training.refine import improve_atoms, refine
 from simplecell.training.trainer import Trainer
@@ -193,3 +195,20 @@ def test_recovery_of_a_whole_training(planted):
         list(trainer_of(model, refine=rounds).run(ArraySource(planted.x), 240))
         found.append(recovery(np.asarray(planted.atoms), model.decoder.detach().numpy()))
     assert found[1].mcc > found[0].mcc
+
+
+def test_from_the_command_line(planted, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", planted.x)
+    few = ["--set", "model.n_latents=20", "--set", "model.target_l0=3", "--no-doctor"]
+    words = ["train", str(tmp_path / "x.npy"), "--set", "train.steps=20", "--refine", "2"]
+    run = tmp_path / "run"
+    assert run_command_line([*words, *few, "--out", str(run), "--recipe", "topk"]) == 0
+    assert Recipe.load(run / "recipe.toml").optim.refine == 2
+    for recipe, more, said in (
+        ("table", (), "mini-batches"),
+        ("table", ("--set", "optim.kind=adam"), "leave it out, or take such a recipe"),
+    ):
+        capsys.readouterr()
+        out = ["--out", str(tmp_path / "no"), "--recipe", recipe]
+        assert run_command_line([*words, *out, *more]) == 2
+        assert said in capsys.readouterr().err
