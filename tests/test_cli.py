@@ -35,7 +35,7 @@ SHORT = ("--set", "train.steps=5")
 FIGURES = {
     *("cost", "terms", "mean_activation", "fvu", "l0", "dead"),
     *("n_iter", "n_evaluations", "stopped"),
-    *("n_latents", "n_samples", "held_out", "skipped", "status", "findings"),
+    *("n_latents", "n_samples", "held_out", "skipped", "status", "findings", "pca"),
 }
 WRAPPING = {"schema", "command", "run", "seconds"}
 

@@ -42,7 +42,7 @@ def evaluate(
     from simplecell.cli.printing import evaluation_table
     from simplecell.doctor import hidden
     from simplecell.run.build import new_data, new_pairs
-    from simplecell.run.directory import Run
+    from simplecell.run.directory import Run, reported_pca
     from simplecell.run.evaluate import evaluate as measure
     from simplecell.run.exact import in_use
     from simplecell.run.progress import say, say_skipped
@@ -61,6 +61,7 @@ def evaluate(
         result = {"run": str(run)} | figures.table()
         if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
             result["fvu"] = result["fvu_standardized"] = None
+        result["pca"] = reported_pca(trained.info)
         steps = trained.recipe.preprocess.steps
         findings = hidden(figures, steps, pairs.input_names)
         result["findings"] = [finding.table() for finding in findings]

@@ -187,6 +187,16 @@ def reported_figures(info: Info) -> dict[str, str | float | None]:
     return {"samples": samples, "fvu": chosen.get("fvu"), "l0": chosen.get("l0")}
 
 
+def reported_pca(info: Info) -> dict[str, Any] | None:
+    """What PCA beside the run left unexplained, of the same samples; None where nobody measured."""
+    figures = info.get("figures")
+    if figures is None:
+        return None
+    held_out = figures.get("held_out")
+    found = (held_out or figures).get("pca")
+    return {"samples": "held out" if held_out else "training", "fvu": found} if found else None
+
+
 def finite(value: float) -> float | None:
     """JSON has no NaN and no infinity."""
     return value if math.isfinite(value) else None
