@@ -303,7 +303,7 @@ def test_json_of_train_resume_and_a_second_train(say, made):
         assert set(result["mean_activation"]) == {"min", "mean", "max", "target"}
         assert set(result["held_out"]) == {
             *("cost", "fvu", "l0", "dead"),
-            *("mean_activation", "n_samples"),
+            *("mean_activation", "n_samples", "pca"),
         }
         assert set(result["terms"]) == {"reconstruction", "kl", "decay"}
         terms = Recipe.load("table").objective
@@ -320,7 +320,7 @@ def test_json_of_evaluate_and_info(say, made):
     measured = {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
         *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows", "findings"),
-        *("density", "histogram", "mean_activation"),
+        *("density", "histogram", "mean_activation", "pca"),
     }
     assert set(result) == WRAPPING | measured
     # These codes are sigmoids, which are never 0.
@@ -336,7 +336,7 @@ def test_json_of_evaluate_and_info(say, made):
     assert code == 0
     assert set(json.loads(out)["recipes"]) == {
         *("ufldl", "edges", "color", "compress", "strokes", "table"),
-        *("deep", "variational", "denoise"),
+        *("deep", "variational", "denoise", "pca"),
         *("topk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka"),
     }
 

@@ -31,12 +31,13 @@ from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.encoding import dense_codes
 from simplecell.run.evaluate import Figures, evaluate
+from simplecell.run.normality import judged, normality
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import with_prepared_targets
 from simplecell.run.trained import Trained, latent_names
 from simplecell.run.whole import WholeModel
-from simplecell.training.prepared import resolve_device
+from simplecell.training.prepared import Prepared, resolve_device
 from simplecell.training.trainer import Record
 from simplecell.viz.grid import sample_shape
 from simplecell.viz.portrait import picture
@@ -117,6 +118,30 @@ class ModelTransformer(CodeTransformer):
         trained = self._on_device()
         return evaluate(trained.model, trained.preprocess, source).score
 
+    def score_samples(self, X: object) -> Array:
+        """How normal each sample of X is, [n_samples], beside those of the training: higher is
+        more normal, as scikit-learn has it; *no unit*.
+
+        `−max(z(ln ‖x − recon‖²), z(ln distance of the code))`, z a standard score among (at most
+        8,192 of) the training samples: `simplecell.run.normality` has the formula and its source.
+
+        Raises:
+            UsageError: for a transcoder, and a run that does not know what is normal.
+        """
+        check_is_fitted(self)
+        rows = validate_data(self, X, reset=False, **DOOR)
+        trained = self._on_device()
+        if trained.normal is None:
+            raise UsageError(
+                "this run does not know which samples are normal: it is a transcoder, was "
+                "converted, or was made before rows were scored; train it anew"
+            )
+        model = trained.model_for(rows)
+        samples = Prepared(ArraySource(rows), trained.preprocess, model, keep=False)
+        parts = [trained.normal.score(one) for _, one in judged(model, samples)]
+        scores: Array = torch.cat(parts).numpy()
+        return scores
+
     @property
     def model(self) -> WholeModel:
         """The whole as one torch module: tensors in the units of the data, gradients through.
@@ -142,6 +167,7 @@ class ModelTransformer(CodeTransformer):
         run.refuse_strangers()
         run.begin(trained.recipe, trained.info, trained.preprocess, trained.target_preprocess)
         run.write_model(trained.model)
+        run.write_normal(trained.normal)
 
     def plot(
         self,
@@ -288,7 +314,8 @@ class ModelTransformer(CodeTransformer):
         info = about_training(requested, recipe, trainer, about_data(None, source, held_out))
         info |= {"status": "finished", "stopped": trainer.stopped}
         info["data"]["input_names"] = input_names(self)
-        self._take(Trained(model, built.preprocess, recipe, info, chain))
+        normal = None if chain is not None else normality(in_use, built.preprocess, source)
+        self._take(Trained(model, built.preprocess, recipe, info, chain, normal))
         self.notes_ = [*source.notes, *built.notes]
         self._judge(figures)
         return figures

@@ -5,9 +5,9 @@ before anything is written, and tells range and fingerprint (`data.rows.survey`)
 columns where the preparation begins with them; one for each step whose moments do not follow from
 those before it; one for the mean of
 what is prepared, and one for its size, where the model asks for them; the doctor's look at a few
-thousand rows, at both ends, rather than to hold 128 MB in between; and one for the last cost,
-figures and covariance together. Of the held-out samples: the same check, and one that keeps them
-prepared.
+thousand rows, at both ends, rather than to hold 128 MB in between; one for the last cost, figures
+and covariance together; and one of 8,192 rows that says what is normal. Of the held-out samples:
+the same check, and one that keeps them prepared.
 With L-BFGS the steps together are one reading, which serves the last figures as well.
 """
 
@@ -28,6 +28,7 @@ from simplecell.run.baseline import MODEST_INPUTS, MOST_INPUTS, moments_of, of_c
 from simplecell.run.directory import Run, finite, line_of
 from simplecell.run.evaluate import Figures, judge, spread
 from simplecell.run.info import FinalFigures, Info, OfComponents, StepLog
+from simplecell.run.normality import Normality, normality
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
@@ -131,6 +132,7 @@ class Session:
         try:
             self.save()
             self.info["figures"] = self._figures(status)
+            self.run.write_normal(self._normal() if status == "finished" else None)
         except DivergedError:
             self._close("diverged")
             raise
@@ -197,6 +199,13 @@ class Session:
                 "pca": _by_pca(learned, of_held, n_latents, figures),
             }
         return table
+
+    def _normal(self) -> Normality | None:
+        """What is normal; nobody knows who has a part of the latents, or does not write."""
+        trainer = self.trainer
+        if trainer.model.holders > 1 or not trainer.ranks.leads:
+            return None
+        return normality(trainer.model, trainer.preprocess, self.source)
 
     def _samples(self, ready: Prepared | None, source: Source) -> Prepared:
         """Samples that training left `ready`, or some that are read once for all figures."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from simplecell.run.whole import WholeModel
 from simplecell.training.prepared import to_model
 from simplecell.training.state import all_finite
 
+if TYPE_CHECKING:
+    from simplecell.run.normality import Normality
+
 Floats = NDArray[np.floating]
 
 
@@ -35,6 +38,8 @@ class Trained:
     info: Info
     target_preprocess: Preprocess | None = None
     """Of a transcoder: the preparation of what it reconstructs."""
+    normal: Normality | None = None
+    """What is normal of its samples; None where nobody looked."""
 
     @property
     def recon_preprocess(self) -> Preprocess:
