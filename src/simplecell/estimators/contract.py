@@ -44,6 +44,7 @@ from simplecell.viz.portrait import picture
 
 if TYPE_CHECKING:
     from simplecell.explain.explanation import Explanation
+    from simplecell.explain.index import Index
     from simplecell.explorer.export import Page
 
 Array = NDArray[np.floating]
@@ -267,6 +268,22 @@ class ModelTransformer(CodeTransformer):
             kind=kind,
             seed=random_state,
         )
+
+    def index(self, X: object, *, names: Sequence[str] | None = None) -> Index:
+        """Rows of X by their codes: those in which a latent fires, and those nearest to another.
+
+        `names` [n_samples] are what rows are called. `simplecell.Index` says how to ask.
+
+        Raises:
+            UsageError: for codes that are never 0.
+        """
+        check_is_fitted(self)
+        from simplecell.explain.index import Index  # with SciPy, which most fits need not
+
+        rows = validate_data(self, X, reset=False, **DOOR)
+        told = None if names is None else meta_of([{"name": name} for name in names], rows.shape[0])
+        source = ArraySource(rows, name="X", input_names=input_names(self), meta=told)
+        return Index.of(self._on_device(), source)
 
     def latents(self, layer: int | None = None) -> NDArray[np.float64]:
         """What excites each latent most, [n_latents, n_features], in the units of the data.
