@@ -43,6 +43,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tied": ("compress", (*CLASSIC, "model.tied=true", SCALED)),
     "l1": ("l1", MODERN),
     "topk": ("topk", MODERN),
+    "abstopk": ("abstopk", MODERN),
     "batchtopk": ("batchtopk", MODERN),
     "batchtopk, center of its own": (
         "batchtopk",

@@ -47,7 +47,7 @@ def saelens(folder, architecture, config=(), tensors=None, drop=()):
         "metadata": {"sae_lens_version": "6.54.12", "hook_name": "blocks.1", "model_name": "m"},
     }
     held = {"W_enc": n["encoder"].T, "b_enc": n["bias"], "W_dec": n["long"], "b_dec": n["offset"]}
-    if architecture == "topk":
+    if architecture in ("topk", "abstopk"):
         told |= {"k": K, "rescale_acts_by_decoder_norm": False}
     if "jumprelu" in architecture:
         held["threshold"] = n["threshold"]

@@ -23,6 +23,7 @@ WIDE = ["model.n_latents=128", f"optim.dead_after={BATCH}"]
 DEALT = {
     "topk": ("topk", [*ROWS["topk"].all_settings, *FEW, *WIDE]),
     "as many as half": ("topk", [*ROWS["topk"].all_settings, *FEW, "model.target_l0=20"]),
+    "signed": ("abstopk", [*ROWS["topk"].all_settings, *FEW, *WIDE]),
     "preact": (
         "topk",
         [*ROWS["topk"].all_settings, *FEW, *WIDE, "objective.preact.weight=0.25"],

@@ -12,6 +12,10 @@ def code_of(kind, pre, own):
         for i, row in enumerate(pre):
             for j in sorted(range(len(row)), key=lambda j: -row[j])[: own["k"]]:
                 code[i, j] = max(row[j], 0.0)
+    elif kind == "abstopk":
+        for i, row in enumerate(pre):
+            for j in sorted(range(len(row)), key=lambda j: -abs(row[j]))[: own["k"]]:
+                code[i, j] = row[j]
     elif kind == "batchtopk":
         order = sorted(np.ndindex(pre.shape), key=lambda place: -pre[place])
         for place in order[: round(own["k"] * len(pre))]:
@@ -37,7 +41,9 @@ def variance(target):
 
 def l1(soft, decoder):
     lengths = [np.sqrt(np.sum(atom**2)) for atom in decoder]
-    return float(np.mean([sum(c * n for c, n in zip(row, lengths, strict=True)) for row in soft]))
+    return float(
+        np.mean([sum(abs(c) * n for c, n in zip(row, lengths, strict=True)) for row in soft])
+    )
 
 
 def l0(code, target, wanted, *, push=0.0, ease=1.0):
@@ -45,19 +51,19 @@ def l0(code, target, wanted, *, push=0.0, ease=1.0):
     return variance(target) * (active / (wanted * ease) - 1 + push) ** 2
 
 
-def auxk(pre, error, dead, decoder, target, k):
+def auxk(pre, error, dead, decoder, target, k, *, signed=False):
     """`error` is e, held fixed."""
     guess = np.zeros_like(error)
     numbers = np.flatnonzero(dead)
     for i, row in enumerate(pre):
-        for j in sorted(numbers, key=lambda j: -row[j])[:k]:
-            guess[i] += max(row[j], 0.0) * decoder[j]
+        for j in sorted(numbers, key=lambda j: -(abs(row[j]) if signed else row[j]))[:k]:
+            guess[i] += (row[j] if signed else max(row[j], 0.0)) * decoder[j]
     left, all_of_it = np.sum((error - guess) ** 2), np.sum((error - error.mean(0)) ** 2)
     return variance(target) * left / all_of_it
 
 
-def preact(pre, thresholds, dead, decoder, target):
-    total = 0.0
+def preact(pre, thresholds, dead, decoder, target, *, signed=False):
+    pre, total = np.abs(pre) if signed else pre, 0.0
     for j in np.flatnonzero(dead):
         length = np.sqrt(np.sum(decoder[j] ** 2))
         total += length * min(np.maximum(thresholds[:, j] - pre[:, j], 0.0))

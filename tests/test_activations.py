@@ -14,7 +14,12 @@ from simplecell.model.codes import Codes, SparseCodes
 from simplecell.model.selective import JumpReLU
 from simplecell.training.weights import initialise
 
-SETTINGS = {"topk": {"k": 3}, "batchtopk": {"k": 2.5}, "jumprelu": {"bandwidth": 0.8}}
+SETTINGS = {
+    "topk": {"k": 3},
+    "abstopk": {"k": 3},
+    "batchtopk": {"k": 2.5},
+    "jumprelu": {"bandwidth": 0.8},
+}
 SPARSE = sorted(kind for kind, made in ACTIVATIONS.items() if made.sparse)
 
 
@@ -32,11 +37,12 @@ def table(rows):
 
 
 def test_the_flags_of_every_activation():
-    assert SPARSE == ["batchtopk", "gated", "jumprelu", "relu", "topk"]
+    assert SPARSE == ["abstopk", "batchtopk", "gated", "jumprelu", "relu", "topk"]
+    assert [kind for kind, one in ACTIVATIONS.items() if one.signed] == ["abstopk"]
     hard = [kind for kind, one in ACTIVATIONS.items() if not one.smooth]
-    assert sorted(hard) == ["batchtopk", "gated", "jumprelu", "topk"]
+    assert sorted(hard) == ["abstopk", "batchtopk", "gated", "jumprelu", "topk"]
     assert [kind for kind, one in ACTIVATIONS.items() if one.owns_bias] == ["gated"]
-    assert settings_of("topk") == settings_of("batchtopk") == ("k",)
+    assert settings_of("topk") == settings_of("abstopk") == settings_of("batchtopk") == ("k",)
     assert settings_of("jumprelu") == ("bandwidth", "threshold")
     assert settings_of("relu") == settings_of("gated") == ()
 
@@ -49,6 +55,7 @@ def test_the_flags_of_every_activation():
         ("topk", {"k": 2.5}, "k is 2.5"),
         ("topk", {"k": math.inf}, "k is inf"),
         ("topk", {"k": math.nan}, "k is nan"),
+        ("abstopk", {"k": 12}, "abstopk: k is 12"),
         ("batchtopk", {}, "batchtopk: k is 0"),
         ("batchtopk", {"k": 11.5}, "at most 11"),
         ("batchtopk", {"k": math.nan}, "k is nan"),
@@ -94,12 +101,37 @@ def test_topk_keeps_k_of_equals():
     assert kept[1, 1] == 3
 
 
+def test_abstopk_by_hand():
+    pre = table(
+        [
+            [3.0, -1.0, 2.0, -5.0, 1.0],
+            [-1.0, 4.0, -2.0, -3.0, -0.5],
+            [-1.0, -4.0, -2.0, -3.0, -0.5],
+            [0.0, 0.0, -7.0, 0.0, 0.0],  # a zero is not active
+        ]
+    )
+    expected = table([[3, 0, 0, -5, 0], [0, 4, 0, -3, 0], [0, -4, 0, -3, 0], [0, 0, -7, 0, 0]])
+    signed = activation("abstopk", 5, k=2, dtype=torch.float64)
+    for training in (True, False):
+        codes = signed(pre, training=training)
+        assert torch.equal(codes.dense, expected)
+        assert codes.l0().tolist() == [2, 2, 2, 1]
+    assert signed.threshold_of(pre)[:, 0].tolist() == [3, 3, 3, 0]
+
+
+def test_abstopk_of_the_opposite_is_the_opposite():
+    pre, signed = pre_of(), made("abstopk")
+    assert torch.equal(signed(-pre).dense, -signed(pre).dense)
+    assert (signed(pre).l0() == 3).all()
+
+
+@pytest.mark.parametrize("kind", ["topk", "abstopk"])
 @pytest.mark.parametrize("k", [1, 3, 11])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_topk_in_use_is_topk_in_training(k, dtype, monkeypatch):
+def test_topk_in_use_is_topk_in_training(kind, k, dtype, monkeypatch):
     """Sparse in use, dense in training: the same bits, and nearly the same reconstruction."""
     monkeypatch.setattr("simplecell.model.selection.CROSSOVER", 1.0)
-    model = Autoencoder(6, 11, activation="topk", output="linear", k=k, dtype=dtype)
+    model = Autoencoder(6, 11, activation=kind, output="linear", k=k, dtype=dtype)
     initialise(model, 1, "transpose")
     x = pre_of(50, 6, dtype=dtype)
     used, trained = model(x), model(x, training=True)
@@ -109,14 +141,15 @@ def test_topk_in_use_is_topk_in_training(k, dtype, monkeypatch):
     torch.testing.assert_close(used.recon, trained.recon)
 
 
-def test_topk_passes_the_gradient_of_what_it_keeps():
+@pytest.mark.parametrize("kind", ["topk", "abstopk"])
+def test_topk_passes_the_gradient_of_what_it_keeps(kind):
     pre = pre_of().requires_grad_()
     push = pre_of(seed=1)
     for training in (True, False):
         pre.grad = None
-        codes = activation("topk", 11, k=3)(pre, training=training)
+        codes = activation(kind, 11, k=3)(pre, training=training)
         (codes.dense * push).sum().backward()
-        assert torch.equal(pre.grad, push * (codes.dense > 0))
+        assert torch.equal(pre.grad, push * (codes.dense != 0))
 
 
 # BatchTopK
@@ -331,12 +364,12 @@ def test_in_use_a_sample_does_not_depend_on_its_neighbours(kind, cut):
 
 
 @pytest.mark.parametrize("kind", SPARSE)
-def test_the_code_is_never_below_zero_and_forward_changes_nothing(kind):
+def test_the_code_is_below_zero_only_where_signed_and_forward_changes_nothing(kind):
     one, pre = made(kind), pre_of()
     state = {name: tensor.clone() for name, tensor in one.state_dict().items()}
     for training in (True, False):
         codes = one(pre, training=training)
-        assert (codes.dense >= 0).all()
+        assert bool((codes.dense < 0).any()) == one.signed
         assert (codes.dense == 0).any()
         assert torch.equal(one.count(pre, codes), codes.l0().double())
         assert isinstance(one.soft(pre, codes), Codes)

@@ -182,7 +182,7 @@ def test_a_note_is_kept_found_and_removed(site, runs, page):
     note = page.get_by_role("textbox", name="Note")
     note.fill(f"likes corners {HOSTILE}")
     page.get_by_role("button", name="Save").click()
-    expect(page.locator(".state")).to_contain_text("saved in the run")
+    expect(page.locator(".noted .state")).to_contain_text("saved in the run")
     assert "likes corners" in (runs["edges"] / "notes.json").read_text()
     page.reload()
     expect(page.get_by_role("textbox", name="Note")).to_have_value(f"likes corners {HOSTILE}")
@@ -191,10 +191,10 @@ def test_a_note_is_kept_found_and_removed(site, runs, page):
     go(page, site + "edges/latent/5")
     page.get_by_role("textbox", name="Note").fill("")
     page.get_by_role("button", name="Save").click()
-    expect(page.locator(".state")).to_have_text("removed")
+    expect(page.locator(".noted .state")).to_have_text("removed")
     page.get_by_role("button", name="Save").click()  # nothing is left to save, and the word stays
     page.evaluate("new Promise((then) => setTimeout(then))")
-    expect(page.locator(".state")).to_have_text("removed")
+    expect(page.locator(".noted .state")).to_have_text("removed")
 
 
 def test_a_note_that_cannot_be_saved_says_so(site, page):
@@ -202,7 +202,7 @@ def test_a_note_that_cannot_be_saved_says_so(site, page):
     page.route("**/note", lambda route: route.abort())
     page.get_by_role("textbox", name="Note").fill("lost")
     page.get_by_role("button", name="Save").click()
-    expect(page.locator(".state")).to_contain_text("could not be saved")
+    expect(page.locator(".noted .state")).to_contain_text("could not be saved")
     page.watch.wrong.clear()  # the browser itself logs a request that was cut off
 
 

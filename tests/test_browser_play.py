@@ -26,7 +26,10 @@ from play_models import (
     wide,
 )
 from play_runs import clock, train
+from simplecell import JumpReLUSparseAutoencoder, TopKSparseAutoencoder
+from simplecell.cli import run_command_line
 from simplecell.data.images import halve, to_grey, whiten_1_over_f
+from simplecell.data.planted import planted_dictionary
 from simplecell.explorer.export import export
 from simplecell.explorer.export import page as whole_page
 from simplecell.explorer.make.playground import describe
@@ -124,6 +127,73 @@ def test_tied_deep_and_transcoding_models_are_pythons(modules):
 def test_one_sample_and_codes_of_zero(modules):
     trained = wide(Autoencoder(5, 3, activation="topk", output="linear", k=2))
     agree(modules, [(trained, np.ones((1, 5), dtype=np.float32))])
+
+
+EXACT = f"""async (cases) => {{
+  {FLOATS}
+  const {{ Engine }} = await import("/play/engine.js");
+  return cases.map(({{ play, weights, x, n }}) => {{
+    const engine = new Engine(play, floats(weights).buffer);
+    engine.choose("exact");
+    const {{ code, recon }} = engine.run(floats(x), n);
+    engine.choose("encoder");
+    const start = performance.now();
+    engine.choose("exact");
+    engine.run(floats(x).subarray(0, x.length / n), 1);
+    return [Array.from(code), Array.from(recon), performance.now() - start];
+  }});
+}}"""
+ESTIMATORS = {
+    "topk": lambda: TopKSparseAutoencoder(40, k=3, codes="exact", max_samples=30_000),
+    "abstopk": lambda: TopKSparseAutoencoder(
+        40, k=3, codes="exact", max_samples=30_000, signed=True
+    ),
+    "jumprelu": lambda: JumpReLUSparseAutoencoder(
+        40, target_l0=3, codes="exact", max_samples=30_000
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_exact_codes_are_those_of_encode(modules, kind, tmp_path):
+    """As the file that `encode --codes exact` writes, at the same α."""
+    planted = planted_dictionary(1000, 16, 40, 3)
+    x = np.float32(planted.x * np.random.default_rng(0).choice([-1, 1], (1000, 1)))
+    np.save(tmp_path / "x.npy", x[:60])
+    ESTIMATORS[kind]().set_params(random_state=0).fit(x).save(tmp_path / "run")
+    run = Run(tmp_path / "run")
+    words = [str(run.path), str(tmp_path / "x.npy"), "--out", str(tmp_path / "codes.npy")]
+    assert run_command_line(["encode", *words, "--codes", "exact"]) == 0
+    wanted, trained = np.load(tmp_path / "codes.npy"), run.load()
+    assert bool((wanted < 0).any()) == (kind == "abstopk")
+    play, weights = describe(trained, trained.info["exact_alpha"])
+    given = {"play": json.loads(json.dumps(play)), "weights": packed(weights), "x": packed(x[:60])}
+    ((code, recon, milliseconds),) = modules.evaluate(EXACT, [{**given, "n": 60}])
+    np.testing.assert_allclose(np.reshape(code, wanted.shape), wanted, atol=1e-4)
+    again = trained.module().decode(torch.tensor(wanted)).numpy()
+    np.testing.assert_allclose(np.reshape(recon, again.shape), again, atol=1e-3)
+    assert milliseconds < 200
+
+
+def test_codes_are_chosen_in_the_page(page, tmp_path):
+    planted = planted_dictionary(600, 16, 40, 3)
+    np.save(tmp_path / "x.npy", np.float32(planted.x))
+    settings = ("model.n_latents=40", "model.target_l0=3", "train.max_samples=6000")
+    run = train(tmp_path / "x.npy", tmp_path / "run", "abstopk", *settings)
+    with serving(run.path) as address:
+        place(page, f"{address}run/playground?sample=3")
+        error, chosen = page.locator(".play-error"), page.get_by_label("Codes", exact=True)
+        expect(chosen).to_have_value("encoder")
+        quick = error.inner_text()
+        chosen.select_option("exact")
+        expect(error).not_to_have_text(quick)
+        expect(page).to_have_url(re.compile("codes=exact"))
+        page.reload()
+        expect(page.get_by_label("Codes", exact=True)).to_have_value("exact")
+        expect(error).not_to_have_text(quick)
+        page.get_by_label("Codes", exact=True).select_option("encoder")
+        expect(error).to_have_text(quick)
+        page.goto("about:blank")  # before its server goes
 
 
 SPEED = f"""async ({{ play, weights, x }}) => {{

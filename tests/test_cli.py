@@ -320,7 +320,7 @@ def test_json_of_evaluate_and_info(say, made):
     measured = {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
         *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows", "findings"),
-        *("density", "histogram", "mean_activation", "pca"),
+        *("density", "histogram", "mean_activation", "inputs_worse_than_mean", "pca"),
     }
     assert set(result) == WRAPPING | measured
     # These codes are sigmoids, which are never 0.
@@ -337,7 +337,7 @@ def test_json_of_evaluate_and_info(say, made):
     assert set(json.loads(out)["recipes"]) == {
         *("ufldl", "edges", "color", "compress", "strokes", "table"),
         *("deep", "variational", "denoise", "pca"),
-        *("topk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka"),
+        *("topk", "abstopk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka"),
     }
 
 

@@ -27,13 +27,15 @@ from simplecell import (
     Recipe,
     TopKSparseAutoencoder,
 )
-from simplecell.data import ArraySource
+from simplecell.data import ArraySource, order, rows
+from simplecell.data.shard_writer import write_shards
 from simplecell.errors import DataError, UsageError
 from simplecell.model.codes import Codes, SparseCodes
 from simplecell.run.build import build
 
 ALL = {
     "topk": (TopKSparseAutoencoder, {}),
+    "abstopk": (TopKSparseAutoencoder, {"signed": True}),
     "batchtopk": (TopKSparseAutoencoder, {"batchwise": True}),
     "l1": (L1SparseAutoencoder, {}),
     "l1, unit_norm": (L1SparseAutoencoder, {"form": "unit_norm"}),
@@ -200,7 +202,9 @@ def test_sparse_codes_and_data_frames_exclude_each_other(digits):
     assert frame.columns[0] == "latent0"
 
 
-@pytest.mark.parametrize("recipe", ["topk", "batchtopk", "l1", "jumprelu", "gated", "matryoshka"])
+@pytest.mark.parametrize(
+    "recipe", ["topk", "abstopk", "batchtopk", "l1", "jumprelu", "gated", "matryoshka"]
+)
 def test_a_run_of_each_recipe_is_its_estimator(digits, tmp_path, recipe):
     sae = small(recipe, target_l0=6).fit(digits)
     sae.save(tmp_path / "run")
@@ -255,6 +259,8 @@ def test_a_loaded_estimator_fits_again(digits, tmp_path):
         ("gated", {"l1_weight": 0.1, "target_l0": 4}, "give one of the two"),
         ("topk", {"k": 2.5}, "k is 2.5; a whole number"),
         ("topk", {"k": 33}, "k is 33, but .* 1 to 32"),
+        ("topk", {"signed": 1}, "signed is 1; True or False"),
+        ("topk", {"signed": True, "batchwise": True}, "give one of the two"),
         ("batchtopk", {"k": 0}, "k is 0; a number above 0"),
         ("batchtopk", {"batchwise": "yes"}, "batchwise is 'yes'; True or False"),
         ("l1", {"form": "unitnorm"}, "did you mean 'unit_norm'"),
@@ -419,3 +425,37 @@ def test_an_l0_that_was_missed_is_told(digits):
         small("jumprelu", max_samples=600, target_l0=4).fit(digits)
     topk = small("topk", max_samples=600, target_l0=4).fit(digits)
     assert not [note for note in topk.notes_ if "target_l0" in note]
+
+
+def test_a_folder_of_shards_is_fitted_in_chunks_to_the_same_bits(tmp_path, monkeypatch):
+    """And never held whole: no more rows are asked for at once than a part of them."""
+    x = np.random.default_rng(0).standard_normal((40_000, 12)).astype(np.float32)
+    write_shards((part for part in np.split(x, 10)), tmp_path / "acts", rows=7000)
+    monkeypatch.setattr(order, "_NUMBERS", 12 * 500)
+    monkeypatch.setattr(rows, "_FINGERPRINT_VALUES", 12 * 300)
+    told = {"n_latents": 20, "k": 3, "max_samples": 20_000, "random_state": 0}
+    whole = simplecell.TopKSparseAutoencoder(**told).fit(x)
+    most, read = [], ArraySource.read
+
+    def counted(self, places):
+        found = read(self, places)
+        most.append(len(found))
+        return found
+
+    monkeypatch.setattr(ArraySource, "read", counted)
+    chunked = simplecell.TopKSparseAutoencoder(**told).fit(tmp_path / "acts")
+    assert max(most) < len(x)
+    for name in ("encoder_", "components_", "bias_"):
+        np.testing.assert_array_equal(getattr(chunked, name), getattr(whole, name))
+    assert chunked.n_features_in_ == 12
+    assert not hasattr(chunked, "feature_names_in_")
+    assert chunked.score(tmp_path / "acts") == whole.score(x)
+    np.testing.assert_array_equal(chunked.transform(tmp_path / "acts"), whole.transform(x))
+    parts = [
+        simplecell.TopKSparseAutoencoder(**told).partial_fit(data).components_
+        for data in (x, tmp_path / "acts")
+    ]
+    np.testing.assert_array_equal(*parts)
+    np.save(tmp_path / "narrow.npy", x[:, :5])
+    with pytest.raises(ValueError, match="5 features, but TopKSparseAutoencoder is expecting 12"):
+        chunked.transform(tmp_path / "narrow.npy")

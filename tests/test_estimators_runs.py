@@ -50,6 +50,7 @@ SHIPPED = {
     "strokes": (*FEW, "model.n_latents=20"),
     "table": FEW,
     "topk": MODERN,
+    "abstopk": MODERN,
     "ufldl": PATCHES,
     "variational": (*FEW, "model.n_latents=[12, 3]"),
 }

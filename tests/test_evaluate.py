@@ -61,7 +61,7 @@ def test_in_chunks_as_all_at_once(monkeypatch, activation, rows):
     assert set(table) == {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
         *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows"),
-        *("density", "histogram", "mean_activation"),
+        *("inputs_worse_than_mean", "density", "histogram", "mean_activation"),
     }
     assert table["coherence"] == spread(found.coherence)
     if activation != "relu":  # codes that are never 0
@@ -75,6 +75,24 @@ def test_in_chunks_as_all_at_once(monkeypatch, activation, rows):
     assert table["density"] == spread(found.density)
     assert sum(row["latents"] for row in table["histogram"]) == 7
     assert table["histogram"][0] == {"from": 0.0, "to": 0.0, "latents": (on.sum(0) == 0).sum()}
+
+
+def test_an_input_that_varies_in_one_row_does_not_own_the_figure():
+    """Its own fvu may be any number: the errors of all rows over the variance of one."""
+    x = np.random.default_rng(0).standard_normal((500, 4))
+    x[:, 3] = 0
+    x[17, 3] = 1e-4
+    model = Autoencoder(4, 4, activation="identity", output="linear", dtype=torch.float64)
+    with torch.no_grad():
+        model.encoder.copy_(torch.eye(4))
+        model.decoder.copy_(torch.eye(4))
+        model.decoder[0, 3] = 0.1  # a tenth of another input is mixed in
+        model.offset.zero_()
+    found = evaluate(model, identity(4), ArraySource(x))
+    mixed = 0.01 * (x[:, 0] ** 2).sum() / found.variance[3]
+    assert mixed > 1e6
+    assert found.fvu_standardized == pytest.approx(1 / 4, abs=1e-9)
+    assert found.worse_than_mean == found.table()["inputs_worse_than_mean"] == 1
 
 
 def test_what_a_few_inputs_and_a_few_rows_own():

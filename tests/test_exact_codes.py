@@ -67,6 +67,31 @@ def test_the_latents_are_those_of_the_lasso_and_their_size_that_of_least_squares
     assert errors.mean() < 1.03 * np.mean(best)
 
 
+def test_signed_codes_are_those_of_the_lasso_over_all_codes():
+    model, alpha = made(activation="abstopk", k=3), 0.1
+    x = torch.randn(40, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    code = Exact(model, alpha).encode(x)[1].dense.numpy()
+    atoms = model.decoder.detach().numpy()
+    rest = (x - model.offset.detach()).numpy()
+    unit = atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
+    lasso = sparse_encode(rest, unit, algorithm="lasso_cd", alpha=alpha, max_iter=20_000)
+    assert (lasso < -1e-3).any()
+    assert ((code != 0) == (np.abs(lasso) > 1e-3)).all(1).mean() > 0.8
+    for mine, sample in zip(code, rest, strict=True):
+        active = mine != 0
+        best = np.linalg.lstsq(atoms[active].T, sample, rcond=None)[0]
+        np.testing.assert_allclose(mine[active], best, rtol=1e-3, atol=1e-4)
+    mirrored = Exact(model, alpha).encode(2 * model.offset.detach() - x)[1].dense.numpy()
+    np.testing.assert_allclose(mirrored, -code, atol=1e-4)
+
+
+def test_alpha_of_signed_codes_leaves_as_many_active_as_wanted():
+    x = torch.randn(400, D, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    model = made(activation="abstopk", k=3)
+    l0 = Exact(model, alpha_for(model, x, 3.0)).encode(x)[1].l0().double().mean()
+    assert float(l0) == pytest.approx(3, rel=0.03)
+
+
 def test_what_least_squares_makes_negative_leaves():
     atoms = torch.tensor([[1.0, 0.0], [1.0, 0.1]], dtype=torch.float64)
     x = torch.tensor([[1.0, -1.0], [0.0, 0.0]], dtype=torch.float64)

@@ -7,11 +7,14 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.sparse import csr_array, random_array
 from sklearn.datasets import load_diabetes
 
 import simplecell
 from simplecell.cli import run_command_line
+from simplecell.data import ArraySource
+from simplecell.data.rows import Meta
 from simplecell.errors import DataError, UsageError
 from simplecell.explain.answer import Samples, corrected, explain
 from simplecell.explain.asked import of_values
@@ -19,6 +22,7 @@ from simplecell.explain.association import associations
 from simplecell.explain.probes import predicted
 from simplecell.explain.splits import folds, hold_out
 from simplecell.explain.target import Target, groups_of, target_of
+from simplecell.explain.told import values_of
 
 
 def samples_with(codes, inputs=None, on_off=True):
@@ -329,3 +333,74 @@ def test_names_in_a_page_are_text():
     page = of_values(samples_with(seen), "<b>price</b>", y.tolist()).to_html()
     assert "<b>price" not in page
     assert "&lt;b&gt;price" in page
+
+
+def test_one_value_of_a_record_is_a_question_of_its_own(houses, capsys):
+    _, whole, _ = asked(houses, capsys, "--target", "kind", "--json")
+    code, out, _ = asked(houses, capsys, "--target", "kind=dear", "--json")
+    assert code == 0
+    told, other = json.loads(out), json.loads(whole)
+    assert told["classes"] == ["False", "True"]
+    assert [row["auc"] for row in told["latents"]] == [row["auc"] for row in other["latents"]]
+    code, _, err = asked(houses, capsys, "--target", "kin=dear")
+    assert code == 2
+    assert "no record of the data tells 'kin=dear'" in err
+
+
+def test_entries_of_lists_are_asked_for_one_by_one():
+    n = 90
+    topics = [["grain", "wheat"] if i % 3 == 0 else ["oil"] if i % 3 == 1 else [] for i in range(n)]
+    source = ArraySource(
+        np.random.default_rng(0).normal(size=(n, 3)),
+        meta=Meta(n, lambda i: {"topics": topics[i]}),
+    )
+    found = values_of(source, ["topics=wheat"])["topics=wheat"]
+    assert found == [i % 3 == 0 for i in range(n)]
+    target, rows, _ = target_of("topics=wheat", found)
+    assert target.tested == ("True",)
+    assert len(rows) == n
+    with pytest.raises(DataError, match="ask for one of them, such as 'topics=grain'"):
+        target_of("topics", values_of(source, ["topics"])["topics"])
+
+
+def test_a_picture_has_the_surest_effects_with_what_is_held_out(houses, capsys, tmp_path):
+    for name in ("a.png", "a.svg"):
+        code, _, _ = asked(houses, capsys, "--target", "price", "--out", str(tmp_path / name))
+        assert code == 0
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > 600
+    assert "<svg" in (tmp_path / "a.svg").read_text()
+    _, seen, y = planted(0, n=300, n_latents=30)
+    for answer in (
+        of_values(samples_with(seen), "y", y.tolist()),
+        of_values(samples_with(seen), "$y$", ["dear" if v > y.mean() else "cheap" for v in y]),
+    ):
+        (panel,) = answer.plot(4).axes
+        main = "correlation" if answer.target.is_number else "auc"
+        dots = [line for line in panel.lines if line.get_marker() == "o"]
+        bars = [line for line in panel.lines[1:] if line.get_marker() != "o"]
+        for i in range(4):
+            drawn = [dots[2 * i].get_xdata()[0], dots[2 * i + 1].get_xdata()[0]]
+            drawn += [*bars[i].get_xdata()]
+            names = [main, f"held_out_{main}", f"{main}_low", f"{main}_high"]
+            np.testing.assert_equal(drawn, [answer.columns[name][i] for name in names])
+        assert len(panel.get_yticklabels()) == 4
+    inputs = np.random.default_rng(1).normal(size=(60, 2))
+    silent = of_values(samples_with(csr_array((60, 2)), inputs), "y", inputs[:, 0].tolist())
+    with pytest.raises(UsageError, match="at least one"):
+        silent.plot()
+
+
+def test_a_column_that_is_no_input_is_said_in_one_word(tmp_path, capsys):
+    write_houses(tmp_path / "houses.csv")
+    words = ["train", str(tmp_path / "houses.csv"), "--out", str(tmp_path / "run")]
+    words += ["--records", "price", "--records", "kind", "--set", "train.steps=3"]
+    assert run_command_line(words) == 0
+    names = simplecell.load(tmp_path / "run").feature_names_in_.tolist()
+    assert "bmi" in names
+    assert not {"price", "kind=cheap", "kind=dear"} & {*names}
+    capsys.readouterr()
+    assert run_command_line([*words, "--set", 'data.records=["bmi"]']) == 2
+    assert "--records is data.records said twice" in capsys.readouterr().err
+    assert run_command_line([*words[:4], "--records", "prise"]) == 2
+    assert "prise" in capsys.readouterr().err

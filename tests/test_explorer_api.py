@@ -190,11 +190,35 @@ def test_a_run_has_its_atlas_and_notes(own):
     assert told(get(api, "my-run--1-/"))["notes"] == {}
 
 
+def test_a_latent_is_named_until_its_weights_are_others(own):
+    run, api = own
+    named = {"name": {"name": SCRIPT, "stale": False}}
+    assert told(post(api, "my-run--1-/latent/2/name", {"name": f" {SCRIPT} "})) == named
+    assert told(get(api, "my-run--1-/"))["names"] == {"2": named["name"]}
+    assert told(get(api, "my-run--1-/latent/2"))["name"] == named["name"]
+    assert run.load().names.given == {2: SCRIPT}
+    taken = error(post(api, "my-run--1-/latent/3/name", {"name": SCRIPT}), 400)
+    assert "latents 2 and 3 are both called" in taken
+    for wrong in ("a\nb", "x" * 81, "latent3"):
+        assert "the name" in error(post(api, "my-run--1-/latent/3/name", {"name": wrong}), 400)
+    error(post(api, "my-run--1-/latent/3/name", {"text": "x"}), 400)
+    assert post(api, "my-run--1-/latent/5/name", {"name": "x"}).status == 404
+    assert get(api, "my-run--1-/latent/2/name").status == 405
+    model = run.path / "model.safetensors"
+    kept = model.read_bytes()
+    model.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    assert told(get(api, "my-run--1-/latent/2"))["name"] == {"name": SCRIPT, "stale": True}
+    model.write_bytes(kept)
+    assert told(post(api, "my-run--1-/latent/2/name", {"name": ""})) == {"name": None}
+    assert told(get(api, "my-run--1-/"))["names"] == {}
+
+
 def test_each_line_of_the_details_is_a_latent(api):
     for i in range(5):
         assert told(get(api, f"first/latent/{i}")) == {
             **{"latent": i, "top": [], "about": "é" * i + SCRIPT},
             "note": None,
+            "name": None,
         }
     for wrong in ("5", "99999999999", "-1", "01", "1.0", "x", "", "%D9%A1", "1%00"):
         assert get(api, f"first/latent/{wrong}").status == 404

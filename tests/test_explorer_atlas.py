@@ -401,6 +401,10 @@ def test_a_histogram_widens_without_losing_a_count():
     assert (signed.low.item(), signed.high.item()) == (-4.0, 4.0)
     assert signed.counts.sum() == 3
     assert signed.counts[0, : BINS // 2].sum() == 1
+    few = Histograms(activation("abstopk", 1, k=1), 1)
+    few.add(torch.tensor([-1.0, 3.0]), torch.tensor([0, 0]))
+    assert (few.low.item(), few.high.item()) == (-4.0, 4.0)
+    assert few.counts[0, : BINS // 2].sum() == 1
 
 
 def obvious(scores, most):

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from simplecell.errors import RunError, UsageError, WriteError
-from simplecell.explorer.serve.notes import LONGEST, Notes
+from simplecell.run.notes import LONGEST, Notes
 from simplecell.run.storage import Lock
 
 KEY = "a" * 64
@@ -70,10 +70,12 @@ def test_a_note_has_a_length(notes):
         b'{"format": 1}',
         b'{"format": 1, "notes": []}',
         b'{"format": true, "notes": {}}',
-        b'{"format": 2, "notes": {}}',
+        b'{"format": 3, "notes": {}}',
         b'{"format": 1, "notes": {"1": "text"}}',
         b'{"format": 1, "notes": {"1": {"text": 3, "key": "k"}}}',
         b'{"format": 1, "notes": {"1": {"text": "t"}}}',
+        b'{"format": 2, "notes": {}, "names": {"1": {"name": "a"}}}',
+        b'{"format": 2, "notes": {}, "names": {"x": {"name": "a", "weights": "w"}}}',
         b'{"format": 1, "notes": {"-1": {"text": "t", "key": "k"}}}',
         b'{"format": 1, "notes": {"01": {"text": "t", "key": "k"}}}',
         '{"format": 1, "notes": {"١": {"text": "t", "key": "k"}}}'.encode(),
@@ -141,7 +143,7 @@ def test_two_explorers_that_take_turns_lose_nothing(notes):
 def test_two_processes_at_once_lose_nothing(notes):
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from simplecell.explorer.serve.notes import Notes\n"
+        "from simplecell.run.notes import Notes\n"
         "notes = Notes(Path(sys.argv[1]))\n"
         "print('ready', flush=True)\nsys.stdin.readline()\n"
         "for i in range(int(sys.argv[2]), 100, 2): notes.write(i, f'note {i}', 'k')"
@@ -164,7 +166,7 @@ def test_two_processes_at_once_lose_nothing(notes):
 
 
 def test_one_who_keeps_the_file_is_told_of(notes, monkeypatch):
-    monkeypatch.setattr("simplecell.explorer.serve.notes.PATIENCE", 0.02)
+    monkeypatch.setattr("simplecell.run.notes.PATIENCE", 0.02)
     held = Lock(notes.path.with_name(".notes.lock"))
     with pytest.raises(WriteError, match=r"notes\.json': another process has kept it"):
         notes.write(1, "text", KEY)

@@ -74,6 +74,13 @@ ROWS = {
         fvu=0.5,
         l0=STEERED,
     ),
+    "abstopk": Row("abstopk", l0=EXACT),
+    "abstopk, revived": Row(
+        "abstopk",
+        ("model.n_latents=128", f"optim.dead_after={BATCH}", "objective.preact.weight=0.25"),
+        l0=EXACT,
+    ),
+    "abstopk, refined": Row("abstopk", ("optim.refine=2",), l0=EXACT),
     "topk, drawn anew": Row(
         "topk",
         ("model.n_latents=128", "optim.resample=2", f"optim.dead_after={BATCH}"),

@@ -571,3 +571,46 @@ def test_harvested_rows_go_into_an_estimator_as_they_are():
     )
     model = simplecell.TopKSparseAutoencoder(6, k=2, max_samples=2000, random_state=0).fit(x)
     assert model.transform(x).shape == (324, 6)
+
+
+def test_single_samples_in_a_list_are_samples_and_batches_are_batches():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).eval()
+    x = torch.rand(7, 4)
+    (whole,) = simplecell.activations(model, "0", x)
+    for given in (list(x), [row.numpy() for row in x], x.tolist()):
+        run = simplecell.activations(model, "0", given, batch_size=3)
+        batches = list(run)
+        assert [len(batch.x) for batch in batches] == [3, 3, 1]
+        torch.testing.assert_close(torch.cat([b.x for b in batches]), whole.x)
+        assert [r["sample"] for b in batches for r in b.records] == list(range(7))
+        assert run.notes == ["the 7 items of the list are single samples, given 3 at a time"]
+    batches = list(simplecell.activations(model, "0", list(x.split(2))))
+    assert [len(batch.x) for batch in batches] == [2, 2, 2, 1]
+    net = seeded(Pictures).eval()
+    pictures = torch.rand(5, 1, 6, 6)
+    (every,) = simplecell.activations(net, "conv", list(pictures))
+    (same,) = simplecell.activations(net, "conv", pictures)
+    assert torch.equal(every.x, same.x)
+    (both,) = simplecell.activations(net, "conv", [pictures])
+    assert torch.equal(both.x, same.x)
+
+
+def test_a_data_set_gives_samples():
+    model, x = nn.Sequential(nn.Linear(4, 3)).eval(), torch.rand(5, 4)
+    data = torch.utils.data.TensorDataset(x)
+    batches = list(simplecell.activations(model, "0", data, batch_size=2))
+    assert [len(batch.x) for batch in batches] == [2, 2, 1]
+    (whole,) = simplecell.activations(model, "0", x)
+    torch.testing.assert_close(torch.cat([b.x for b in batches]), whole.x)
+    labelled = torch.utils.data.TensorDataset(x, torch.arange(5))
+    with pytest.raises(UsageError, match="a batch of the inputs has 2 parts"):
+        list(simplecell.activations(model, "0", labelled))
+
+
+def test_single_samples_that_make_no_batch_are_refused():
+    model = nn.Sequential(nn.Linear(4, 3)).eval()
+    with pytest.raises(UsageError, match=r"of the shapes \(4,\) and \(3,\)"):
+        simplecell.activations(model, "0", [torch.rand(4), torch.rand(3)])
+    tokens = seeded(Tokens)
+    with pytest.raises(UsageError, match=r"tokenizer\.pad\(items"):
+        simplecell.activations(tokens, "embed", [{"input_ids": [1, 2]}, {"input_ids": [3]}])

@@ -14,6 +14,7 @@ import pytest
 import simplecell
 from family_runs import samples
 from simplecell import SparseAutoencoder
+from simplecell.cli import run_command_line
 from simplecell.errors import RunError, UsageError, WriteError
 from simplecell.hub import card, from_pretrained, push_to_hub
 from simplecell.interop.conversion import convert
@@ -132,6 +133,35 @@ def test_a_run_goes_up_and_comes_back(hub, run_of, tmp_path):
     np.testing.assert_array_equal(offline.transform(x), back.transform(x))
     back.save(tmp_path / "again")  # and what was fetched is a run like any other
     assert Run(tmp_path / "again").load().preprocess.steps == run.load().preprocess.steps
+
+
+def test_push_and_pull_on_the_command_line(hub, run_of, tmp_path, monkeypatch, capsys):
+    run, out = run_of("topk"), tmp_path / "pulled"
+    monkeypatch.setenv("HF_TOKEN", "t")
+    words = ["push", str(run.path), "ada/run", "--license", "mit", "--endpoint", hub[0], "--json"]
+    assert run_command_line(words) == 0
+    assert json.loads(capsys.readouterr().out)["address"].endswith("/ada/run")
+    assert b'license: "mit"' in hub[1].files["README.md"]
+    words = ["pull", "ada/run", "--out", str(out), "--endpoint", hub[0], "--json"]
+    assert run_command_line(words) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == str(out)
+    files = {path.name for path in out.iterdir()}
+    assert files == {"recipe.toml", "run.json", "log.jsonl"} | {
+        "model.safetensors",
+        "preprocess.safetensors",
+    }
+    assert not any(path.is_symlink() for path in out.iterdir())
+    x = samples(20)
+    wanted = simplecell.load(run.path).transform(x)
+    np.testing.assert_array_equal(simplecell.load(out).transform(x), wanted)
+    assert run_command_line(words) == 4  # it lies there
+    assert "is there already" in capsys.readouterr().err
+    gone = ["pull", "ada/gone/run", "--out", str(tmp_path / "other"), "--endpoint", hub[0]]
+    assert run_command_line(gone) == 2
+    assert not (tmp_path / "other").exists()
+    missing = ["pull", "bob/run", "--out", str(tmp_path / "other"), "--endpoint", hub[0]]
+    assert run_command_line(missing) == 4
+    assert "could not fetch 'bob/run'" in capsys.readouterr().err
 
 
 def test_a_transcoder_and_a_table_too(hub, run_of):

@@ -145,6 +145,15 @@ def test_what_does_not_exist_is_named(index, ask, words):
         ask(index)
 
 
+def test_rows_are_called_as_they_are_told(sae, samples, tmp_path):
+    index = sae.index(samples[:3], names=["a", "", "ü"])
+    index.save(tmp_path / "f.npz")
+    assert [Index.open(tmp_path / "f.npz").name_of(row) for row in range(3)] == ["a", "", "ü"]
+    assert sae.index(samples[:3]).name_of(2) == "row 2"
+    with pytest.raises(UsageError, match="2 names for 3 rows"):
+        sae.index(samples[:3], names=["a", "b"])
+
+
 def test_codes_that_are_never_0_make_no_index(samples):
     dense = CompressionAutoencoder(4, max_iter=3, random_state=0).fit(samples)
     with pytest.raises(UsageError, match="'sigmoid' codes are never 0"):

@@ -48,6 +48,9 @@ def oracle(x, activation, subtract=True, **more):
     elif activation == "topk":
         least = pre.sort(dim=1, descending=True).values[:, K - 1 : K]
         code = torch.where(pre >= least, pre, 0).clamp_min(0)
+    elif activation == "abstopk":
+        least = pre.abs().sort(dim=1, descending=True).values[:, K - 1 : K]
+        code = torch.where(pre.abs() >= least, pre, 0)
     elif activation == "jumprelu":
         code = torch.where(pre > theta, pre, 0).clamp_min(0)
     else:
@@ -65,6 +68,7 @@ CASES = {
         for kind, as_what in {
             "standard": "relu",
             "topk": "topk",
+            "abstopk": "abstopk",
             "jumprelu": "jumprelu",
             "gated": "gated",
         }.items()
@@ -92,6 +96,11 @@ CASES = {
         lambda p: files.saelens(p, "topk", {"rescale_acts_by_decoder_norm": True}),
         {},
         {"activation": "topk", "factor": LENGTHS},
+    ),
+    "saelens abstopk, rescaled": (
+        lambda p: files.saelens(p, "abstopk", {"rescale_acts_by_decoder_norm": True}),
+        {},
+        {"activation": "abstopk", "factor": LENGTHS},
     ),
     "saelens topk without k": (
         lambda p: files.saelens(p, "topk", drop=["k"]),
@@ -307,6 +316,7 @@ def test_the_estimator_is_the_one_that_trains_such_codes(tmp_path):
     named = {
         "saelens standard": "L1SparseAutoencoder",
         "saelens topk": "TopKSparseAutoencoder",
+        "saelens abstopk": "TopKSparseAutoencoder",
         "saelens jumprelu": "JumpReLUSparseAutoencoder",
         "saelens gated": "GatedSparseAutoencoder",
         "dictionary_learning BatchTopKSAE": "TopKSparseAutoencoder",
@@ -649,6 +659,7 @@ def fitted(kind, **more):
     made = {
         "l1": lambda: simplecell.L1SparseAutoencoder(M, **how),
         "topk": lambda: simplecell.TopKSparseAutoencoder(M, k=K, **how),
+        "abstopk": lambda: simplecell.TopKSparseAutoencoder(M, k=K, signed=True, **how),
         "batchtopk": lambda: simplecell.TopKSparseAutoencoder(M, k=K, batchwise=True, **how),
         "jumprelu": lambda: simplecell.JumpReLUSparseAutoencoder(M, target_l0=K, **how),
         "gated": lambda: simplecell.GatedSparseAutoencoder(M, target_l0=K, **how),
@@ -657,7 +668,7 @@ def fitted(kind, **more):
     return made[kind]().fit(x)
 
 
-OURS = ("l1", "topk", "batchtopk", "jumprelu", "gated", "matryoshka", "l1 transcoder")
+OURS = ("l1", "topk", "abstopk", "batchtopk", "jumprelu", "gated", "matryoshka", "l1 transcoder")
 
 
 @pytest.mark.parametrize("kind", OURS)

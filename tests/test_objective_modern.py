@@ -30,7 +30,12 @@ from simplecell.training.weights import flatten, initialise
 from whole_objective import value
 
 D, M, B = 5, 8, 13
-SETTINGS = {"topk": {"k": 3}, "batchtopk": {"k": 2.5}, "jumprelu": {"bandwidth": 0.6}}
+SETTINGS = {
+    "topk": {"k": 3},
+    "abstopk": {"k": 3},
+    "batchtopk": {"k": 2.5},
+    "jumprelu": {"bandwidth": 0.6},
+}
 SPARSE = sorted(kind for kind, made in ACTIVATIONS.items() if made.sparse)
 
 
@@ -125,13 +130,14 @@ def test_l0_is_the_square_of_the_relative_excess(push, ease):
 
 
 @pytest.mark.parametrize("k", [0, 1, 2, 5])
-@pytest.mark.parametrize("kind", ["topk", "batchtopk", "jumprelu", "relu"])
+@pytest.mark.parametrize("kind", ["topk", "abstopk", "batchtopk", "jumprelu", "relu"])
 def test_auxk_is_what_the_dead_leave_of_the_residual(kind, k):
     model, x = model_of(kind), random(B, D, seed=9)
     dead = torch.tensor([True, False, False, True, True, False, False, False])
     pre, _, recon, w = plain(model, x)
     # Half of 5 inputs, to a power of two, is 2.
-    expected = oracle.auxk(pre, x.numpy() - recon, dead.numpy(), w["decoder"], x.numpy(), k or 2)
+    told = dead.numpy(), w["decoder"], x.numpy(), k or 2
+    expected = oracle.auxk(pre, x.numpy() - recon, *told, signed=model.activation.signed)
     found = AuxK(k=k)(look_at(model, x, dead=dead)).item()
     assert found == pytest.approx(expected, rel=1e-12)
 
@@ -168,6 +174,8 @@ def thresholds_of(model, pre):
             return every + max(0.0, float(activation.threshold))
         case "topk":
             return every + np.array([[max(0.0, sorted(row)[-activation.k])] for row in pre])
+        case "abstopk":
+            return every + np.array([[sorted(abs(row))[-activation.k]] for row in pre])
         case "gated":
             return every - activation.gate_bias.detach().numpy()
     return every
@@ -176,6 +184,10 @@ def thresholds_of(model, pre):
 def silence(model, latents):
     """Make them dead, each by another measure."""
     with torch.no_grad():
+        if model.activation.signed:  # a bias makes these active
+            model.encoder[latents] *= 0.01
+            model.bias[latents] *= 0.01
+            return
         gated = model.activation.kind == "gated"
         bias = model.activation.gate_bias if gated else model.bias
         bias[latents] -= 4.0 + torch.arange(len(latents), dtype=bias.dtype)
@@ -190,7 +202,8 @@ def test_preact_is_what_the_dead_lack(kind, threshold):
     dead = torch.tensor([True, False, False, True, True, False, False, False])
     silence(model, [0, 3])  # 4 is active for some sample: it lacks nothing
     pre, _, _, w = plain(model, x)
-    expected = oracle.preact(pre, thresholds_of(model, pre), dead.numpy(), w["decoder"], x.numpy())
+    told = thresholds_of(model, pre), dead.numpy(), w["decoder"], x.numpy()
+    expected = oracle.preact(pre, *told, signed=model.activation.signed)
     assert expected > 0.1
     assert PreAct()(look_at(model, x, dead=dead)).item() == pytest.approx(expected, rel=1e-12)
     for none in (None, torch.zeros(M, dtype=torch.bool)):
@@ -329,7 +342,8 @@ def test_preact_has_the_gradient_of_its_value_with_threshold_and_atoms_held(kind
         if kind == "gated":  # whose bias is no threshold that is held
             pre = pre + model.activation.gate_bias.detach().numpy()
             return oracle.preact(pre, np.zeros(pre.shape), dead, held[1], x.numpy())
-        return oracle.preact(pre, held[0], dead, held[1], x.numpy())
+        signed = model.activation.signed
+        return oracle.preact(pre, held[0], dead, held[1], x.numpy(), signed=signed)
 
     assert difference(PreAct(), model, x, cost, dead=torch.from_numpy(dead)) < 1e-7
     assert model.encoder.grad[[0, 3]].abs().max() > 1e-3

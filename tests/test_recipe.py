@@ -182,7 +182,7 @@ def test_recipes_come_by_name_or_from_a_file(tmp_path):
     for name, sentence in (
         ("edgse", "did you mean 'edges'?"),
         ("", "unknown recipe ''"),
-        (tmp_path / "none.toml", "does not exist; recipes: batchtopk, "),
+        (tmp_path / "none.toml", "does not exist; recipes: abstopk, "),
         (tmp_path, "does not exist"),
         ("x" * 300 + ".toml", "does not exist"),
         (file, "cannot be read"),

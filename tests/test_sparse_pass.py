@@ -17,6 +17,7 @@ D, M, B = 12, 40, 30
 CODES = {
     "relu": {"activation": "relu"},
     "topk": {"activation": "topk", "k": 3},
+    "abstopk": {"activation": "abstopk", "k": 3},
     "batchtopk": {"activation": "batchtopk", "k": 2.5},
     "jumprelu": {"activation": "jumprelu", "bandwidth": 0.6, "threshold": 0.8},
     "gated": {"activation": "gated"},

@@ -16,6 +16,7 @@ import pytest
 
 from family_runs import ACTIVE, D, M, samples
 from simplecell import SparseAutoencoder
+from simplecell.cli.decoding import decode_stream
 from simplecell.cli.streams import encode_stream
 from simplecell.errors import DataError, UsageError
 
@@ -452,3 +453,95 @@ def _header(n):
     told = {"descr": "<f4", "fortran_order": False, "shape": (n, D)}
     np.lib.format.write_array_header_1_0(buffer, told)
     return buffer.getvalue()
+
+
+# --- decode RUN - --out - ---
+
+
+def samples_of(trained, content):
+    out = io.BytesIO()
+    told = decode_stream(trained, io.BytesIO(content), out)
+    return out.getvalue(), told
+
+
+def test_codes_that_went_out_come_back_as_samples(trained):
+    x = samples(50)
+    wanted = trained.decode(trained.encode(x))
+    rows = [json.dumps({"id": f"a{i}", "x": row.tolist()}) for i, row in enumerate(x)]
+    text = "\n".join(rows).encode()
+    for sparse in (False, True):
+        coded = answer(trained, text, sparse=sparse)
+        out, told = samples_of(trained, coded)
+        found = lines(out)
+        close([line["x"] for line in found], wanted)
+        assert [line["id"] for line in found] == [f"a{i}" for i in range(50)]
+        assert list(found[0]) == ["id", "x"]
+        assert told == [f"50 rows of {D} inputs: -"]
+    out, _ = samples_of(trained, answer(trained, npy(x)))
+    close(np.load(io.BytesIO(out)), wanted)
+    out, _ = samples_of(trained, npy(np.asfortranarray(trained.encode(x))))
+    close(np.load(io.BytesIO(out)), wanted)
+    out, _ = samples_of(trained, csv_codes(trained, x))
+    read = list(csv.reader(io.StringIO(out.decode())))
+    assert read[0][0] == "id"
+    assert [row[0] for row in read[1:]] == [f"n{i}" for i in range(50)]
+    close(np.array([row[1:] for row in read[1:]], dtype=float), wanted)
+    bare = "\n".join(json.dumps(row) for row in trained.encode(x).tolist())
+    out, _ = samples_of(trained, bare.encode())
+    close([line["x"] for line in lines(out)], wanted)
+
+
+def csv_codes(trained, x):
+    codes = trained.encode(x)
+    head = ",".join(["id", *(f"latent{j}" for j in range(M))])
+    rows = [f"n{i}," + ",".join(map(repr, row.tolist())) for i, row in enumerate(codes)]
+    return "\n".join([head, *rows]).encode()
+
+
+def test_codes_that_are_none_are_named_by_their_line(trained):
+    good = json.dumps({"codes": [0.5] * M})
+    cases = [
+        ({"codes": [0.5] * (M - 1)}, f"line 2 of standard input has {M - 1} codes a row"),
+        ({"codes": [0.5, "a"]}, "line 2 .* a list of finite numbers is needed"),
+        ({"codes": [True] * M}, "line 2 .* a list of finite numbers is needed"),
+        ({"codes": [1.0], "latents": [M]}, f"line 2 .* a number from 0 to {M - 1} for each"),
+        ({"codes": [1.0, 2.0], "latents": [3, 3]}, "line 2 .* none of them twice"),
+        ({"codes": [0.5] * M, "x": 1}, "line 2 .* has a field 'x'"),
+    ]
+    for record, told in cases:
+        out = io.BytesIO()
+        content = f"{good}\n{json.dumps(record)}\n{good}\n".encode()
+        with pytest.raises(DataError, match=told):
+            decode_stream(trained, io.BytesIO(content), out)
+        assert len(lines(out.getvalue())) == 1  # the row before it went out
+    with pytest.raises(DataError, match=f"has {M + 1} codes a row, but this model has {M}"):
+        samples_of(trained, npy(np.zeros((3, M + 1), np.float32)))
+    codes = np.zeros((5, M), np.float32)
+    codes[3, 1] = np.nan
+    with pytest.raises(DataError, match="sample 3"):
+        samples_of(trained, npy(codes))
+    with pytest.raises(DataError, match="is empty"):
+        samples_of(trained, b"")
+
+
+def test_decoding_holds_a_batch_alone(trained):
+    codes = np.zeros((600_000, M), np.float32)
+    codes[:, 0] = 1
+    content, out = npy(codes), Counted()
+    tracemalloc.start()
+    decode_stream(trained, io.BytesIO(content), out)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert out.size > 600_000 * D * 4
+    assert most < 600_000 * D * 8 / 2  # of all of it in the precision of decoding
+
+
+class Counted(io.RawIOBase):
+    """Counts what is written to it."""
+
+    def __init__(self):
+        self.size = 0
+
+    def write(self, content):
+        self.size += len(memoryview(content).cast("B"))
+        return len(content)

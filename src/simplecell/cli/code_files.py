@@ -27,9 +27,10 @@ from simplecell.model.codes import Rows
 from simplecell.model.passes import Passes
 from simplecell.run.build import new_data
 from simplecell.run.encoding import dense_pieces, sparse_pieces
+from simplecell.run.names import NO_NAMES, LatentNames, numbered
 from simplecell.run.progress import say_skipped
 from simplecell.run.storage import replacing
-from simplecell.run.trained import Floats, Trained, latent_names
+from simplecell.run.trained import Floats, Trained
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -54,7 +55,9 @@ def encode_file(
     """
     write = (sparse_writer(out) if sparse else writer(out)) if ranks.leads else _nowhere
     source = new_data(trained, data)
-    sheet = Sheet(source.n_samples, latent_names(trained.model.n_latents), columns_beside(source))
+    beside = columns_beside(source)
+    names, on_names = _columns_apart(trained, beside)
+    sheet = Sheet(source.n_samples, names, beside)
     mine, n_turns = _dealt(source, Passes(trained.model).n_rows, ranks)
     if sparse:
         write(_active(trained, mine, n_turns, ranks), sheet)
@@ -63,18 +66,30 @@ def encode_file(
     if not ranks.leads:
         return []
     say_skipped(source.skipped)
-    said = list(source.notes)
+    said = [*source.notes, *trained.names.told, *on_names]
     said.append(f"{source.n_samples} rows of {len(sheet.names)} latents: {out}")
-    beside = Path(out).with_suffix(".rows.csv")
+    place = Path(out).with_suffix(".rows.csv")
     if source.kind == "patches" and out != "-":
-        _write_rows(beside, source)
-        said.append(f"where each row came from: {beside}")
+        _write_rows(place, source)
+        said.append(f"where each row came from: {place}")
     elif sheet.beside and out != "-" and Path(out).suffix.lower() == ".npy":
-        _write_names(beside, sheet)
-        said.append(f"what each row is called: {beside}")
+        _write_names(place, sheet)
+        said.append(f"what each row is called: {place}")
     elif sheet.beside and out != "-":
         said.append(f"each row carries its {', '.join(sheet.beside)}")
     return said
+
+
+def _columns_apart(trained: Trained, beside: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Columns of the codes, whose names no column beside has; and what is to be said of that."""
+    given, others = trained.names.given, {*beside}
+    said = [
+        f"latent {j} is called {name!r}, as a record of the data is: its column is {numbered(j)!r}"
+        for j, name in sorted(given.items())
+        if name in others
+    ]
+    names = LatentNames({j: name for j, name in given.items() if name not in others})
+    return names.all(trained.model.n_latents), said
 
 
 def _dealt(source: Source, n_rows: int, ranks: Alone) -> tuple[Source, int]:
@@ -120,18 +135,16 @@ def _nowhere(pieces: Iterable[object], sheet: Sheet) -> None:
 
 def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[str]:
     """Write the samples [n, D] that the codes stand for to `out`."""
-    source = _codes(codes, trained.model.n_latents)
+    source = _codes(codes, trained)
     if source.n_inputs != trained.model.n_latents:
         raise DataError(
             f"the codes have {source.n_inputs} columns, but this model has "
             f"{trained.model.n_latents} latents; give what simplecell encode wrote"
         )
-    names = trained.input_names or [f"x{i}" for i in range(trained.preprocess.n_inputs)]
-    if trained.target_preprocess is not None:
-        names = [f"y{i}" for i in range(trained.target_preprocess.n_inputs)]
+    names = sample_names(trained)
     pieces = (trained.decode(x, as_trained=True) for x, _ in source.batches(ROWS))
     first = next(pieces)
-    dtype = "<f8" if _is_rounded(first) else "<f4"
+    dtype = "<f8" if is_rounded(first) else "<f4"
     sheet = Sheet(source.n_samples, names, columns_beside(source), dtype)
     writer(out)(itertools.chain([first], pieces), sheet)
     said = [f"{source.n_samples} rows of {len(names)} inputs: {out}"]
@@ -140,22 +153,31 @@ def decode_file(trained: Trained, codes: str | Path | Array, out: str) -> list[s
     return said
 
 
-def _is_rounded(rows: Floats) -> bool:
+def sample_names(trained: Trained) -> list[str]:
+    """What the columns of decoded samples are called."""
+    if trained.target_preprocess is not None:
+        return [f"y{i}" for i in range(trained.target_preprocess.n_inputs)]
+    return trained.input_names or [f"x{i}" for i in range(trained.preprocess.n_inputs)]
+
+
+def is_rounded(rows: Floats) -> bool:
     """Whether 32 bits would change a column by a thousandth of what it varies by."""
     lost, spread = np.sqrt(np.square(rows - rows.astype(np.float32)).mean(0)), rows.std(0)
     return bool(((lost > 1e-3 * spread) & (spread > 0)).any())
 
 
-def _codes(codes: str | Path | Array, n_latents: int) -> Source:
-    """Codes as `encode` wrote them, or any table or array of as many columns."""
+def _codes(codes: str | Path | Array, trained: Trained) -> Source:
+    """Codes as `encode` wrote them, by names or numbers, or any array of as many columns."""
+    n_latents = trained.model.n_latents
     if isinstance(codes, str | Path) and Path(codes).suffix.lower() == ".parquet":
         active = parquet.read_sparse(Path(codes), n_latents)
         if active is not None:
             return as_source(active)
-    names = [Column(name=name, kind="number") for name in latent_names(n_latents)]
     told = {"kind": "array", "key": _key(codes)}
-    with contextlib.suppress(DataError):  # of other columns: then all of them are codes
-        return as_source(codes, **told, columns=Encoding(header=True, columns=names))
+    for called in (trained.names, NO_NAMES)[not trained.names.given :]:
+        columns = [Column(name=name, kind="number") for name in called.all(n_latents)]
+        with contextlib.suppress(DataError):  # of other columns: then all of them are codes
+            return as_source(codes, **told, columns=Encoding(header=True, columns=columns))
     return as_source(codes, **told, id="none")
 
 

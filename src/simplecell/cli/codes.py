@@ -80,10 +80,19 @@ def decode(
     codes: Annotated[str, typer.Argument(metavar="CODES", help="A file of codes, or -.")],
     out: CodesOut,
 ) -> None:
-    """Turn codes back into samples, in the units of the data."""
+    """Turn codes back into samples, in the units of the data.
+
+    With CODES and --out both - codes come as .npy, JSON lines or csv, as encode gives them, and
+    samples go out in the same form, batch after batch.
+    """
     from simplecell.cli.code_files import decode_file
+    from simplecell.cli.decoding import decode_stream
     from simplecell.run.directory import Run
     from simplecell.run.progress import say
 
     with standard_output():
-        say(*decode_file(Run(run).load(), read(codes), out))
+        trained = Run(run).load()
+        if codes == out == "-":
+            say(*decode_stream(trained, standard_input(), sys.stdout.buffer))
+        else:
+            say(*decode_file(trained, read(codes), out))

@@ -18,6 +18,7 @@ from simplecell.cli.application import (
     print_result,
     read,
 )
+from simplecell.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from simplecell.data import Source
@@ -47,11 +48,17 @@ def explain(
     group: Annotated[
         str | None, typer.Option(help="A record: samples that share it are never parted.")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="A record: rows that share it are one sample, by their largest codes."),
+    ] = None,
     kind: Annotated[str, typer.Option("--as", help="auto, number or classes.")] = "auto",
     codes: Codes = "encoder",
     alpha: Alpha = None,
     meta: Meta = None,
-    out: Annotated[Path | None, typer.Option(help="F.csv, F.json or F.html, all latents.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="F.csv, .json or .html, all latents; .png.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of what is held out.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -65,7 +72,7 @@ def explain(
     from simplecell.run.storage import check_place
 
     started = time.perf_counter()
-    question = Question(target, rows, against, other, group, kind, seed)
+    question = Question(target, rows, against, other, group, by, kind, seed)
     if out is not None:
         form_of(out)  # before anything that takes long
         check_place(out)
@@ -91,10 +98,17 @@ def explain(
 @app.command()
 def features(
     run: RunPath,
-    data: DataPath,
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="A file or a folder, or - (a pipe).")
+    ] = None,
     out: Annotated[
-        Path, typer.Option(help="F.jsonl, or a folder: features.jsonl with a picture a latent.")
-    ],
+        Path | None,
+        typer.Option(help="F.jsonl, or a folder: features.jsonl with a picture a latent."),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="F.jsonl or F.csv with latent and name: kept in RUN, shown everywhere."),
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="A record of DATA: the effects on it, too.")
     ] = None,
@@ -102,7 +116,16 @@ def features(
     alpha: Alpha = None,
     meta: Meta = None,
 ) -> None:
-    """What each latent stands for, to name it by: top samples, examples, inputs, effects."""
+    """What each latent stands for, to name it by (DATA and --out); and the names (--names)."""
+    if data is None and out is None and names is not None:
+        _named(run, names)
+        return
+    if data is None or out is None:
+        raise UsageError(
+            "give DATA and --out to write what latents stand for, or --names F to name them"
+        )
+    if names is not None:
+        _named(run, names)
     from simplecell.explain.answer import samples_of
     from simplecell.explain.features import write_features
     from simplecell.explain.question import Question
@@ -118,6 +141,27 @@ def features(
     say(f"{len(samples.names)} latents" + f", {n_pictures} pictures" * bool(n_pictures))
 
 
+def _named(run: Path, file: Path) -> None:
+    """Take the names in a file over into the run's folder; say how many latents have one then."""
+    from simplecell.run.directory import Run
+    from simplecell.run.names import read_names
+    from simplecell.run.notes import FILE, Notes, weights_of
+    from simplecell.run.progress import say
+
+    n_latents = Run(run).load().model.n_latents
+    given, lines = read_names(file, n_latents)
+
+    def where(latent: int) -> str:
+        return f"line {lines[latent]}" if latent in lines else "named before"
+
+    try:
+        known = Notes(run / FILE).rename(given, weights_of(run), where)
+    except UsageError as error:
+        raise DataError(f"'{file}': {error}") from error
+    print_result("features", {}, False, str(run / FILE))
+    say(f"{len(known)} of {n_latents} latents have a name")
+
+
 def _opened(
     run: Path, data: object, meta: Path | None, codes: str, alpha: float | None
 ) -> tuple[Trained, Source, list[str]]:
@@ -129,4 +173,4 @@ def _opened(
     trained = Run(run).load()
     source = new_data(trained, data, meta)
     trained, on_codes = in_use(trained, codes, alpha, lambda: source)
-    return trained, source, [*source.notes, *on_codes]
+    return trained, source, [*source.notes, *trained.names.told, *on_codes]

@@ -12,6 +12,7 @@ import tomli_w
 
 from simplecell.run import recipe
 from simplecell.run.directory import Run, about_packages
+from simplecell.run.notes import names_in
 from simplecell.tier import tier
 
 Table = dict[str, Any]
@@ -52,6 +53,10 @@ def _of_components(result: Table, held: Table) -> list[tuple[str, str, str]]:
     ]
 
 
+def _worse(n: int) -> str:
+    return f" ({n} reproduced worse than by their mean)" if n else ""
+
+
 def evaluation_table(result: Table) -> str:
     """The figures of `simplecell evaluate` as text, each with its formula in words."""
     rows = [("samples", f"{result['n_samples']}")]
@@ -61,7 +66,11 @@ def evaluation_table(result: Table) -> str:
             "fraction of variance unexplained: sum of squared errors / sum of squared "
             "deviations from the mean",
         ),
-        "fvu_standardized": (".4f", "the same of inputs divided by their standard deviations"),
+        "fvu_standardized": (
+            ".4f",
+            "the same of inputs divided by their standard deviations, of each 1 at most"
+            + _worse(result["inputs_worse_than_mean"]),
+        ),
         "fvu_median": (".4f", "the same of one sample, median"),
         "l0": (".3f", "active latents per sample"),
         "dead": (".3f", "fraction of latents that are never active"),
@@ -224,6 +233,10 @@ def of_run(path: Path) -> tuple[Table, str]:
             f"data          not known; a sample has {data['shape'][0]} inputs",
             *(f"              {line}" for line in converted["told"]),
         ]
+    names = names_in(run.path)
+    if names.given:
+        lines.append(f"names         {len(names.given)} latents have one: {_first(names.given)}")
+    lines += [f"              {told}" for told in names.told]
     lines += [f"              skipped {s['file']}: {s['reason']}" for s in data["skipped"]]
     software = info["software"]
     lines.append(
@@ -233,8 +246,15 @@ def of_run(path: Path) -> tuple[Table, str]:
     if figures := info["figures"]:
         lines += ["", figures_table({**figures, "seconds": info["seconds"]})]
     lines += ["", tomli_w.dumps(resolved).rstrip(), *_of_edits(edited or [])]
-    table = {"run": str(path), **info, "recipe": resolved, "edited": edited}
+    named = {str(latent): name for latent, name in names.given.items()}
+    table = {"run": str(path), **info, "names": named, "recipe": resolved, "edited": edited}
     return table, "\n".join(lines)
+
+
+def _first(names: Mapping[int, str], most: int = 3) -> str:
+    """The first few names, with the numbers of their latents."""
+    told = [f"{latent} {name}" for latent, name in sorted(names.items())[:most]]
+    return ", ".join([*told, *(["…"] if len(names) > most else [])])
 
 
 def _of_edits(edited: list[str]) -> list[str]:

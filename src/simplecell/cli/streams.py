@@ -33,7 +33,7 @@ from simplecell.model.codes import Rows
 from simplecell.run.build import new_data
 from simplecell.run.encoding import dense_pieces, sparse_pieces
 from simplecell.run.progress import say
-from simplecell.run.trained import Trained, latent_names
+from simplecell.run.trained import Trained
 
 _BATCH = 2**22
 """Numbers of a batch of .npy rows."""
@@ -62,7 +62,7 @@ def encode_stream(
         UsageError: where rows alone do not make samples of this run, or with `sparse`.
     """
     incoming = Incoming(stream)
-    start = _first_byte(incoming)
+    start = first_byte(incoming)
     if start in (NPY_MAGIC[:1], _PICKLE):
         return _encode_npy(trained, incoming, out, sparse)
     _refuse_whole_alone(trained)
@@ -71,10 +71,10 @@ def encode_stream(
     else:
         _refuse_sparse(sparse)
         n = _encode_csv(trained, incoming, out)
-    return [f"{n} rows of {trained.model.n_latents} latents: -"]
+    return [*trained.names.told, f"{n} rows of {trained.model.n_latents} latents: -"]
 
 
-def _first_byte(incoming: Incoming) -> bytes:
+def first_byte(incoming: Incoming) -> bytes:
     """The first one that is no space, and no mark of UTF-8; it stays."""
     if incoming.peek(1) == _MARK[:1] and incoming.peek(len(_MARK)) == _MARK:
         incoming.read(len(_MARK))
@@ -113,7 +113,7 @@ def _encode_npy(trained: Trained, incoming: Incoming, out: IO[bytes], sparse: bo
             whole = array_from(incoming, NAME, shape, dtype, order)  # type: ignore[arg-type]
             source = new_data(trained, whole)
             return _write_npy(trained, iter([source]), source.n_samples, out)
-    return _write_npy(trained, _npy_batches(incoming, shape, dtype), shape[0], out)
+    return _write_npy(trained, npy_batches(incoming, shape, dtype), shape[0], out)
 
 
 def _write_npy(trained: Trained, batches: Iterator[Npy], n: int, out: IO[bytes]) -> list[str]:
@@ -136,12 +136,12 @@ def _write_npy(trained: Trained, batches: Iterator[Npy], n: int, out: IO[bytes])
 
     for batch in batches:
         size = batch.n_samples if isinstance(batch, Source) else len(batch)
-        _write_good(range(size), partial(write, batch), partial(_sample_place, first))
+        write_good(range(size), partial(write, batch), partial(sample_place, first))
         first += size
     return [f"{n} rows of {n_latents} latents: -"]
 
 
-def _sample_place(first: int, i: int) -> str:
+def sample_place(first: int, i: int) -> str:
     return f"sample {first + i} (the first is 0) of {NAME}"
 
 
@@ -157,7 +157,7 @@ def _npy_part(trained: Trained, batch: Npy, part: range) -> Source:
     return source
 
 
-def _write_good(
+def write_good(
     part: Sequence[Row], write: Callable[[Any], Iterator[int]], where: Callable[[Row], str]
 ) -> int:
     """Write the codes of these rows, up to the first that is none; how many went out.
@@ -177,8 +177,8 @@ def _write_good(
     if len(left) == 1:
         raise DataError(_placed(str(failed), where(left[0]))) from failed
     half = len(left) // 2
-    done += _write_good(left[:half], write, where)
-    return done + _write_good(left[half:], write, where)
+    done += write_good(left[:half], write, where)
+    return done + write_good(left[half:], write, where)
 
 
 def _placed(text: str, place: str) -> str:
@@ -212,7 +212,7 @@ def _in_rows(trained: Trained) -> bool:
     return rows and trained.info["data"]["kind"] != "patches"
 
 
-def _npy_batches(
+def npy_batches(
     incoming: Incoming, shape: tuple[int, ...], dtype: np.dtype[np.generic]
 ) -> Iterator[Npy]:
     n, width = shape
@@ -228,7 +228,7 @@ def _npy_batches(
         yield rows
 
 
-def _batches(incoming: Incoming) -> Iterator[list[Line]]:
+def line_batches(incoming: Incoming) -> Iterator[list[Line]]:
     """The lines with something in them, batch after batch."""
     first = incoming.n_lines
     while lines := incoming.lines():
@@ -238,7 +238,7 @@ def _batches(incoming: Incoming) -> Iterator[list[Line]]:
             yield numbered
 
 
-def _line_place(line: Line) -> str:
+def line_place(line: Line) -> str:
     return f"line {line[0]} of {NAME}"
 
 
@@ -250,7 +250,7 @@ def _encode_json(trained: Trained, incoming: Incoming, out: IO[bytes], sparse: b
     def write(lines: Sequence[Line]) -> Iterator[int]:
         source = _json_source(trained, lines, options)
         _tell(source, told)
-        records = [_carried(record) for record in source.about(slice(0, source.n_samples))]
+        records = [carried(record) for record in source.about(slice(0, source.n_samples))]
         taken = {VALUES, INDICES} if sparse else {VALUES}
         if clash := taken.intersection(name for record in records for name in record):
             raise DataError(
@@ -261,18 +261,18 @@ def _encode_json(trained: Trained, incoming: Incoming, out: IO[bytes], sparse: b
             yield 1
         out.flush()
 
-    for lines in _batches(incoming):
+    for lines in line_batches(incoming):
         if not keyed:  # the run's own file may have called its numbers otherwise
-            record = _record(lines[0], None)
+            record = record_at(lines[0], None)
             key = options.key if options.key in record else None
             options = dataclasses.replace(options, key=vector_field([record], NAME, key))
             keyed = True
-        n += _write_good(lines, write, _line_place)
+        n += write_good(lines, write, line_place)
     return n
 
 
 def _json_source(trained: Trained, lines: Sequence[Line], options: Options) -> Source:
-    records = [_record(line, options.key) for line in lines]
+    records = [record_at(line, options.key) for line in lines]
     if options.key is not None:
         _refuse_others(lines, records, options.key)
     loaded = loaded_of(records, NAME, options)
@@ -287,16 +287,16 @@ def _refuse_others(lines: Sequence[Line], records: Sequence[Record], key: str) -
     for line, record in zip(lines, records, strict=True):
         if not is_vector(value := record.get(key)):
             raise DataError(
-                f"{_line_place(line)} has {value!r:.40} in {key!r}; a list of numbers is needed, "
+                f"{line_place(line)} has {value!r:.40} in {key!r}; a list of numbers is needed, "
                 "as in the first"
             )
 
 
-def _carried(record: Record) -> Record:
+def carried(record: Record) -> Record:
     return {name: value for name, value in record.items() if name != "row"}
 
 
-def _record(line: Line, key: str | None) -> Record:
+def record_at(line: Line, key: str | None) -> Record:
     """An object, or a list of numbers without a name."""
     number, text = line
     bare = text.lstrip()[0] == "["
@@ -319,12 +319,12 @@ def _json_lines(
     if sparse:
         for rows in sparse_pieces(trained, source, as_trained=True):
             for latents, codes in _active(rows):
-                fields = f'"{INDICES}": {_listed(latents, "d")}, "{VALUES}": {_listed(codes)}'
-                yield _line(next(at), fields)
+                fields = f'"{INDICES}": {listed(latents, "d")}, "{VALUES}": {listed(codes)}'
+                yield line_of(next(at), fields)
         return
     for piece in dense_pieces(trained, source):
         for codes in piece:
-            yield _line(next(at), f'"{VALUES}": {_listed(codes)}')
+            yield line_of(next(at), f'"{VALUES}": {listed(codes)}')
 
 
 def _active(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -334,17 +334,17 @@ def _active(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield latents[start:end], values[start:end]
 
 
-def _listed(numbers: np.ndarray, form: str = ".9g") -> str:
+def listed(numbers: np.ndarray, form: str = ".9g") -> str:
     """A JSON list; nine digits are what float32 needs to come back the same."""
     return "[" + ", ".join(f"{number:{form}}" for number in numbers.tolist()) + "]"
 
 
-def _line(record: Record, fields: str) -> str:
+def line_of(record: Record, fields: str) -> str:
     told = json.dumps(record, ensure_ascii=False, default=str)
     return f"{told[:-1]}{', ' if record else ''}{fields}}}\n"
 
 
-class _Form(NamedTuple):
+class Form(NamedTuple):
     """How csv lines are read: what cuts them, and the header, "" where there is none."""
 
     delimiter: str
@@ -355,7 +355,7 @@ def _encode_csv(trained: Trained, incoming: Incoming, out: IO[bytes]) -> int:
     """How many rows came."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
     table, told, form, n = csv.writer(text), set[str](), None, 0
-    head = [latent_names(trained.model.n_latents)]
+    head = [trained.latent_names]
 
     def write(lines: Sequence[Line]) -> Iterator[int]:
         source = _csv_source(trained, lines, form)
@@ -374,17 +374,17 @@ def _encode_csv(trained: Trained, incoming: Incoming, out: IO[bytes]) -> int:
         out.flush()
 
     try:
-        for lines in _batches(incoming):
+        for lines in line_batches(incoming):
             if form is None:
-                lines, form = _begun(lines, _encoding(trained))
+                lines, form = begun(lines, _encoding(trained))
             if lines:
-                n += _write_good(lines, write, _line_place)
+                n += write_good(lines, write, line_place)
     finally:
         text.detach()
     return n
 
 
-def _begun(lines: list[Line], encoding: Encoding) -> tuple[list[Line], _Form | None]:
+def begun(lines: list[Line], encoding: Encoding) -> tuple[list[Line], Form | None]:
     """The rows among first lines, and how all are read; None where there is nothing but remarks."""
     lines = [line for line in lines if not line[1].lstrip().startswith("#")]
     if not lines:
@@ -397,20 +397,24 @@ def _begun(lines: list[Line], encoding: Encoding) -> tuple[list[Line], _Form | N
     delimiter = said or find_delimiter([line for _, line in lines[:50]])
     header = _is_header(cells_of([lines[0][1]], delimiter)[0][1], encoding)
     top = f"{lines[0][1]}\n" if header else ""
-    return lines[header:], _Form(delimiter, top)
+    return lines[header:], Form(delimiter, top)
 
 
-def _csv_source(trained: Trained, lines: Sequence[Line], form: _Form | None) -> Source:
+def _csv_source(trained: Trained, lines: Sequence[Line], form: Form | None) -> Source:
     assert form is not None, "rows come after it"
+    options = dataclasses.replace(_options(trained, bool(form.top)), columns=_encoding(trained))
+    source = table_source(lines, form, options)
+    return _fitting(trained, source)
+
+
+def table_source(lines: Sequence[Line], form: Form, options: Options) -> ArraySource:
+    """Rows of a csv, read as the whole of it is. Raises DataError for one with a gap."""
     sign = "\\t" if form.delimiter == "\t" else form.delimiter
     text = f"sep={sign}\n{form.top}" + "".join(f"{line}\n" for _, line in lines)
-    options = dataclasses.replace(_options(trained, bool(form.top)), columns=_encoding(trained))
     found = parse_table(text, NAME, options)
-    source = ArraySource(found.values, name=NAME, meta=found.meta, notes=found.notes)
-    _fitting(trained, source)
     if len(lines) == 1:
         _refuse_gaps(found.values)
-    return source
+    return ArraySource(found.values, name=NAME, meta=found.meta, notes=found.notes)
 
 
 def _options(trained: Trained, header: bool) -> Options:

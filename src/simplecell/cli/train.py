@@ -49,7 +49,17 @@ def train(
     ] = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw; default 0.")] = None,
+    refine: Annotated[
+        int | None,
+        typer.Option(metavar="ROUNDS", min=1, help="Exact codes move the dictionary so often."),
+    ] = None,
     meta: Meta = None,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="No input, but kept of each row: a target; repeatable."
+        ),
+    ] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Take no more memory than that: 1GB, 500MB.")
     ] = None,
@@ -65,6 +75,8 @@ def train(
 
     changes = list(settings or [])
     changes += [] if seed is None else [f"train.seed={seed}"]
+    changes += [] if refine is None else [f"optim.refine={refine}"]
+    changes += _records(records or [], changes)
     changes += [] if memory is None else [f"train.memory={json.dumps(memory)}"]
     if meta is not None:  # absolute, for `resume` may be said elsewhere
         changes.append(f"data.meta={json.dumps(str(meta.resolve()), ensure_ascii=False)}")
@@ -87,6 +99,15 @@ def train(
             words = data, embed, layer, out, restart
             data = path = ranks.told(lambda: embedded(*words))
         work("train", shared(ranks, begun, data), as_json, no_doctor)
+
+
+def _records(columns: list[str], settings: list[str]) -> list[str]:
+    """The setting that keeps columns out of the inputs."""
+    if not columns:
+        return []
+    if any(one.partition("=")[0].strip() == "data.records" for one in settings):
+        raise UsageError("--records is data.records said twice; name all columns by --records")
+    return [f"data.records={json.dumps(columns, ensure_ascii=False)}"]
 
 
 @app.command()

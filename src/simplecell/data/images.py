@@ -57,6 +57,18 @@ def to_grey(values: Array) -> Array:
     return np.asarray(values @ weights)
 
 
+def as_image(picture: Picture) -> Image.Image:
+    """A picture for a person's eye, or for a model that reads colours: 8 bits, grey or RGB.
+
+    Brightness outside 0…1 (arrays) is mapped by its own extremes; bands are averaged.
+    """
+    values = picture.values.mean(axis=2) if picture.bands else picture.values
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        values = (values - low) / (high - low)
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+
+
 def halve(values: Array) -> Array:
     """Half the size: the mean of each 2×2 pixels; an odd last row or column is dropped."""
     h, w = values.shape[0] // 2 * 2, values.shape[1] // 2 * 2

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL.Image import Image
-from PIL.Image import fromarray as image_of_array
 
-from simplecell.data.images import Gallery, records_of
+from simplecell.data.images import Gallery, as_image, records_of
 from simplecell.data.rows import (
     Array,
     Meta,
@@ -79,16 +78,8 @@ class PatchSource(Source):
         return x
 
     def photograph(self, file: str, page: int | None = None) -> Image:
-        """The picture that a record of `about` names, upright and unprepared, for a person's eye.
-
-        Brightness outside 0…1 (arrays) is mapped by its own extremes; bands are averaged.
-        """
-        picture = self._gallery.original(self._gallery.number(file, page))
-        values = picture.values.mean(axis=2) if picture.bands else picture.values
-        low, high = float(values.min()), float(values.max())
-        if low < 0 or high > 1:
-            values = (values - low) / (high - low)
-        return image_of_array(np.rint(values * 255).astype(np.uint8))
+        """The picture that a record of `about` names, upright and unprepared, as `as_image`."""
+        return as_image(self._gallery.original(self._gallery.number(file, page)))
 
     def about(self, rows: Rows) -> list[Record]:
         """File, page where it has several, top and left in pixels of the upright picture;

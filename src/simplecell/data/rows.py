@@ -338,6 +338,8 @@ class ArraySource(Source):
         self.input_names, self.labels, self.columns = input_names, labels, columns
         self.notes, self.skipped = list(notes), list(skipped)
         self._meta = meta
+        self.photographs: object | None = None
+        """What shows the pictures that rows were made of (`photographs_of`)."""
         self.in_files = lies_in_files(self._data)
         self.held = self._data.dtype if divisor is None else self._dtype
         """The type of the numbers in the file, or in memory, where it holds what `read` gives."""
@@ -388,6 +390,7 @@ class Subset(Source):
         self.labels = None if source.labels is None else source.labels[self._rows]
         self.skipped, self.notes = source.skipped, source.notes
         self.in_files, self.held = in_files(source), getattr(source, "held", None)
+        self.photographs = getattr(source, "photographs", None)
         targets = targets_of(source)
         self.targets: Source | None = None if targets is None else Subset(targets, self._rows)
 

@@ -32,9 +32,9 @@ _BFLOAT16_MOST = 3.3895313892515355e38
 
 @runtime_checkable
 class AsLines(Protocol):
-    """Records that give their JSON themselves, a line each."""
+    """Records that give their JSON themselves, a line each, some lines to a text."""
 
-    def lines(self) -> list[str]: ...
+    def texts(self) -> list[str]: ...
 
 
 class ShardWriter:
@@ -54,6 +54,8 @@ class ShardWriter:
         """Those that came so far, with those of whole shards of before."""
         self._file: IO[bytes] | None = None
         self._records: list[str] = []
+        """What is told of the rows of the shard that is being written, some lines to a text."""
+        self._n_here = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -87,21 +89,26 @@ class ShardWriter:
         of where the next begins: it is given how many of these samples were taken.
         """
         x = self._checked(x)
-        lines = _lines(records, len(x))
+        texts = _texts(records, len(x))
         at = 0
         while at < len(x):
-            n = min(len(x) - at, self.index["rows"] - len(self._records))
+            n = min(len(x) - at, self.index["rows"] - self._n_here)
             self._write(x[at : at + n].data)
-            self._records += lines[at : at + n]
+            if n < len(x):  # a shard ends within these rows, and perhaps within a text
+                texts = texts if len(texts) == len(x) else "\n".join(texts).split("\n")
+                self._records += texts[at : at + n]
+            else:
+                self._records += texts
             at += n
             self.n_rows += n
-            if len(self._records) == self.index["rows"]:
+            self._n_here += n
+            if self._n_here == self.index["rows"]:
                 self._close(None if mark is None else mark(at))
 
     def finish(self) -> None:
         """Close the last shard, and say that all are there."""
         self.index["finished"] = True
-        if self._records:
+        if self._n_here:
             self._close(None)  # and the index in one write: a last shard has no next
         else:
             write_index(self.folder, self.index)
@@ -123,21 +130,21 @@ class ShardWriter:
     def _close(self, following: dict[str, Any] | None) -> None:
         """Give the shard its name, its records beside it, and put both into the index."""
         assert self._file is not None
-        path, n_samples = self._path, len(self._records)
+        path, n_samples = self._path, self._n_here
         with renamed(path, self._file) as file:
             before, header = self._header(self.index["rows"]), self._header(n_samples)
             if len(header) != len(before):
                 raise WriteError("the header of a shard changed its length; please report it")
             file.seek(0)
             file.write(header)
-        if any(line != "{}" for line in self._records):
+        if any(text.strip("{}\n") for text in self._records):
             text = "\n".join(self._records).encode()
             put(path.with_suffix(RECORDS), lambda file: file.write(text))
         written: Written = {"file": path.name, "n_samples": n_samples}
         if following is not None:
             written["next"] = following
         self.index["shards"].append(written)
-        self._file, self._records = None, []
+        self._file, self._records, self._n_here = None, [], 0
         write_index(self.folder, self.index)
 
     def _header(self, n_samples: int) -> bytes:
@@ -158,6 +165,8 @@ class ShardWriter:
             with np.errstate(over="ignore"):
                 found = np.ascontiguousarray(x, dtype=dtype)
             most = float(np.finfo(dtype).max)
+        if found.dtype == x.dtype:  # nothing was rounded, and all of it is finite
+            return found
         if (found & 0x7F80 == 0x7F80 if dtype == "bfloat16" else ~np.isfinite(found)).any():
             raise DataError(
                 f"a value of {np.abs(x).max():.6g} is too large for {dtype}, which ends at "
@@ -196,12 +205,12 @@ def _header(index: Index, n_samples: int) -> bytes:
     return _npy_header(np.dtype(index["dtype"]), shape)
 
 
-def _lines(records: Sequence[Record] | None, n: int) -> list[str]:
-    """Records as JSON; those that know their JSON say it faster."""
+def _texts(records: Sequence[Record] | None, n: int) -> list[str]:
+    """Records as JSON, a line each; those that know their JSON say it faster."""
     if records is None:
         return ["{}"] * n
     if isinstance(records, AsLines):
-        return records.lines()
+        return records.texts()
     return [json.dumps(r, ensure_ascii=False) if r else "{}" for r in records]
 
 

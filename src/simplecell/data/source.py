@@ -29,6 +29,7 @@ from simplecell.data.numerals import listed
 from simplecell.data.options import Options
 from simplecell.data.pages import Opener
 from simplecell.data.patches import PatchSource, random_patches, tiles
+from simplecell.data.photographs import Photographs
 from simplecell.data.pixels import divisor_of
 from simplecell.data.records import joined, read_meta
 from simplecell.data.rows import Array, ArraySource, Meta, Source, refuse_masked
@@ -180,7 +181,11 @@ def _of_folder(folder: Path, options: Options) -> Source:
         refuse_damaged(folder, index)
         loaded = read_shards([Shard(p.name, p) for p in paths], folder.name, options)
         _refuse_label(loaded, folder.name, options)
-        return _of_array(replace(loaded, input_names=index["input_names"]), folder.name, options)
+        source = _of_array(replace(loaded, input_names=index["input_names"]), folder.name, options)
+        pictures = index.get("harvest", {}).get("pictures")
+        if isinstance(source, ArraySource) and isinstance(pictures, str):
+            source.photographs = Photographs(Path(pictures))
+        return source
     shards, others = shards_in(folder)
     loaded = read_shards(shards, folder.name or str(folder), options)
     _refuse_label(loaded, folder.name, options)

@@ -21,7 +21,7 @@ from simplecell.data.loaded import Loaded, choose
 from simplecell.data.options import Options
 from simplecell.errors import DataError
 
-_TORCH_BYTES = b"PK\x03\x04"
+TORCH_BYTES = b"PK\x03\x04"
 
 
 def is_tensor(data: object) -> bool:
@@ -138,7 +138,7 @@ def check_torch_file(stream: IO[bytes], name: str, size: int) -> None:
 
     The stream holds `size` bytes, and is left at its start.
     """
-    if stream.read(4) != _TORCH_BYTES:
+    if stream.read(4) != TORCH_BYTES:
         raise DataError(
             f"{name} is no file of torch.save, or one of before PyTorch 1.6, which is a "
             "plain pickle; load it where you trust it, and save the tensor again"

@@ -39,6 +39,8 @@ LONGER, FAR = 4, 6
 mean activation lacks at its last pace, for it slows down."""
 HALF = 0.5
 """Share of the latents that are active where nothing holds them down: half of them, by symmetry."""
+FIXED = ("topk", "abstopk")
+"""Codes of which k latents are kept of each sample, and where fewer are active no more can be."""
 KL = 2.0
 """Factor between mean activation and its target: reconstruction always pulls a little."""
 KL_WEIGHT = 1.0
@@ -145,7 +147,7 @@ def target(case: FinishedTraining) -> list[Finding]:
     if not wanted or abs(l0 - wanted) <= MISSED * wanted + 2 * case.error:
         return []
     state, coefficient = _coefficient(case)
-    beyond = session.trainer.model.activation.kind == "topk" or wanted > HALF * len(case.density)
+    beyond = session.trainer.model.activation.kind in FIXED or wanted > HALF * len(case.density)
     if case.blame:
         cure = case.blame
     elif 1 <= l0 < wanted and beyond:

@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from simplecell.data import ArraySource, Source
 from simplecell.data.rows import Meta
 from simplecell.errors import UsageError
-from simplecell.estimators.door import DOOR, check_array, validate_data
+from simplecell.estimators.door import DOOR, check_array, source_given, validate_data
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.passes import Passes
 from simplecell.preprocess.chain import Preprocess
@@ -32,10 +32,12 @@ from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.encoding import dense_codes
 from simplecell.run.evaluate import Figures, evaluate
 from simplecell.run.normality import judged, normality
+from simplecell.run.notes import FILE as NOTES
+from simplecell.run.notes import Notes, weights_of
 from simplecell.run.progress import TrainingProgress
 from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import with_prepared_targets
-from simplecell.run.trained import Trained, latent_names
+from simplecell.run.trained import Trained
 from simplecell.run.whole import WholeModel
 from simplecell.training.prepared import Prepared, resolve_device
 from simplecell.training.trainer import Record
@@ -90,8 +92,7 @@ class ModelTransformer(CodeTransformer):
     def transform(self, X: object) -> Array:
         """Codes [n_samples, n_latents] of X, in float32 if X is float32, else in float64."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, **DOOR)
-        return self._coded(ArraySource(rows))
+        return self._coded(source_given(self, X, reset=False))
 
     def inverse_transform(self, X: object) -> Array:
         """Samples [n_samples, n_features] in the units of the data, of codes X [n, n_latents].
@@ -113,7 +114,7 @@ class ModelTransformer(CodeTransformer):
         rounding, else 0.0, as scikit-learn's r2_score has it.
         """
         check_is_fitted(self)
-        return self._scored(ArraySource(validate_data(self, X, reset=False, **DOOR)))
+        return self._scored(source_given(self, X, reset=False))
 
     def _scored(self, source: Source) -> float:
         trained = self._on_device()
@@ -130,15 +131,15 @@ class ModelTransformer(CodeTransformer):
             UsageError: for a transcoder, and a run that does not know what is normal.
         """
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, **DOOR)
+        source = source_given(self, X, reset=False)
         trained = self._on_device()
         if trained.normal is None:
             raise UsageError(
                 "this run does not know which samples are normal: it is a transcoder, was "
                 "converted, or was made before rows were scored; train it anew"
             )
-        model = trained.model_for(rows)
-        samples = Prepared(ArraySource(rows), trained.preprocess, model, keep=False)
+        model = trained.model_for(source.read(slice(0, 1)))
+        samples = Prepared(source, trained.preprocess, model, keep=False)
         parts = [trained.normal.score(one) for _, one in judged(model, samples)]
         scores: Array = torch.cat(parts).numpy()
         return scores
@@ -159,6 +160,8 @@ class ModelTransformer(CodeTransformer):
     def save(self, path: str | Path) -> None:
         """Write a run directory that `simplecell.load` and the command line open.
 
+        Names that latents were given come along.
+
         Raises:
             RunError: when something else than a run lies there.
             WriteError: when it cannot be written.
@@ -169,6 +172,8 @@ class ModelTransformer(CodeTransformer):
         run.begin(trained.recipe, trained.info, trained.preprocess, trained.target_preprocess)
         run.write_model(trained.model)
         run.write_normal(trained.normal)
+        if trained.names.given:
+            Notes(run.path / NOTES).rename(trained.names.given, weights_of(run.path))
 
     def plot(
         self,
@@ -244,18 +249,24 @@ class ModelTransformer(CodeTransformer):
         y: object,
         groups: object = None,
         *,
+        by: object = None,
         kind: str = "auto",
         random_state: int = 0,
     ) -> Explanation:
         """Which latents go with y, one number or class a sample of X; and whether that holds.
 
-        `groups` [n_samples] says which samples belong together: these are never parted, and are
-        what p-values count. `kind` is "number" or "classes" where "auto" would take whole numbers
-        for the other; `random_state` says what is held out. None and NaN in y are left out.
+        Where a sample may be of several classes, y holds a list of them a sample, or is a table of
+        0 and 1 [n_samples, n_classes] (a data frame's columns are the names). `groups` [n_samples]
+        says which samples belong together: these are never parted, and are what p-values count.
+        Rows with the same value of `by` [n_samples] are parts of one sample, such as tokens of a
+        text: each latent counts by its largest code there. `kind` is "number" or "classes" where
+        "auto" would take whole numbers for the other; `random_state` says what is held out. None
+        and NaN in y are left out.
         """
         check_is_fitted(self)
         from simplecell.explain.answer import samples_of
         from simplecell.explain.asked import of_values
+        from simplecell.explain.target import listed, targets
 
         rows = validate_data(self, X, reset=False, **DOOR)
         source = ArraySource(rows, name="X", input_names=input_names(self))
@@ -263,8 +274,9 @@ class ModelTransformer(CodeTransformer):
         return of_values(
             samples_of(self._on_device(), source),
             name if isinstance(name, str) else "y",
-            _listed("y", y),
-            None if groups is None else _listed("groups", groups),
+            targets(y),
+            None if groups is None else listed("groups", groups),
+            None if by is None else listed("by", by),
             kind=kind,
             seed=random_state,
         )
@@ -280,10 +292,27 @@ class ModelTransformer(CodeTransformer):
         check_is_fitted(self)
         from simplecell.explain.index import Index  # with SciPy, which most fits need not
 
+        source = source_given(self, X, reset=False)
+        return Index.of(self._on_device(), source, names=names)
+
+    def features(
+        self, X: object, y: object = None, groups: object = None, *, kind: str = "auto"
+    ) -> list[dict[str, Any]]:
+        """Of each latent what a person or a language model can name it by, ready for JSON.
+
+        Its top samples of X and examples at quantiles, the inputs that go with it, and, where y is
+        given, its effects: what `simplecell features` writes. `y`, `groups` and `kind` are those of
+        `explain`.
+        """
+        check_is_fitted(self)
+        from simplecell.explain.answer import samples_of
+        from simplecell.explain.features import features
+
         rows = validate_data(self, X, reset=False, **DOOR)
-        told = None if names is None else meta_of([{"name": name} for name in names], rows.shape[0])
-        source = ArraySource(rows, name="X", input_names=input_names(self), meta=told)
-        return Index.of(self._on_device(), source)
+        source = ArraySource(rows, name="X", input_names=input_names(self))
+        answer = None if y is None else self.explain(X, y, groups, kind=kind)
+        trained = self._on_device()
+        return list(features(trained, source, samples_of(trained, source), answer))
 
     def latents(self, layer: int | None = None) -> NDArray[np.float64]:
         """What excites each latent most, [n_latents, n_features], in the units of the data.
@@ -304,7 +333,7 @@ class ModelTransformer(CodeTransformer):
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """What latents are called, [n_latents]: as in the files that `simplecell encode` writes."""
         check_is_fitted(self)
-        return np.array(latent_names(self._n_features_out), dtype=object)
+        return np.array(self._trained.names.all(self._n_features_out), dtype=object)
 
     def _coded(self, source: Source) -> Array:
         """Codes [n_samples, n_latents] of a source."""
@@ -332,7 +361,7 @@ class ModelTransformer(CodeTransformer):
         info |= {"status": "finished", "stopped": trainer.stopped}
         info["data"]["input_names"] = input_names(self)
         normal = None if chain is not None else normality(in_use, built.preprocess, source)
-        self._take(Trained(model, built.preprocess, recipe, info, chain, normal))
+        self._take(Trained(model, built.preprocess, recipe, info, chain, normal=normal))
         self.notes_ = [*source.notes, *built.notes]
         self._judge(figures)
         return figures
@@ -428,18 +457,6 @@ def layout_of(
             f"shape {layout} needs {math.prod(layout)} inputs a sample; there are {n_inputs}"
         )
     return layout
-
-
-def _listed(name: str, values: object) -> list[object]:
-    """One value a sample, plain Python's.
-
-    Raises:
-        UsageError: for anything but one dimension.
-    """
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise UsageError(f"{name} has the shape {array.shape}; one value a sample is needed: (n,)")
-    return array.tolist()
 
 
 def meta_of(about: Iterable[Mapping[str, object]], n_samples: int) -> Meta:

@@ -13,7 +13,14 @@ from simplecell.data import Source, as_source
 from simplecell.data.columns import is_identifier
 from simplecell.data.frames import is_frame
 from simplecell.data.options import Options
-from simplecell.data.rows import ArraySource, Column, Encoding, check_numbers, refuse_masked
+from simplecell.data.rows import (
+    ArraySource,
+    Column,
+    Encoding,
+    check_numbers,
+    in_files,
+    refuse_masked,
+)
 from simplecell.data.tables import table_of_frame
 from simplecell.data.tensors import dense_array_of, is_tensor
 from simplecell.errors import DataError
@@ -96,6 +103,31 @@ def _array_of(X: Any) -> Any:
     if isinstance(dtype, np.dtype) and dtype.kind == "V":
         check_numbers("X", dtype, X.shape)
     return X
+
+
+def source_given(estimator: Any, X: object, *, reset: bool) -> Source:
+    """X as a source: files of rows read in chunks, whatever else as `validate_data` has it.
+
+    Raises:
+        ValueError: for what cannot be used, as `validate_data`.
+    """
+    source = as_source(X) if isinstance(X, str | Path) else X
+    if not isinstance(source, Source) or not _in_chunks(source):
+        rows = validate_data(estimator, source, reset=reset, **DOOR)
+        return source_of(estimator, rows) if reset else ArraySource(rows)
+    if reset:
+        estimator._columns, estimator._told = None, []
+        estimator.n_features_in_ = source.n_inputs
+        vars(estimator).pop("feature_names_in_", None)
+        return source
+    # One row tells what scikit-learn would say of them all: their number of features.
+    validate_data(estimator, source.read(slice(0, 1)), reset=False, **DOOR)
+    return source
+
+
+def _in_chunks(source: Source) -> bool:
+    """Whether rows lie in files that are read as far as they are needed, and are no table."""
+    return in_files(source) and len(source.shape) == 1 and source.columns is None
 
 
 def source_of(estimator: Any, rows: Any) -> ArraySource:

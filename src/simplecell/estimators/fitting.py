@@ -17,7 +17,7 @@ from simplecell.doctor import Finding, examine, examine_inputs
 from simplecell.errors import UsageError
 from simplecell.estimators.advice import Fit, in_python
 from simplecell.estimators.contract import ModelTransformer, as_curve, follow
-from simplecell.estimators.door import DOOR, check_array, source_of, validate_data
+from simplecell.estimators.door import DOOR, check_array, source_given
 from simplecell.estimators.parameters import (
     PARAMETERS,
     Shared,
@@ -83,6 +83,8 @@ class RecipeTransformer(Shared, ModelTransformer):
     def fit(self, X: object, y: object = None, *, targets: object = None) -> Self:
         """Learn from X [n_samples, n_features], dense or SciPy sparse; y is ignored.
 
+        Of a path, or a source that lies in files, rows are read in chunks, and never all held.
+
         With `targets` [n_samples, n_outputs] this is a transcoder, which reconstructs these from
         X: `inverse_transform` and `atoms` are then in their units. They are prepared by the same
         "center", "scale" or "standardize" as X, fitted to them, and held in memory.
@@ -95,9 +97,8 @@ class RecipeTransformer(Shared, ModelTransformer):
             ConvergenceWarning: for whatever the doctor found, which `notes_` say as well: data that
                 are not prepared, dead latents, an l0 that misses its target …
         """
-        rows = validate_data(self, X, **DOOR)
-        recipe = self._recipe(rows.shape[0])
-        source: Source = source_of(self, rows)
+        source = source_given(self, X, reset=True)
+        recipe = self._recipe(source.n_samples)
         if targets is not None:
             source = Paired(source, as_targets(targets, source))
         elif recipe.data.targets is not None:
@@ -155,7 +156,7 @@ class RecipeTransformer(Shared, ModelTransformer):
         if targets is None:
             return super().score(X, y)
         check_is_fitted(self)
-        source = ArraySource(validate_data(self, X, reset=False, **DOOR))
+        source = source_given(self, X, reset=False)
         return self._scored(new_pairs(self._trained, source, as_targets(targets, source)))
 
     def partial_fit(self, X: object, y: object = None) -> Self:
@@ -165,10 +166,9 @@ class RecipeTransformer(Shared, ModelTransformer):
         looks at is a running one over about the last 20/target samples.
         """
         first = not hasattr(self, "n_features_in_")
-        rows = validate_data(self, X, reset=first, **DOOR)
-        source = source_of(self, rows)
-        requested = self._in_parts(self._recipe(rows.shape[0], solver="adam"))
-        size = min(requested.optim.batch_size, rows.shape[0])
+        source = source_given(self, X, reset=True) if first else source_given(self, X, reset=False)
+        requested = self._in_parts(self._recipe(source.n_samples, solver="adam"))
+        size = min(requested.optim.batch_size, source.n_samples)
         if not first:
             requested = self._in_parts(Recipe.from_table(self._trained.info["requested"]))
         built = build(requested, source) if first else self._again()

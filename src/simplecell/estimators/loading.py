@@ -22,6 +22,7 @@ MANY = 2**20
 """Samples that a converted model is taken to have seen, of which nobody knows the number."""
 BY_ACTIVATION: dict[object, type[RecipeTransformer]] = {
     "topk": modern.TopKSparseAutoencoder,
+    "abstopk": modern.TopKSparseAutoencoder,
     "batchtopk": modern.TopKSparseAutoencoder,
     "jumprelu": modern.JumpReLUSparseAutoencoder,
     "gated": modern.GatedSparseAutoencoder,
@@ -46,6 +47,7 @@ def load(path: str | Path, **given: object) -> ModelTransformer:
     trained, foreign = origin.trained, origin.foreign
     if foreign is None:
         requested = run.requested(trained.info)
+        say(*trained.names.told)
     else:
         say(f"'{path}': {origin.words}", *foreign.told)
         requested = Recipe.from_table(trained.info["requested"])

@@ -134,8 +134,9 @@ class ModernTransformer(RecipeTransformer):
 class TopKSparseAutoencoder(ModernTransformer):
     """A sparse autoencoder that keeps the k largest latents of each sample.
 
-    Source: Gao et al. 2024 (TopK, AuxK for dead latents); Bussmann et al. 2024 (`batchwise`).
-    Exact, save what `simplecell.model.activations` says. Recipes `topk` and `batchtopk`.
+    Source: Gao et al. 2024 (TopK, AuxK for dead latents); Bussmann et al. 2024 (`batchwise`);
+    arXiv 2510.00404 (`signed`). Exact, save what `simplecell.model.activations` says. Recipes
+    `topk`, `batchtopk` and `abstopk`.
 
     Args:
         n_latents: M; "auto" is 8 for each input, no more than samples from 1,024 on.
@@ -143,6 +144,8 @@ class TopKSparseAutoencoder(ModernTransformer):
         target_l0: as k; "auto" is a quarter of the inputs, at most 32.
         batchwise: k is a mean over a batch, so that easy samples get fewer latents and hard ones
             more; `transform` then keeps what lies above a threshold learned in training.
+        signed: the k latents of largest size, with their signs: for signals and other sums of
+            things that come either way round, which else take two latents each. Recipe `abstopk`.
         max_samples: length of the training, *samples seen*; "auto" is two million, or all of the
             data once where there are more.
         batch_size, learning_rate: of Adam; "auto" follows from M.
@@ -155,7 +158,8 @@ class TopKSparseAutoencoder(ModernTransformer):
         sparse_output: `transform` gives a SciPy CSR matrix, and the dense one is never made.
         codes: "encoder" is one product a sample. "exact" finds the code of least error on the
             learned dictionary by some hundred: `min ½‖x − recon‖² + α Σ code ‖atom‖` over codes
-            of at least 0. Training, pictures and the explorer are as before.
+            of at least 0 (`signed`: over all, |code| in the sum). Training, pictures and the
+            explorer are as before.
         alpha: α of exact codes; "auto" leaves as many latents active as the encoder does, mean
             over (some of) the training samples.
         verbose: progress on standard error.
@@ -189,12 +193,24 @@ class TopKSparseAutoencoder(ModernTransformer):
     _: KW_ONLY
     k: float | None = None
     batchwise: bool = False
+    signed: bool = False
+
+    @property
+    def _kind(self) -> str:
+        """The activation, which is the recipe's name as well."""
+        return "abstopk" if self.signed else "batchtopk" if self.batchwise else "topk"
 
     def _basis(self) -> Recipe:
-        return Recipe.load("batchtopk" if self.batchwise else "topk")
+        return Recipe.load(self._kind)
 
     def _adjust(self, said: dict[str, object], n_samples: int) -> None:
         super()._adjust(said, n_samples)
+        if self.signed and self.batchwise:
+            raise UsageError(
+                "signed=True keeps the k latents of each sample that are largest in size, and "
+                "batchwise=True k a sample on average; give one of the two"
+            )
+        said["model.activation"] = self._kind  # which either of both says
         if self.k is not None and not self.batchwise:
             whole("k", self.k)
 

@@ -104,6 +104,12 @@ PARAMETERS = {
         {False: "topk", True: "batchtopk"}.__getitem__,
         {"topk": False, "batchtopk": True}.get,
     ),
+    "signed": Parameter(
+        "model.activation",
+        switch,
+        {False: "topk", True: "abstopk"}.__getitem__,
+        {"topk": False, "batchtopk": False, "abstopk": True}.get,
+    ),
     "output": Parameter("model.output"),
     "likelihood": words("model.output", {"bernoulli": "sigmoid", "gaussian": "linear"}),
     "tied": Parameter("model.tied", there=bool),

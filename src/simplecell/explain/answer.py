@@ -16,11 +16,11 @@ from simplecell.explain.clusters import correlations
 from simplecell.explain.explanation import Explanation
 from simplecell.explain.probes import predicted
 from simplecell.explain.ranks import Ranks
-from simplecell.explain.splits import hold_out
+from simplecell.explain.splits import Split, hold_out
 from simplecell.explain.target import Target
 from simplecell.explain.told import titles
 from simplecell.run.encoding import sparse_codes
-from simplecell.run.trained import Trained, latent_names
+from simplecell.run.trained import Trained
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -65,7 +65,7 @@ def samples_of(trained: Trained, source: Source) -> Samples:
         codes,
         lambda rows: source.read(rows).astype(np.float64),
         lambda rows: titles(source, rows),
-        latent_names(trained.model.n_latents),
+        trained.latent_names,
         trained.model.activation.sparse,
         source.input_names,
     )
@@ -91,15 +91,7 @@ def explain(
     """
     codes = samples.codes[rows]
     split = hold_out(target, groups, seed)
-    seen, held = (
-        associations(
-            codes[part].tocsc(),
-            target.at(part),
-            None if groups is None else np.unique(groups[part], return_inverse=True)[1],
-            on_off=samples.on_off,
-        )
-        for part in split
-    )
+    found = both_parts(codes, target, split, groups, on_off=samples.on_off)
     said = [*notes, *_on_groups(groups)]
     some = probed(samples, rows)
     if len(some) < len(rows):
@@ -115,10 +107,43 @@ def explain(
     beside = {"top": _top(samples, Ranks.of(codes.tocsc()), rows)}
     if samples.input_names is not None:
         beside["inputs"] = _inputs(codes[some].tocsc(), inputs, samples.input_names)
-    columns = _columns(samples, target, (seen, held), np.diff(codes.tocsc().indptr), beside)
+    columns = _columns(samples, target, found, np.diff(codes.tocsc().indptr), beside)
     n_groups = None if groups is None else int(groups.max()) + 1
     sizes = len(split.seen), len(split.held_out)
     return Explanation(target, *sizes, n_groups, answer, columns, tuple(said))
+
+
+def both_parts(
+    codes: csr_array,
+    target: Target,
+    split: Split,
+    groups: Places | None = None,
+    *,
+    on_off: bool,
+) -> tuple[Columns, Columns]:
+    """The effects of codes [n, M] on a target of the same samples: looked at, and held out."""
+    seen, held = (
+        associations(
+            codes[part].tocsc(),
+            target.at(part),
+            None if groups is None else np.unique(groups[part], return_inverse=True)[1],
+            on_off=on_off,
+        )
+        for part in split
+    )
+    return seen, held
+
+
+def main_effect(target: Target) -> tuple[str, float]:
+    """The figure that p is of, and its value where a latent has nothing to do with the target."""
+    return ("rank_correlation", 0.0) if target.is_number else ("auc", 0.5)
+
+
+def holds(target: Target, seen: Columns, held: Columns) -> NDArray[np.bool_]:
+    """Which effects [M, T] have the same sign on held-out samples, with p of at most 0.05."""
+    main, middle = main_effect(target)
+    same = (seen[main] - middle) * (held[main] - middle) > 0
+    return same & (held["p"] <= CERTAIN)
 
 
 def _on_groups(groups: Places | None) -> list[str]:
@@ -161,11 +186,9 @@ def _columns(
     for name, values in held.items():
         if not name.endswith(("_low", "_high")):
             table[f"held_out_{name}"] = values.ravel()
-    main = "rank_correlation" if target.is_number else "auc"
-    middle = 0.0 if target.is_number else 0.5
-    same = (seen[main] - middle) * (held[main] - middle) > 0
-    table["holds"] = (same & (held["p"] <= CERTAIN)).ravel()
+    table["holds"] = holds(target, seen, held).ravel()
     table |= {name: np.repeat(words, n_tested) for name, words in beside.items()}
+    main, middle = main_effect(target)
     strength = np.abs(seen[main].ravel() - middle)
     order = np.lexsort((-np.nan_to_num(strength), np.nan_to_num(seen["p"].ravel(), nan=2.0)))
     return {name: values[order] for name, values in table.items()}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from simplecell.data import Source
 from simplecell.explain.answer import Samples, explain, samples_of
 from simplecell.explain.explanation import Explanation
+from simplecell.explain.pooling import owners_of, pooled, shared
 from simplecell.explain.splits import PARTS
 from simplecell.explain.target import groups_of, refuse_length, target_of
 from simplecell.explain.told import alike, values_of
@@ -19,29 +20,28 @@ def of_target(
     target: str,
     *,
     group: str | None = None,
+    by: str | None = None,
     kind: str = "auto",
     seed: int = 0,
 ) -> Explanation:
-    """What goes with a record of the samples; `group` is the one that says which belong together.
+    """What goes with a record of the samples; `group` is the one that says which belong together,
+    `by` the one whose rows count as one sample.
 
     Raises:
         UsageError: for a name that no record has.
-        DataError: for a target or groups that cannot be split and judged.
+        DataError: as `of_values`.
     """
-    names = [target] if group is None else [target, group]
-    values = values_of(source, names)
-    groups = None if group is None else values[group]
-    samples = samples_of(trained, source)
-    notes = alike(source, group)
+    values = values_of(source, [name for name in (target, group, by) if name is not None])
     return of_values(
-        samples,
+        samples_of(trained, source),
         target,
         values[target],
-        groups,
+        None if group is None else values[group],
+        None if by is None else values[by],
         group=group or "group",
         kind=kind,
         seed=seed,
-        notes=notes,
+        notes=alike(source, group or by),
     )
 
 
@@ -50,6 +50,7 @@ def of_values(
     name: str,
     values: Sequence[object],
     groups: Sequence[object] | None = None,
+    by: Sequence[object] | None = None,
     *,
     group: str = "group",
     kind: str = "auto",
@@ -58,17 +59,30 @@ def of_values(
 ) -> Explanation:
     """What goes with one value a sample [n]; `groups` [n] says which samples belong together.
 
+    Rows with the same value of `by` [n] count as one sample, each latent by its largest code there.
+
     Raises:
         UsageError: when there is not one a sample.
-        DataError: for a target or groups that cannot be split and judged.
+        DataError: for a target or groups that cannot be split and judged, or that differ among the
+            rows of one sample.
     """
-    n_samples = samples.codes.shape[0]
-    refuse_length(name, len(values), n_samples)
+    n_rows = samples.codes.shape[0]
+    for what, told in ((name, values), ("groups", groups), ("by", by)):
+        if told is not None:
+            refuse_length(what, len(told), n_rows)
+    if by is not None:
+        owners, firsts = owners_of("by", by)
+        samples = pooled(samples, owners)
+        values = shared(name, values, owners, firsts)
+        groups = None if groups is None else shared(group, groups, owners, firsts)
+        notes = [
+            *notes,
+            f"{n_rows} rows are parts of {len(firsts)} samples, which count by the "
+            "largest code of each latent and the mean of the inputs",
+        ]
     target, rows, said = target_of(name, values, kind)
     numbers = None
     if groups is not None:
-        refuse_length("groups", len(groups), n_samples)
         # Folds of the samples that are looked at need groups as well.
         numbers = groups_of(group, [groups[i] for i in rows.tolist()], 3 * PARTS)
-    told = [*notes, *said]
-    return explain(samples, target, rows, numbers, seed=seed, notes=told)
+    return explain(samples, target, rows, numbers, seed=seed, notes=[*notes, *said])

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment
@@ -19,6 +19,10 @@ from simplecell.errors import UsageError, unknown
 from simplecell.explain.probes import Predicted
 from simplecell.explain.target import Target
 from simplecell.run.storage import write_whole
+from simplecell.viz.files import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN, SHOWN_IN_PAGE = 15, 500
 SURE = 0.05
@@ -151,14 +155,52 @@ class Explanation:
         """A page that stands alone: the sentences, the probes, and the first 500 rows."""
         return _PAGE.render(answer=self, shown=self._shown(SHOWN_IN_PAGE), probes=self._probes())
 
+    def plot(self, most: int = SHOWN) -> Figure:
+        """The surest effects with their intervals, and the same on held-out samples: a figure.
+
+        Of numbers the correlations, of classes the areas under the ROC curve.
+
+        Raises:
+            UsageError: where no latent was active often enough to be tested.
+        """
+        from simplecell.viz.effects import Effect, effects
+
+        number, columns = self.target.is_number, self.columns
+        main = "correlation" if number else "auc"
+        lines = [
+            Effect(
+                self._label(i),
+                float(columns[main][i]),
+                float(columns[f"{main}_low"][i]),
+                float(columns[f"{main}_high"][i]),
+                float(columns[f"held_out_{main}"][i]),
+                bool(columns["holds"][i]),
+            )
+            for i in range(min(most, len(columns["latent"])))
+            if math.isfinite(float(columns["p"][i]))
+        ]
+        across = "correlation of the code" if number else "area under the ROC curve of the code"
+        return effects(lines, across, 0.0 if number else 0.5, self.target.name)
+
+    def _label(self, i: int) -> str:
+        """A row in a few words: the latent, its class, the inputs that go with it."""
+        parts = [str(self.columns["name"][i])]
+        parts += [f"→ {self.columns['class'][i]}"] if "class" in self.columns else []
+        parts += [str(self.columns["inputs"][i])] if "inputs" in self.columns else []
+        return "  ".join(parts)
+
     def write(self, path: str | Path) -> None:
-        """Write .csv, .json or .html, whichever the suffix says.
+        """Write .csv, .json, .html or a picture (.png, .svg, .pdf), whichever the suffix says.
 
         Raises:
             UsageError: for another suffix.
             WriteError: when it cannot be written.
         """
-        write_whole(Path(path), form_of(path)(self).encode("utf-8", "replace"))
+        form = form_of(path)
+        if form is None:
+            save_figure(self.plot(), path)
+        else:
+            write_whole(Path(path), form(self).encode("utf-8", "replace"))
 
     def __str__(self) -> str:
         lines = [self.verdict, "", *_aligned(self._probes()), "", self.summary]
@@ -216,15 +258,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-FORMS: dict[str, Callable[[Explanation], str]] = {
+FORMS: dict[str, Callable[[Explanation], str] | None] = {
     ".csv": Explanation.to_csv,
     ".json": Explanation.to_json,
     ".html": Explanation.to_html,
+    ".png": None,
+    ".svg": None,
+    ".pdf": None,
 }
 
 
-def form_of(path: str | Path) -> Callable[[Explanation], str]:
-    """The function that writes the format which a path's suffix names.
+def form_of(path: str | Path) -> Callable[[Explanation], str] | None:
+    """The function that makes the text of what a path's suffix names; None of a picture.
 
     Raises:
         UsageError: for a suffix that is not known.

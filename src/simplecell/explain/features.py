@@ -18,6 +18,7 @@ from simplecell.errors import UsageError
 from simplecell.explain.answer import Samples, going_with, probed
 from simplecell.explain.explanation import Explanation
 from simplecell.explain.ranks import Ranks
+from simplecell.run.names import numbered
 from simplecell.run.storage import check_place, replacing, writing
 from simplecell.run.trained import Trained
 from simplecell.viz.files import save
@@ -146,7 +147,7 @@ def write_features(
     with replacing(place) as file:
         for one in features(trained, source, samples, answer):
             if directions is not None:
-                one["picture"] = f"{one['name']}.png"
+                one["picture"] = f"{numbered(one['latent'])}.png"
                 _draw(out / one["picture"], directions[one["latent"]], one["top"], source)
             file.write((json.dumps(one, ensure_ascii=False, allow_nan=False) + "\n").encode())
     return place, 0 if directions is None else len(samples.names)

@@ -65,11 +65,18 @@ class Index:
     """Which run made the codes: `run`, its path, and `model`, the digest of its weights."""
 
     @classmethod
-    def of(cls, trained: Trained, source: Source, about: Mapping[str, str] | None = None) -> Self:
-        """The index of all samples of a source.
+    def of(
+        cls,
+        trained: Trained,
+        source: Source,
+        about: Mapping[str, str] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Self:
+        """The index of all samples of a source, which are called as `names` [n] or its records say.
 
         Raises:
-            UsageError: for codes that are never 0: every latent would list every row.
+            UsageError: for codes that are never 0: every latent would list every row; and for
+                another number of names.
             DataError: for a sample so large that its code is not finite.
         """
         if not trained.model.activation.sparse:
@@ -77,6 +84,8 @@ class Index:
                 f"'{trained.model.activation.kind}' codes are never 0, so that every latent would "
                 "list every row; index a run of sparse codes (--recipe topk)"
             )
+        if names is not None and len(names) != source.n_samples:
+            raise UsageError(f"there are {len(names)} names for {source.n_samples} rows; one each")
         parts = list(sparse_pieces(trained, source, as_trained=True))
         if not any(len(part.values) for part in parts):
             raise DataError("no latent is active in any of these rows: there is nothing to list")
@@ -93,7 +102,7 @@ class Index:
             rows[order],
             codes[order],
             norms.astype(np.float32),
-            _names(source),
+            _names(source) if names is None else [str(name) for name in names],
             about or {},
         )
 
@@ -124,8 +133,8 @@ class Index:
                 f"the codes have {asked.shape[1]} columns, but the index has {self.n_latents} "
                 "latents; give codes of the run that it was made of"
             )
-        found = [self._best(part, n) for part in self._parts(asked)]
-        return Hits(*(np.concatenate(side) for side in zip(*found, strict=True)))
+        rows, values = zip(*(self._best(part, n) for part in self._parts(asked)), strict=True)
+        return Hits(np.concatenate(rows), np.concatenate(values))
 
     def nearest_to(self, rows: Sequence[int], n: int = 10) -> Hits:
         """The n rows [B, n] nearest to each of some rows [B], themselves left out."""
@@ -133,7 +142,8 @@ class Index:
         others = hits.rows != np.asarray(rows)[:, None]
         others[others.all(1), -1] = False  # twins of a row may have pushed it out
         keep = others.nonzero()[1].reshape(len(hits.rows), n)
-        return Hits(*(np.take_along_axis(side, keep, 1) for side in hits))
+        chosen = (np.take_along_axis(side, keep, 1) for side in (hits.rows, hits.values))
+        return Hits(next(chosen), next(chosen))
 
     def codes_of(self, rows: Sequence[int]) -> csr_array:
         """The codes [B, M] of some rows; every list is looked through for them."""
@@ -218,7 +228,7 @@ class Index:
             members["name_ends"] = np.cumsum([len(text) for text in texts], dtype=np.int64)
             members["names"] = np.frombuffer(b"".join(texts), np.uint8)
         with replacing(Path(path)) as file:
-            np.savez(file, **members)
+            np.savez(file, **members)  # type: ignore[arg-type]  # NumPy 2.4 takes one more keyword
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -233,8 +243,8 @@ class Index:
             told = json.loads(bytes(found["about"]))
         names = _Names(found["names"], found["name_ends"]) if "names" in found else None
         about = {str(key): str(value) for key, value in told.items()}
-        parts = (found[name] for name in ("indptr", "indices", "data", "norms"))
-        return cls(len(found["norms"]), *parts, names, about)
+        starts, rows, codes = found["indptr"], found["indices"], found["data"]
+        return cls(len(found["norms"]), starts, rows, codes, found["norms"], names, about)
 
 
 def made_by(run: str | Path) -> dict[str, str]:

@@ -91,7 +91,8 @@ def predicted(
 ) -> Predicted:
     """Probes on inputs [n, D], codes [n, M] and what is chosen from both, of the same samples.
 
-    Numbers are predicted by ridge regression, classes by logistic regression. Each is scored over
+    Numbers are predicted by ridge regression, classes by logistic regression, several classes a
+    sample by ridge regression on 0 and 1. Each is scored over
     five folds of the samples that are not held out; what a probe chooses (scales, components, the
     best latents, its penalty) it chooses on training samples alone.
     """
@@ -180,13 +181,17 @@ def _guess(
 
 
 def _fitted(known: Any, target: Target, penalty: float, asked: Any) -> Floats:
-    """[n, 1] numbers, or [n, C] log odds of each class; a class that was not seen gets −∞."""
+    """[n, 1] numbers, or [n, C] log odds of each class; a class that was not seen gets −∞.
+
+    Where samples may be of several classes, C regressions on 0 and 1 stand for the log odds: they
+    rank alike, and are solved at once.
+    """
     scale = StandardScaler(with_mean=not issparse(known))
     known, asked = scale.fit_transform(known), scale.transform(asked)
     n = len(target.values)
-    if target.is_number:
-        ridge = Ridge(penalty * n).fit(known, target.values)
-        return ridge.predict(asked)[:, None]
+    if target.is_number or target.members is not None:
+        ridge = Ridge(penalty * n).fit(known, target.columns)
+        return ridge.predict(asked).reshape(asked.shape[0], -1)
     logistic = LogisticRegression(C=1 / (penalty * n), max_iter=200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -201,9 +206,7 @@ def _fitted(known: Any, target: Target, penalty: float, asked: Any) -> Floats:
 
 def _as_scored(target: Target) -> Floats:
     """[n, 1] numbers, or [n, C], 1 where a sample is of a class."""
-    if target.is_number:
-        return target.values[:, None]
-    return (target.values[:, None] == np.arange(len(target.classes))).astype(np.float64)
+    return target.values[:, None] if target.is_number else target.of_classes
 
 
 def score_of(guess: Floats, target: Target) -> float:

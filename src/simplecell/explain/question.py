@@ -26,6 +26,7 @@ class Question:
     against: str = REST
     other: str | None = None
     group: str | None = None
+    by: str | None = None
     kind: str = "auto"
     seed: int = 0
 
@@ -38,6 +39,8 @@ class Question:
             raise UsageError("--against is for --rows; give a query of rows, or leave it out")
         if self.kind != "auto" and self.target is None:
             raise UsageError("--as is for --target; rows are of two classes, so leave it out")
+        if self.by is not None and self.target is None:
+            raise UsageError("--by is for --target; queries choose rows, so leave it out")
 
     def put_to(self, trained: Trained, source: Source, name: str) -> Explanation:
         """The answer of a run, from the samples of a source, which is called `name`.
@@ -47,7 +50,9 @@ class Question:
         """
         told = {"group": self.group}
         if self.target is not None:
-            return of_target(trained, source, self.target, kind=self.kind, seed=self.seed, **told)
+            return of_target(
+                trained, source, self.target, by=self.by, kind=self.kind, seed=self.seed, **told
+            )
         if self.rows is not None:
             return of_rows(trained, source, self.rows, self.against, seed=self.seed, **told)
         assert self.other is not None

@@ -31,7 +31,7 @@ def folds(target: Target, groups: Places | None, n_folds: int, seed: int) -> Ite
     Samples of one group [n] are on one side; classes are as frequent on both.
     """
     told = {"n_splits": n_folds, "shuffle": True, "random_state": seed}
-    if target.is_number:
+    if target.is_number or not _many_enough(target, n_folds):
         cut = KFold(**told) if groups is None else GroupKFold(**told)
     else:
         cut = StratifiedKFold(**told) if groups is None else StratifiedGroupKFold(**told)
@@ -40,6 +40,11 @@ def folds(target: Target, groups: Places | None, n_folds: int, seed: int) -> Ite
         warnings.simplefilter("ignore", UserWarning)  # a class of fewer samples than folds
         for seen, held_out in cut.split(rows, target.values, groups):
             yield Split(seen.astype(np.int64), held_out.astype(np.int64))
+
+
+def _many_enough(target: Target, n_folds: int) -> bool:
+    """Whether some class has a sample a fold, without which none can be dealt evenly."""
+    return bool(np.unique(target.values, return_counts=True)[1].max() >= n_folds)
 
 
 def hold_out(target: Target, groups: Places | None, seed: int) -> Split:

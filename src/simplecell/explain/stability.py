@@ -73,10 +73,10 @@ def _partners(first: Trained, second: Trained) -> tuple[NDArray[np.int64], NDArr
             f"one run has {widths[0]} inputs per sample and another {widths[1]}; latents are "
             "matched by their atoms, so give runs over the same inputs"
         )
-    signed = all(run.model.activation.sparse for run in (first, second))
+    signed = all(run.model.activation.one_sided for run in (first, second))
     mine, theirs = first.atoms(), second.atoms()
     near = comparison(mine, theirs, signed=signed).near
-    # Where codes are never 0 an atom and its opposite say the same, and effects turn round.
+    # Of codes with signs an atom and its opposite say the same, and effects turn round.
     turned = (mine[near.rows] * theirs[near.columns]).sum(1).sign().numpy()
     partner = np.full(first.model.n_latents, -1, dtype=np.int64)
     cosine = np.zeros(first.model.n_latents)

@@ -1,4 +1,4 @@
-"""What latents are held against: a number, or a class, of each sample."""
+"""What latents are held against: a number, a class, or several classes, of each sample."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ Places = NDArray[np.int64]
 KINDS = ("auto", "number", "classes")
 FEWEST_ROWS, FEWEST_OF_CLASS, MOST_CLASSES = 30, 10, 100
 """Samples with a known target, and of each class, that can be split and judged, *count*."""
+SEVERAL = (list, tuple, set, frozenset, np.ndarray)
+"""What holds the classes of a sample that may be of several."""
 MOST_COUNTED = 20
 """Classes that whole numbers 0, 1, 2 … or 1, 2, 3 … may stand for, *count*."""
 
@@ -27,12 +29,14 @@ class Target:
     """A number or a class for each of n samples.
 
     `values` [n] are the numbers, or which of `classes` each sample is of; a target of numbers has
-    no classes.
+    no classes. Where a sample may be of several, `members` [n, C] is 1 for each of its classes, and
+    `values` holds the rarest of them (−1 for none): what splits keep alike.
     """
 
     name: str
     values: Floats
     classes: tuple[str, ...] = ()
+    members: Floats | None = None
 
     @property
     def is_number(self) -> bool:
@@ -41,21 +45,59 @@ class Target:
 
     @property
     def tested(self) -> tuple[str, ...]:
-        """The classes set apart from all others: each, or of two the second alone; () for none."""
-        return self.classes[1:] if len(self.classes) == 2 else self.classes
+        """The classes set apart from all others: each, or of two that exclude each other the
+        second alone; () for none."""
+        alone = len(self.classes) == 2 and self.members is None
+        return self.classes[1:] if alone else self.classes
 
     @property
     def columns(self) -> Floats:
         """What is tested, [n, T]: the numbers, or for each tested class 1 where a sample is it."""
-        if self.is_number:
-            return self.values[:, None]
-        first = len(self.classes) - len(self.tested)
-        numbers = np.arange(first, len(self.classes))
-        return (self.values[:, None] == numbers).astype(np.float64)
+        return self.values[:, None] if self.is_number else self.of_classes[:, -len(self.tested) :]
+
+    @property
+    def of_classes(self) -> Floats:
+        """1 where a sample is of a class, [n, C]."""
+        if self.members is not None:
+            return self.members
+        return (self.values[:, None] == np.arange(len(self.classes))).astype(np.float64)
 
     def at(self, rows: Places) -> Target:
         """The target of some of the samples."""
-        return replace(self, values=self.values[rows])
+        members = None if self.members is None else self.members[rows]
+        return replace(self, values=self.values[rows], members=members)
+
+
+def targets(y: object) -> list[object]:
+    """One value or list a sample; of a table of 0 and 1 the names of the columns that are 1.
+
+    Raises:
+        UsageError: for another table, or more than two dimensions.
+    """
+    if isinstance(y, list | tuple) and any(isinstance(one, SEVERAL) for one in y):
+        return list(y)
+    table = np.asarray(y)
+    if table.ndim != 2:
+        return listed("y", y)
+    if not np.isin(table, (0, 1)).all():
+        raise UsageError(
+            f"y has the shape {table.shape} and other values than 0 and 1; one value a sample is "
+            "needed, or 1 for each class that a sample is of"
+        )
+    names = [str(name) for name in getattr(y, "columns", range(table.shape[1]))]
+    return [[names[j] for j in np.flatnonzero(row)] for row in table]
+
+
+def listed(name: str, values: object) -> list[object]:
+    """One value a sample, plain Python's.
+
+    Raises:
+        UsageError: for anything but one dimension.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise UsageError(f"{name} has the shape {array.shape}; one value a sample is needed: (n,)")
+    return array.tolist()
 
 
 def target_of(
@@ -65,7 +107,8 @@ def target_of(
 
     `values` holds one a sample, None or NaN where it is not known. With "auto", words, truth
     values, two different numbers, and whole numbers 0, 1, 2 … or 1, 2, 3 … are classes, other
-    numbers numbers. Classes of fewer than 10 samples are left out.
+    numbers numbers; a list is of all the classes in it, an empty one of none. Classes of fewer than
+    10 samples are left out.
 
     Raises:
         UsageError: for another kind.
@@ -82,6 +125,11 @@ def target_of(
             f"{name!r} is known of {len(kept)} samples; at least {FEWEST_ROWS} are needed to find "
             "what goes with it and to judge that on others"
         )
+    if any(isinstance(value, SEVERAL) for value in kept):
+        if kind == "number":
+            raise DataError(f"{name!r} holds lists, which are no numbers; leave the kind out")
+        target, said = _several(name, kept)
+        return target, known, notes + said
     numbers = all(isinstance(value, int | float) for value in kept)
     if kind == "number" and not numbers:
         word = next(value for value in kept if isinstance(value, str))
@@ -94,11 +142,47 @@ def target_of(
     return target, known[among], notes + said
 
 
+def _several(name: str, values: Sequence[object]) -> tuple[Target, list[str]]:
+    """The target of samples that may be of several classes; a lone value is a list of one."""
+    lists = [
+        {_plain(one) for one in (value if isinstance(value, SEVERAL) else [value])}
+        for value in values
+    ]
+    counts = Counter(one for several in lists for one in several if not _missing(one))
+    # A class of all samples sets none apart, no more than a rare one can be judged.
+    most = len(lists) - FEWEST_OF_CLASS
+    large = sorted((one for one, n in counts.items() if FEWEST_OF_CLASS <= n <= most), key=str)
+    if not large:
+        raise DataError(
+            f"{name!r} has no class that at least {FEWEST_OF_CLASS} samples are of and at least "
+            f"{FEWEST_OF_CLASS} are not; latents can be held only against what differs"
+        )
+    _refuse_many(name, len(large))
+    members = np.array([[one in several for one in large] for several in lists], dtype=np.float64)
+    rarest = np.array([counts[one] for one in large])
+    own = np.where(members > 0, rarest, np.inf)
+    alike = np.where(members.any(1), own.argmin(1), -1).astype(np.float64)
+    notes = []
+    if len(large) < len(counts):
+        notes.append(
+            f"{len(counts) - len(large)} classes of {name!r} have fewer than {FEWEST_OF_CLASS} "
+            "samples, or fewer that are not of them: left out"
+        )
+    without = int((~members.any(1)).sum())
+    if without:
+        notes.append(
+            f"{without} samples are of no class of {name!r}: each class is held against them too"
+        )
+    return Target(name, alike, tuple(str(one) for one in large), members), notes
+
+
 def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _missing(value: object) -> bool:
+    if isinstance(value, SEVERAL):
+        return False
     value = _plain(value)
     return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
 
@@ -122,11 +206,7 @@ def _classes(name: str, values: Sequence[object]) -> tuple[Target, Places, list[
     counts = Counter(values)
     large = [value for value, n in counts.items() if n >= FEWEST_OF_CLASS]
     _refuse_one(name, len(large), values)
-    if len(large) > MOST_CLASSES:
-        raise DataError(
-            f"{name!r} has {len(large)} classes; at most {MOST_CLASSES} are held against latents, "
-            "so give it as a number (--as number) or a coarser one"
-        )
+    _refuse_many(name, len(large))
     notes = []
     if len(large) < len(counts):
         lost = sum(n for n in counts.values() if n < FEWEST_OF_CLASS)
@@ -140,6 +220,14 @@ def _classes(name: str, values: Sequence[object]) -> tuple[Target, Places, list[
     among = np.array([i for i, value in enumerate(values) if value in place], dtype=np.int64)
     numbers = np.array([place[values[i]] for i in among])
     return Target(name, numbers, tuple(str(value) for value in ordered)), among, notes
+
+
+def _refuse_many(name: str, n_classes: int) -> None:
+    if n_classes > MOST_CLASSES:
+        raise DataError(
+            f"{name!r} has {n_classes} classes; at most {MOST_CLASSES} are held against latents, "
+            "so give it as a number (--as number) or a coarser one"
+        )
 
 
 def _refuse_one(name: str, n_values: int, values: Sequence[object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -45,11 +46,13 @@ REPEATS = 1.2
 """Samples a value, on average, from which a field is said to repeat; *ours*."""
 
 
-def records(source: Source) -> Iterator[Record]:
-    """The record of each sample, in order; under its column's name a label as well."""
+def records(source: Source, rows: Places | None = None) -> Iterator[Record]:
+    """The record of each sample, or of some rows; under its column's name a label as well."""
     label = label_name(source)
-    for start in range(0, source.n_samples, CHUNK):
-        for record in source.about(slice(start, min(start + CHUNK, source.n_samples))):
+    n_rows = source.n_samples if rows is None else len(rows)
+    for start in range(0, n_rows, CHUNK):
+        part = slice(start, min(start + CHUNK, n_rows))
+        for record in source.about(part if rows is None else rows[part]):
             if label is not None and "label" in record:
                 record.setdefault(label, record["label"])
             yield record
@@ -61,23 +64,39 @@ def label_name(source: Source) -> str | None:
     return next((column["name"] for column in columns if column["kind"] == "label"), None)
 
 
-def values_of(source: Source, names: Sequence[str]) -> dict[str, list[object]]:
-    """What the records say under each name, one a sample, None where they say nothing.
+def values_of(
+    source: Source, names: Sequence[str], rows: Places | None = None
+) -> dict[str, list[object]]:
+    """What the records (of some rows) say under each name, one a sample, None for nothing.
+
+    A name `field=value` asks whether the field is that value, or a list that holds it.
 
     Raises:
         UsageError: for a name that no record has, or that is an input of the model.
     """
     found: dict[str, list[object]] = {name: [] for name in names}
     known: dict[str, None] = {}
-    for record in records(source):
+    for record in records(source, rows):
         known.update(dict.fromkeys(record))
         for name, values in found.items():
-            values.append(record.get(name))
+            values.append(_said(record, name))
     for name in names:
-        if name not in known:
+        if name not in known and name.partition("=")[0] not in known:
             raise _absent(name, [field for field in known if field != "row"], source)
     decimal = source.columns.get("decimal", ".") if source.columns else "."
     return {name: _read(values, decimal) for name, values in found.items()}
+
+
+def _said(record: Record, name: str) -> object:
+    field, equals, value = name.partition("=")
+    if name in record or not equals or record.get(field) is None:
+        return record.get(name)
+    return is_among(record[field], value)
+
+
+def is_among(said: object, value: str) -> bool:
+    """Whether what a record says is a value, or a list that holds it."""
+    return value in map(str, said if isinstance(said, list | tuple | set) else [said])
 
 
 def _read(values: list[object], decimal: str) -> list[object]:
@@ -96,7 +115,7 @@ def _absent(name: str, fields: Sequence[str], source: Source) -> UsageError:
     if any(one == name or one.startswith(f"{name}=") for one in inputs):
         return UsageError(
             f"{name!r} is an input of this run, which has learned from it, so that latents go with "
-            f"it in any case; train on the others: --set 'data.records=[\"{name}\"]'"
+            f"it in any case; train on the others: --records {shlex.quote(name)}"
         )
     there = f"they tell {listed([repr(field) for field in fields], 12)}" if fields else "none are"
     return UsageError(

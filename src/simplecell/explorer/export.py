@@ -249,6 +249,8 @@ def _data_of(shown: RunView, copies: bool) -> Iterator[Script]:
             {f"{run}/latent/{latent}": shown.latent(latent) for latent in latents},
         )
     binary = ["columns.bin", "samples.bin", *(["weights.bin"] if play["here"] else [])]
+    targets = shown.manifest.get("targets")
+    binary += ["targets.bin"] if targets and targets["tested"] else []
     named = {name: name for name in binary}
     if copies and play["input"] == "patches":
         photos = [name for name in _pictures(shown) if name.startswith("photos/")]

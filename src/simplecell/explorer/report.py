@@ -74,26 +74,27 @@ def _is_seen(atlas: Manifest) -> bool:
 
 def _latents(view: RunView) -> Iterator[dict[str, object]]:
     """The liveliest latents: the largest mean code first; none that is never active."""
-    atlas, folder = view.manifest, view.atlas
+    atlas, folder, names = view.manifest, view.atlas, view.names
     columns = _columns(folder, atlas)
     order = np.argsort(-columns["mean"], kind="stable")[:MOST_LATENTS].tolist()
     if atlas["sparse"]:
         order = [latent for latent in order if columns["density"][latent] > 0]
     for latent in order:
         details = view.details(latent)
+        strongest = details["top"] or details.get("bottom", [])
         yield {
             "latent": latent,
-            "tag": atlas["tags"][latent],
+            "tag": " · ".join(filter(None, (names.get(latent), atlas["tags"][latent]))),
             "figures": {
                 name: float(columns[name][latent])
                 for name in ("density", "mean", "max", "edge")
                 if name in columns
             },
             "tile": _tile(folder, atlas, latent) if atlas["look"] == "picture" else None,
-            "strip": _strip(details["top"][:MOST_EXAMPLES], atlas),
+            "strip": _strip(strongest[:MOST_EXAMPLES], atlas),
             "words": [
                 _words(one["sample"], one["value"], atlas["look"])
-                for one in (details["top"][:4] if atlas["look"] != "picture" else [])
+                for one in (strongest[:4] if atlas["look"] != "picture" else [])
             ],
             "labels": [one for one in details["labels"] if abs(one["correlation"]) > 0.1][:4],
             "inputs": details["inputs"][:6],

@@ -6,13 +6,15 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from simplecell.data.rows import Record
 from simplecell.errors import DataError, UsageError
-from simplecell.harvesting.inputs import Call, Given, Inputs, is_left_padded
+from simplecell.harvesting.frames import Boxes, Transform
+from simplecell.harvesting.inputs import Call, Given, Inputs, gathered, is_left_padded
 from simplecell.harvesting.listening import (
     Heard,
     in_train_mode,
@@ -20,6 +22,8 @@ from simplecell.harvesting.listening import (
     refuse_compiled,
     refuse_silent,
 )
+from simplecell.harvesting.patch_tokens import channels_are_last, patch_tokens_of
+from simplecell.harvesting.pictures import Pictures, are_pictures
 from simplecell.harvesting.places import Place, places
 from simplecell.harvesting.records import GridRecords, RowRecords, records_of, refuse_taken
 from simplecell.harvesting.rows import Picking, Rows, doubts
@@ -58,6 +62,7 @@ class Activations:
         mask: object = None,
         records: Known = None,
         tokenizer: Any = None,
+        transform: Transform | None = None,
         call: Call | None = None,
         stop: bool = True,
     ) -> None:
@@ -65,12 +70,17 @@ class Activations:
             raise UsageError(f"the model is a {type(model).__name__}; a torch.nn.Module is needed")
         self.model, self.places = model, places(model, layer)
         refuse_compiled(model, self.places)
-        self.inputs = Inputs(inputs, batch_size, mask)
+        self.pictures = _pictures(inputs, transform, batch_size)
+        """The inputs, where they are pictures in files."""
+        given, told = gathered(inputs, model, batch_size)
+        self.inputs = Inputs(given if self.pictures is None else self.pictures, batch_size, mask)
         self.picking = picking or Picking()
-        self.notes: list[str] = []
+        self.notes: list[str] = list(told if self.pictures is None else ())
         self.n_samples = self.n_padding = 0
         """Of the passes so far: samples, and positions left out as padding."""
         self.records, self._call, self._stop = records_of(records), call, stop
+        if self.pictures is not None:
+            self._take_pictures(self.pictures)
         self._text = _texts_of(tokenizer)
         self._counts: list[int] | None = None
         self._silent = [0] * len(self.places)
@@ -91,6 +101,23 @@ class Activations:
         if number < start and start == 0:
             raise DataError("no batch of inputs came; a model needs one at least")
         self._tell_silence(number - start + 1)
+        self._tell(*(self.pictures.notes if self.pictures else ()))
+
+    def _take_pictures(self, pictures: Pictures) -> None:
+        """What pictures tell of themselves, and what the model is told of them."""
+        tokens, last = patch_tokens_of(self.model), channels_are_last(self.model)
+        self.picking = replace(self.picking, tokens=tokens, channels_last=last)
+        own, said = pictures.records, self.records
+        if said is None:
+            self.records = own
+        elif callable(said):
+            self.records = lambda sample: own[sample] | said(sample)
+        elif len(said) != len(own):
+            raise UsageError(
+                f"{len(said)} records came for {len(own)} pictures; one each is needed"
+            )
+        else:
+            self.records = [mine | theirs for mine, theirs in zip(own, said, strict=True)]
 
     def fingerprint_of_records(self) -> str | None:
         """What tells what is said of samples from anything else; None: nobody can tell."""
@@ -136,13 +163,21 @@ class Activations:
         if not rows.known:
             extra: Record = {} if call is None else {"call": call}
             return [{"batch": given.number, "number": i, **extra} for i in rows.sample]
-        own = {first + i: self._record(first + i) for i in set(rows.sample)}
-        samples = [first + i for i in rows.sample]
-        token = self._tokens_of(given, rows, first)
-        refuse_taken(own, rows.position, token is not None, call is not None)
+        numbers = given.numbers or range(first, first + rows.n_samples)
+        samples = [numbers[i] for i in rows.sample]
+        own = {sample: self._record(sample) for sample in set(samples)}
+        token, boxes = self._tokens_of(given, rows, first), self._boxes_of(rows)
+        refuse_taken(own, rows.position, token is not None, call is not None, boxes is not None)
         if rows.grid and rows.position is not None:
-            return GridRecords(samples, rows.position, own.__getitem__, token, call)
-        return RowRecords(samples, rows.position, own.__getitem__, token, call)
+            return GridRecords(samples, rows.position, own.__getitem__, token, call, boxes)
+        return RowRecords(samples, rows.position, own.__getitem__, token, call, boxes)
+
+    def _boxes_of(self, rows: Rows) -> Boxes | None:
+        """Where rows lie in the pictures of this batch."""
+        if self.pictures is None or len(rows.sides) != 2:
+            return None
+        frames = self.pictures.frames
+        return Boxes(frames.__getitem__, (rows.sides[0], rows.sides[1]))
 
     def _record(self, sample: int) -> Record:
         if self.records is None:
@@ -198,6 +233,7 @@ def activations(
     mask: object = None,
     records: Known = None,
     tokenizer: Any = None,
+    transform: Transform | None = None,
     call: Call | None = None,
     stop: bool = True,
 ) -> Activations:
@@ -212,9 +248,11 @@ def activations(
             `**` crosses dots) or several. `NAME:input` is what the module was given;
             `NAME:output.1.0` goes into tuples and dictionaries.
         inputs: an array or tensor [n, …]; a dictionary (keyword arguments) or tuple (arguments) of
-            them; or an iterable of batches, as a DataLoader is.
+            them; an iterable of batches, as a DataLoader is, or a Dataset of samples; or with
+            `transform` a folder of pictures, a file, paths or pictures of Pillow's.
         positions: "auto" (all that are no padding, where a mask is known), "all", "not_padding",
-            "not_first", "last", "mean", or numbers counted among those that are no padding.
+            "not_first", "last", "mean", or numbers counted among those that are no padding. Of a
+            vision transformer that is given pictures, positions are patches; "class" is its token.
         axis: the axis of the layer's tensor that holds the numbers of a row; None: 1 of pictures
             and of convolutions, else the last.
         sample_axis: the axis of samples; None: 0, or 1 in modules that were built with
@@ -224,6 +262,9 @@ def activations(
         records: what is known of the samples: a dictionary each, a dictionary of columns, or a
             function of their numbers.
         tokenizer: names tokens in the records, from the batch's `input_ids`.
+        transform: of pictures in files, what makes of one (of Pillow, RGB) the tensor [c, h, w]
+            that the model was trained on. Records then say file, label (its folder), and where in
+            the file a place lies: top, left, height and width in pixels.
         call: how the model is given a batch, `call(model, batch)`; None: `model(batch)`.
         stop: whether a pass ends behind the last wanted layer, where each is called once a pass.
 
@@ -249,9 +290,21 @@ def activations(
         mask=mask,
         records=records,
         tokenizer=tokenizer,
+        transform=transform,
         call=call,
         stop=stop,
     )
+
+
+def _pictures(inputs: Any, transform: Transform | None, size: int) -> Pictures | None:
+    if not are_pictures(inputs):
+        if transform is not None:
+            raise UsageError(
+                "transform is for pictures in files; give a folder of them, or inputs that the "
+                "model takes as they are, without it"
+            )
+        return None
+    return Pictures(inputs, transform, size)
 
 
 def _several(place: Place, calls: int) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from simplecell.data.tensors import is_tensor
 from simplecell.errors import DataError, UsageError, whole
@@ -26,6 +27,19 @@ PADDING_MASKS = ("src_key_padding_mask", "key_padding_mask")
 """Keys whose entries that are true are padding, as torch's own modules mean it."""
 
 
+@runtime_checkable
+class Numbered(Protocol):
+    """Batches that can begin anywhere, and say which sample each of their rows is."""
+
+    def starting(self, first: int) -> Iterator[Any]:
+        """Batches from the one numbered `first`; None for one of which nothing is left."""
+        ...
+
+    def numbers(self, batch: int) -> list[int]:
+        """Which samples the batch that came last holds."""
+        ...
+
+
 @dataclass(frozen=True)
 class Given:
     """One batch, on the model's device."""
@@ -35,6 +49,8 @@ class Given:
     batch: Any
     mask: Tensor | None
     """Which positions are no padding, [B, T]; None: nothing is known of padding."""
+    numbers: Sequence[int] | None = None
+    """Which samples these are; None: they are counted."""
 
     @property
     def leading(self) -> tuple[int, ...] | None:
@@ -109,10 +125,20 @@ class Inputs:
     def batches(self, model: nn.Module, start: int = 0) -> Iterator[Given]:
         """Batches from the one numbered `start`, on the model's device."""
         like = next((p for p in model.parameters() if p.is_floating_point()), None)
-        raw = self._cut(start) if self.cut else itertools.islice(iter(self.inputs), start, None)
-        for number, batch in enumerate(raw, start):
+        known = self.inputs if isinstance(self.inputs, Numbered) else None
+        for number, batch in enumerate(self._raw(start), start):
+            if known is not None and batch is None:
+                continue
             moved = _moved(batch, like)
-            yield Given(number, moved, self._mask_of(moved, number))
+            numbers = None if known is None else known.numbers(number)
+            yield Given(number, moved, self._mask_of(moved, number), numbers)
+
+    def _raw(self, start: int) -> Iterator[Any]:
+        if self.cut:
+            return self._cut(start)
+        if isinstance(self.inputs, Numbered):
+            return self.inputs.starting(start)
+        return itertools.islice(iter(self.inputs), start, None)
 
     def _cut(self, start: int) -> Iterator[Any]:
         n = _length(self.inputs)
@@ -140,6 +166,69 @@ class Inputs:
         if mask.ndim != 2:
             raise UsageError(f"a mask has the shape {tuple(mask.shape)}; [B, T] is needed")
         return mask.detach().cpu() != 0
+
+
+def gathered(inputs: Any, model: nn.Module, size: int) -> tuple[Any, list[str]]:
+    """Inputs, single samples among them made batches of `size`; and the sentence on it.
+
+    A list's items are batches, unless they cannot be: numbers in one row, or pictures and sound
+    without an axis of samples for a model of convolutions. A Dataset's items are always samples.
+
+    Raises:
+        UsageError: for single samples of different shapes, and for token numbers without padding.
+    """
+    if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
+        told = f"the items of the data set are single samples, given {size} at a time"
+        return DataLoader(inputs, batch_size=size), [told]
+    if not isinstance(inputs, list) or not inputs:
+        return inputs, []
+    if all(isinstance(item, Mapping) and _is_one_text(item) for item in inputs):
+        raise UsageError(
+            "the items of the list are the token numbers of one text each, of any length; give "
+            'tokenizer.pad(items, return_tensors="pt"), which makes them one batch'
+        )
+    if all(isinstance(item, list | tuple) and _are_numbers(item) for item in inputs):
+        inputs = [np.array(item, dtype=np.float32) for item in inputs]
+    if not all(map(_is_array, inputs)) or not _is_alone(inputs[0], model):
+        return inputs, []
+    shapes = list(dict.fromkeys(tuple(item.shape) for item in inputs))
+    if len(shapes) > 1:
+        raise UsageError(
+            f"the items of the list are single samples, of the shapes {shapes[0]} and {shapes[1]}; "
+            "one shape is needed, or batches of one shape each"
+        )
+    told = f"the {len(inputs)} items of the list are single samples, given {size} at a time"
+    if is_tensor(inputs[0]):
+        return torch.stack(inputs), [told]
+    return np.stack(inputs), [told]
+
+
+def _is_alone(item: Any, model: nn.Module) -> bool:
+    """Whether an item of a list can only be a single sample.
+
+    One number in a row, or what a model's first convolution would take without an axis of samples:
+    torch reads that as one picture whose rows are samples, and says nothing.
+    """
+    if item.ndim < 2:
+        return True
+    first = next((one for one in model.modules() if isinstance(one, _CONVOLUTIONS)), None)
+    if first is None or item.ndim != len(first.kernel_size) + 1:
+        return False
+    return bool(item.shape[0] == first.in_channels)
+
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def _is_one_text(item: Mapping[Any, Any]) -> bool:
+    rows = [value for value in item.values() if isinstance(value, list) or _is_array(value)]
+    return bool(rows) and all(
+        _are_numbers(row) if isinstance(row, list) else row.ndim == 1 for row in rows
+    )
+
+
+def _are_numbers(row: Any) -> bool:
+    return bool(row) and all(isinstance(number, int | float) for number in row)
 
 
 def run(model: nn.Module, given: Given, call: Call | None) -> Any:

@@ -167,4 +167,7 @@ def _copy(value: Any) -> Any:
             value.unsorted_indices,
         )
     tensor: Tensor = value.detach()
+    if tensor.ndim == 4 and not tensor.is_nested:
+        # Rows of maps [B, C, h, w] are places: laid out so, they need no second copy.
+        return tensor.clone(memory_format=torch.channels_last)
     return tensor.clone()

@@ -9,20 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, overload
 
 from simplecell.data.rows import Record
 from simplecell.errors import UsageError
+from simplecell.harvesting.frames import BOX, Boxes, Frame, Spot
 
-Places = Sequence[int] | Sequence[Sequence[int]]
+Places = Sequence[Spot]
+"""A position of each row: a number, of pictures (y, x), or the name of a token."""
 
 
 @dataclass(frozen=True, eq=False)
 class RowRecords(Sequence[Record]):
     """The records of rows, [R].
 
-    Each says its `sample`, its `position` (in a picture `y` and `x`, else `place`), its `token`,
-    its `call`, and then what is known of its sample.
+    Each says its `sample`, its `position` (in a picture `y` and `x`, else `place`; of a token that
+    stands for no patch its `special` name), where that lies in the picture's file, its `token`, its
+    `call`, and then what is known of its sample.
     """
 
     sample: Sequence[int]
@@ -33,6 +37,8 @@ class RowRecords(Sequence[Record]):
     token: Callable[[int, int], str] | None = None
     """The token of (sample, position)."""
     call: int | None = None
+    boxes: Boxes | None = None
+    """Where positions lie in the sample's picture."""
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -50,6 +56,8 @@ class RowRecords(Sequence[Record]):
         if self.position is not None:
             spot = self.position[i]
             record |= dict(zip(_names(spot), _numbers(spot), strict=True))
+            if self.boxes is not None:
+                record |= self.boxes.at(self.boxes.frame(sample), spot)
             if self.token is not None and isinstance(spot, int):
                 record["token"] = self.token(sample, spot)
         if self.call is not None:
@@ -67,13 +75,26 @@ class RowRecords(Sequence[Record]):
             return [begins[i] + ends[i] for i in self.sample]
         if self.token is not None and isinstance(self.position[0], int):
             return self._with_tokens(begins, ends, self.token)
-        middle = "".join(f', "{name}": %d' for name in _names(self.position[0]))
-        spots = [tuple(_numbers(spot)) for spot in self.position]
-        if isinstance(self.position[0], Sequence) and len(self.position[0]) != 2:
-            middle = f', "place": [{", ".join(["%d"] * len(self.position[0]))}]'
-            spots = [tuple(spot) for spot in self.position]  # type: ignore[arg-type]
-        told = {spot: middle % spot for spot in set(spots)}
+        spots = [spot if isinstance(spot, int | str) else tuple(spot) for spot in self.position]
+        if self.boxes is not None:
+            return self._with_boxes(begins, ends, spots, self.boxes)
+        told = {spot: _middle(spot) for spot in set(spots)}
         return [begins[i] + told[at] + ends[i] for i, at in zip(self.sample, spots, strict=True)]
+
+    def _with_boxes(
+        self, begins: dict[int, str], ends: dict[int, str], spots: Places, boxes: Boxes
+    ) -> list[str]:
+        frames = {i: boxes.frame(i) for i in begins}
+        # Samples of one size share their frame; each of its places is written once.
+        told: dict[tuple[Frame | None, Spot], str] = {}
+        found = []
+        for i, at in zip(self.sample, spots, strict=True):
+            key = frames[i], at
+            if key not in told:
+                box = boxes.at(*key)
+                told[key] = _middle(at) + (f", {json.dumps(box)[1:-1]}" if box else "")
+            found.append(begins[i] + told[key] + ends[i])
+        return found
 
     def _with_tokens(
         self, begins: dict[int, str], ends: dict[int, str], token: Callable[[int, int], str]
@@ -87,6 +108,10 @@ class RowRecords(Sequence[Record]):
                 known[word] = json.dumps(word, ensure_ascii=False)
             found.append(f'{begins[i]}, "position": {at}, "token": {known[word]}{ends[i]}')
         return found
+
+    def texts(self) -> list[str]:
+        """The same, as a shard is given them."""
+        return self.lines()
 
     def _end(self, sample: int) -> str:
         """What stands behind the position of a row of a sample."""
@@ -105,6 +130,7 @@ class GridRecords(Sequence[Record]):
     own: Callable[[int], Record]
     token: Callable[[int, int], str] | None = None
     call: int | None = None
+    boxes: Boxes | None = None
 
     def __len__(self) -> int:
         return len(self.sample) * len(self.position)
@@ -125,23 +151,31 @@ class GridRecords(Sequence[Record]):
 
     def lines(self) -> list[str]:
         """The records as JSON, a line each."""
+        return [line for text in self.texts() for line in text.split("\n")]
+
+    def texts(self) -> list[str]:
+        """The records as JSON, a line each, those of a sample in one text."""
         if self.token is not None or not len(self):
             return self._rows().lines()
-        # One sample's lines differ from another's in their begin and end alone.
-        first = self.sample[0]
+        # One sample's lines differ from another's of its size in their begin and end alone.
         ends = RowRecords(self.sample, None, self.own, None, self.call)
-        mark = RowRecords([first] * len(self.position), self.position, _nothing).lines()
-        middles = [line[len(f'{{"sample": {first}') : -1] for line in mark]
-        found: list[str] = []
+        spots = tuple(
+            spot if isinstance(spot, int | str) else tuple(spot) for spot in self.position
+        )
+        found = []
         for i in self.sample:
             begin, end = f'{{"sample": {i}', ends._end(i)
-            found += [begin + middle + end for middle in middles]
+            if self.boxes is None:
+                middles = _middles(spots, None, None)
+            else:
+                middles = _middles(spots, self.boxes.frame(i), self.boxes.sides)
+            found.append(begin + f"{end}\n{begin}".join(middles) + end)
         return found
 
     def _rows(self) -> RowRecords:
         sample = [i for i in self.sample for _ in self.position]
-        position: Places = [spot for _ in self.sample for spot in self.position]  # type: ignore[assignment]
-        return RowRecords(sample, position, self.own, self.token, self.call)
+        position = [spot for _ in self.sample for spot in self.position]
+        return RowRecords(sample, position, self.own, self.token, self.call, self.boxes)
 
 
 def records_of(records: Any) -> Sequence[Record] | Callable[[int], Record] | None:
@@ -174,12 +208,13 @@ def records_of(records: Any) -> Sequence[Record] | Callable[[int], Record] | Non
 
 
 def refuse_taken(
-    own: Mapping[int, Record], position: Places | None, token: bool, call: bool
+    own: Mapping[int, Record], position: Places | None, token: bool, call: bool, boxes: bool
 ) -> None:
     """Raise UsageError for a record of a sample that is none, or has a key that every row has."""
-    taken = {"sample", *(_names(position[0]) if position else ())}
+    taken = {"sample", *(name for spot in (position or [])[:1] for name in _names(spot))}
     taken |= {"token"} if token else set()
     taken |= {"call"} if call else set()
+    taken |= set(BOX) if boxes else set()
     for sample, record in own.items():
         if not isinstance(record, Mapping):
             raise UsageError(
@@ -206,13 +241,34 @@ def _nothing(sample: int) -> Record:
     return {}
 
 
-def _names(spot: int | Sequence[int]) -> tuple[str, ...]:
+@lru_cache(maxsize=64)
+def _middles(
+    spots: tuple[Spot, ...], frame: Frame | None, sides: tuple[int, int] | None
+) -> list[str]:
+    """What stands between the number of a sample and what is known of it, for each place.
+
+    Every pass of a network has the same places, and pictures of one size the same boxes.
+    """
+    boxes = None if sides is None else Boxes(lambda sample: frame, sides)
+    lines = RowRecords([0] * len(spots), spots, _nothing, boxes=boxes).lines()
+    return [line[len('{"sample": 0') : -1] for line in lines]
+
+
+def _middle(spot: Spot) -> str:
+    """A position as JSON, as it stands among other keys."""
+    told = dict(zip(_names(spot), _numbers(spot), strict=True))
+    return f", {json.dumps(told)[1:-1]}"
+
+
+def _names(spot: Spot) -> tuple[str, ...]:
     if isinstance(spot, int):
         return ("position",)
+    if isinstance(spot, str):
+        return ("special",)
     return ("y", "x") if len(spot) == 2 else ("place",)
 
 
-def _numbers(spot: int | Sequence[int]) -> Sequence[object]:
-    if isinstance(spot, int):
+def _numbers(spot: Spot) -> Sequence[object]:
+    if isinstance(spot, int | str):
         return (spot,)
     return spot if len(spot) == 2 else (list(spot),)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from simplecell.errors import DataError, UsageError
+from simplecell.errors import DataError, UsageError, unknown
 from simplecell.harvesting.activations import Activations
 from simplecell.harvesting.inputs import Call, Given, run
 from simplecell.harvesting.listening import evaluating
@@ -17,6 +17,7 @@ from simplecell.harvesting.splicing import attach, module_of
 
 Loss = Callable[[Any, Any], Tensor]
 """The mean loss of a batch, from the model's output and the batch."""
+COSINE = "cosine"
 
 
 class Recovered(NamedTuple):
@@ -37,7 +38,7 @@ def loss_recovered(
     layer: str,
     sae: Any,
     inputs: Any,
-    loss: Loss | None = None,
+    loss: Loss | str | None = None,
     *,
     batch_size: int = 32,
     mask: object = None,
@@ -55,7 +56,9 @@ def loss_recovered(
         layer, inputs, batch_size, mask, axis, sample_axis, call: as in `activations`; inputs are
             gone through twice.
         sae: as in `attach`.
-        loss: the mean loss of a batch, `loss(output, batch)`; None: the output's own `loss`.
+        loss: the mean loss of a batch, `loss(output, batch)`; None: the output's own `loss`. For a
+            model without a loss "cosine", or "cosine:PATH" into its output: 1 − the cosine of what
+            it gives for a sample and of what it gives without splicing, which has a loss of 0.
 
     Raises:
         UsageError: as `attach`; where there is no loss; and for inputs that can be read only once.
@@ -76,11 +79,13 @@ def loss_recovered(
     for given in running.inputs.batches(model):
         size = _size(given)
         with evaluating(model):
-            sums[0] += size * _loss_of(run(model, given, call), given, loss)
+            plain = run(model, given, call)
+            judge = _distance_from(plain, loss) if isinstance(loss, str) else loss
+            sums[0] += size * _loss_of(plain, given, judge)
             for k, dictionary in enumerate((module, mean), 1):
                 with attach(model, layer, dictionary, error=False, **told):
                     output = run(model, given, call)
-                sums[k] += size * _loss_of(output, given, loss)
+                sums[k] += size * _loss_of(output, given, judge)
         n += size
     whole, spliced, ablated = (sums / n).tolist()
     if not abs(ablated - whole) > 1e-12 * max(1.0, abs(whole)):
@@ -130,6 +135,39 @@ def _loss_of(output: Any, given: Given, loss: Loss | None) -> float:
             "the model's output has no loss of its own; give loss=, a function of (output, batch)"
         )
     return _number(own)
+
+
+def _distance_from(plain: Any, loss: str) -> Loss:
+    """How far an output is from a model's own, as `loss` says."""
+    kind, _, path = loss.partition(":")
+    if kind != COSINE:
+        raise unknown("loss", kind, [COSINE])
+    own = _at(plain, path)
+
+    def distance(output: Any, batch: Any) -> Tensor:
+        return 1 - nn.functional.cosine_similarity(_at(output, path), own).mean()
+
+    return distance
+
+
+def _at(output: Any, path: str) -> Tensor:
+    """What an output says of each sample, [B, D]."""
+    found = output
+    for key in path.split(".") if path else ():
+        try:
+            found = found[key] if isinstance(found, Mapping) else found[int(key)]
+        except (LookupError, ValueError, TypeError):
+            has = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
+            raise UsageError(
+                f"the model's output has no '{path}' (it has {has}); say loss='{COSINE}:PATH' of a "
+                "tensor with a row a sample"
+            ) from None
+    if not isinstance(found, Tensor) or found.ndim < 2:
+        raise UsageError(
+            f"the model's output{f' {path!r}' if path else ''} is a {type(found).__name__}; say "
+            f"loss='{COSINE}:PATH' of a tensor with a row a sample"
+        )
+    return found.double().flatten(1)
 
 
 def _number(loss: Any) -> float:

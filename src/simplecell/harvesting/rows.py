@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from simplecell.errors import UsageError, unknown
+from simplecell.harvesting.patch_tokens import CLASS, PatchTokens
 from simplecell.harvesting.places import Place, Taken, is_time_first
+from simplecell.harvesting.records import Places
 
-POSITIONS = ("auto", "all", "not_padding", "not_first", "last", "mean")
+POSITIONS = ("auto", "all", "not_padding", "not_first", "last", "mean", CLASS)
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
@@ -37,8 +39,8 @@ class Rows(NamedTuple):
     n_samples: int
     sample: list[int]
     """Within the batch, [R]."""
-    position: list[int] | list[list[int]] | None
-    """Of each row [R] (of pictures y and x); None where a sample has one row."""
+    position: Places | None
+    """Of each row [R] (of pictures y and x, or a token's name); None where a sample has one row."""
     known: bool
     """Whether the samples are known: else `sample` counts rows of the call."""
     n_padding: int
@@ -46,6 +48,8 @@ class Rows(NamedTuple):
     notes: list[str]
     grid: bool = False
     """Whether `sample` [B] and `position` [P] are said once, for B · P rows."""
+    sides: tuple[int, ...] = ()
+    """Of the grid that positions are places of."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,18 @@ class Picking:
     "not_padding", "not_first" (without padding and without the first), "last", "mean", or numbers
     counted among those that are no padding, from the end where negative. `axis` holds the numbers
     of a row, `sample_axis` the samples; None: by the kind of module.
+
+    Of a vision transformer positions are its patches, row by row; its other tokens come in with
+    "all" alone, and "class" is the class token.
     """
 
     positions: str | int | Sequence[int] = "auto"
     axis: int | None = None
     sample_axis: int | None = None
+    tokens: PatchTokens | None = field(default=None, repr=False)
+    """Of a model that is given pictures and has tokens of their patches."""
+    channels_last: bool = field(default=False, repr=False)
+    """Whether its maps are [B, h, w, c]."""
 
     def __post_init__(self) -> None:
         if isinstance(self.positions, str) and self.positions not in POSITIONS:
@@ -79,7 +90,45 @@ class Picking:
             x, known = _as_samples(x, sizes[0], mask, leading)
             if not known:
                 return self._unknown(place, x, sizes[0], mask, notes)
+        sides = self.tokens.sides(x.shape[1], leading) if self.tokens and x.ndim == 3 else None
+        if self.tokens is not None and sides is not None:
+            return self._of_patches(place, x, self.tokens, sides, notes)
+        if self.positions == CLASS:
+            raise UsageError(
+                f"layer '{place.layer}' has no class token that is known of; say positions='mean', "
+                "or positions='all'"
+            )
         return self._picked(place, x, mask, notes)
+
+    def _of_patches(
+        self,
+        place: Place,
+        x: Tensor,
+        tokens: PatchTokens,
+        sides: tuple[int, int],
+        notes: list[str],
+    ) -> Rows:
+        """Rows of the tokens [B, T, D] of a vision transformer, patches at their places."""
+        names = tokens.leading[: x.shape[1] - sides[0] * sides[1]]
+        if self.positions == CLASS:
+            if names[:1] != (CLASS,):
+                raise UsageError(
+                    f"layer '{place.layer}' has no class token; say positions='mean', or "
+                    "positions='auto' for its patches"
+                )
+            return self._picked(place, x[:, 0], None, notes)
+        if self.positions not in ("all", "not_first"):
+            if names:
+                told = ", ".join(names)
+                notes = [
+                    *notes,
+                    f"layer '{place.layer}': rows are of its patches; tokens that stand for none "
+                    f"({told}) are left out (positions='all' keeps them)",
+                ]
+            return self._picked(place, x[:, len(names) :].unflatten(1, sides), None, notes)
+        found = self._picked(place, x, None, notes)
+        spots = [_spot(i, names, sides[1]) for i in found.position or []]  # type: ignore[arg-type]
+        return found._replace(position=spots, sides=sides)
 
     def laid_out(self, place: Place, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """A layer's tensor as [B, positions, D], and the way back to its own layout."""
@@ -114,7 +163,8 @@ class Picking:
         axis = self.axis
         if axis is None:
             first = value.ndim >= 3 and isinstance(place.module, _CHANNELS_FIRST)
-            first |= value.ndim >= 4 and not isinstance(place.module, nn.Linear | nn.LayerNorm)
+            last = self.channels_last or isinstance(place.module, nn.Linear | nn.LayerNorm)
+            first |= value.ndim >= 4 and not last
             axis = 1 if first else value.ndim - 1
         axis = axis % value.ndim
         if value.ndim == 1:
@@ -178,6 +228,7 @@ class Picking:
             True,
             n_padding,
             notes,
+            sides=sides,
         )
 
     def _whole(self, x: Tensor, n: int, sides: tuple[int, ...], notes: list[str]) -> Rows:
@@ -185,7 +236,7 @@ class Picking:
         size = int(torch.Size(sides).numel())
         spots = list(range(size)) if len(sides) == 1 else _unravelled(list(range(size)), sides)
         flat = x.reshape(-1, x.shape[-1])
-        return Rows(flat, n, list(range(n)), spots, True, 0, notes, grid=True)
+        return Rows(flat, n, list(range(n)), spots, True, 0, notes, grid=True, sides=sides)
 
     def _real(self, place: Place, sides: tuple[int, ...], n: int, mask: Tensor | None) -> Tensor:
         """Which positions count, [B, positions]."""
@@ -228,6 +279,11 @@ class Picking:
             for number in _numbers(self.positions)
             if not -shortest <= number < shortest
         ]
+
+
+def _spot(i: int, names: Sequence[str], columns: int) -> str | list[int]:
+    """Where token i stands: the name of one before the patches, else row and column."""
+    return names[i] if i < len(names) else list(divmod(i - len(names), columns))
 
 
 def _numbers(positions: object) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from simplecell.data.files import read_text, suffix_of
 from simplecell.data.records import read_meta
 from simplecell.data.rows import Record
 from simplecell.errors import DataError, UsageError, unknown
+from simplecell.harvesting.libraries import library
 from simplecell.harvesting.writing import Harvested, harvest
 
 FIELDS = ("text", "body", "content", "sentence", "title")
@@ -64,6 +64,7 @@ class Tokens:
         """Texts that are longer than the model reads."""
         self.n_lost = 0
         """Tokens of these that it did not read."""
+        self._fingerprint: str | None = None
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self.cut, self.n_lost = set(), 0
@@ -75,8 +76,10 @@ class Tokens:
 
     def fingerprint(self) -> str:
         """What tells these texts, and how they are read, from others."""
-        told = [self.size, self.model.most, *self.texts]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        if self._fingerprint is None:  # asked for with every batch
+            told = [self.size, self.model.most, *self.texts]
+            self._fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        return self._fingerprint
 
     def _batch(self, first: int) -> dict[str, Tensor]:
         tokenizer, most = self.model.tokenizer, self.model.most
@@ -157,7 +160,7 @@ def harvest_texts(
     notes = [*read.notes, *loaded.notes, *done.notes]
     if positions == _WORDS:
         notes.append("tokens that the tokenizer adds to a text ([CLS] and the like) are left out")
-    return done._replace(notes=[*notes, *_cut(tokens, done)])
+    return done._replace(notes=[*notes, *_cut(tokens, done)], what="texts")
 
 
 def read_texts(path: Path, text: str | None = None) -> Texts:
@@ -259,13 +262,7 @@ def _ready(
 
 
 def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UsageError(
-            f"texts are read by {name.replace('_', '-')}, which is not installed; say "
-            "pip install 'simplecell[text]'"
-        ) from None
+    return library(name, "texts are read", "text")
 
 
 def _field_of(record: Record, path: Path) -> str:

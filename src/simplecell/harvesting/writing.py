@@ -41,6 +41,8 @@ class Harvested(NamedTuple):
     written: int
     """Rows of the first layer that this call wrote; the others were there."""
     notes: list[str]
+    what: str = "samples"
+    """What the samples are: samples, texts or pictures."""
 
 
 def harvest(
@@ -208,6 +210,9 @@ class _Harvest:
             "dtype": dtype,
             "records": self.records,
         }
+        pictures = self.running.pictures
+        if pictures is not None and pictures.root is not None:
+            index["harvest"]["pictures"] = str(pictures.root)
         return index
 
     def _writer(self, name: str, x: Tensor, given: Given) -> ShardWriter:

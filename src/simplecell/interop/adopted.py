@@ -23,6 +23,7 @@ from simplecell.run.trained import Trained
 RECIPES = {
     "relu": "l1",
     "topk": "topk",
+    "abstopk": "abstopk",
     "batchtopk": "batchtopk",
     "jumprelu": "jumprelu",
     "gated": "gated",

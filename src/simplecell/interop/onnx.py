@@ -263,7 +263,8 @@ def _turned(ours: WholeModel, x: Tensor, codes: Tensor, theirs: Tensor) -> Tenso
     if not model.activation.sparse:
         return torch.zeros_like(codes, dtype=torch.bool)
     pre = model.encode(ours.preprocess.apply(x).x.to(ours.dtype))[0]
-    near = (pre - model.activation.threshold_of(pre)).abs() <= AGREES * pre.abs().max()
+    strength, least = model.activation.strength(pre), model.activation.threshold_of(pre)
+    near = (strength - least).abs() <= AGREES * pre.abs().max()
     return ((codes != 0) != (theirs != 0)) & near
 
 

@@ -16,7 +16,7 @@ from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.autoencoder import Autoencoder, Layer, Model
 from simplecell.model.deep import DeepAutoencoder
-from simplecell.model.selective import BatchTopK, Gated, JumpReLU, TopK
+from simplecell.model.selective import AbsTopK, BatchTopK, Gated, JumpReLU, TopK
 from simplecell.preprocess.affine import Affine, PatchRange, Range, RemoveDC
 from simplecell.preprocess.chain import Preprocess, Step
 
@@ -170,11 +170,27 @@ def _unchanged(graph: Graph, activation: Activation, pre: str) -> str:
 
 
 def _topk(graph: Graph, activation: TopK, pre: str) -> str:
+    values, places = _largest(graph, activation, pre)
+    return _scattered(graph, pre, places, graph.add("Relu", values))
+
+
+def _abstopk(graph: Graph, activation: AbsTopK, pre: str) -> str:
+    _, places = _largest(graph, activation, graph.add("Abs", pre))
+    return _scattered(graph, pre, places, graph.add("GatherElements", pre, places, axis=1))
+
+
+def _largest(graph: Graph, activation: TopK, strength: str) -> tuple[str, str]:
+    """The k largest of each sample, and where they are."""
     k = graph.constant("k", torch.tensor([activation.k]), torch.int64)
-    values, places = graph.add_several("TopK", 2, pre, k, axis=1, largest=1, sorted=0)
+    values, places = graph.add_several("TopK", 2, strength, k, axis=1, largest=1, sorted=0)
+    return values, places
+
+
+def _scattered(graph: Graph, pre: str, places: str, values: str) -> str:
+    """Values at places, 0 elsewhere, in the shape of pre."""
     zero = library().helper.make_tensor("zero", graph.kind, [1], [0.0])
     zeros = graph.add("ConstantOfShape", graph.add("Shape", pre), value=zero)
-    return graph.add("ScatterElements", zeros, places, graph.add("Relu", values), axis=1)
+    return graph.add("ScatterElements", zeros, places, values, axis=1)
 
 
 def _batchtopk(graph: Graph, activation: BatchTopK, pre: str) -> str:
@@ -207,6 +223,7 @@ ACTIVATION_NODES: dict[str, Callable[[Graph, Any, str], str]] = {
     "relu": _simple("Relu"),
     "gaussian": _unchanged,
     "topk": _topk,
+    "abstopk": _abstopk,
     "batchtopk": _batchtopk,
     "jumprelu": _jumprelu,
     "gated": _gated,

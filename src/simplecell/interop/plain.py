@@ -23,7 +23,7 @@ from simplecell.preprocess.chain import Preprocess
 from simplecell.run.trained import Trained
 
 PER_SAMPLE = ("remove_dc", "patch_range")
-HELD = ("relu", "topk", "batchtopk", "jumprelu", "gated")
+HELD = ("relu", "topk", "abstopk", "batchtopk", "jumprelu", "gated")
 
 
 @dataclass(frozen=True)

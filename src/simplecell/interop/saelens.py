@@ -38,6 +38,7 @@ WRITTEN = "6.54.12"
 ARCHITECTURE = {
     "relu": "standard",
     "topk": "topk",
+    "abstopk": "abstopk",
     "batchtopk": "jumprelu",
     "jumprelu": "jumprelu",
     "gated": "gated",
@@ -98,6 +99,8 @@ def evaluated(x: Tensor, raw: Weights, settings: Settings) -> tuple[Tensor, Tens
         pre = (products + w["b_enc"]) * lengths
         if settings.activation == "topk":
             code = kept(pre, int(settings.k or 0)).relu()
+        elif settings.activation == "abstopk":
+            code = kept(pre.abs(), int(settings.k or 0)) * pre.sign()
         elif settings.activation == "relu":
             code = pre.relu()
         else:
@@ -263,7 +266,7 @@ def _config(model: Plain, architecture: str, metadata: dict[str, Any]) -> dict[s
         "reshape_activations": "none",
         "metadata": metadata,
     }
-    if architecture == "topk":
+    if architecture in ("topk", "abstopk"):
         config |= {"k": int(model.k or 0), "rescale_acts_by_decoder_norm": False}
     if model.transcoder:
         config["d_out"] = model.decoder.shape[1]

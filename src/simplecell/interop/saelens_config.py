@@ -16,6 +16,7 @@ from simplecell.interop.foreign import Given, k_of
 ARCHITECTURES = {
     "standard": "relu",
     "topk": "topk",
+    "abstopk": "abstopk",
     "jumprelu": "jumprelu",
     "gated": "gated",
     "batchtopk": "batchtopk",
@@ -27,7 +28,6 @@ ARCHITECTURES = {
 }
 """What is read, and the activation it becomes; the two of batchtopk are states of a training."""
 REFUSED = {
-    "abstopk": "its codes have both signs, and those of every model here are 0 or above",
     "matching_pursuit": "its codes are found one after another from what is left of the sample, "
     "and no encoder gives them",
     "temporal": "its codes depend on the samples before, and models here see one sample",
@@ -112,8 +112,8 @@ def settings_of(
             f"'{where}' is a transcoder, and whether what it gives is scaled too is not known; "
             "fold the scale in SAELens (fold_activation_norm_scaling_factor) and save it again"
         )
-    if ARCHITECTURES[architecture] in ("topk", "batchtopk"):
-        k = _count(given, k, sizes[1], where, whole=architecture == "topk")
+    if ARCHITECTURES[architecture] in ("topk", "abstopk", "batchtopk"):
+        k = _count(given, k, sizes[1], where, whole="batch" not in architecture)
     elif ARCHITECTURES[architecture] == "jumprelu":
         k = given.take("k")  # of a BatchTopK that was saved so
     else:
@@ -164,7 +164,10 @@ def _architecture(told: Mapping[str, Any], where: str) -> tuple[str, Any]:
     if not isinstance(architecture, str):
         raise RunError(f"'{where}' has no architecture's name, but {architecture!r}")
     if isinstance(more, dict) and more.get("signed"):
-        raise RunError(f"'{where}' keeps codes of both signs (signed), which no model here has")
+        raise RunError(
+            f"'{where}' keeps codes of both signs (signed), of a version that could not be tried; "
+            "save it again by one that calls them abstopk"
+        )
     if architecture == "standard" and function == "topk":
         architecture = "topk"
     elif function not in (None, "relu", "topk"):

@@ -31,7 +31,7 @@ from simplecell.run.trained import Trained
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 REFUSED = {
-    "signed": "codes of both signs, which no model here has",
+    "signed": "codes of both signs, of a version that could not be tried",
     "batch_topk": "top-k over a batch, whose threshold is not in the file",
 }
 

@@ -29,7 +29,9 @@ class Activation(nn.Module):
     output: ClassVar[str | None] = None
     """The output of a layer that reconstructs these codes, or None: their range has none."""
     sparse: ClassVar[bool] = False
-    """Whether codes are exactly 0 where a latent is not active, and never below."""
+    """Whether codes are exactly 0 where a latent is not active, and below only where `signed`."""
+    signed: ClassVar[bool] = False
+    """Of sparse codes, whether they may be below 0 too: an atom then stands for its opposite."""
     smooth: ClassVar[bool] = True
     """Whether the code has a gradient everywhere that matters: L-BFGS needs it."""
     owns_bias: ClassVar[bool] = False
@@ -103,13 +105,23 @@ class Activation(nn.Module):
     def set_scale(self, scale: float) -> None:
         """Take the root mean square of the inputs as the unit of what is relative to it."""
 
+    @property
+    def one_sided(self) -> bool:
+        """Whether an atom and its opposite say different things."""
+        return self.sparse and not self.signed
+
+    def strength(self, pre: Tensor) -> Tensor:
+        """What latents are ranked and judged by, of `pre` in any shape: its size, if `signed`."""
+        return pre.abs() if self.signed else pre
+
     def soft(self, pre: Tensor, code: Codes) -> Codes:
         """The code that an L1 penalty acts on."""
         return code
 
     def threshold_of(self, pre: Tensor) -> Tensor:
-        """What `pre` [B, M] must exceed for a latent to be active: [1], [M] or [B, 1].
+        """What the `strength` of pre [B, M] must exceed for a latent to be active.
 
+        [1], [M] or [B, 1].
         Of sparse codes alone. Held fixed: its gradient is that of a bias that is the activation's
         own, and no other.
         """

@@ -19,7 +19,7 @@ from simplecell.model.activation import Activation
 from simplecell.model.codes import Codes
 from simplecell.model.places import Places
 from simplecell.model.selection import above
-from simplecell.model.selective import BatchTopK, Gated, JumpReLU, TopK
+from simplecell.model.selective import AbsTopK, BatchTopK, Gated, JumpReLU, TopK
 
 
 class Identity(Activation):
@@ -86,7 +86,7 @@ class Gaussian(Activation):
 
 _ALL: tuple[type[Activation], ...] = (
     *(Identity, Sigmoid, Tanh, ReLU, Gaussian),
-    *(TopK, BatchTopK, JumpReLU, Gated),
+    *(TopK, AbsTopK, BatchTopK, JumpReLU, Gated),
 )
 ACTIVATIONS = {one.kind: one for one in _ALL}
 

@@ -3,6 +3,8 @@
     which:     min over code ≥ 0 of  ½ ‖x − offset − Σ_i code_i atom_i‖² + α Σ_i code_i ‖atom_i‖
     how much:  the same over those that are active there, with α = 0
 
+of signed codes over all codes, with |code_i| in the penalty.
+
 An encoder guesses both in one product, and wastes part of what the dictionary has learned. The
 second step undoes that α makes every code smaller: at the same number of active latents the error
 is a half to a quarter.
@@ -21,6 +23,10 @@ from simplecell.model.autoencoder import Autoencoder, Layer, Model
 from simplecell.model.code_step import L1, encode
 from simplecell.model.codes import Codes
 
+SUITED = (
+    "one layer with sparse codes (ReLU, topk, abstopk, batchtopk, jumprelu, gated) and a linear "
+    "output that reconstructs its own inputs"
+)
 TOLERANCE = 1e-5
 """Of the duality gap, as a share of ½‖x‖²: at ten times this a latent of 0 is taken for one that is
 active in one sample of sixty, and least squares then makes it large."""
@@ -39,7 +45,7 @@ class Exact(Model):
     Non-negative lasso by FISTA to a duality gap of 1e-5 of ½‖x‖², begun at the encoder's code;
     then least squares over its active latents by conjugate gradients. Source: Tibshirani 1996;
     Meinshausen 2007, the relaxed lasso with φ = 0. Differs: a latent that least squares would make
-    negative leaves, and does not return.
+    negative leaves, and does not return, unless codes are signed.
 
     Args:
         inner: what was trained: one layer, sparse codes, a linear output.
@@ -79,13 +85,15 @@ class Exact(Model):
     def _best(self, x: Tensor, guess: Tensor) -> Tensor:
         atoms, lengths = _unit(self.inner)
         x = x - self.inner.offset.detach()
+        one_sided = self.activation.one_sided
         found = encode(
-            *(x, atoms, L1(self.alpha, positive=True)),
+            *(x, atoms, L1(self.alpha, positive=one_sided)),
             start=guess * lengths,
             max_iter=_ITERATIONS,
             tol=TOLERANCE,
         )
-        return torch.where(lengths > 0, refitted(x, atoms, found.codes) / lengths, 0)
+        code = refitted(x, atoms, found.codes, positive=one_sided)
+        return torch.where(lengths > 0, code / lengths, 0)
 
     def decode_raw(self, code: Codes) -> Tensor:
         return self.inner.decode_raw(code)
@@ -100,17 +108,18 @@ class Exact(Model):
         return self.inner.weights()
 
 
-def refitted(x: Tensor, atoms: Tensor, code: Tensor) -> Tensor:
+def refitted(x: Tensor, atoms: Tensor, code: Tensor, *, positive: bool = True) -> Tensor:
     """The code of least squared error over the latents that are active in `code`, [B, M].
 
     x [B, D], atoms [M, D]. Conjugate gradients on each sample's own active latents; those that come
-    out negative are made inactive, and the rest found anew, until none does.
+    out negative, where codes must be `positive`, are made inactive, and the rest found anew, until
+    none does.
     """
-    active = code > 0
+    active = code != 0
     while True:
         code = _least_squares(x, atoms, code, active)
         below = code < 0
-        if not bool(below.any()):
+        if not positive or not bool(below.any()):
             return code
         active, code = active & ~below, code.clamp_min(0)
 
@@ -139,10 +148,7 @@ def suited(model: Model) -> Autoencoder:
         or model.output != "linear"
         or model.n_outputs is not None
     ):
-        raise UsageError(
-            "exact codes are for one layer with sparse codes (ReLU, topk, batchtopk, jumprelu, "
-            "gated) and a linear output that reconstructs its own inputs; take codes of the encoder"
-        )
+        raise UsageError(f"exact codes are for {SUITED}; take codes of the encoder")
     return model
 
 
@@ -167,16 +173,18 @@ def alpha_for(model: Model, x: Tensor, wanted: float) -> float:
     real("the number of active latents", wanted, above=0)
     atoms, _ = _unit(inner)
     x = x - inner.offset
-    most = float((x @ atoms.T).amax())
+    one_sided = inner.activation.one_sided
+    pull = x @ atoms.T
+    most = float((pull if one_sided else pull.abs()).amax())
     if not most > 0:
         raise UsageError("no atom points to any of these samples, so that all codes are 0")
     high, low = math.log(most), math.log(most) - math.log(1e6)
     middle, code = (high + low) / 2, None
     for _ in range(_ROUNDS):
         middle = (high + low) / 2
-        penalty = L1(math.exp(middle), positive=True)
+        penalty = L1(math.exp(middle), positive=one_sided)
         code = encode(x, atoms, penalty, start=code, max_iter=_ITERATIONS, tol=_ROUGHLY).codes
-        l0 = float((code > 0).sum(1).double().mean())
+        l0 = float((code != 0).sum(1).double().mean())
         if abs(l0 - wanted) <= _NEAR * wanted:
             break
         low, high = (middle, high) if l0 > wanted else (low, middle)

@@ -61,6 +61,16 @@ def leading(pre: Tensor, k: int, ranks: Alone) -> tuple[Tensor, Tensor, Tensor]:
     return latents, values * mine, least
 
 
+def strongest(pre: Tensor, k: int, ranks: Alone, *, signed: bool) -> Tensor:
+    """The dense code [B, M] of the k largest of each sample that are positive; `signed`: of size.
+
+    Of pre [B, M] of one's own latents.
+    """
+    latents, values, _ = leading(pre.abs() if signed else pre, k, ranks)
+    values = values * pre.gather(1, latents).detach().sign() if signed else values.relu()
+    return torch.zeros_like(pre).scatter(1, latents, values)
+
+
 def largest(pre: Tensor, k: float, guess: Tensor, ranks: Alone) -> Places | None:
     """Where the k·B largest of all of a batch are, those equal to the last as well, if positive.
 

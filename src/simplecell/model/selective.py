@@ -14,7 +14,7 @@ from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.codes import Codes
 from simplecell.model.places import Places
-from simplecell.model.selection import above, largest, leading, least_kept, top
+from simplecell.model.selection import above, largest, leading, least_kept, strongest, top
 
 
 def _below(values: Tensor, wanted: float, ranks: Alone = ALONE) -> Tensor:
@@ -46,24 +46,39 @@ class TopK(Activation):
         super().__init__()
         if not (float(k).is_integer() and 1 <= k <= n_latents):
             raise UsageError(
-                f"topk: k is {k:g}, but a whole number of latents is kept of each sample, "
+                f"{self.kind}: k is {k:g}, but a whole number of latents is kept of each sample, "
                 f"1 to {n_latents}"
             )
         self.k = int(k)
 
     def code(self, pre: Tensor) -> Tensor:
-        latents, values, _ = leading(pre, self.k, self.ranks)
-        return torch.zeros_like(pre).scatter(1, latents, values.relu())
+        return strongest(pre, self.k, self.ranks, signed=self.signed)
 
     def value(self, pre: Tensor, *of_latents: Tensor) -> Tensor:
-        return pre.relu()
+        return pre if self.signed else pre.relu()
 
     def places(self, pre: Tensor, *, training: bool) -> Places | None:
-        return top(pre, self.k, ordered=not training, ranks=self.ranks)
+        return top(self.strength(pre), self.k, ordered=not training, ranks=self.ranks)
 
     def threshold_of(self, pre: Tensor) -> Tensor:
-        """The sample's own: the smallest value kept."""
-        return leading(pre.detach(), self.k, self.ranks)[2].clamp_min(0)
+        """The sample's own: the smallest strength kept."""
+        return leading(self.strength(pre.detach()), self.k, self.ranks)[2].clamp_min(0)
+
+
+class AbsTopK(TopK):
+    """The k of each sample that are largest in size, with their signs; all others 0.
+
+    For data that are sums of few things which come with either sign, such as signals: codes of at
+    least 0 need two latents, opposite to each other, for each of these.
+
+    Args:
+        k: latents kept a sample, *count*.
+
+    Source: AbsTopK, arXiv 2510.00404, as SAELens has it. Exact.
+    """
+
+    kind, output, signed = "abstopk", "linear", True
+    page = ("abstopk", "k")
 
 
 class BatchTopK(Activation):

@@ -93,15 +93,24 @@ def _written(module: str) -> dict[str, Written]:
     package = resources.files("simplecell")
     texts = [package.joinpath(file).read_text(encoding="utf-8") for file in FILES[module]]
     lines = [line for text in texts for line in ast.parse(text).body]
-    found = [_read(line) for line in lines if isinstance(line, ast.ClassDef)]
-    return {one.attributes["kind"]: one for one in found if "kind" in one.attributes}
+    found: dict[str, Written] = {}
+    for line in lines:
+        if isinstance(line, ast.ClassDef):
+            above = [found[name] for base in line.bases if (name := ast.unparse(base)) in found]
+            found[line.name] = _read(line, above)
+    return {one.attributes["kind"]: one for one in found.values() if "kind" in one.attributes}
 
 
-def _read(cls: ast.ClassDef) -> Written:
+def _read(cls: ast.ClassDef, above: list[Written]) -> Written:
+    """A class, with what it has of the classes above it but their fields."""
     attributes: dict[str, Any] = {}
     fields: dict[str, ast.expr] = {}
     keywords: dict[str, ast.expr] = {}
     defaults: dict[str, object] = {}
+    for one in above:
+        attributes |= one.attributes
+        keywords |= one.keywords
+        defaults |= one.defaults
     for line in cls.body:
         if isinstance(line, ast.Assign):
             attributes |= _assigned(line.targets[0], line.value)
@@ -110,8 +119,8 @@ def _read(cls: ast.ClassDef) -> Written:
         elif isinstance(line, ast.FunctionDef) and line.name == "__init__":
             told = zip(line.args.kwonlyargs, line.args.kw_defaults, strict=True)
             own = [pair for pair in told if pair[0].arg not in NO_SETTINGS]
-            keywords |= {one.arg: one.annotation for one, _ in own if one.annotation is not None}
-            defaults |= {one.arg: _plain(default) for one, default in own}
+            keywords |= {word.arg: word.annotation for word, _ in own if word.annotation}
+            defaults |= {word.arg: _plain(default) for word, default in own}
     return Written(attributes, fields, keywords, defaults)
 
 

@@ -9,7 +9,7 @@ normal.safetensors       of a finished run: what is normal of its samples
 log.jsonl                one line a record
 checkpoints/             everything that resuming needs
 atlas/                   what the explorer shows, made from all the others and the data
-notes.json               what a person wrote about latents; no training removes it
+notes.json               what a person says of latents, notes and names; no training removes it
 """
 
 from __future__ import annotations
@@ -539,6 +539,7 @@ class Run:
         """
         import torch
 
+        from simplecell.run.notes import names_in
         from simplecell.run.trained import Trained
 
         info, recipe = self.agreed()
@@ -565,8 +566,8 @@ class Run:
             raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
         if not all(t.is_floating_point() and torch.isfinite(t).all() for t in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
-        normal = self._normal(model, info)
-        return Trained(model, preprocess, recipe, info, target, normal)
+        normal, names = self._normal(model, info), names_in(self.path)
+        return Trained(model, preprocess, recipe, info, target, names, normal)
 
 
 def _check_weights(model: Model, tensors: Mapping[str, Tensor]) -> None:

@@ -26,6 +26,8 @@ from simplecell.training.prepared import Prepared
 
 _KEPT = 2**24
 """Of inputs of samples that are kept to the end."""
+_ROUNDING = 1e-6
+"""Of an fvu, where the mean itself is what a model gives."""
 LOOKED_AT = 8192
 """Samples whose own figures are kept: enough for a median, and for the share of a hundredth."""
 
@@ -114,11 +116,21 @@ class Figures:
     @property
     def fvu_standardized(self) -> float:
         """The same of inputs that weigh alike, each divided by its standard deviation: the mean fvu
-        of those that vary. A few inputs of large variance decide about `fvu`, but not about it."""
+        of those that vary, each 1 at most. A few inputs of large variance decide about `fvu`, but
+        not about it; nor does one that varies in a single row, whose own fvu may be any number."""
+        own = self._of_inputs
+        return float(np.minimum(own, 1.0).mean()) if len(own) else self.fvu
+
+    @property
+    def worse_than_mean(self) -> int:
+        """Inputs whose own fvu is above 1, *count*: their mean would reproduce them better."""
+        return int((self._of_inputs > 1 + _ROUNDING).sum())
+
+    @property
+    def _of_inputs(self) -> NDArray[np.float64]:
+        """The fvu of each input that varies."""
         vary = self.variance > 0
-        return (
-            float((self.unexplained[vary] / self.variance[vary]).mean()) if vary.any() else self.fvu
-        )
+        return self.unexplained[vary] / self.variance[vary]
 
     @property
     def dead(self) -> float | None:
@@ -150,6 +162,7 @@ class Figures:
             "n_samples": self.n_samples,
             "fvu": self.fvu,
             "fvu_standardized": self.fvu_standardized,
+            "inputs_worse_than_mean": self.worse_than_mean,
             "fvu_median": self.rows.median,
             "largest_inputs": largest(self.variance)._asdict(),
             "largest_rows": largest(self.rows.variance)._asdict(),

@@ -128,9 +128,9 @@ def _check_components(model: Model, source: Source) -> None:
 
 
 def _check_reach(model: Model) -> None:
-    """More latents cannot be active than there are; topk and batchtopk say so of their k."""
+    """More latents cannot be active than there are; codes that have a k say so of it."""
     n_latents, wanted = model.n_latents, model.target_l0
-    if not isinstance(n_latents, int) or model.activation in ("topk", "batchtopk"):
+    if not isinstance(n_latents, int) or not _is_steered(model):
         return
     if float(wanted) > n_latents:
         raise UsageError(

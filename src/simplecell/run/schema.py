@@ -52,10 +52,10 @@ class Model:
     A list of n_latents makes a deep network, whose `activation` is one name for all layers or a
     list with one for each. `center` subtracts the mean of the data before the encoder; what is
     reconstructed keeps it; with `pre_bias` it is the offset that is subtracted, which begins at
-    that mean (of a linear output) and is learned. `target_l0` is how
-    many latents may be active a sample ("auto": a quarter of the inputs, at most 32; 0: whatever
-    the weights of the terms lead to): the k of topk and batchtopk codes. `settings` are what the
-    activation's class declares, each a key of [model]. `init` is how weights start: "uniform", or
+    that mean (of a linear output) and is learned. `target_l0` is how many latents may be active a
+    sample ("auto": a quarter of the inputs, at most 32; 0: whatever the weights of the terms lead
+    to): the k of topk, abstopk and batchtopk codes. `settings` are what the activation's class
+    declares, each a key of [model]. `init` is how weights start: "uniform", or
     "transpose" (unit atoms in random directions, the encoder their copy); "stacked" in the run of a
     `StackedAutoencoder`, whose layers were trained one by one before, which no recipe says.
     """

@@ -467,7 +467,7 @@ def stability(sessions: Sequence[Session]) -> float | None:
         for one in sessions
     ]
     # Where codes may be negative, or a bias undoes a sign, an atom and its opposite are one.
-    signed = all(one.trainer.model.activation.sparse for one in sessions)
+    signed = all(one.trainer.model.activation.one_sided for one in sessions)
     found = []
     for first, second in itertools.combinations(dictionaries, 2):
         near = nearest(first, second, signed=signed)

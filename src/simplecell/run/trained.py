@@ -17,6 +17,7 @@ from simplecell.model.codes import Codes, Rows, SparseCodes
 from simplecell.model.deep import exciting
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.info import Info
+from simplecell.run.names import NO_NAMES, LatentNames
 from simplecell.run.recipe import Recipe
 from simplecell.run.whole import WholeModel
 from simplecell.training.prepared import to_model
@@ -38,8 +39,15 @@ class Trained:
     info: Info
     target_preprocess: Preprocess | None = None
     """Of a transcoder: the preparation of what it reconstructs."""
+    names: LatentNames = NO_NAMES
+    """What a person calls latents."""
     normal: Normality | None = None
     """What is normal of its samples; None where nobody looked."""
+
+    @property
+    def latent_names(self) -> list[str]:
+        """What each latent is called, in files and by `get_feature_names_out`, [M]."""
+        return self.names.all(self.model.n_latents)
 
     @property
     def recon_preprocess(self) -> Preprocess:
@@ -127,11 +135,6 @@ class Trained:
     def module(self, dtype: torch.dtype = torch.float32) -> WholeModel:
         """Preparation and a copy of the model as one torch module, in the user's own units."""
         return WholeModel(self, dtype)
-
-
-def latent_names(n_latents: int) -> list[str]:
-    """What latents are called, in files and by `get_feature_names_out`."""
-    return [f"latent{j}" for j in range(n_latents)]
 
 
 def refuse_overflow(model: Model, first: int, *results: Tensor) -> None:

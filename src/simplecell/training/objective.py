@@ -31,7 +31,7 @@ from simplecell.model.measures import (
     squared_error,
     squared_weights,
 )
-from simplecell.model.selection import leading
+from simplecell.model.selection import strongest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,8 +323,8 @@ class AuxK(Term):
     """Dead latents learn from what the living leave: `V ‖e − ê‖² / ‖e − mean e‖²` over a batch.
 
     `e = target − recon`, without gradient; ê decodes, without offset, the `k` largest of the dead
-    latents of each sample; V is the target's variance, mean over samples of `‖target − mean‖²`.
-    0 while none is dead, and outside training.
+    latents of each sample (in size, of signed codes); V is the target's variance, mean over
+    samples of `‖target − mean‖²`. 0 while none is dead, and outside training.
 
     Source: Gao et al. 2024, appendix A.2, its whole objective times V, which makes the
     reconstruction term the plain squared error. Exact (k: half the inputs, to a power of two,
@@ -351,8 +351,7 @@ class AuxK(Term):
         error = (look.target - look.output.recon).detach()
         pre = look.pre_of(look.dead)
         wanted = int(self.k) or 2 ** max(0, model.n_inputs.bit_length() - 2)
-        latents, values, _ = leading(pre, wanted, model.ranks)
-        code = Codes(torch.zeros_like(pre).scatter(1, latents, values.relu()))
+        code = Codes(strongest(pre, wanted, model.ranks, signed=model.activation.signed))
         recon = look.model.ranks.total(code.decode(look.atoms_of(look.dead)))
         return residual_share(recon, error, look.ranks) * _variance(look)
 
@@ -362,11 +361,11 @@ class PreAct(Term):
     """Dead latents come nearer: `√V/M Σ_dead min_b ReLU(θ_i − z_bi) ‖atom_i‖`, b a batch's samples.
 
     θ is the threshold: 0 of 'relu' codes and of a gate, of 'topk' codes the sample's k-th largest
-    value; it and the atoms are held fixed. V is the target's variance, mean over samples of
-    `‖target − mean‖²`, so that the weight depends neither on the scale of the data nor on M. A
-    latent that is active for no sample has no other gradient that could bring it over its
-    threshold: `auxk` gives it a direction, this term the strength. 0 while none is dead, and
-    outside training.
+    value, of 'abstopk' ones that of |z|, which then stands in the place of z; it and the atoms are
+    held fixed. V is the target's variance, mean over samples of `‖target − mean‖²`, so that the
+    weight depends neither on the scale of the data nor on M. A latent that is active for no sample
+    has no other gradient that could bring it over its threshold: `auxk` gives it a direction, this
+    term the strength. 0 while none is dead, and outside training.
 
     Source: Anthropic, Circuits Updates January 2025 (the pre-activation loss). Differs: of dead
     latents alone, as SAELens has it, and of each one's nearest sample, where the mean over samples
@@ -385,7 +384,8 @@ class PreAct(Term):
         threshold = model.activation.threshold_of(look.output.pre)
         if threshold.shape[-1] > 1:
             threshold = threshold[..., look.dead]
-        nearest = look.ranks.least((threshold - look.pre_of(look.dead)).relu().amin(0))
+        strength = model.activation.strength(look.pre_of(look.dead))
+        nearest = look.ranks.least((threshold - strength).relu().amin(0))
         size = look.model.ranks.total(nearest @ model.decoder.detach()[look.dead].norm(dim=1))
         return _variance(look).sqrt() * size / look.model.ranks.all_latents(model.n_latents)
 

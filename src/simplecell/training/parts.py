@@ -17,7 +17,7 @@ from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.training.objective import Objective
 from simplecell.training.state import State, Stored
 
-CODES = ("topk", "batchtopk", "relu")
+CODES = ("topk", "abstopk", "batchtopk", "relu")
 """Whose thresholds are one number, or follow from the codes."""
 TERMS = ("reconstruction", "l1", "auxk", "preact")
 """Which are sums over latents, and say so."""

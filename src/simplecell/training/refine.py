@@ -15,7 +15,7 @@ from simplecell.data import Source
 from simplecell.data.rows import sampled
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Model
-from simplecell.model.exact import Exact, alpha_for, suited
+from simplecell.model.exact import SUITED, Exact, alpha_for, suited
 
 PER_LATENT = 10
 """Samples of a round for each latent, at most."""
@@ -30,7 +30,14 @@ def check_refined(model: Model, solver: str) -> None:
     """Raise UsageError unless the dictionary of a model can be refined while it trains."""
     if solver != "adam":
         raise UsageError("optim.refine is for mini-batches; use solver 'adam'")
-    if suited(model).tied:
+    try:
+        inner = suited(model)
+    except UsageError as error:
+        raise UsageError(
+            f"optim.refine lets exact codes move the dictionary, and these are for {SUITED}; leave "
+            "it out, or take such a recipe (topk)"
+        ) from error
+    if inner.tied:
         raise UsageError(
             "optim.refine moves the dictionary and leaves the encoder to follow, but a tied model "
             "has one matrix for both; use tied=False"

@@ -25,18 +25,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.data import Source
-from simplecell.errors import RunError, WriteError
+from simplecell.errors import RunError, UsageError, WriteError
 from simplecell.explorer.make.columns import Words, columns_of
 from simplecell.explorer.make.contents import Context, Details, Example, Manifest, Photo, Sample
+from simplecell.explorer.make.crops import crops_as_tiles
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.digits import Values, need_double
 from simplecell.explorer.make.histograms import BINS
-from simplecell.explorer.make.playground import write_play
+from simplecell.explorer.make.playground import has_exact, write_play
 from simplecell.explorer.make.samples import Labels, Samples, by_value, evenly, find_labels
 from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
 from simplecell.explorer.make.survey import SPREAD, Survey
+from simplecell.explorer.make.targets import Targets
 from simplecell.model.matching import nearest_within
 from simplecell.run.directory import Run, finite
+from simplecell.run.encoding import alpha_on
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock, is_temporary, read_json, writing
 from simplecell.run.trained import Trained
@@ -46,7 +49,7 @@ FOLDER = "atlas"
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What a system says where writing is not allowed; a full disk is another matter."""
 FORMAT = 1
-EDITION = 4
+EDITION = 5
 """Of what stands in the files, where their format stays: an atlas of another is made again."""
 MOST_HASHED = 200_000
 """Records about samples that the key is made of."""
@@ -127,7 +130,8 @@ class AtlasWriter:
         picture = self.samples.drawn_as == "picture"
         self.shape = source.shape if picture else (source.n_inputs,)
         self.labels: Labels = find_labels(source)
-        self.survey = Survey(trained, source, self.labels)
+        self.targets = Targets(trained.model, source)
+        self.survey = Survey(trained, source, self.labels, self.targets.rows)
 
     def make(self) -> Iterator[float]:
         """The share that is done: the pass is four fifths of it."""
@@ -136,9 +140,13 @@ class AtlasWriter:
         self._weights()
         yield 0.82
         tags = yield from self._details()
+        self.told = None
+        for told in self.targets.write(self.survey.codes, self.folder):
+            self.told = told
+            yield 0.95
         kept = self._data()
         yield 0.97
-        write_play(self.trained, self.folder, float(kept.min()), float(kept.max()))
+        write_play(self.trained, self.folder, float(kept.min()), float(kept.max()), self._alpha())
         self._manifest(tags, self.samples.save_photos(self.folder), need_double(kept))
 
     def _weights(self) -> None:
@@ -149,7 +157,10 @@ class AtlasWriter:
             directions = trained.model.directions().double().cpu()
         self.directions: NDArray[np.float64] = directions.numpy()
         tiles = None
-        if self.samples.drawn_as in ("picture", "row"):
+        if self.samples.pictures is not None and self.samples.drawn_as == "row":
+            strongest = [self.survey.top.of(i)[1].tolist() for i in range(trained.model.n_latents)]
+            tiles = crops_as_tiles(self.source, self.samples.pictures, strongest)
+        elif self.samples.drawn_as in ("picture", "row"):
             tiles = weights_as_tiles(self.directions, shape)
         self.sprites = None if tiles is None else save_sheets(tiles, self.folder)
 
@@ -169,7 +180,7 @@ class AtlasWriter:
         with open(self.folder / "details.jsonl", "w", encoding="utf-8") as file:
             tags = []
             for i in range(m):
-                top, spread = (
+                top, bottom, spread = (
                     [_example(records, contexts, i, *one) for one in part] for part in chosen[i]
                 )
                 line: Details = {
@@ -182,20 +193,19 @@ class AtlasWriter:
                     "inputs": words.inputs(i),
                     "curve": words.curve(i),
                 }
+                if bottom:
+                    line["bottom"] = bottom
                 tags.append(words.tag(i, line))
                 file.write(_written(line, texts) + "\n")
         yield 0.95
         return tags
 
-    def _examples(self, latent: int) -> tuple[list[Chosen], list[Chosen]]:
-        """The strongest examples of a latent, and others evenly spread over its strength.
+    def _examples(self, latent: int) -> tuple[list[Chosen], list[Chosen], list[Chosen]]:
+        """The strongest examples of a latent, either way, and others evenly over its strength.
 
         Over ranks nearly all would be of codes next to 0, which most samples have.
         """
-        values, rows = self.survey.top.of(latent)
-        top: list[Chosen] = [
-            (value, row, None) for value, row in zip(values.tolist(), rows.tolist(), strict=True)
-        ]
+        top, bottom = (_chosen(*ends.of(latent)) for ends in (self.survey.top, self.survey.bottom))
         values, rows = self.survey.drawn.of(latent)
         order = np.argsort(values, kind="stable")
         places = by_value(values[order], SPREAD)
@@ -206,7 +216,7 @@ class AtlasWriter:
                 values[chosen].tolist(), rows[chosen].tolist(), share.tolist(), strict=True
             )
         ]
-        return top, spread
+        return top, bottom, spread
 
     def _data(self) -> Values:
         """data.json and samples.bin; the raw values there."""
@@ -216,6 +226,17 @@ class AtlasWriter:
         kind = "<f8" if need_double(kept) else "<f4"
         (self.folder / "samples.bin").write_bytes(kept.astype(kind).tobytes())
         return kept
+
+    def _alpha(self) -> float | None:
+        """α of exact codes in the playground: the run's own, or what l0 of the encoder leads to."""
+        trained = self.trained
+        if not has_exact(trained.model):
+            return None
+        if (own := trained.info.get("exact_alpha")) is not None:
+            return float(own)
+        with contextlib.suppress(UsageError):  # no atom points to any sample
+            return alpha_on(self.source, trained.model, trained.preprocess)
+        return None
 
     def _manifest(self, tags: list[str], photos: list[Photo], double: bool) -> None:
         survey, trained = self.survey, self.trained
@@ -247,6 +268,7 @@ class AtlasWriter:
             "input_names": self.source.input_names,
             "activation": activation.kind,
             "sparse": activation.sparse,
+            "signed": activation.signed,
             "bounds": activation.bounds,
             "transcoder": trained.target_preprocess is not None,
             "recipe": _without_folders(trained.recipe).text(),
@@ -261,6 +283,7 @@ class AtlasWriter:
             "tags": tags,
             "sprites": self.sprites,
             "labels": self.labels.table(),
+            "targets": self.told,
             "photos": photos,
             "sizes": {
                 path.relative_to(self.folder).as_posix(): path.stat().st_size
@@ -269,6 +292,10 @@ class AtlasWriter:
             },
         }
         _write_json(self.folder / "atlas.json", manifest)
+
+
+def _chosen(values: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Chosen]:
+    return [(value, row, None) for value, row in zip(values.tolist(), rows.tolist(), strict=True)]
 
 
 def _example(

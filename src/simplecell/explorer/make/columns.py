@@ -63,6 +63,8 @@ class Words:
     ) -> None:
         self.names, self.drawn_as, self.values = samples.names, samples.drawn_as, labels.values
         self.directions = directions
+        self.pictured = samples.pictures is not None
+        """Whether a tile shows pictures: the numbers of a layer say less."""
         self.is_spectrum = self.drawn_as == "row" and is_spectrum(self.names)
         self.means, self.correlations, self.counts = survey.of_labels()
         self._strongest = largest(np.abs(self.correlations.T), MOST_LABELS)
@@ -109,12 +111,12 @@ class Words:
         """What stands for a latent, from its line of details."""
         parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
         if self.drawn_as == "tokens":
-            parts = _own_tokens(details["top"]) or parts
+            parts = _own_tokens(details["top"] or details.get("bottom", [])) or parts
         elif self.drawn_as == "text":
-            parts += _titles(details["top"])[: 2 - len(parts)]
+            parts += _titles(details["top"] or details.get("bottom", []))[: 2 - len(parts)]
         elif self.edges is not None and not parts:
             parts = [self.edges[latent]]
-        elif self.drawn_as == "row" and not parts:
+        elif self.drawn_as == "row" and not self.pictured and not parts:
             signs = {True: "+", False: "−"}
             parts = [signs[one["weight"] > 0] + one["input"] for one in details["inputs"][:2]]
         return " · ".join(part[:TAG_LENGTH] for part in parts if part)

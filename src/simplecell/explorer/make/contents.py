@@ -17,7 +17,8 @@ class Sample(TypedDict):
     row: int
     about: NotRequired[dict[str, object]]
     pixels: NotRequired[str]
-    photo: NotRequired[dict[str, int]]
+    photo: NotRequired[dict[str, float]]
+    """Which photograph, and where in it, in pixels of its file; without a place all of it."""
     values: NotRequired[list[tuple[str, float]]]
     title: NotRequired[str]
     text: NotRequired[str]
@@ -62,6 +63,8 @@ class Details(TypedDict):
 
     latent: int
     top: list[Example]
+    bottom: NotRequired[list[Example]]
+    """Where sparse codes have signs: the most negative ones, strongest first."""
     spread: list[Example]
     nearest: list[dict[str, float]]
     together: list[dict[str, float]]
@@ -104,13 +107,54 @@ class Sprites(TypedDict):
 
 
 class Photo(TypedDict):
-    """A photograph that patches were cut from."""
+    """A photograph that patches were cut from, or that rows were made of."""
 
     name: str
     width: int
     height: int
     scale: int
     file: str
+
+
+class Verdict(TypedDict):
+    """Whether data predict a target at all: `score` of the best probe on held-out samples."""
+
+    yes: bool
+    p: float
+    score: float
+    probe: str
+    n_probes: int
+
+
+class TargetFigures(TypedDict):
+    """What latents have to do with a target: where in targets.bin its figures [F, T, M] begin."""
+
+    name: str
+    kind: str
+    classes: list[str]
+    """Those set apart from all others, T; of numbers none, and T is 1."""
+    figures: list[str]
+    at: int
+    n_seen: int
+    n_held_out: int
+    verdict: Verdict | None
+    notes: list[str]
+
+
+class LeftOut(TypedDict):
+    """A field of the records that is held against no latent, and why."""
+
+    name: str
+    why: str
+
+
+class TargetsTold(TypedDict):
+    """All targets; `n_samples` whose codes were looked at."""
+
+    tested: list[TargetFigures]
+    left_out: list[LeftOut]
+    n_samples: int
+    notes: list[str]
 
 
 class Manifest(TypedDict):
@@ -127,6 +171,8 @@ class Manifest(TypedDict):
     input_names: list[str] | None
     activation: str
     sparse: bool
+    signed: bool
+    """Whether sparse codes may be below 0."""
     bounds: tuple[float, float] | None
     transcoder: bool
     recipe: str
@@ -141,6 +187,7 @@ class Manifest(TypedDict):
     tags: list[str]
     sprites: Sprites | None
     labels: Told | None
+    targets: TargetsTold | None
     photos: list[Photo]
     sizes: dict[str, int]
 
@@ -153,6 +200,8 @@ class PlaygroundPage(TypedDict):
     steps: list[Told]
     target_steps: list[Told] | None
     layers: list[Told]
+    exact: Told | None
+    """α of exact codes and whether they have signs, where the page has them."""
     tensors: Told
     input: str
     patch: Told | None

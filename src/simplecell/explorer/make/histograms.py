@@ -13,11 +13,13 @@ BINS = 32
 class Histograms:
     """Linear histograms of each latent's code, up to a power of two that doubles when need be.
 
-    Of codes with exact zeros only the active ones count. `low` and `high` are the ends, [M].
+    Of codes with exact zeros only the active ones count. `low` and `high` are the ends, [M]; where
+    codes have signs they lie around 0.
     """
 
     def __init__(self, activation: Activation, n_latents: int) -> None:
-        self.sparse, self.bounds = activation.sparse, activation.bounds
+        self.sparse, self.one_sided = activation.sparse, activation.one_sided
+        self.bounds = activation.bounds
         self.counts = torch.zeros(n_latents, BINS, dtype=torch.int64)
         low, high = self.bounds or (0.0, 0.0)
         self.low, self.high = torch.full((n_latents,), low), torch.full((n_latents,), high)
@@ -37,12 +39,12 @@ class Histograms:
         self.high = torch.where(self.high > 0, self.high, first)
         while bool((beyond := largest > self.high).any()):
             pairs = self.counts[beyond].view(-1, BINS // 2, 2).sum(2)
-            start = 0 if self.sparse else BINS // 4  # around 0 where codes have signs
+            start = 0 if self.one_sided else BINS // 4
             wider = torch.zeros(len(pairs), BINS, dtype=torch.int64)
             wider[:, start : start + BINS // 2] = pairs
             self.counts[beyond] = wider
             self.high[beyond] *= 2
-        if not self.sparse:
+        if not self.one_sided:
             self.low = -self.high
 
 

@@ -10,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.model.deep import DeepAutoencoder
+from simplecell.model.exact import suited
 from simplecell.preprocess.chain import Preprocess
 from simplecell.run.schema import Data
 from simplecell.run.storage import write_json, write_whole
 from simplecell.run.trained import Trained
 
+MOST_EXACT = 2**18
+"""Numbers of a dictionary on which exact codes are quick enough to play with, *count*."""
 MOST_FLOATS = 2**21
 """Weights and preparation of a model that the browser computes itself, *count*: 8 megabytes."""
 
@@ -26,21 +30,34 @@ NOTHING: dict[str, object] = {"steps": [], "target_steps": None, "layers": []}
 DRAWN = range(16, 65)  # pixels a side that a drawing surface has
 
 
-def write_play(trained: Trained, folder: Path, low: float, high: float) -> None:
+def write_play(
+    trained: Trained, folder: Path, low: float, high: float, alpha: float | None = None
+) -> None:
     """Write playground.json and weights.bin (float32, little-endian) into `folder`.
 
-    `low` and `high` are the least and the greatest value of the data, in input units. A model that
-    the browser cannot compute gets an empty weights.bin, and the reason in playground.json.
+    `low` and `high` are the least and the greatest value of the data, in input units; `alpha` is
+    that of exact codes, where the page has them. A model that the browser cannot compute gets an
+    empty weights.bin, and the reason in playground.json.
 
     Raises:
         WriteError: when the disk is full or the folder missing or forbidden.
     """
-    play, weights = describe(trained)
+    play, weights = describe(trained, alpha)
     write_json(folder / "playground.json", {**play, "low": float(low), "high": float(high)})
     write_whole(folder / "weights.bin", weights.tobytes())
 
 
-def describe(trained: Trained) -> tuple[dict[str, object], NDArray[np.float32]]:
+def has_exact(model: Model) -> bool:
+    """Whether the page can have exact codes of it, and quickly."""
+    try:
+        return suited(model).decoder.numel() <= MOST_EXACT
+    except UsageError:
+        return False
+
+
+def describe(
+    trained: Trained, alpha: float | None = None
+) -> tuple[dict[str, object], NDArray[np.float32]]:
     """playground.json without the range of the data, and the numbers its tensors point at."""
     store, reason = _Store(), _why_not(trained.model)
     mathematics = _mathematics(trained, store) if reason is None else NOTHING
@@ -54,6 +71,7 @@ def describe(trained: Trained) -> tuple[dict[str, object], NDArray[np.float32]]:
         "here": reason is None,
         "reason": reason,
         **mathematics,
+        "exact": _exact(trained.model, alpha) if reason is None else None,
         "tensors": store.places,
         "input": _input(trained),
         "patch": _patch(trained.recipe.data, trained.shape) if _of_patches(trained) else None,
@@ -72,6 +90,12 @@ def _mathematics(trained: Trained, store: _Store) -> dict[str, object]:
             if isinstance(layer, Autoencoder)
         ],
     }
+
+
+def _exact(model: Model, alpha: float | None) -> dict[str, object] | None:
+    if alpha is None or not has_exact(model):
+        return None
+    return {"alpha": alpha, "signed": model.activation.signed}
 
 
 class _Store:

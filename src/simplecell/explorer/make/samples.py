@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from simplecell.data import PatchSource, Source
+from simplecell.data.photographs import HasPhotographs, photographs_of
 from simplecell.data.rows import Record
 from simplecell.explorer.make.contents import Context, Photo, Sample, Told
 from simplecell.explorer.make.digits import orders, written
@@ -31,9 +33,16 @@ LONGEST_TEXT, LONGEST_VALUE, LONGEST_NAME, MOST_FIELDS, MOST_VALUES = 600, 200, 
 CONTEXT = 10
 """Tokens shown before and after one."""
 MOST_PHOTOS, PHOTO_SIDE = 400, 640
+"""Photographs of patches, and their longer side in pixels."""
+MOST_PICTURES, LEAST_SIDE = 10_000, 64
+"""Pictures of rows that a model made; the more there are, the smaller is each."""
 AT_ONCE = 2048
 
 Values = NDArray[np.floating]
+Named = tuple[str, int | None]
+"""A picture, by its file and its page."""
+BOX = ("top", "left", "height", "width")
+"""Where in a picture a row is from, in its pixels."""
 
 
 def drawn_as(source: Source) -> str:
@@ -82,8 +91,15 @@ class Samples:
         self.drawn_as = drawn_as(source)
         self.names = source.input_names or [f"x{i}" for i in range(source.n_inputs)]
         self.texts = text_fields(source) if self.drawn_as == "text" else []
-        self.photos: dict[tuple[str, int | None], tuple[int, int]] = {}
+        self.photos: dict[Named, tuple[int, int]] = {}
         """Number and scale of each by its name and page."""
+        self.pictures = None if self.drawn_as == "picture" else photographs_of(source)
+        """What shows the pictures that rows were made of."""
+        if self.pictures is not None and not self._first_is_there(self.pictures):
+            source.notes.append(
+                "the pictures that rows were made of are not where they were, and are not shown"
+            )
+            self.pictures = None
         if self.drawn_as != "picture":
             some = source.read(evenly(source.n_samples, 1000))
             self.digits = written(some, self.names)
@@ -115,6 +131,8 @@ class Samples:
             record["values"] = told
         elif self.drawn_as == "text":
             self._text(record, about)
+        if self.pictures is not None:
+            self._part(record, about)
         taken = {"text", "body", "title"} if self.drawn_as == "text" else set()
         record["about"] = {
             str(name)[:LONGEST_NAME]: cleaned(value)
@@ -134,6 +152,21 @@ class Samples:
             place = {"top": about["top"], "left": about["left"]}
             side = self.source.shape[0] * scale
             record["photo"] = {"photo": self.photos[name][0], **place, "side": side}
+
+    def _part(self, record: Sample, about: Record) -> None:
+        """The picture that a row was made of, and which part of it, where rows are of parts."""
+        name = named(about)
+        if name is None:
+            return
+        if len(self.photos) < MOST_PICTURES:
+            self.photos.setdefault(name, (len(self.photos), 1))
+        if name in self.photos:
+            box = {key: about[key] for key in BOX if isinstance(about.get(key), int | float)}
+            record["photo"] = {"photo": self.photos[name][0]} | (box if len(box) == 4 else {})
+
+    def _first_is_there(self, pictures: HasPhotographs) -> bool:
+        names = [name for one in probe(self.source) if (name := named(one)) is not None]
+        return any(pictures.photograph(*name) is not None for name in names[:3])
 
     def _values(self, x: Values) -> list[list[tuple[str, float]]]:
         """Columns and values of each row [B, D]; of wide rows those farthest from the usual, in
@@ -163,18 +196,26 @@ class Samples:
     def save_photos(self, folder: Path) -> list[Photo]:
         """Write the photographs met so far; these as the manifest holds them."""
         told: list[Photo] = []
+        shown = self.source if isinstance(self.source, PatchSource) else self.pictures
+        side = self._side()
         for place, (number, scale) in self.photos.items():
-            assert isinstance(self.source, PatchSource)
-            picture = self.source.photograph(*place)
+            picture = None if shown is None else shown.photograph(*place)
+            if picture is None:
+                picture = Image.new("L", (PHOTO_SIDE, PHOTO_SIDE), 128)  # gone since it was named
             name = place[0] if place[1] is None else f"{place[0]}, page {place[1]}"
             width, height = picture.size
-            picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+            picture.thumbnail((side, side))
             path = f"photos/{number}.jpg"
             picture.save(folder / path, quality=80)
             told.append(
                 {"name": name, "width": width, "height": height, "scale": scale, "file": path}
             )
         return told
+
+    def _side(self) -> int:
+        """The longer side of photographs, in pixels: of many together as much as of a few."""
+        share = math.sqrt(min(1.0, MOST_PHOTOS / max(1, len(self.photos))))
+        return max(LEAST_SIDE, round(PHOTO_SIDE * share))
 
     @torch.no_grad()
     def contexts(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Context]:
@@ -219,6 +260,12 @@ class Samples:
                 keep.append(i)
                 i += step
         return [rows[i] for i in sorted(keep)]
+
+
+def named(record: Record) -> Named | None:
+    """The picture that a record names."""
+    file, page = record.get("file"), record.get("page")
+    return (file, page if isinstance(page, int) else None) if isinstance(file, str) else None
 
 
 def _document(record: Record) -> object:
@@ -284,6 +331,9 @@ PLACES = {
     "y",
     "x",
     "place",
+    "height",
+    "width",
+    "special",
 }
 PROBED, MOST_LABEL_VALUES, LONGEST = 2000, 64, 80
 

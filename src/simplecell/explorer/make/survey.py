@@ -28,23 +28,34 @@ KEPT_SAMPLES, KEPT_NUMBERS = 20_000, 2**24
 
 
 class Survey:
-    """What a pass found; `run` makes it, and says after each batch how many samples are done."""
+    """What a pass found; `run` makes it, and says after each batch how many samples are done.
 
-    def __init__(self, trained: Trained, source: Source, labels: Labels) -> None:
+    The codes of the samples `wanted`, rising, are kept: `codes` are parts [b, M] of them, in order.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        source: Source,
+        labels: Labels,
+        wanted: NDArray[np.int64] | None = None,
+    ) -> None:
         self.trained, self.source, self.labels = trained, source, labels
         m = trained.model.n_latents
         self.activity = Activity(trained.model.activation, m)
         self.deviation = Deviation()
         self.histograms = Histograms(trained.model.activation, m)
-        self.top, self.drawn = Extremes(m, TOP), Extremes(m, DRAWN)
+        self.top, self.bottom, self.drawn = Extremes(m, TOP), Extremes(m, TOP), Extremes(m, DRAWN)
         self.sum, self.squares = torch.zeros(2, m, dtype=torch.float64)
         self.max = torch.full((m,), -torch.inf)
+        """The largest code of each latent; of sparse codes in size."""
         self.within = torch.zeros(m, len(labels.values), dtype=torch.float64)
         """Sum of each latent's code over the samples of each label, [M, L]."""
         self.errors = np.zeros(source.n_samples, dtype=np.float32)
-        kept = min(KEPT_SAMPLES, max(1000, KEPT_NUMBERS // m))
-        self._keep = evenly(source.n_samples, kept)
+        some = evenly(source.n_samples, min(KEPT_SAMPLES, max(1000, KEPT_NUMBERS // m)))
         self._kept: list[Kept] = []
+        self.codes: list[Kept] = []
+        self._keeping = [(some, self._kept), (some[:0] if wanted is None else wanted, self.codes)]
         self._generator = torch.Generator().manual_seed(0)
 
     @torch.no_grad()
@@ -66,23 +77,27 @@ class Survey:
     def _latents(self, code: Codes, rows: NDArray[np.int64]) -> None:
         members = self.labels.members(rows).double()
         keys = torch.rand(len(rows), generator=self._generator)
-        first, last = np.searchsorted(self._keep, (rows[0], rows[-1] + 1))
-        kept = self._keep[first:last] - rows[0]  # a pass goes through all samples in order
         places = torch.as_tensor(rows)
         if self.histograms.sparse:
             found = Rows(*(part.cpu() for part in code.rows()))
-            self._active(found, members, keys, places, kept)
+            self._active(found, members, keys, places)
         else:
-            self._whole(code.dense.float().cpu(), members, keys, places, kept)
+            self._whole(code.dense.float().cpu(), members, keys, places)
 
-    def _active(
-        self, found: Rows, members: Tensor, keys: Tensor, rows: Tensor, kept: NDArray[np.int64]
-    ) -> None:
+    def _keep(self, codes: Kept, first: int) -> None:
+        """Keep those that are wanted of the codes [B, M] of the samples from `first` on."""
+        for wanted, kept in self._keeping:
+            # A pass goes through all samples in order.
+            here = slice(*np.searchsorted(wanted, (first, first + codes.shape[0])))
+            if here.start < here.stop:
+                kept.append(codes[wanted[here] - first])
+
+    def _active(self, found: Rows, members: Tensor, keys: Tensor, rows: Tensor) -> None:
         """Codes with exact zeros, by their entries alone."""
         m, latents, values = len(self.max), found.indices, found.values.float()
         entries = SparseCodes.of_rows(Rows(values, latents, found.offsets), m).places
         self.histograms.add(values, latents)
-        self.max = torch.maximum(self.max, largest_of(values, latents, m))
+        self.max = torch.maximum(self.max, largest_of(values.abs(), latents, m))
         exact = values.double()
         self.sum += entries.sums(exact)
         self.squares += entries.sums(exact.square())
@@ -91,15 +106,17 @@ class Survey:
         csr = sparse.csr_array(
             (values.numpy(), latents.numpy(), found.offsets.numpy()), shape=(len(rows), m)
         )
-        if len(kept):
-            self._kept.append(csr[kept])
-        samples = entries.samples
-        self.top.add(values, values, latents, rows[samples])
-        self.drawn.add(keys[samples], values, latents, rows[samples])
+        self._keep(csr, int(rows[0]))
+        places = rows[entries.samples]
+        if self.trained.model.activation.signed:
+            for ends, sign in ((self.top, 1), (self.bottom, -1)):
+                mine = values * sign > 0
+                ends.add(sign * values[mine], values[mine], latents[mine], places[mine])
+        else:
+            self.top.add(values, values, latents, places)
+        self.drawn.add(keys[entries.samples], values, latents, places)
 
-    def _whole(
-        self, code: Tensor, members: Tensor, keys: Tensor, rows: Tensor, kept: NDArray[np.int64]
-    ) -> None:
+    def _whole(self, code: Tensor, members: Tensor, keys: Tensor, rows: Tensor) -> None:
         """Codes that are never 0, [B, M]."""
         self.histograms.add(code.reshape(-1), torch.arange(code.shape[1]).repeat(len(code)))
         self.max = torch.maximum(self.max, code.amax(0))
@@ -107,8 +124,7 @@ class Survey:
         self.sum += exact.sum(0)
         self.squares += exact.square().sum(0)
         self.within += exact.T @ members
-        if len(kept):
-            self._kept.append(code[torch.from_numpy(kept)].numpy())
+        self._keep(code.numpy(), int(rows[0]))
         self.top.add_all(code, rows)
         self.drawn.add_all(code, rows, keys)
 

@@ -149,6 +149,8 @@ class Api:
                 return self._page(lambda: shown.latent(find()), find)
             case ["latent", number, "note"]:
                 return Route(partial(_note, shown, shown.number(number)), writes=True)
+            case ["latent", number, "name"]:
+                return Route(partial(_name, shown, shown.number(number)), writes=True)
             case ["playground"]:
                 return self._page(partial(self._playground, shown))
             case ["data"]:
@@ -232,6 +234,13 @@ def _note(shown: RunView, latent: int, request: Request) -> Answer:
     if not isinstance(text, str):
         raise Refused(400, 'the body must be such as {"text": "likes vertical edges"}')
     return as_json({"note": shown.write_note(latent, text)})
+
+
+def _name(shown: RunView, latent: int, request: Request) -> Answer:
+    text = _body(request).get("name")
+    if not isinstance(text, str):
+        raise Refused(400, 'the body must be such as {"name": "vertical edge"}')
+    return as_json({"name": shown.write_name(latent, text)})
 
 
 def _body(request: Request) -> dict[str, object]:

@@ -55,7 +55,7 @@ class Loaded:
     @property
     def signed(self) -> bool:
         """Whether an atom and its opposite say different things."""
-        return self.trained.model.activation.sparse
+        return self.trained.model.activation.one_sided
 
     @cached_property
     def atoms(self) -> Tensor:

@@ -16,10 +16,10 @@ from simplecell.explorer.make.atlas import FORMAT, damaged, folder_of
 from simplecell.explorer.make.contents import DataPage, Details, Manifest, PlaygroundPage
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
-from simplecell.explorer.serve.notes import Note, Notes
 from simplecell.explorer.serve.remembered import Remembered, stamp_of
 from simplecell.run.directory import Run, reported_figures
 from simplecell.run.info import Info
+from simplecell.run.notes import FILE, Name, Note, Notes, weights_of
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import misfit, parse_json, read_json
 
@@ -38,7 +38,7 @@ FIGURES = (
     *("fvu", "l0", "mean_activation", "samples"),
 )
 """Of a run in the list of runs."""
-PLAIN_FILES = ("columns.bin", "samples.bin", "weights.bin")
+PLAIN_FILES = ("columns.bin", "samples.bin", "targets.bin", "weights.bin")
 _PICTURE = re.compile(r"sprites-[0-9]{1,6}\.png|photos/[0-9]{1,6}\.jpg", re.ASCII)
 MOST_FILES = 16
 """Of a run that are remembered: all there are."""
@@ -50,7 +50,7 @@ class KnownRun:
 
     def __init__(self, name: str, run: Run) -> None:
         self.name, self.run = name, run
-        self.notes = Notes(run.path / "notes.json")
+        self.notes = Notes(run.path / FILE)
         self.files = Remembered(MOST_FILES)
 
 
@@ -114,25 +114,44 @@ class RunView:
         return self._remembered(self.run.path / "run.json", self.run.info)
 
     def overview(self) -> dict[str, object]:
-        """atlas.json with the notes; `notes_error` says why there are none to be had."""
+        """atlas.json with notes and names; `notes_error` says why there are none to be had."""
         manifest = self.manifest
-        notes, wrong = self._notes
+        (notes, names), wrong = self._notes
         return {
             **manifest,
             "name": self.name,
             "title": self.run.path.name,
             "notes": notes,
+            "names": names,
             "writable": wrong is None and os.access(self.run.path, os.W_OK),
             "notes_error": wrong,
         }
 
     @cached_property
-    def _notes(self) -> tuple[dict[str, Note], str | None]:
-        """The notes by latent, and what is wrong with their file."""
+    def _notes(self) -> tuple[tuple[dict[str, Note], dict[str, Name]], str | None]:
+        """Notes and names by latent, and what is wrong with their file."""
+        kept = self._known.notes
         try:
-            return self._known.notes.read(self.key), None
+            names = kept.names("") and kept.names(self._weights())
+            return (kept.read(self.key), names), None
         except RunError as error:
-            return {}, self.plain(str(error))
+            return ({}, {}), self.plain(str(error))
+
+    def _weights(self) -> str:
+        """By which names know theirs."""
+        path = self.run.path
+        return self._remembered(path / "model.safetensors", lambda: weights_of(path))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names in use, by latent."""
+        found = self._notes[0][1]
+        return {int(latent): one["name"] for latent, one in found.items() if not one["stale"]}
+
+    def write_name(self, latent: int, name: str) -> Name | None:
+        """Name a latent, "" for no name; as `Notes.rename`."""
+        known = self._known.notes.rename({latent: name}, self._weights())
+        return {"name": known[latent], "stale": False} if latent in known else None
 
     def write_note(self, latent: int, text: str) -> Note | None:
         """See `Notes.write`."""
@@ -154,9 +173,10 @@ class RunView:
         return int(text)
 
     def latent(self, latent: int) -> dict[str, object]:
-        """What is known of one latent, and its note."""
-        note = self._notes[0].get(str(latent))
-        return {**self.details(latent), "note": note}
+        """What is known of one latent, its note and its name."""
+        notes, names = self._notes[0]
+        told = {"note": notes.get(str(latent)), "name": names.get(str(latent))}
+        return {**self.details(latent), **told}
 
     def details(self, latent: int) -> Details:
         """The line of details.jsonl that is about one latent.

@@ -14,7 +14,7 @@ export function openRun(store, name) {
   return opened.get(name);
 }
 
-/** A run: `atlas` (manifest), `columns` (name to Float32Array), `notes` (number to note). */
+/** A run: `atlas` (manifest), `columns` (name to Float32Array), `notes` and `names` (by number). */
 export class Run {
   constructor(store, name, atlas, bytes) {
     this.store = store;
@@ -22,6 +22,7 @@ export class Run {
     this.atlas = atlas;
     this.size = atlas.n_latents;
     this.notes = atlas.notes ?? {};
+    this.names = atlas.names ?? {};
     this.columns = namedColumns(atlas, bytes);
     this.sheets = [];
     this.ready = null;
@@ -30,6 +31,17 @@ export class Run {
   /** The value of a column for a latent; NaN where there is none. */
   value(column, latent) {
     return this.columns[column]?.[latent] ?? NaN;
+  }
+
+  /** What a person calls a latent; "" where nobody named it, or other weights were meant. */
+  nameOf(latent) {
+    const named = this.names[latent];
+    return named && !named.stale ? named.name : "";
+  }
+
+  /** What stands for a latent in a few words: its name, or what the atlas found. */
+  wordsOf(latent) {
+    return this.nameOf(latent) || (this.atlas.tags[latent] ?? "");
   }
 
   /** Whether a latent never does anything; codes that are never 0 know no such thing. */
@@ -58,7 +70,12 @@ export class Run {
   /** Inputs of a row that is drawn as one strip, from the sprite's rows side by side; else 0. */
   get strip() {
     const { look, n_inputs: n, sprites } = this.atlas;
-    return look === "row" && sprites && n <= 64 ? n : 0;
+    return look === "row" && sprites && !this.pictured && n <= 64 ? n : 0;
+  }
+
+  /** Whether rows were made of pictures, which then stand for them. */
+  get pictured() {
+    return this.atlas.look === "row" && this.atlas.photos?.length > 0;
   }
 
   /** The numbers of samples.bin, in as many bits as they need; none where it is not here. */

@@ -9,6 +9,7 @@ import { t } from "./words.js";
 const SHOWN_COLUMNS = 6;
 const LEAST = 6; // CSS pixels of a mark in a photograph
 const TICK = 4;
+const AROUND = 3; // times its own side that a part is shown with what lies around it
 
 /**
  * Pixels as a canvas that is enlarged without smoothing.
@@ -28,9 +29,9 @@ export function pixels(text, shape, size, label) {
 /**
  * A sample as a figure.
  * @param {{value?: number, quantile?: number, size?: number, most?: number, first?: string[],
- *   play?: string, columns?: import("./dom.js").Child}} [told]
+ *   play?: string, signed?: boolean, columns?: import("./dom.js").Child}} [told]
  *   code value, its quantile among those drawn, size of a picture, largest code, columns to
- *   show first, address of the playground with this sample, another table than a row's usual one
+ *   show first, whether codes have signs, address of the playground with this sample, another table than a row's usual one
  */
 export function sampleFigure(run, sample, told = {}) {
   const { look } = run.atlas;
@@ -42,13 +43,14 @@ export function sampleFigure(run, sample, told = {}) {
   );
 }
 
-function captionOf(sample, { value, quantile, most, play }) {
+function captionOf(sample, { value, quantile, most, play, signed }) {
   const parts = [];
   if (value !== undefined) parts.push(h("b", {}, t("sample.code", { value: figure(value) })));
   if (quantile !== undefined) {
     const last = value >= most ? "sample.strongest" : "sample.last";
     const end = quantile >= 1 ? last : quantile <= 0 ? "sample.weakest" : "sample.quantile";
-    parts.push(h("span", {}, t(end, { share: percent(quantile) })));
+    const place = { "sample.quantile": "sample.above", "sample.weakest": "sample.lowest" }[end];
+    parts.push(h("span", {}, t((signed && place) || end, { share: percent(quantile) })));
   }
   const about = aboutOf(sample);
   parts.push(h("span", { class: "about", "data-tip": about.long }, about.short));
@@ -85,16 +87,50 @@ function picture(run, sample, { size = window.innerWidth < 640 ? 68 : 84 }) {
   return h("div", { class: "patch" }, patch, photoButton(run, sample.photo, size));
 }
 
+/** What a row was made of: the part of its picture with what is around it, and all of the picture. */
+function part(run, sample, size = window.innerWidth < 640 ? 68 : 84) {
+  const photo = run.atlas.photos?.[sample.photo?.photo];
+  if (!photo) return null;
+  if (isWhole(sample.photo)) return h("div", { class: "patch" }, photoButton(run, sample.photo, 1.4 * size));
+  const label = t("sample.picture", { n: String(sample.row) });
+  return h("div", { class: "patch" }, closeUp(run, photo, sample.photo, size, label), photoButton(run, sample.photo, size));
+}
+
+/** Whether a sample is all of a picture, and no part of one. */
+function isWhole(place) {
+  return place.top === undefined;
+}
+
+/** A part of a photograph, marked in a square of its surroundings. */
+function closeUp(run, photo, place, size, label) {
+  const { height = place.side, width = place.side } = place;
+  const side = Math.min(AROUND * Math.max(height, width), Math.min(photo.width, photo.height));
+  const top = clamp(place.top + (height - side) / 2, 0, photo.height - side);
+  const left = clamp(place.left + (width - side) / 2, 0, photo.width - side);
+  const cut = cutOut(run, { photo: place.photo, top, left, side }, size, label);
+  const svg = marker(photo, place, size / side);
+  Object.assign(svg.style, styleOf(cut.firstChild));
+  cut.append(svg);
+  return cut;
+}
+
+/** Where and how large the picture in a cut-out is. */
+function styleOf(picture) {
+  const { width, height, left, top } = picture.style;
+  return { width, height, left, top };
+}
+
 /** The photograph with the patch marked; a click enlarges it. */
 function photoButton(run, place, size) {
   const photo = run.atlas.photos?.[place.photo];
   if (!photo) return null;
-  const name = t("sample.photo", { name: photo.name, top: String(place.top), left: String(place.left) });
+  const name = isWhole(place) ? photo.name
+    : t("sample.photo", { name: photo.name, top: String(place.top), left: String(place.left) });
   const show = () => enlarge(run, photo, place, name);
   const wide = Math.min(2, photo.width / photo.height) * size;
   const style = { width: `${wide}px`, height: `${size}px` };
   const scale = Math.min(wide / photo.width, size / photo.height);
-  const face = [image(run, photo), marker(photo, place, scale)];
+  const face = [image(run, photo), !isWhole(place) && marker(photo, place, scale)];
   return button(face, show, { class: "photo", "aria-label": name, style });
 }
 
@@ -129,24 +165,25 @@ function enlarge(run, photo, place, name) {
   document.body.append(dialog);
   dialog.showModal();
   const scale = Math.min(box.clientWidth / photo.width, box.clientHeight / photo.height);
-  box.append(marker(photo, place, scale || 1));
+  if (!isWhole(place)) box.append(marker(photo, place, scale || 1));
 }
 
 /**
  * Where a patch lies in its photograph: a ring of its true size, or of the least that is seen.
  * @param {{width: number, height: number}} photo in pixels of the file
- * @param {{top: number, left: number, side: number}} place
+ * @param {{top: number, left: number, side?: number, height?: number, width?: number}} place
  * @param {number} scale CSS pixels per pixel of the file
  */
 export function marker(photo, place, scale) {
-  const tiny = place.side * scale < LEAST;
-  const side = tiny ? LEAST / scale : place.side;
-  const more = (place.side - side) / 2;
-  const x = clamp(place.left + more, 0, photo.width - side);
-  const y = clamp(place.top + more, 0, photo.height - side);
+  const { height = place.side, width = place.side } = place;
+  const least = LEAST / scale;
+  const [tall, wide] = [Math.max(height, least), Math.max(width, least)];
+  const x = clamp(place.left + (width - wide) / 2, 0, photo.width - wide);
+  const y = clamp(place.top + (height - tall) / 2, 0, photo.height - tall);
+  const tiny = tall > height && wide > width;
   const shapes = (kind) => [
-    s("rect", { class: kind, x, y, width: side, height: side }),
-    tiny && s("path", { class: kind, d: ticks(x, y, side, TICK / scale) }),
+    s("rect", { class: kind, x, y, width: wide, height: tall }),
+    tiny && s("path", { class: kind, d: ticks(x, y, wide, tall, TICK / scale) }),
   ];
   return s(
     "svg",
@@ -156,18 +193,21 @@ export function marker(photo, place, scale) {
 }
 
 /** Short lines outwards from the corners, which say that the patch is smaller than the ring. */
-function ticks(x, y, side, length) {
-  return [[x, y, -1, -1], [x + side, y, 1, -1], [x, y + side, -1, 1], [x + side, y + side, 1, 1]]
+function ticks(x, y, wide, tall, length) {
+  return [[x, y, -1, -1], [x + wide, y, 1, -1], [x, y + tall, -1, 1], [x + wide, y + tall, 1, 1]]
     .map(([left, top, right, down]) => `M${left} ${top}l${right * length} ${down * length}`).join("");
 }
 
-function row(run, sample, { first = [], columns }) {
-  if (columns) return columns;
+function row(run, sample, { first = [], columns, size }) {
+  const shown = part(run, sample, size);
+  if (columns) return [shown, columns];
   const rank = new Map(first.map((name, k) => [name, k]));
   const place = ([name]) => rank.get(name) ?? rank.size;
   const values = [...(sample.values ?? [])].sort((a, b) => place(a) - place(b));
   const lines = values.map(([name, value]) => tableRow(name, [figure(value, run.digitsOf(name))]));
-  return columnTables([], lines);
+  if (!shown) return columnTables([], lines);
+  // Numbers of a network's layer tell a person little, and the picture tells all.
+  return [shown, h("details", {}, h("summary", {}, t("sample.numbers")), table("columns", [], lines))];
 }
 
 /**

@@ -63,7 +63,7 @@ export function drawTile(pen, run, latent, x, y, plan) {
   else {
     drawPicture(pen, run, latent, x, y, plan);
     if (plan.lines) {
-      drawLines(pen, run.atlas.tags[latent] || "–", x, below + 2, plan.width, plan.lines);
+      drawLines(pen, run.wordsOf(latent) || (run.pictured ? "" : "–"), x, below + 2, plan.width, plan.lines);
       below += plan.lines * LINE;
     }
   }
@@ -108,7 +108,7 @@ function drawWords(pen, run, latent, x, y, plan) {
   pen.fillRect(x, y, plan.width, plan.height);
   if (plan.size < 40) return;
   const lines = Math.max(1, Math.floor((plan.height - 8) / LINE));
-  drawLines(pen, run.atlas.tags[latent] || "–", x + 7, y + 6, plan.width - 14, lines);
+  drawLines(pen, run.wordsOf(latent) || "–", x + 7, y + 6, plan.width - 14, lines);
 }
 
 /** The tiniest tiles of words are a colour: the fuller, the more often active. */
@@ -181,6 +181,13 @@ function drawCaption(pen, run, latent, x, y, { width, write }, dead) {
   const number = String(latent);
   pen.fillText(number, x, y + 4);
   if (write) pen.fillText(write(latent), x, y + 18);
+  const called = run.atlas.look === "picture" && run.nameOf(latent); // other tiles are words already
+  if (called) {
+    const left = pen.measureText(`${number} `).width;
+    pen.fillStyle = paint.ink;
+    pen.fillText(fit(pen, called, width - left), x + left, y + 4);
+    return;
+  }
   if (!dead && !run.notes[latent]) return;
   const mark = dead ? t("word.dead") : "✎";
   const wide = pen.measureText(mark).width;
@@ -190,7 +197,7 @@ function drawCaption(pen, run, latent, x, y, { width, write }, dead) {
 /** A latent's picture alone, as an element of about `size` CSS pixels; words where it has none. */
 export function portrait(run, latent, size) {
   if (!run.atlas.sprites) {
-    return h("span", { class: "words" }, run.atlas.tags[latent] || "–");
+    return h("span", { class: "words" }, run.wordsOf(latent) || "–");
   }
   const [height, width] = run.strip ? [1, run.strip] : run.atlas.sprites.tile;
   const zoom = size / Math.max(height, width);
@@ -207,7 +214,7 @@ export function portrait(run, latent, size) {
 
 /** A small link to a latent: its picture, its number, and a word about it, or "". */
 export function tileLink(context, run, latent, remark, size) {
-  const tag = run.atlas.tags[latent];
+  const tag = run.wordsOf(latent);
   const name = [t("latent.name", { n: String(latent) }), tag, remark].filter(Boolean).join(", ");
   return h(
     "a",

@@ -1,12 +1,13 @@
 /** Every visible word, in English and Chinese. */
 
 import { recall, remember } from "./dom.js";
+import { EFFECTS } from "./words-effects.js";
 import { PAGES } from "./words-pages.js";
 import { PLAYGROUND } from "./words-playground.js";
 import { SHELL } from "./words-shell.js";
 
 const LANGUAGES = ["en", "zh"];
-const WORDS = { ...SHELL, ...PAGES, ...PLAYGROUND };
+const WORDS = { ...SHELL, ...PAGES, ...EFFECTS, ...PLAYGROUND };
 let now = "";
 
 /** The language in use: "en" or "zh". */

@@ -21,10 +21,15 @@ export class Controls {
     this.turn = button("", () => change({ down: !gallery.wish.down }, true), { class: "turn" });
     const kind = gallery.run.knowsDead ? "" : ".dense";
     this.show = this.#menu("show", ["all", "alive", "dead"], (name) => t(`show.${name}${kind}`));
+    this.goes = this.#menu("goes", gallery.asked.map((_, place) => String(place)), (place) => gallery.asked[place].label);
+    this.holds = h("input", { type: "checkbox", on: { change: () => change({ holds: this.holds.checked }, true) } });
+    const holding = h("label", { class: "holding", "data-tip": t("about.holds") }, this.holds, t("controls.holds"));
+    this.target = this.#field("controls.goes", this.goes, holding);
     this.search = this.#searchField();
     this.element = h(
       "div", { class: "controls", role: "search" },
       this.#field("controls.sort", this.sort, this.like, this.turn),
+      this.target,
       (gallery.run.knowsDead || gallery.run.still > 0) && this.#field("controls.show", this.show),
       this.#field("controls.search", this.search),
       this.#field("controls.size", this.#slider()),
@@ -40,7 +45,7 @@ export class Controls {
 
   #menu(name, values, say) {
     const choose = (value) => {
-      const part = { [name]: value };
+      const part = { [name]: name === "goes" ? Number(value) : value };
       if (name === "sort") {
         part.down = part.sort !== "number";
         const { board, wish } = this.gallery;
@@ -73,6 +78,9 @@ export class Controls {
     const { wish } = this.gallery;
     this.sort.value = wish.sort;
     this.show.value = wish.show;
+    this.target.hidden = wish.sort !== "effect";
+    this.goes.value = String(wish.goes);
+    this.holds.checked = wish.holds;
     this.like.hidden = wish.sort !== "similar";
     this.like.value = wish.like;
     this.turn.textContent = wish.down ? "↓" : "↑";

@@ -1,11 +1,13 @@
 /** The gallery: every latent of a run on one canvas. */
 
 import { Board } from "./board.js";
-import { announce, h, recall, remember } from "../lib/dom.js";
+import { announce, fill, h, recall, remember } from "../lib/dom.js";
 import { Controls } from "./controls.js";
+import { answer } from "./effects.js";
 import { clamp, cosine, figure, percent } from "../lib/numbers.js";
 import { overview } from "./overview.js";
 import { SORTS, arrange, classes, memory, searchable, similarTo } from "./order.js";
+import { askedOf, loadEffects, strengthOf, sureOf } from "../lib/targets.js";
 import { drawTile, layoutOf } from "../lib/tiles.js";
 import { t } from "../lib/words.js";
 
@@ -30,7 +32,8 @@ class Gallery {
     const name = run.columns.density ? "density" : "mean";
     this.spread = { name, values: run.columns[name] };
     this.texts = searchable(run);
-    this.sorts = SORTS.filter((name) => run.columns[name]);
+    this.asked = askedOf(run);
+    this.sorts = [...SORTS.filter((name) => run.columns[name]), ...(this.asked.length ? ["effect"] : [])];
     this.wish = this.#read(context.query);
     this.size = Number(recall(`size.${run.atlas.look}`, "")) || sizeFor(run.atlas);
     this.classes = classes(this.spread.values);
@@ -46,18 +49,22 @@ class Gallery {
     const down = query.has("down") ? query.get("down") === "1" : sort !== "number";
     const show = ["alive", "dead"].includes(query.get("show")) ? query.get("show") : "all";
     const range = { from: number("from", -Infinity), to: number("to", Infinity) };
-    return { sort, down, show, ...range, text: query.get("q") ?? "", like: number("like", 0) };
+    const goes = clamp(Math.round(number("goes", 0)), 0, Math.max(0, this.asked.length - 1));
+    const target = { goes, holds: query.get("holds") === "1" };
+    return { sort, down, show, ...range, ...target, text: query.get("q") ?? "", like: number("like", 0) };
   }
 
   /** The address that shows the same again. */
   #address(latent) {
-    const { sort, down, show, from, to, text, like } = this.wish;
+    const { sort, down, show, from, to, text, like, goes, holds } = this.wish;
     const query = new URLSearchParams({ sort, down: down ? "1" : "0" });
     if (show !== "all") query.set("show", show);
     if (from > -Infinity) query.set("from", String(Number(from.toPrecision(6))));
     if (to < Infinity) query.set("to", String(Number(to.toPrecision(6))));
     if (text) query.set("q", text);
     if (sort === "similar") query.set("like", String(like));
+    if (sort === "effect") query.set("goes", String(goes));
+    if (sort === "effect" && holds) query.set("holds", "1");
     if (latent >= 0) query.set("at", String(latent));
     return `${this.run.name}/?${query}`;
   }
@@ -67,16 +74,18 @@ class Gallery {
     this.write = null;
     this.card = h("div", { class: "peek", hidden: true, "aria-hidden": "true" });
     this.shown = h("p", { class: "shown", role: "status" });
+    this.answer = h("div", { class: "answer", hidden: true });
     this.board = new Board(this.#boardWishes());
     this.board.element.append(this.card);
     this.controls = new Controls(this, (change, final) => this.change(change, final));
     this.overview = overview(run, this.spread.name, this.classes, this.wish, (range) =>
       this.change(range, true));
-    const guide = [t(`gallery.guide.${run.atlas.look}`), " ", t("gallery.guide")];
+    const guide = [t(`gallery.guide.${run.pictured ? "parts" : run.atlas.look}`), " ", t("gallery.guide")];
     context.root.append(
       h("h1", { class: "hidden", tabindex: "-1" }, t("gallery.title")),
       h("div", { class: "overhead" }, this.overview.element, h("p", { class: "guide" }, guide)),
       this.controls.element,
+      this.answer,
       this.shown,
       this.board.element,
     );
@@ -117,7 +126,8 @@ class Gallery {
 
   #lines(latent) {
     const { run } = this;
-    const lines = [t("latent.name", { n: String(latent) })];
+    const called = run.nameOf(latent);
+    const lines = [t("latent.name", { n: String(latent) }) + (called && `: ${called}`)];
     if (run.columns.density) {
       const density = run.value("density", latent);
       const told = run.knowsDead ? "gallery.active" : "gallery.above";
@@ -126,7 +136,8 @@ class Gallery {
     }
     lines.push(t("gallery.mean", { value: figure(run.value("mean", latent)) }));
     const column = this.shownKeys && !["density", "mean"].includes(this.wish.sort);
-    if (column) lines.push(`${t(`sort.${this.wish.sort}`)}: ${this.write(latent)}`);
+    const by = this.wish.sort === "effect" ? this.asked[this.wish.goes].label : t(`sort.${this.wish.sort}`);
+    if (column) lines.push(`${by}: ${this.write(latent)}`);
     if (run.atlas.tags[latent]) lines.push(run.atlas.tags[latent]);
     if (run.notes[latent]) lines.push(`✎ ${run.notes[latent].text.slice(0, 120)}`);
     return lines;
@@ -149,12 +160,31 @@ class Gallery {
   /** The column that the sort goes by, and the same as it is shown; an opposite atom is alike. */
   async #keys() {
     const { sort, like } = this.wish;
+    this.passes = null;
+    if (sort === "effect") {
+      await this.#effect();
+      return;
+    }
     const similar = sort === "similar";
     const shown = similar ? await similarTo(this.run, this.#known(like)) : this.run.columns[sort];
     this.shownKeys = sort === "number" ? null : shown;
     this.keys = similar ? shown.map(Math.abs) : this.shownKeys;
     const tell = sort === "density" ? percent : similar || sort === "coherence" ? cosine : figure;
     this.write = this.shownKeys && ((latent) => tell(shown[latent]));
+    this.answer.hidden = true;
+  }
+
+  /** By the strength of the effect on the chosen target, with the answer above. */
+  async #effect() {
+    const figures = await loadEffects(this.run);
+    const asked = this.asked[this.wish.goes];
+    const shown = figures(asked, asked.main);
+    this.shownKeys = shown;
+    this.keys = strengthOf(shown, asked);
+    this.write = (latent) => cosine(shown[latent]);
+    this.passes = this.wish.holds ? sureOf(figures, asked).holding : null;
+    fill(this.answer, answer(this.run, asked, figures));
+    this.answer.hidden = false;
   }
 
   #known(latent) {
@@ -169,7 +199,7 @@ class Gallery {
       this.board.resize();
       return;
     }
-    const bySort = "sort" in change || "like" in change;
+    const bySort = ["sort", "like", "goes", "holds"].some((name) => name in change);
     this.wish = { ...this.wish, ...change };
     if (bySort) await this.#keys();
     this.apply();
@@ -179,7 +209,8 @@ class Gallery {
   apply(latent = -1) {
     const { wish, run } = this;
     const ranged = wish.from > -Infinity || wish.to < Infinity;
-    const known = { keys: this.keys, texts: this.texts, spread: ranged ? this.spread.values : null };
+    const spread = ranged ? this.spread.values : null;
+    const known = { keys: this.keys, texts: this.texts, spread, passes: this.passes };
     const started = performance.now();
     const order = arrange(run, wish, known);
     this.took = performance.now() - started;

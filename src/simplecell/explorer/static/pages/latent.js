@@ -2,10 +2,12 @@
 
 import { bars, curves, histogram } from "../lib/charts.js";
 import { h, section, term } from "../lib/dom.js";
-import { noteField } from "./note.js";
+import { effects } from "./effects.js";
+import { nameField, noteField } from "./note.js";
 import { cosine, count, figure, percent } from "../lib/numbers.js";
 import { memory } from "./order.js";
 import { sampleFigure } from "../lib/sample.js";
+import { loadEffects } from "../lib/targets.js";
 import { portrait, tileLink } from "../lib/tiles.js";
 import { t } from "../lib/words.js";
 
@@ -21,11 +23,13 @@ export async function showLatent(context) {
     context.root.append(unknown(context, run));
     return;
   }
-  const [details, kept] = await Promise.all([context.store.get(`${run.name}/latent/${latent}`), keptOf(run)]);
+  const told = run.atlas.targets?.tested.length ? loadEffects(run) : null;
+  const [details, kept, figures] = await Promise.all([
+    context.store.get(`${run.name}/latent/${latent}`), keptOf(run), told]);
   context.root.classList.add("latent");
   context.root.append(
     heading(context, run, latent),
-    h("div", { class: "sides" }, aside(context, run, latent, details), samples(context, run, details, latent, kept)),
+    h("div", { class: "sides" }, aside(context, run, latent, details), samples(context, run, details, latent, kept, figures)),
   );
   const listen = (event) => step(context, run, latent, event);
   document.addEventListener("keydown", listen);
@@ -64,10 +68,12 @@ function heading(context, run, latent) {
     if (to === null) return h("span", { class: "turn off", "aria-hidden": "true" }, sign);
     return h("a", { class: "turn", rel: key, href: context.link(`${run.name}/latent/${to}`), "data-tip": label }, face);
   };
+  const called = run.nameOf(latent);
   const tag = run.atlas.tags[latent];
   return h(
     "div", { class: "heading" },
-    turn(previous, "prev", "‹"), h("h1", { tabindex: "-1" }, t("latent.name", { n: String(latent) })),
+    turn(previous, "prev", "‹"), h("h1", { tabindex: "-1" }, t("latent.name", { n: String(latent) }),
+      h("span", { class: "called" }, called && `: ${called}`)),
     turn(next, "next", "›"),
     tag && h("span", { class: "tag" }, tag),
     ours && h("span", { class: "quiet" }, t("latent.place", { place: place + 1, of: size })),
@@ -98,6 +104,7 @@ function aside(context, run, latent, details) {
     ),
     likes && (details.curve ? spectrum(run, details) : columns(details)),
     reads(run) && labelsOf(run, details),
+    section(t("latent.called"), nameField(context, run, latent, details.name)),
     section(t("latent.note"), noteField(context, run, latent, details.note)),
   );
 }
@@ -143,21 +150,25 @@ function figuresOf(run, latent) {
   );
 }
 
-function samples(context, run, details, latent, kept) {
+function samples(context, run, details, latent, kept, figures) {
   const dead = run.isDead(latent);
-  const most = details.top[0]?.value;
+  const most = Math.max(...[details.top, details.bottom ?? []].map((ends) => Math.abs(ends[0]?.value ?? 0)));
   const first = details.inputs.map(({ input }) => input);
   const plain = run.atlas.look === "picture" && !run.atlas.photos?.length ? " plain" : "";
+  const { signed } = run.atlas;
   const play = ({ row }) => kept.has(row) && context.link(`${run.name}/playground?sample=${kept.get(row)}`);
   const grid = (examples) => h("div", { class: `samples ${run.atlas.look}${plain}` }, examples.map(
-    ({ value, quantile, sample }) => sampleFigure(run, sample, { value, quantile, most, first, play: play(sample) })));
+    ({ value, quantile, sample }) => sampleFigure(run, sample, { value, quantile, most, first, signed, play: play(sample) })));
   return h(
     "div", { class: "body" },
     dead && h("p", { class: "notice" }, t("latent.dead")),
-    details.top.length > 0 && section(t("latent.top"), grid(details.top)),
+    details.top.length > 0 && section(t(signed ? "latent.top.signed" : "latent.top"), grid(details.top)),
+    details.bottom?.length > 0 && section(
+      term(t("latent.bottom"), t("about.bottom")), grid(details.bottom)),
+    figures && !dead && effects(context, run, latent, figures),
     distribution(run, latent),
     details.spread.length > 0 && section(
-      term(t("latent.spread"), t("about.spread")), drawn(run, latent), grid([...details.spread].reverse())),
+      term(t(signed ? "latent.spread.signed" : "latent.spread"), t("about.spread")), drawn(run, latent), grid([...details.spread].reverse())),
     relatives(context, run, details),
     reads(run) && details.inputs.length > 0 && columns(details),
   );

@@ -12,7 +12,7 @@ export const memory = { run: "", order: null };
 /**
  * Numbers of the latents that pass, in order.
  * @param {{sort: string, down: boolean, show: string, from: number, to: number, text: string}} wish
- * @param {{keys: Float32Array|null, texts: string[], spread: Float32Array|null}} known
+ * @param {{keys: Float32Array|null, texts: string[], spread: Float32Array|null, passes: Uint8Array|null}} known
  * @returns {Uint32Array}
  */
 export function arrange(run, wish, known) {
@@ -34,6 +34,7 @@ function filter(run, wish, known) {
   let n = 0;
   for (let i = 0; i < run.size; i += 1) {
     if (wish.show !== "all" && run.isStill(i) !== (wish.show === "dead")) continue;
+    if (known.passes && !known.passes[i]) continue;
     if (spread && !(spread[i] >= wish.from && spread[i] < wish.to)) continue;
     if (needle && !known.texts[i].includes(needle)) continue;
     found[n] = i;
@@ -59,10 +60,10 @@ function sortBy(latents, keys, down) {
   });
 }
 
-/** What a search looks through: number, tag and note of every latent, in small letters. */
+/** What a search looks through: number, name, tag and note of every latent, in small letters. */
 export function searchable(run) {
   const texts = new Array(run.size);
-  for (let i = 0; i < run.size; i += 1) texts[i] = `${i} ${run.atlas.tags[i] ?? ""}`.toLowerCase();
+  for (let i = 0; i < run.size; i += 1) texts[i] = `${i} ${run.nameOf(i)} ${run.atlas.tags[i] ?? ""}`.toLowerCase();
   for (const [latent, note] of Object.entries(run.notes)) {
     texts[Number(latent)] += ` ${note.text}`.toLowerCase();
   }

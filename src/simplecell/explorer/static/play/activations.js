@@ -12,7 +12,8 @@ export const ACTIVATIONS = {
   sigmoid: (pre) => mapped(pre, sigmoid, pre),
   tanh: (pre) => mapped(pre, Math.tanh, pre),
   relu: (pre) => mapped(pre, relu, pre),
-  topk: (pre, { k }) => keepLargest(pre, k),
+  topk: (pre, { k }) => keepLargest(pre, k, (value) => value, relu),
+  abstopk: (pre, { k }) => keepLargest(pre, k, Math.abs, (value) => value),
   batchtopk: (pre, { threshold }) => mapped(pre, (value) => (value > threshold ? relu(value) : 0), pre),
   jumprelu: (pre, { threshold }) => mapped(pre, (value, at) => (value > threshold[at] ? value : 0), pre),
   gated: (pre, { gate_bias, magnitude_bias, log_scale }) =>
@@ -34,12 +35,14 @@ export function mapped(values, rule, out = new Float32Array(values.length)) {
   return out;
 }
 
-function keepLargest(pre, k) {
-  const least = Float32Array.from(pre).sort()[pre.length - k];
+/** The k of largest strength stay, as `code` has them. */
+function keepLargest(pre, k, strength, code) {
+  const strengths = Float32Array.from(pre, strength);
+  const least = Float32Array.from(strengths).sort()[pre.length - k];
   let equals = k; // values equal to the last one kept: only as many as there is room for
-  for (const value of pre) if (value > least) equals -= 1;
+  for (const value of strengths) if (value > least) equals -= 1;
   for (let at = 0; at < pre.length; at += 1) {
-    const kept = pre[at] > least || (pre[at] === least && equals-- > 0);
-    pre[at] = kept ? relu(pre[at]) : 0;
+    const kept = strengths[at] > least || (strengths[at] === least && equals-- > 0);
+    pre[at] = kept ? code(pre[at]) : 0;
   }
 }

@@ -1,4 +1,5 @@
 import { ACTIVATIONS, OUTPUTS, mapped } from "./activations.js";
+import { Exact } from "./exact.js";
 
 /**
  * The mathematics of a run in the browser: prepare, encode, decode, invert.
@@ -17,6 +18,9 @@ export class Engine {
     this.targets = play.target_steps ? play.target_steps.map((step) => stepOf(step, tensor)) : null;
     this.layers = play.layers.map((layer) => layerOf(layer, tensor));
     this.inner = this.layers.at(-1);
+    /** What finds exact codes, where the run has them here. */
+    this.exact = play.exact ? new Exact(this.inner, play.exact) : null;
+    this.codes = "encoder";
     this.nInputs = inputsOf(this.steps, this.layers[0].encoder.columns);
     this.last = null;
   }
@@ -38,6 +42,12 @@ export class Engine {
       if (step.kind === "affine") return affineBack(step, rows, n);
       return left.length ? addMean(rows, n, left.pop()) : rows;
     }, x);
+  }
+
+  /** Codes of the "encoder" or "exact" ones from now on. */
+  choose(codes) {
+    this.codes = codes;
+    this.last = null;
   }
 
   /** From the innermost layer's sums to prepared rows. */
@@ -66,7 +76,9 @@ export class Engine {
 
   remember(x, n) {
     const prepared = this.prepare(x, n);
-    const code = this.layers.reduce((rows, layer) => encodeLayer(layer, rows, n), prepared.x);
+    const code = this.codes === "exact"
+      ? this.exact.encode(prepared.x, n)
+      : this.layers.reduce((rows, layer) => encodeLayer(layer, rows, n), prepared.x);
     const sums = sumsOf(this.inner, code, n);
     this.last = { x, prepared, code, sums };
     return this.last;

@@ -28,7 +28,9 @@ export class Exciting {
   async of(latent) {
     const { store } = this.context;
     const details = await store.get(`${this.run.name}/latent/${latent}`).catch(() => null);
-    const sample = details?.top?.[0]?.sample;
+    const strongest = (details?.top ?? []).concat(details?.bottom ?? [])
+      .reduce((best, one) => (best && Math.abs(best.value) >= Math.abs(one.value) ? best : one), null);
+    const sample = strongest?.sample;
     if (sample?.photo && this.play.patch) return { photo: sample.photo };
     const place = sample ? this.play.samples.findIndex((one) => one.sample.row === sample.row) : -1;
     if (place >= 0) return { sample: place };
@@ -49,7 +51,7 @@ export class Exciting {
     const codes = await this.codes;
     let [best, largest] = [-1, IDLE * Math.abs(this.run.value("max", latent) || 0)];
     this.play.samples.forEach(({ at }, place) => {
-      const value = codes[at]?.[latent] ?? 0;
+      const value = this.run.atlas.signed ? Math.abs(codes[at]?.[latent] ?? 0) : codes[at]?.[latent] ?? 0;
       if (value > largest) [best, largest] = [place, value];
     });
     return best < 0 ? null : { sample: best };

@@ -1,7 +1,7 @@
 /** The playground: an input, its code, its reconstruction, and latents to turn. */
 
 import { columnsOf } from "../lib/columns.js";
-import { button, fill, h, section } from "../lib/dom.js";
+import { button, fill, h, menu, section, term } from "../lib/dom.js";
 import { Engine } from "./engine.js";
 import { Exciting } from "./excite.js";
 import { Errors, Figures } from "./figures.js";
@@ -36,7 +36,8 @@ export async function showPlayground(context) {
 
 /** Answers from the run's own weights. */
 function inBrowser(engine) {
-  return { ask: async (x, n, scales) => engine.run(x, n, scales), most: MOST_PATCHES };
+  const choose = engine.exact && ((codes) => engine.choose(codes));
+  return { ask: async (x, n, scales) => engine.run(x, n, scales), most: MOST_PATCHES, choose };
 }
 
 /** Answers from Python; only the last of several questions is asked. */
@@ -73,7 +74,7 @@ class Playground {
     this.hints = new Hints(run, (latent) => this.excite(latent));
     this.inputs = new Inputs(context, run, kept, (...input) => this.take(...input));
     const { element, values } = this.inputs;
-    this.code = section(t("play.code"), this.which(), this.latents.element);
+    this.code = section(t("play.code"), answers.choose && this.choice(), this.which(), this.latents.element);
     this.output = this.outputs();
     // nothing is shown until there is an input
     for (const card of [this.output, this.code]) card.hidden = true;
@@ -111,6 +112,8 @@ class Playground {
       if (within(latent) && scale >= 0 && scale <= 3) this.scales[Number(latent)] = Number(scale);
     }
     this.sample = query.has("sample") ? Number(query.get("sample")) : null;
+    this.exact = Boolean(this.answers.choose) && query.get("codes") === "exact";
+    this.answers.choose?.(this.exact ? "exact" : "encoder");
   }
 
   /** Keep the address what the page shows. */
@@ -118,7 +121,8 @@ class Playground {
     const all = Object.entries(this.latents.scales);
     const off = all.filter(([, scale]) => scale === 0).map(([latent]) => latent);
     const turned = all.filter(([, scale]) => scale !== 0).map(([latent, scale]) => `${latent}:${scale}`);
-    const parts = Object.entries({ off: off.join(","), turn: turned.join(","), sample: this.sample ?? "" })
+    const codes = this.exact ? "exact" : "";
+    const parts = Object.entries({ off: off.join(","), turn: turned.join(","), sample: this.sample ?? "", codes })
       .filter(([, value]) => value !== "").map(([name, value]) => `${name}=${value}`);
     const query = parts.length ? `?${parts.join("&")}` : "";
     this.context.replace(`${this.run.name}/playground${query}`);
@@ -128,6 +132,20 @@ class Playground {
     if (!this.inputs.result) this.figures = new Figures(this.atlas.shape, (patch) => this.pick(patch));
     const shown = this.figures ?? this.inputs.result;
     return section(t("play.output"), shown.element, this.errors.element, this.hints.element);
+  }
+
+  /** Whose codes: what the encoder guesses, or the best that the atoms have. */
+  choice() {
+    const options = ["encoder", "exact"].map((codes) => [codes, t(`play.codes.${codes}`)]);
+    const choose = (codes) => {
+      this.exact = codes === "exact";
+      this.answers.choose(codes);
+      this.plain = null;
+      this.changed();
+    };
+    const value = this.exact ? "exact" : "encoder";
+    const told = term(t("play.codes"), t("about.codes"));
+    return h("p", { class: "play-tools" }, told, menu(options, choose, { value, "aria-label": t("play.codes") }));
   }
 
   /** Which patch the code is of. */

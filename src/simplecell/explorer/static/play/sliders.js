@@ -125,6 +125,8 @@ export class Sliders {
 
   /** A latent's words; labels are called so, or a digit would look like a number of ours. */
   tag(latent) {
+    const called = this.run.nameOf(latent);
+    if (called) return called;
     const { labels, tags } = this.run.atlas;
     const labelled = tags[latent] && labels && tags[latent].split(" · ").every((one) => labels.values.includes(one));
     return labelled ? `${labels.name} ${tags[latent]}` : tags[latent];

@@ -1,0 +1,140 @@
+"""`explain` where a sample is of several classes, and where several rows are one sample."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.metrics import roc_auc_score
+
+from simplecell import TopKSparseAutoencoder
+from simplecell.cli import run_command_line
+from simplecell.errors import DataError, UsageError
+from simplecell.explain.asked import of_values
+from simplecell.explain.pooling import largest_of, owners_of, pooled
+from simplecell.explain.splits import hold_out
+from simplecell.explain.target import target_of
+from test_explain import samples_with
+
+
+def topics(seed=0, n=600):
+    """Codes [n, 8] of which the first three say which of three topics a sample has."""
+    rng = np.random.default_rng(seed)
+    members = rng.random((n, 3)) < (0.4, 0.2, 0.08)
+    codes = np.maximum(rng.normal(size=(n, 8)) - 0.5, 0)
+    codes[:, :3] += 2 * members
+    lists = [
+        [name for name, on in zip(("oil", "gold", "tea"), row, strict=True) if on]
+        for row in members
+    ]
+    return codes, members, lists
+
+
+def test_each_class_is_held_against_all_samples_that_are_not_of_it():
+    codes, members, lists = topics()
+    answer = of_values(samples_with(csr_array(codes)), "topics", lists)
+    assert answer.target.classes == ("gold", "oil", "tea")
+    split = hold_out(answer.target, None, 0)
+    table = answer.columns
+    for name, place in (("oil", 0), ("gold", 1), ("tea", 2)):
+        for prefix, rows in (("auc", split.seen), ("held_out_auc", split.held_out)):
+            own = table[prefix][(table["class"] == name) & (table["latent"] == place)]
+            assert own == pytest.approx(roc_auc_score(members[rows, place], codes[rows, place]))
+        first = np.flatnonzero(table["class"] == name)[0]
+        assert table["latent"][first] == place
+    assert answer.predicted.yes
+    assert answer.predicted.best.held_out > 0.95
+
+
+def test_noise_is_called_noise_for_several_classes_as_well():
+    said = []
+    for seed in range(6):
+        _, _, lists = topics(seed, 300)
+        codes, _, _ = topics(1000 + seed, 300)
+        said.append(of_values(samples_with(csr_array(codes)), "topics", lists).predicted.yes)
+    assert sum(said) == 0
+
+
+def test_samples_of_no_class_count_and_rare_and_general_classes_are_told_of():
+    lists = [["all", *(["some"] if i % 2 else [])] for i in range(60)]
+    lists[0].append("rare")
+    lists += [["all"]] * 3
+    target, rows, notes = target_of("kinds", lists)
+    assert target.classes == ("some",)
+    assert len(rows) == 63
+    assert target.columns.sum() == 30
+    assert any("2 classes" in note for note in notes)
+    assert any("33 samples are of no class" in note for note in notes)
+    with pytest.raises(DataError, match="no class that at least 10"):
+        target_of("kinds", [["all"]] * 40)
+    with pytest.raises(DataError, match="lists, which are no numbers"):
+        target_of("kinds", lists, "number")
+
+
+def test_a_table_of_0_and_1_is_the_same_as_lists():
+    codes, members, lists = topics()
+    sae = TopKSparseAutoencoder(8, k=3, random_state=0, max_samples=2000).fit(codes)
+    import pandas
+
+    table = pandas.DataFrame(members.astype(int), columns=["oil", "gold", "tea"])
+    first, second = sae.explain(codes, table), sae.explain(codes, lists)
+    for name, values in first.columns.items():
+        np.testing.assert_array_equal(values, second.columns[name])
+    with pytest.raises(UsageError, match="other values than 0 and 1"):
+        sae.explain(codes, table * 2)
+
+
+def test_rows_of_one_sample_count_by_their_largest_code_and_mean_input():
+    rng = np.random.default_rng(0)
+    owners = rng.integers(0, 50, 400)
+    owners[:50] = np.arange(50)
+    codes = rng.normal(size=(400, 7)) * (rng.random((400, 7)) < 0.3)
+    expected = np.stack([codes[owners == i].max(0) for i in range(50)])
+    np.testing.assert_array_equal(largest_of(csr_array(codes), owners).toarray(), expected)
+    inputs = rng.normal(size=(400, 3))
+    one = pooled(samples_with(csr_array(codes), inputs), owners)
+    some = np.array([3, 3, 49, 0])
+    means = np.stack([inputs[owners == i].mean(0) for i in some])
+    np.testing.assert_allclose(one.inputs(some), means)
+    assert one.titles(some) == ["row 3", "row 3", "row 49", "row 0"]
+
+
+def test_samples_are_numbered_as_they_appear():
+    owners, firsts = owners_of("text", ["b", "b", "a", "c", "a"])
+    assert owners.tolist() == [0, 0, 1, 2, 1]
+    assert firsts.tolist() == [0, 2, 3]
+    with pytest.raises(DataError, match="sample 1 has no 'text'"):
+        owners_of("text", ["b", None])
+
+
+def test_tokens_answer_for_their_texts_from_the_command_line(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows, records = [], []
+    for text in range(120):
+        kind = "ship" if text % 2 else "shore"
+        for position in range(int(rng.integers(1, 6))):
+            row = np.abs(rng.normal(size=6))
+            row[0] += 6 * (kind == "ship" and position == 0)  # one of its tokens says it
+            rows.append(row)
+            records.append({"sample": text, "position": position, "kind": kind})
+    np.save(tmp_path / "tokens.npy", np.array(rows, dtype=np.float32))
+    meta = tmp_path / "tokens.jsonl"
+    meta.write_text("".join(json.dumps(one) + "\n" for one in records))
+    data, run = str(tmp_path / "tokens.npy"), str(tmp_path / "run")
+    told = ["--recipe", "topk", "--set", "model.n_latents=12", "--set", "model.target_l0=2"]
+    told += ["--set", "train.steps=100"]
+    assert run_command_line(["train", data, "--meta", str(meta), "--out", run, *told]) == 0
+    capsys.readouterr()
+    asked = ["explain", run, data, "--meta", str(meta), "--target", "kind", "--by", "sample"]
+    assert run_command_line([*asked, "--json"]) == 0
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert answer["n_samples"] + answer["n_held_out"] == 120
+    assert answer["latents"][0]["class"] == "shore"
+    assert answer["latents"][0]["held_out_auc"] < 0.05
+    assert f"{len(rows)} rows are parts of 120 samples" in err
+    assert run_command_line([*asked[:5], "--rows", "position == 0", "--by", "sample"]) == 2
+    assert run_command_line([*asked[:5], "--target", "position", "--by", "sample"]) == 3
+    assert "rows that count as one must say the same" in capsys.readouterr().err
