@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes
 
 import simplecell
 from simplecell.cli import run_command_line
-from simplecell.data import ArraySource
+from simplecell.data import ArraySource, as_source
 from simplecell.data.rows import Meta
 from simplecell.errors import DataError, UsageError
 from simplecell.explain.answer import Samples, corrected, explain
@@ -359,8 +359,9 @@ def test_entries_of_lists_are_asked_for_one_by_one():
     target, rows, _ = target_of("topics=wheat", found)
     assert target.tested == ("True",)
     assert len(rows) == n
-    with pytest.raises(DataError, match="ask for one of them, such as 'topics=grain'"):
-        target_of("topics", values_of(source, ["topics"])["topics"])
+    whole, _, _ = target_of("topics", values_of(source, ["topics"])["topics"])
+    assert whole.tested == ("grain", "oil", "wheat")
+    np.testing.assert_array_equal(whole.columns[:, 2], target.columns[:, 0])
 
 
 def test_a_picture_has_the_surest_effects_with_what_is_held_out(houses, capsys, tmp_path):
@@ -404,3 +405,18 @@ def test_a_column_that_is_no_input_is_said_in_one_word(tmp_path, capsys):
     assert "--records is data.records said twice" in capsys.readouterr().err
     assert run_command_line([*words[:4], "--records", "prise"]) == 2
     assert "prise" in capsys.readouterr().err
+
+
+def test_numbers_of_a_csv_of_records_are_numbers_however_they_are_written(tmp_path):
+    prices = ["12.50", "9.1", "7", "1200.00", ""] * 20
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(100, 3)))
+    rows = [f"{price},{'dear' if i % 2 else 'cheap'}" for i, price in enumerate(prices)]
+    (tmp_path / "meta.csv").write_text("price,kind\n" + "\n".join(rows))
+    source = as_source(tmp_path / "x.npy", meta=tmp_path / "meta.csv")
+    found = values_of(source, ["price", "kind"])
+    known = [value for value in found["price"] if value == value]
+    assert sorted({*known}) == [7, 9.1, 12.5, 1200]
+    assert {*found["kind"]} == {"cheap", "dear"}
+    target, among, _ = target_of("price", found["price"])
+    assert target.is_number
+    assert len(among) == 80

@@ -42,7 +42,7 @@ from simplecell.data.cells import cells_of
 from simplecell.data.options import Options
 from simplecell.data.rows import Column, Encoding, Record
 from simplecell.errors import DataError
-from simplecell.run.trained import Trained, latent_names
+from simplecell.run.trained import Trained
 
 _PICKLE = b"\x80"
 _SAMPLE = "x"
@@ -187,7 +187,7 @@ def _decode_csv(trained: Trained, incoming: Incoming, out: IO[bytes]) -> int:
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
     table, n, kinds = csv.writer(text), 0, list[str]()
     form: Form | None = None
-    names = latent_names(trained.model.n_latents)
+    names = trained.latent_names
     options = Options(columns=_encoding(names))
 
     def write(lines: Sequence[Line]) -> Iterator[int]:

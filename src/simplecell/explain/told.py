@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from types import NoneType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,10 +101,16 @@ def is_among(said: object, value: str) -> bool:
 
 
 def _read(values: list[object], decimal: str) -> list[object]:
-    """Numbers where all are written as such, since tables keep records as text; or as they are."""
-    cells = ["" if value is None else value for value in values]
-    if not all(isinstance(cell, str) for cell in cells):
+    """Numbers where all are written as such, since tables keep records as text; or as they are.
+
+    A csv of `--meta` gives some of a column as numbers and, as they would not be written alike
+    ("12.50"), others as text.
+    """
+    kinds = {type(value) for value in values} - {NoneType}
+    if str not in kinds or not kinds <= {str, int, float}:
         return values
+    decimal = decimal if kinds == {str} else "."
+    cells = ["" if value is None else str(value) for value in values]
     found = as_numbers(np.array(cells, dtype=object), Missing(), decimal)
     if found is None:
         return values

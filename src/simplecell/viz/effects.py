@@ -48,5 +48,7 @@ def effects(lines: Sequence[Effect], across: str, middle: float, title: str) -> 
     panel.set_ylim(len(lines) - 0.4, -0.6)
     labels = [shorten(line.label, LONGEST) for line in lines]
     panel.set_yticks(range(len(lines)), labels, parse_math=False)
-    name(panel, title, f"{across}; ring: on held-out samples; grey: does not hold there", "")
+    name(panel, "", across, "")
+    told = f"{title}\nring: on held-out samples; grey: does not hold there"
+    figure.suptitle(told, fontsize=10.5, parse_math=False)
     return figure

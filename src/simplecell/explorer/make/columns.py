@@ -52,7 +52,10 @@ def columns_of(
 
 
 class Words:
-    """Labels and inputs that go with each latent, and the few words that stand for it."""
+    """Labels and inputs that go with each latent, and the few words that stand for it.
+
+    Where labels are numbers that measure (`tells` is false), a latent is not called "7".
+    """
 
     def __init__(
         self,
@@ -60,7 +63,10 @@ class Words:
         survey: Survey,
         directions: NDArray[np.float64],
         samples: Samples,
+        *,
+        tells: bool = True,
     ) -> None:
+        self.tells = tells
         self.names, self.drawn_as, self.values = samples.names, samples.drawn_as, labels.values
         self.directions = directions
         self.pictured = samples.pictures is not None
@@ -109,7 +115,8 @@ class Words:
 
     def tag(self, latent: int, details: Details) -> str:
         """What stands for a latent, from its line of details."""
-        parts = [one["label"] for one in details["labels"] if one["correlation"] >= TELLING][:2]
+        telling = details["labels"] if self.tells else []
+        parts = [one["label"] for one in telling if one["correlation"] >= TELLING][:2]
         if self.drawn_as == "tokens":
             parts = _own_tokens(details["top"] or details.get("bottom", [])) or parts
         elif self.drawn_as == "text":

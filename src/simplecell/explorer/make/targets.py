@@ -6,7 +6,6 @@ looked at, corrected over latents, and the same on held-out ones.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,8 +20,8 @@ from simplecell.errors import DataError
 from simplecell.explain.answer import both_parts, corrected, holds
 from simplecell.explain.probes import predicted
 from simplecell.explain.splits import hold_out
-from simplecell.explain.target import FEWEST_OF_CLASS, Target, target_of
-from simplecell.explain.told import NAMES, alike, is_among, label_name, records, values_of
+from simplecell.explain.target import SEVERAL, Target, target_of
+from simplecell.explain.told import NAMES, alike, label_name, records, values_of
 from simplecell.explorer.make.contents import LeftOut, TargetFigures, TargetsTold, Verdict
 from simplecell.explorer.make.samples import FAVOURITES, LONGEST, PLACES, PROBED, evenly
 from simplecell.explorer.make.together import Kept
@@ -32,8 +31,8 @@ Places = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 FILE = "targets.bin"
-MOST_TARGETS, MOST_ENTRIES, MOST_NUMBERS = 16, 8, 2**21
-"""Of a run; of a field of lists; and the float32 numbers of all of them together: 8 MB."""
+MOST_TARGETS, MOST_NUMBERS = 16, 2**21
+"""Of a run, and the float32 numbers of all of them together: 8 MB."""
 MOST_SAMPLES, FEWEST_SAMPLES, DENSE_CODES, SPARSE_CODES = 50_000, 1000, 2**24, 2**27
 """Samples whose codes are held for it; and of M latents times samples, dense and sparse ones."""
 QUICK, EACH = 3 * 2**20, 2**18
@@ -103,6 +102,13 @@ class Targets:
                 chosen.append(one)
                 numbers += size
         return chosen, left
+
+    def is_number(self, name: str) -> bool:
+        """Whether what the records say under a name is a target of numbers."""
+        called = label_name(self.source) if name == "label" else None
+        return any(
+            one.target.is_number and one.target.name in (name, called) for one in self.offered
+        )
 
     def _size(self, target: Target) -> int:
         n_figures = len(self.figures[target.is_number])
@@ -197,31 +203,10 @@ def offered(source: Source, rows: Places) -> tuple[list[Offered], list[LeftOut]]
             left.append({"name": name, "why": "it counts the samples"})
             continue
         try:
-            asked = _one_by_one(name, values) if any(map(_is_several, values)) else {name: values}
-            found += [Offered(*target_of(*one)) for one in asked.items()]
+            found.append(Offered(*target_of(name, values)))
         except DataError as error:
             left.append({"name": name, "why": str(error)})
     return found, left
-
-
-def _is_several(value: object) -> bool:
-    return isinstance(value, list | tuple | set)
-
-
-def _one_by_one(name: str, values: Sequence[object]) -> dict[str, list[object]]:
-    """Of lists the most frequent entries, each as a question of its own: does a sample have it?
-
-    Raises:
-        DataError: where none is frequent enough.
-    """
-    lists = [value if _is_several(value) else [value] for value in values]
-    counts = Counter(one for several in lists for one in {*map(str, several)})  # type: ignore[call-overload]
-    often = [one for one, n in counts.most_common(MOST_ENTRIES) if n >= FEWEST_OF_CLASS]
-    if not often:
-        raise DataError(f"none of its entries has {FEWEST_OF_CLASS} samples")
-    return {
-        f"{name}={one}": [None if v is None else is_among(v, one) for v in values] for one in often
-    }
 
 
 def _fields(source: Source, rows: Places) -> list[str]:
@@ -247,7 +232,7 @@ def _length(value: object) -> int:
     """Characters of a value; 0 of none, and more than any label's of what is no value."""
     if value is None:
         return 0
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, SEVERAL):
         return max(map(_length, value), default=0)
     return LONGEST + 1 if isinstance(value, dict) else len(str(value))
 
