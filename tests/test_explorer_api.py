@@ -996,6 +996,9 @@ WORDS = [
         "training",
         "compare",
         "similar",
+        "map",
+        "sample",
+        "contrast",
         "files",
         "static",
         "photos",
@@ -1027,6 +1030,9 @@ GOOD = [
     "first/latent/1/note",
     "first/",
     "first/training",
+    "first/contrast",
+    "first/map/latent/1",
+    "first/map/sample/1",
     "static/app.js",
 ]
 

@@ -45,6 +45,9 @@ def explore(
     export: Annotated[
         Path | None, typer.Option(help="Write a site into this folder that needs no server.")
     ] = None,
+    layout: Annotated[
+        str, typer.Option(help="Of the map: pca; umap or tsne too, which take their time.")
+    ] = "pca",
     port: Annotated[int, typer.Option(help="0 is any that is free.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address alone.")] = (
         False
@@ -58,9 +61,11 @@ def explore(
     ] = None,
 ) -> None:
     """Open runs in the browser: every latent, what excites it, and a playground."""
+    from simplecell.explorer.make.neighbours import check_layout
     from simplecell.explorer.serve.embed import load_embedder
     from simplecell.explorer.serve.library import open_library
 
+    check_layout(layout)
     embedder = None
     if embed is not None:  # found before anything that takes long begins
         if export is not None:
@@ -69,7 +74,7 @@ def explore(
                 "of the two away"
             )
         embedder = load_embedder(embed)
-    library = open_library(runs, None if data is None else read(data), meta)
+    library = open_library(runs, None if data is None else read(data), meta, layout)
     if export is not None:
         from simplecell.explorer.export import export as write_site
 
@@ -78,7 +83,7 @@ def explore(
     from simplecell.explorer.serve.library import keep_fresh
     from simplecell.explorer.serve.server import serve
 
-    keep_fresh(library, None if data is None else read(data), meta)
+    keep_fresh(library, None if data is None else read(data), meta, layout)
     ready = partial(tell_address, browser=not no_browser)
     serve(library, port=port, embedder=embedder, ready=ready)
     if embedder is not None and embedder.at_work:

@@ -107,7 +107,8 @@ def explain(
     beside = {"top": _top(samples, Ranks.of(codes.tocsc()), rows)}
     if samples.input_names is not None:
         beside["inputs"] = _inputs(codes[some].tocsc(), inputs, samples.input_names)
-    columns = _columns(samples, target, found, np.diff(codes.tocsc().indptr), beside)
+    active = np.diff(codes.tocsc().indptr) if samples.on_off else None
+    columns = table_of(samples.names, target, found, active, beside)
     n_groups = None if groups is None else int(groups.max()) + 1
     sizes = len(split.seen), len(split.held_out)
     return Explanation(target, *sizes, n_groups, answer, columns, tuple(said))
@@ -163,23 +164,27 @@ def probed(samples: Samples, rows: Places) -> Places:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
-def _columns(
-    samples: Samples,
+def table_of(
+    names: Sequence[str],
     target: Target,
     found: tuple[Columns, Columns],
-    active: Places,
+    active: Places | None,
     beside: Mapping[str, NDArray[np.object_]],
 ) -> dict[str, NDArray[np.generic]]:
-    """The table [M · T], the surest first; `beside` are words on each latent, [M]."""
+    """What was found, as a table [M · T], the surest first.
+
+    `names` are those of the latents, [M], `active` counts their samples, [M], where codes are
+    exactly 0 elsewhere; `beside` are words on each latent, [M].
+    """
     seen, held = found
     n_latents, n_tested = seen["p"].shape
     table: dict[str, NDArray[np.generic]] = {
         "latent": np.repeat(np.arange(n_latents), n_tested),
-        "name": np.repeat(np.array(samples.names, dtype=object), n_tested),
+        "name": np.repeat(np.array(names, dtype=object), n_tested),
     }
     if not target.is_number:
         table["class"] = np.tile(np.array(target.tested, dtype=object), n_latents)
-    if samples.on_off:
+    if active is not None:
         table["active"] = np.repeat(active, n_tested)
     table |= {name: values.ravel() for name, values in seen.items() if name != "p"}
     table |= {"p": seen["p"].ravel(), "q": corrected(seen["p"].ravel())}

@@ -249,6 +249,7 @@ def _data_of(shown: RunView, copies: bool) -> Iterator[Script]:
             {f"{run}/latent/{latent}": shown.latent(latent) for latent in latents},
         )
     binary = ["columns.bin", "samples.bin", *(["weights.bin"] if play["here"] else [])]
+    binary += shown.map_files()
     targets = shown.manifest.get("targets")
     binary += ["targets.bin"] if targets and targets["tested"] else []
     named = {name: name for name in binary}

@@ -32,6 +32,7 @@ from simplecell.explorer.make.crops import crops_as_tiles
 from simplecell.explorer.make.data_page import data_page
 from simplecell.explorer.make.digits import Values, need_double
 from simplecell.explorer.make.histograms import BINS
+from simplecell.explorer.make.map import Map
 from simplecell.explorer.make.playground import has_exact, write_play
 from simplecell.explorer.make.samples import Labels, Samples, by_value, evenly, find_labels
 from simplecell.explorer.make.sprites import save_sheets, weights_as_tiles
@@ -49,7 +50,7 @@ FOLDER = "atlas"
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What a system says where writing is not allowed; a full disk is another matter."""
 FORMAT = 1
-EDITION = 5
+EDITION = 6
 """Of what stands in the files, where their format stays: an atlas of another is made again."""
 MOST_HASHED = 200_000
 """Records about samples that the key is made of."""
@@ -123,7 +124,9 @@ def _cache() -> Path:
 class AtlasWriter:
     """Writes one atlas into a folder."""
 
-    def __init__(self, trained: Trained, source: Source, key: str, folder: Path) -> None:
+    def __init__(
+        self, trained: Trained, source: Source, key: str, folder: Path, layout: str = "pca"
+    ) -> None:
         self.trained, self.source = trained, source
         self.key, self.folder = key, folder
         self.samples = Samples(trained, source)
@@ -132,10 +135,11 @@ class AtlasWriter:
         self.labels: Labels = find_labels(source)
         self.targets = Targets(trained.model, source)
         self.survey = Survey(trained, source, self.labels, self.targets.rows)
+        self.map = Map(trained, source, layout)
 
     def make(self) -> Iterator[float]:
         """The share that is done: the pass is four fifths of it."""
-        for done in self.survey.run():
+        for done in self.survey.run(self.map.add):
             yield 0.8 * done / self.source.n_samples
         self._weights()
         yield 0.82
@@ -242,6 +246,7 @@ class AtlasWriter:
     def _manifest(self, tags: list[str], photos: list[Photo], double: bool) -> None:
         survey, trained = self.survey, self.trained
         columns = columns_of(trained, survey, self.directions, self.shape)
+        measured = trained.target_preprocess is None
         with open(self.folder / "columns.bin", "wb") as file:
             for values in columns.values():
                 file.write(np.asarray(values, dtype="<f4").tobytes())
@@ -271,7 +276,7 @@ class AtlasWriter:
             "sparse": activation.sparse,
             "signed": activation.signed,
             "bounds": activation.bounds,
-            "transcoder": trained.target_preprocess is not None,
+            "transcoder": not measured,
             "recipe": _without_folders(trained.recipe).text(),
             "figures": {name: _finite(value) for name, value in figures.items()},
             "findings": (final and final.get("findings")) or [],
@@ -286,6 +291,7 @@ class AtlasWriter:
             "labels": self.labels.table(),
             "targets": self.told,
             "photos": photos,
+            "map": self.map.write(self.folder, survey.errors if measured else None),
             "sizes": {
                 path.relative_to(self.folder).as_posix(): path.stat().st_size
                 for path in sorted(self.folder.rglob("*"))
@@ -363,20 +369,23 @@ def key_of(run: Run, source: Source) -> str:
     return digest.hexdigest()
 
 
-def is_built(folder: Path, key: str) -> bool:
-    """Whether this very atlas is in a folder already, whole."""
+def is_built(folder: Path, key: str, layout: str = "pca") -> bool:
+    """Whether this very atlas is in a folder already, whole, with that layout of its map."""
     try:
         manifest = read_json(folder / "atlas.json")
         files = filter(lambda name: (folder / name).is_file(), manifest.get("sizes", {}))
         sizes = {name: (folder / name).stat().st_size for name in files}
-    except (RunError, OSError, AttributeError, TypeError, ValueError):
+        laid = layout == "pca" or layout in {one["name"] for one in manifest["map"]["layouts"]}
+    except (RunError, OSError, AttributeError, LookupError, TypeError, ValueError):
         return False
     told = manifest.get("key"), manifest.get("edition")
-    return told == (key, EDITION) and bool(sizes) and sizes == manifest["sizes"]
+    return told == (key, EDITION) and laid and bool(sizes) and sizes == manifest["sizes"]
 
 
-def build_atlas(run: Run, trained: Trained, source: Source) -> Iterator[float]:
+def build_atlas(run: Run, trained: Trained, source: Source, layout: str = "pca") -> Iterator[float]:
     """Write the atlas of a run; the share that is done, again and again.
+
+    `layout` is "pca", or "umap" or "tsne" for one more layout of its map.
 
     An atlas of the same weights and samples is left as it is; one that another process builds is
     waited for. That of a run which cannot be written goes to the user's cache. Memory stays
@@ -388,12 +397,12 @@ def build_atlas(run: Run, trained: Trained, source: Source) -> Iterator[float]:
     """
     run.refuse_oddities((FOLDER, ".atlas.lock"))
     key = key_of(run, source)
-    home = run.path if is_built(run.path / FOLDER, key) else home_of(run)
-    if not is_built(home / FOLDER, key):
+    home = run.path if is_built(run.path / FOLDER, key, layout) else home_of(run)
+    if not is_built(home / FOLDER, key, layout):
         lock = yield from _alone(home)
         try:
-            if not is_built(home / FOLDER, key):
-                yield from _build(home, trained, source, key)
+            if not is_built(home / FOLDER, key, layout):
+                yield from _build(home, trained, source, key, layout)
         finally:
             lock.release()
     if home == run.path:
@@ -410,7 +419,7 @@ def _alone(home: Path) -> Generator[float, None, Lock]:
         time.sleep(0.2)
 
 
-def _build(home: Path, trained: Trained, source: Source, key: str) -> Iterator[float]:
+def _build(home: Path, trained: Trained, source: Source, key: str, layout: str) -> Iterator[float]:
     folder = home / f".{secrets.token_hex(8)}.tmp"
     for path in home.glob(".*.tmp"):  # of a process that was killed while it built
         if path.is_dir() and is_temporary(path):
@@ -418,7 +427,7 @@ def _build(home: Path, trained: Trained, source: Source, key: str) -> Iterator[f
     with writing(home / FOLDER):  # by the name that people know, not by that of the half-made one
         try:
             (folder / "photos").mkdir(parents=True)
-            yield from AtlasWriter(trained, source, key, folder).make()
+            yield from AtlasWriter(trained, source, key, folder, layout).make()
             _replace(folder, home / FOLDER)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -116,6 +116,45 @@ class Photo(TypedDict):
     file: str
 
 
+class MapLayout(TypedDict):
+    """Places in two dimensions: a file of x and y, float32."""
+
+    name: str
+    file: str
+    shares: list[float] | None
+    """Of the variance along both directions, where these are principal ones."""
+
+
+class MapField(TypedDict):
+    """Numbers (float32) or classes (uint16) of every sample of the map, in a file."""
+
+    name: str
+    file: str
+    classes: list[str] | None
+    ends: list[float] | None
+    """The least and the largest number."""
+    counts: NotRequired[list[int]]
+    """Samples of each class."""
+    other: NotRequired[int]
+    """Samples of classes that are too rare to be told."""
+    unknown: NotRequired[int]
+    own: NotRequired[bool]
+    """Whether it is ours and no record: the error of the reconstruction."""
+
+
+class MapPage(TypedDict):
+    """The map's part of atlas.json."""
+
+    n_points: int
+    rows: str | None
+    """The file of their row numbers (uint32), where they are not all samples."""
+    layouts: list[MapLayout]
+    latents: MapLayout
+    fields: list[MapField]
+    codes: dict[str, int]
+    """Of how many samples the codes are at hand, in how many entries and bytes."""
+
+
 class Verdict(TypedDict):
     """Whether data predict a target at all: `score` of the best probe on held-out samples."""
 
@@ -189,6 +228,7 @@ class Manifest(TypedDict):
     labels: Told | None
     targets: TargetsTold | None
     photos: list[Photo]
+    map: MapPage | None
     sizes: dict[str, int]
 
 

@@ -202,13 +202,18 @@ class Samples:
             picture = None if shown is None else shown.photograph(*place)
             if picture is None:
                 picture = Image.new("L", (PHOTO_SIDE, PHOTO_SIDE), 128)  # gone since it was named
-            name = place[0] if place[1] is None else f"{place[0]}, page {place[1]}"
             width, height = picture.size
             picture.thumbnail((side, side))
             path = f"photos/{number}.jpg"
             picture.save(folder / path, quality=80)
             told.append(
-                {"name": name, "width": width, "height": height, "scale": scale, "file": path}
+                {
+                    "name": photo_name(place),
+                    "width": width,
+                    "height": height,
+                    "scale": scale,
+                    "file": path,
+                }
             )
         return told
 
@@ -280,6 +285,11 @@ def _follows(about: list[Record], i: int, step: int) -> bool:
         for name in ("row", "position")
         if isinstance(mine.get(name), int) and isinstance(other.get(name), int)
     )
+
+
+def photo_name(place: Named) -> str:
+    """What a photograph is called: its file, and which page of it."""
+    return place[0] if place[1] is None else f"{place[0]}, page {place[1]}"
 
 
 def as_text(pixels: NDArray[np.uint8]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from simplecell.training.prepared import to_model
 TOP, SPREAD, DRAWN = 12, 8, 64
 KEPT_SAMPLES, KEPT_NUMBERS = 20_000, 2**24
 """Samples whose codes are kept for correlations between latents, and codes at most."""
+
+Watcher = Callable[[Tensor, Codes, NDArray[np.int64]], None]
+"""Is given each batch of a pass: prepared samples [B, D], their codes, their row numbers."""
 
 
 class Survey:
@@ -59,8 +62,8 @@ class Survey:
         self._generator = torch.Generator().manual_seed(0)
 
     @torch.no_grad()
-    def run(self) -> Iterator[int]:
-        """Samples done, after each batch."""
+    def run(self, *others: Watcher) -> Iterator[int]:
+        """Samples done, after each batch, which `others` are given too."""
         model, preprocess = self.trained.model, self.trained.preprocess
         passes = Passes(model)
         for raw, rows in self.source.batches(passes.n_rows):
@@ -72,6 +75,8 @@ class Survey:
             self.deviation.add(x)
             self.activity.add(output.code)
             self._latents(output.code, np.asarray(rows))
+            for watch in others:
+                watch(x, output.code, np.asarray(rows))
             yield int(rows[-1]) + 1
 
     def _latents(self, code: Codes, rows: NDArray[np.int64]) -> None:

@@ -165,6 +165,12 @@ class Api:
             case ["similar", number]:
                 similar = partial(library.similar, shown, shown.number(number))
                 return Route(lambda _: as_json(similar()))
+            case ["map", "latent", number]:
+                return Route(partial(self._code, shown, shown.number(number)))
+            case ["map", "sample", number]:
+                return Route(lambda _: as_json(library.sample(shown, number)))
+            case ["contrast"]:
+                return Route(lambda request: as_json(library.contrast(shown, _body(request))), True)
             case ["play"]:
                 return Route(lambda request: as_json(library.play(shown, _body(request))), True)
             case ["embed"]:
@@ -207,6 +213,10 @@ class Api:
         text = _body(request).get("text")
         return as_json({"x": self.embedder.row(text, self.library.width(shown))})
 
+    def _code(self, shown: RunView, latent: int, request: Request) -> Answer:
+        tag = f"{_plain_key(shown)}-map-latent-{latent}"
+        return as_file(request, self.library.code(shown, latent), ".bin", tag)
+
     def _file_of_page(self, name: str, request: Request) -> Answer:
         path = self._static.get(name)
         if path is None:
@@ -224,9 +234,13 @@ def shell(text: str, base: str) -> str:
 
 
 def _file_of_run(shown: RunView, name: str, request: Request) -> Answer:
-    key = "".join(letter for letter in shown.key[:32] if letter.isascii() and letter.isalnum())
-    content, tag = shown.file(name), f"{key}-{name}"
+    content, tag = shown.file(name), f"{_plain_key(shown)}-{name}"
     return as_file(request, content, f".{name.rpartition('.')[2]}", tag)
+
+
+def _plain_key(shown: RunView) -> str:
+    """The key of an atlas as a header may hold it."""
+    return "".join(letter for letter in shown.key[:32] if letter.isascii() and letter.isalnum())
 
 
 def _note(shown: RunView, latent: int, request: Request) -> Answer:

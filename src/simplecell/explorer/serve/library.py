@@ -16,11 +16,15 @@ import torch
 from torch import Tensor
 
 from simplecell.errors import RunError, SimplecellError, UsageError
-from simplecell.explorer.make.atlas import build_atlas, folder_of
+from simplecell.explorer.make.atlas import build_atlas, damaged, folder_of
+from simplecell.explorer.make.contents import Sample
+from simplecell.explorer.make.kept_codes import KeptCodes
 from simplecell.explorer.serve.compared import compare
+from simplecell.explorer.serve.contrasted import contrasted
 from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.remembered import Remembered, Stamp, stamp_of
 from simplecell.explorer.serve.replay import replay
+from simplecell.explorer.serve.sampled import SampleReader
 from simplecell.explorer.serve.view import KnownRun, RunView
 from simplecell.model.autoencoder import Model
 from simplecell.model.measures import cosines
@@ -35,6 +39,8 @@ MOST_LOADED = 4
 """Runs whose weights are kept in memory."""
 MOST_COMPARED = 32
 """Pairs of runs whose comparison is."""
+MOST_READ = 2
+"""Runs whose codes and data are at hand: at most 134 MB of codes each."""
 SECONDS = 3.0
 """Between looks at a training that goes on."""
 
@@ -77,6 +83,11 @@ class Library:
             name = unique(slug(run.path.name), [*self._known, *TAKEN])
             self._known[name] = KnownRun(name, run)
         self._loaded = Remembered(MOST_LOADED)
+        self._codes = Remembered(MOST_READ)
+        self._readers = Remembered(MOST_READ)
+        self.data: object = None
+        self.meta: str | Path | None = None
+        """Other samples than a run's own, and records about them, where one run is shown."""
         self._compared = Remembered(MOST_COMPARED)
 
     @classmethod
@@ -148,6 +159,37 @@ class Library:
         loaded = self._load(shown)
         return replay(loaded.trained, loaded.single, question)
 
+    def contrast(self, shown: RunView, question: Mapping[str, object]) -> dict[str, object]:
+        """What sets points of the map apart; see `contrasted`."""
+        n_points, sparse = shown.map["n_points"], bool(shown.manifest.get("sparse"))
+        return contrasted(self._kept(shown), n_points, sparse, question)
+
+    def code(self, shown: RunView, latent: int) -> bytes:
+        """The code of a latent at each point of the map, float32, NaN where it is not at hand."""
+        return self._kept(shown).column(latent, shown.map["n_points"]).tobytes()
+
+    def sample(self, shown: RunView, text: str) -> Sample:
+        """The sample at a point of the map, by the point's number.
+
+        Raises:
+            Refused: 404, when there is none, or it cannot be read.
+        """
+        rows = shown.map_rows()
+        if not re.fullmatch("0|[1-9][0-9]{0,8}", text, re.ASCII) or int(text) >= len(rows):
+            raise Refused(404, f"the map has no such point: it has {len(rows)}, counted from 0")
+        trained = self._load(shown).trained
+        reader = self._readers.get(
+            shown.name, shown.key, lambda: SampleReader(trained, self.data, self.meta)
+        )
+        return reader.sample(int(rows[int(text)]), shown.manifest.get("photos") or [])
+
+    def _kept(self, shown: RunView) -> KeptCodes:
+        path, n_points = shown.codes_file, shown.map["n_points"]
+        found = self._codes.get(shown.name, stamp_of(path), lambda: KeptCodes.read(path))
+        if found.codes.shape[1] != shown.manifest["n_latents"] or found.points[-1] >= n_points:
+            raise damaged(path, "it is about another map")
+        return found
+
     def width(self, shown: RunView) -> int:
         """Columns of the samples that a run reads, *count*."""
         return self._load(shown).trained.preprocess.n_inputs
@@ -185,16 +227,20 @@ def _runs_at(path: Path) -> list[Run]:
 
 
 def open_library(
-    paths: Sequence[Path], data: object = None, meta: str | Path | None = None
+    paths: Sequence[Path],
+    data: object = None,
+    meta: str | Path | None = None,
+    layout: str = "pca",
 ) -> Library:
     """The runs at `paths` (run directories, or folders of them), each with its atlas.
 
     `data` and `meta` are for one run alone: other samples than its own, and records about them.
+    `layout` is that of the maps, see `build_atlas`.
     A run that has no weights yet is shown by its training only.
 
     Raises:
         RunError: for a path that is no run.
-        UsageError: for data or meta with several runs.
+        UsageError: for data or meta with several runs, and a layout that cannot be made.
         DataError: for samples that are gone, changed or of another width.
         WriteError: when an atlas cannot be written.
     """
@@ -203,12 +249,18 @@ def open_library(
         raise UsageError(
             f"--data and --meta are about one run, but {len(library)} came; name one run"
         )
+    library.data, library.meta = data, meta
     for shown in library:
-        make_atlas(shown.run, data, meta)
+        make_atlas(shown.run, data, meta, layout)
     return library
 
 
-def keep_fresh(library: Library, data: object = None, meta: str | Path | None = None) -> None:
+def keep_fresh(
+    library: Library,
+    data: object = None,
+    meta: str | Path | None = None,
+    layout: str = "pca",
+) -> None:
     """Watch runs that are still trained, from a thread, and make their atlas anew at the end."""
     waiting = [shown.run for shown in library if shown.info()["status"] == "running"]
 
@@ -218,20 +270,22 @@ def keep_fresh(library: Library, data: object = None, meta: str | Path | None = 
             for run in list(waiting):
                 with contextlib.suppress(SimplecellError):  # it may be written at this moment
                     if run.info()["status"] != "running":
-                        make_atlas(run, data, meta)
+                        make_atlas(run, data, meta, layout)
                         waiting.remove(run)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def make_atlas(run: Run, data: object = None, meta: str | Path | None = None) -> None:
+def make_atlas(
+    run: Run, data: object = None, meta: str | Path | None = None, layout: str = "pca"
+) -> None:
     """Build a run's atlas with progress, unless it is there already."""
     if not (run.path / "model.safetensors").exists():
         say(f"{run.path.name} has no weights yet: only its training is shown")
         return
     trained = run.load()
     source = all_data(trained, data, meta)
-    follow_share(f"looking at {run.path.name}", build_atlas(run, trained, source))
+    follow_share(f"looking at {run.path.name}", build_atlas(run, trained, source, layout))
     place = folder_of(run)
     if place.parent != run.path:
         say(f"{run.path.name} cannot be written: its atlas is in '{place}', and no note is kept")

@@ -11,9 +11,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simplecell.errors import RunError
+from simplecell.explorer.make import kept_codes
 from simplecell.explorer.make.atlas import FORMAT, damaged, folder_of
-from simplecell.explorer.make.contents import DataPage, Details, Manifest, PlaygroundPage
+from simplecell.explorer.make.contents import (
+    DataPage,
+    Details,
+    Manifest,
+    MapPage,
+    PlaygroundPage,
+)
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.remembered import Remembered, stamp_of
@@ -31,6 +41,16 @@ MANIFEST = {
     "activation": str,
     "sprites": (None, {"sheets": [str]}),
     "photos": (None, [{"file": str}]),
+    "map": (
+        None,
+        {
+            "n_points": int,
+            "rows": (None, str),
+            "layouts": [{"file": str}],
+            "latents": {"file": str},
+            "fields": [{"file": str}],
+        },
+    ),
 }
 """What is needed of atlas.json, as `storage.misfit` reads it."""
 FIGURES = (
@@ -39,6 +59,7 @@ FIGURES = (
 )
 """Of a run in the list of runs."""
 PLAIN_FILES = ("columns.bin", "samples.bin", "targets.bin", "weights.bin")
+_MAP = re.compile(r"map-[a-z0-9-]{1,24}\.bin", re.ASCII)
 _PICTURE = re.compile(r"sprites-[0-9]{1,6}\.png|photos/[0-9]{1,6}\.jpg", re.ASCII)
 MOST_FILES = 16
 """Of a run that are remembered: all there are."""
@@ -217,7 +238,47 @@ class RunView:
         sprites = manifest.get("sprites")
         pictures = [*sprites["sheets"]] if sprites else []
         pictures += [photo["file"] for photo in manifest.get("photos") or []]
-        return {*PLAIN_FILES, *filter(_PICTURE.fullmatch, pictures)}
+        return {*PLAIN_FILES, *self.map_files(), *filter(_PICTURE.fullmatch, pictures)}
+
+    def map_files(self) -> list[str]:
+        """Names of the files of the map; none where an atlas has no map."""
+        told = self.manifest.get("map")
+        if told is None:
+            return []
+        parts = [*told["layouts"], told["latents"], *told["fields"]]
+        names = [told["rows"] or "", *(part["file"] for part in parts)]
+        return sorted(filter(_MAP.fullmatch, names))
+
+    @property
+    def map(self) -> MapPage:
+        """The map's part of atlas.json.
+
+        Raises:
+            Refused: 404, when there is none.
+        """
+        told = self.manifest.get("map")
+        if told is None:
+            raise Refused(404, "the atlas of this run has no map; start explore again")
+        return told
+
+    def map_rows(self) -> NDArray[np.int64]:
+        """The number of each point's row, [P].
+
+        Raises:
+            RunError: when their file is damaged.
+        """
+        name, n = self.map["rows"], self.map["n_points"]
+        if name is None:
+            return np.arange(n)
+        rows = np.frombuffer(self.file(name), dtype="<u4").astype(np.int64)
+        if len(rows) != n:
+            raise damaged(self.atlas / name, f"{len(rows)} rows of {n} points")
+        return rows
+
+    @property
+    def codes_file(self) -> Path:
+        """Where the codes that are at hand lie; no address gives this file."""
+        return self.atlas / kept_codes.FILE
 
     def file(self, name: str) -> bytes:
         """The bytes of one of `files`.

@@ -86,6 +86,7 @@ export const PAGES = {
   "data.lead": ["Which samples the model reconstructs badly, and how raw data were prepared for it.", "模型重建得不好的样本，以及原始数据的预处理。"],
   "data.parts": ["Parts of this page", "本页各部分"],
   "data.jump.errors": ["Errors", "误差"],
+  "data.jump.map": ["Map", "地图"],
   "data.jump.samples": ["Samples", "样本"],
   "data.jump.preparation": ["Preparation", "预处理"],
   "data.column": ["column", "列"],

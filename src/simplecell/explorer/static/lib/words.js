@@ -2,12 +2,13 @@
 
 import { recall, remember } from "./dom.js";
 import { EFFECTS } from "./words-effects.js";
+import { MAP } from "./words-map.js";
 import { PAGES } from "./words-pages.js";
 import { PLAYGROUND } from "./words-playground.js";
 import { SHELL } from "./words-shell.js";
 
 const LANGUAGES = ["en", "zh"];
-const WORDS = { ...SHELL, ...PAGES, ...EFFECTS, ...PLAYGROUND };
+const WORDS = { ...SHELL, ...PAGES, ...EFFECTS, ...MAP, ...PLAYGROUND };
 let now = "";
 
 /** The language in use: "en" or "zh". */

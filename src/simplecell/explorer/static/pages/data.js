@@ -3,6 +3,7 @@
 import { curves, histogram } from "../lib/charts.js";
 import { button, fill, h, menu, section, term } from "../lib/dom.js";
 import { figure, known } from "../lib/numbers.js";
+import { mapOf } from "../map/map.js";
 import { columnsOfRun, errorTable, rowTables } from "./row-tables.js";
 import { cutOut, pixels, sampleFigure } from "../lib/sample.js";
 import { spoken, t } from "../lib/words.js";
@@ -14,7 +15,11 @@ export async function showData(context) {
   const { run } = context;
   const rows = run.atlas.look === "row";
   const [data, columns] = await Promise.all([context.store.get(`${run.name}/data`), rows && columnsOfRun(run)]);
-  const parts = { errors: errors(data), samples: worst(context, run, data, columns), preparation: preparation(run, data) };
+  const map = mapOf(context, data.samples);
+  const parts = {
+    ...(map && { map: map.element }),
+    errors: errors(data), samples: worst(context, run, data, columns, map), preparation: preparation(run, data),
+  };
   context.root.append(
     h("h1", { tabindex: "-1" }, t("page.data")),
     h("p", { class: "lead" }, t("data.lead")),
@@ -22,6 +27,7 @@ export async function showData(context) {
     ...Object.values(parts),
     remarks(data),
   );
+  return () => map?.close();
 }
 
 /** Links to the parts of the page, which have no addresses of their own. */
@@ -42,7 +48,7 @@ function errors({ errors: table }) {
   return section(term(t("data.errors"), t("about.error")), chart);
 }
 
-function worst(context, run, { samples }, columns) {
+function worst(context, run, { samples }, columns, map) {
   const list = h("div", { class: `samples compared ${run.atlas.look}` });
   const more = button("", () => grow());
   let group = "worst";
@@ -50,7 +56,7 @@ function worst(context, run, { samples }, columns) {
   const chosen = () => (group === "all" ? samples : samples.filter((one) => one.group === group));
   const grow = () => {
     const rest = chosen();
-    list.append(...rest.slice(shown, shown + PAGE).map((one) => judged(context, run, one, columns)));
+    list.append(...rest.slice(shown, shown + PAGE).map((one) => judged(context, run, one, columns, map)));
     shown = Math.min(rest.length, shown + PAGE);
     more.hidden = shown >= rest.length;
     more.textContent = t("data.more", { n: rest.length - shown });
@@ -70,7 +76,7 @@ function worst(context, run, { samples }, columns) {
 }
 
 /** A sample with its reconstruction and error beside it. */
-function judged(context, run, one, columns) {
+function judged(context, run, one, columns, map) {
   const play = context.link(`${run.name}/playground?sample=${one.at}`);
   const tables = run.atlas.look === "row" ? rowTables(run, one, columns) : null;
   const size = 84;
@@ -86,8 +92,18 @@ function judged(context, run, one, columns) {
     sampleFigure(run, one.sample, { size, columns: tables, play: one.at !== undefined && play }),
     run.atlas.look === "picture" && one.recon && beside(one.recon, "data.recon"),
     error,
+    map && tick(map, one.sample.row),
     !tables && one.columns && h("details", {}, h("summary", {}, t("data.columns")), errorTable(run, one)),
   );
+}
+
+/** A box that picks a sample for the question of the map. */
+function tick(map, row) {
+  const change = (event) => {
+    event.target.checked = map.tickRow(row);
+  };
+  const name = `${t("map.tickrow")}: ${t("sample.row", { n: String(row) })}`;
+  return h("label", { class: "tick" }, h("input", { type: "checkbox", "aria-label": name, on: { change } }), t("map.tickrow"));
 }
 
 function preparation(run, data) {

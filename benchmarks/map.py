@@ -1,0 +1,223 @@
+"""The map's speed: opened, moved, and asked what sets 1,000 samples apart.
+
+    python benchmarks/map.py [--points 100000] [--latents 4096] [--ways webgl canvas]
+
+Goals: 100,000 points interactive within 2 s of opening the page, median frame at most 20 ms while
+it is moved; a line around 1,000 samples answered within 1 s at 4,096 latents, 32 of them active.
+Random weights, samples of ten clouds: the time does not depend on what was learned. The browser is
+Debian's chromium, without a screen: WebGL is drawn by SwiftShader, that is by the processor, so
+that a graphics card can only be faster. "canvas" is what a machine without a graphics card gets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simplecell.explorer.make.atlas import build_atlas
+from simplecell.explorer.make.kept_codes import KeptCodes
+from simplecell.explorer.serve.library import Library
+from simplecell.explorer.serve.server import Server
+from simplecell.run.begin import begin
+from simplecell.run.build import all_data
+from simplecell.run.directory import Run
+from simplecell.run.recipe import Recipe
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SOFTWARE = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+WAYS = ("canvas", "webgl")
+"""The faster without a graphics card, and what would be drawn with one."""
+PANNED = """() => new Promise((done) => {
+  const plot = document.querySelector(".map-plot"), times = [], work = [];
+  const start = performance.now();
+  const box = plot.getBoundingClientRect();
+  const send = (kind, across, down) => plot.dispatchEvent(new PointerEvent(kind, {
+    pointerId: 1, button: 0, bubbles: true,
+    clientX: box.left + box.width / 2 + across, clientY: box.top + box.height / 2 + down }));
+  plot.setPointerCapture = () => {};
+  send("pointerdown", 0, 0);
+  let last = start;
+  const frame = (now) => {
+    times.push(now - last);
+    work.push(performance.now() - now);  // the map's own callback came before this one
+    last = now;
+    send("pointermove", 150 * Math.sin(now / 300), 80 * Math.cos(now / 400));
+    if (now - start < 5000) requestAnimationFrame(frame);
+    else {
+      send("pointerup", 150, 0);
+      done([times.slice(2), work.slice(2)]);
+    }
+  };
+  requestAnimationFrame(frame);
+})"""
+WAIT_FOR_ANSWER = """() => {
+  const answer = document.querySelector(".map-answer");
+  delete answer.dataset.took;
+  window.answered = new Promise((done) => {
+    let start = 0;
+    document.querySelector(".map-plot").addEventListener("pointerup", () => {
+      start = performance.now();
+    }, { once: true, capture: true });
+    new MutationObserver((_, watch) => {
+      if (!start || !answer.dataset.took) return;
+      watch.disconnect();
+      requestAnimationFrame(() => done([performance.now() - start, Number(answer.dataset.took)]));
+    }).observe(answer, { childList: true, attributes: true });
+  });
+}"""
+
+
+def trained(folder: Path, n: int, n_latents: int) -> Run:
+    """A run of a few steps on ten clouds of samples, with two records each."""
+    rng = np.random.default_rng(0)
+    cloud = rng.integers(0, 10, n)
+    x = rng.standard_normal((10, 64))[cloud] * 1.5 + rng.standard_normal((n, 64))
+    np.save(folder / "x.npy", x.astype(np.float32))
+    price = (cloud + rng.random(n)).round(3)
+    lines = (
+        json.dumps({"cloud": f"cloud {one}", "price": two})
+        for one, two in zip(cloud.tolist(), price.tolist(), strict=True)
+    )
+    (folder / "meta.jsonl").write_text("\n".join(lines) + "\n")
+    settings = [f'data.meta="{folder / "meta.jsonl"}"', "train.max_samples=5000"]
+    settings += [f"model.n_latents={n_latents}", "model.target_l0=32"]
+    session = begin(folder / "x.npy", folder / "run", Recipe.load("topk"), settings=settings)
+    for _ in session.records():
+        pass
+    session.finish()
+    return Run(folder / "run")
+
+
+def atlas(run: Run) -> dict[str, Any]:
+    """Seconds of the whole atlas, the peak of memory, and what the map takes on the disk."""
+    loaded = run.load()
+    source, started = all_data(loaded), time.perf_counter()
+    for _ in build_atlas(run, loaded, source):
+        pass
+    seconds = time.perf_counter() - started
+    folder = run.path / "atlas"
+    sizes = {path.name: path.stat().st_size for path in folder.glob("map-*.bin")}
+    kept = KeptCodes.read(folder / "codes.npz")
+    return {
+        "atlas_seconds": round(seconds, 1),
+        "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "map_files_megabytes": round(sum(sizes.values()) / 1e6, 2),
+        "samples_with_codes": len(kept.points),
+        "codes_megabytes": round((folder / "codes.npz").stat().st_size / 1e6, 1),
+    }
+
+
+@contextmanager
+def page_of(run: Run, way: str) -> Iterator[tuple[Any, str]]:
+    """The data page of the served run in a browser, and its address."""
+    from playwright.sync_api import sync_playwright
+
+    server = Server(Library([run]))
+    url = server.start()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=[*ARGUMENTS, *SOFTWARE]
+        )
+        yield browser.new_page(viewport={"width": 1280, "height": 900}), f"{url}run/data?draw={way}"
+        browser.close()
+    server.stop()
+
+
+def around(places: np.ndarray, n: int) -> list[tuple[float, float]]:
+    """Corners of the square around the middle place that holds n of them."""
+    middle = np.median(places, axis=0).tolist()
+    half = float(np.partition(np.abs(places - middle).max(1), n)[n])
+    return [
+        (middle[0] + a * half, middle[1] + b * half)
+        for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    ]
+
+
+def asked(page: Any, corners: list[tuple[float, float]]) -> tuple[float, float]:
+    """Milliseconds from the end of a line to the answer on the screen; of the question alone."""
+    plot = page.locator(".map-plot")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    unit = 0.95 * min(box["width"] - 2, box["height"] - 2) / 2
+    spots = [
+        (box["x"] + box["width"] / 2 + x * unit, box["y"] + box["height"] / 2 - y * unit)
+        for x, y in corners
+    ]
+    page.evaluate(WAIT_FOR_ANSWER)
+    page.keyboard.down("Shift")
+    page.mouse.move(*spots[0])
+    page.mouse.down()
+    for spot in [*spots[1:], spots[0]]:
+        page.mouse.move(*spot, steps=6)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    whole, alone = page.evaluate("window.answered")
+    return float(whole), float(alone)
+
+
+def browsed(run: Run, way: str) -> dict[str, Any]:
+    """How long the map takes to appear, its frames while it is moved, and its answers."""
+    places = np.fromfile(run.path / "atlas" / "map-inputs.bin", dtype="<f4").reshape(-1, 2)
+    ready, frames, work, answers = [], [], [], []
+    with page_of(run, way) as (page, url):
+        page.goto(url)  # once, so that the browser itself has started
+        for _ in range(3):
+            page.goto("about:blank")
+            page.goto(url)
+            plot = page.locator(".map-plot[data-ready]")
+            plot.wait_for()
+            ready.append(float(plot.get_attribute("data-ready")))
+            panned = page.evaluate(PANNED)
+            frames, work = frames + panned[0], work + panned[1]
+        drawn_by = plot.get_attribute("data-way")
+        for _ in range(5):
+            page.get_by_role("button", name="All", exact=True).click()
+            answers.append(asked(page, around(places, 1000)))
+        heading = page.locator(".map-answer h3").text_content()
+    return {
+        "way": drawn_by,
+        "interactive_seconds": round(statistics.median(ready) / 1000, 2),
+        "median_frame_milliseconds": round(statistics.median(frames), 1),
+        "slowest_of_20_milliseconds": round(sorted(frames)[int(0.95 * len(frames))], 1),
+        "of_it_work_milliseconds": round(statistics.median(work), 1),
+        "picked": heading,
+        "answer_seconds": round(statistics.median(one for one, _ in answers) / 1000, 2),
+        "first_answer_seconds": round(answers[0][0] / 1000, 2),
+        "of_it_question_seconds": round(statistics.median(two for _, two in answers) / 1000, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--points", type=int, default=100_000)
+    parser.add_argument("--latents", type=int, default=4096)
+    parser.add_argument("--ways", nargs="*", choices=[*WAYS], default=[*WAYS])
+    asked_for = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run = trained(Path(folder), asked_for.points, asked_for.latents)
+        sizes = {"points": asked_for.points, "latents": asked_for.latents}
+        print(json.dumps({**sizes, "cores": os.cpu_count(), **atlas(run)}), flush=True)
+        for way in asked_for.ways:
+            print(json.dumps(browsed(run, way)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

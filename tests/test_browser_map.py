@@ -1,0 +1,378 @@
+"""The map in a real browser: moved, pointed at, drawn around; by WebGL and without."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from browser import WIDE, go
+from simplecell.cli import run_command_line
+from simplecell.explorer.export import export
+from simplecell.explorer.serve.contrasted import _points
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytest_plugins = ["browser_fixtures"]
+
+N = 400
+"""Samples of the run `acts`."""
+ASK = {"accept": "application/json"}
+
+
+def opened(page, address):
+    go(page, address)
+    expect(page.locator(".map-plot[data-ready]")).to_be_visible()
+    plot = page.locator(".map-plot")
+    plot.evaluate("(one) => one.scrollIntoView({ block: 'center' })")  # a mouse needs it in sight
+    return plot
+
+
+def places(run, name="inputs"):
+    return np.fromfile(run / "atlas" / f"map-{name}.bin", dtype="<f4").reshape(-1, 2)
+
+
+def seen(plot, xy):
+    """Where places [n, 2] are seen, in pixels of the plot, of the map as it opens."""
+    box = plot.bounding_box()
+    unit = 0.95 * min(box["width"] - 2, box["height"] - 2) / 2
+    middle = np.array([box["width"], box["height"]]) / 2
+    return middle + np.asarray(xy) * [unit, -unit]
+
+
+def at(plot, point):
+    """Pixels of the page of a pixel of the plot."""
+    box = plot.bounding_box()
+    return box["x"] + float(point[0]), box["y"] + float(point[1])
+
+
+def draw(page, plot, corners):
+    """Draw a line by the mouse."""
+    page.mouse.move(*at(plot, corners[0]))
+    page.mouse.down()
+    for corner in [*corners[1:], corners[0]]:
+        page.mouse.move(*at(plot, corner), steps=4)
+    page.mouse.up()
+
+
+def half(plot):
+    """Corners around the left half."""
+    box = plot.bounding_box()
+    return [
+        (6, 6),
+        (box["width"] / 2, 6),
+        (box["width"] / 2, box["height"] - 6),
+        (6, box["height"] - 6),
+    ]
+
+
+def test_a_line_around_samples_tells_what_sets_them_apart(site, runs, page):
+    plot = opened(page, site + "acts/data")
+    expect(page.locator(".map-answer")).to_contain_text("Nothing is picked yet")
+    page.get_by_role("button", name="Draw a line").click()
+    draw(page, plot, half(plot))
+    inside = int((seen(plot, places(runs["acts"]))[:, 0] < plot.bounding_box()["width"] / 2).sum())
+    answer = page.locator(".map-answer")
+    expect(answer.locator("h3")).to_contain_text(" others")
+    picked, others = map(int, re.findall(r"\d+", answer.locator("h3").text_content()))
+    assert abs(picked - inside) <= 2
+    assert picked + others == N
+    lines = answer.locator(".map-found tbody tr")
+    assert lines.count() == 16
+    first = lines.first.text_content()
+    assert re.search(r"Latent \d+", first)
+    assert "held out" in answer.locator("thead").first.text_content()
+    number = re.search(r"Latent (\d+)", first)[1]
+    lines.first.locator("a").click()
+    expect(page.locator("h1")).to_have_text(f"Latent {number}")
+
+
+def test_a_sample_is_pointed_at_opened_and_picked(site, runs, page):
+    plot = opened(page, site + "acts/data")
+    xy = places(runs["acts"])
+    alone = int(np.argsort(-np.hypot(*xy.T))[0])
+    page.mouse.move(*at(plot, seen(plot, xy[alone])))
+    card = page.locator(".map-card")
+    expect(card).to_be_visible()
+    expect(card).to_contain_text(f"sample {alone}")
+    expect(card).to_contain_text("topic: t")
+    expect(card).to_contain_text(f"sample number {alone}")  # its own text, from the data
+    page.mouse.click(*at(plot, seen(plot, xy[alone])))
+    expect(page.locator(".map-sample > h3")).to_have_text(f"sample {alone}")
+    expect(page.locator(".map-sample")).to_contain_text(f"t{alone % 3}")
+    page.get_by_role("button", name="Pick or put back").click()
+    expect(page.locator(".map-counts")).to_contain_text("1 picked")
+    expect(page.locator(".map-answer")).to_contain_text("Pick at least 10")
+
+
+def test_everything_can_be_done_by_the_keyboard(site, page):
+    plot = opened(page, site + "acts/data")
+    plot.focus()
+    card = page.locator(".map-card")
+    for key in ("+", "+", "ArrowLeft", "ArrowRight", "-"):
+        page.keyboard.press(key)
+    for _ in range(40):
+        page.keyboard.press("ArrowUp")
+        if card.is_visible():
+            break
+    page.keyboard.press("0")
+    rows = page.get_by_placeholder("rows: 5, 10-20")
+    rows.fill("0-99, 150")
+    rows.press("Enter")
+    expect(page.locator(".map-counts")).to_contain_text("101 picked")
+    expect(page.locator(".map-answer h3")).to_have_text("101 samples against the 299 others")
+    page.select_option("select.map-side", label="against these")
+    page.locator(".map-key", has_text="t1").focus()
+    page.keyboard.press("Enter")
+    heading = page.locator(".map-answer h3")
+    expect(heading).to_have_text(re.compile(r"\d+ samples against 13\d picked ones"))
+    rows.fill("one, two")
+    rows.press("Enter")
+    expect(page.locator(".map-state")).to_contain_text("Rows are written like")
+    page.get_by_role("button", name="clear").first.click()
+    page.get_by_role("button", name="clear").first.click()
+    expect(page.locator(".map-answer")).to_contain_text("Nothing is picked yet")
+
+
+def test_samples_of_the_page_are_ticked(site, page):
+    opened(page, site + "acts/data")
+    boxes = page.locator(".judged .tick input")
+    for k in range(12):
+        boxes.nth(k).check()
+    expect(page.locator(".map-counts")).to_contain_text("12 picked")
+    expect(page.locator(".map-answer h3")).to_have_text("12 samples against the 388 others")
+    boxes.first.uncheck()
+    expect(page.locator(".map-counts")).to_contain_text("11 picked")
+
+
+def test_colours_follow_records_numbers_and_latents(site, page):
+    plot = opened(page, site + "acts/data")
+    expect(page.locator(".map-legend .map-key")).to_have_count(3)
+    page.select_option("select.map-colour", label="Error of the reconstruction")
+    expect(page.locator(".map-legend .map-scale")).to_be_visible()
+    low = page.locator(".map-range input").first
+    low.fill("0")
+    page.locator(".map-range button").click()
+    expect(page.locator(".map-counts")).to_contain_text(f"{N} picked")
+    expect(page.locator(".map-answer")).to_contain_text("and leave as many")
+    page.select_option("select.map-colour", label="code of a latent")
+    page.locator(".map-number").fill("5")
+    page.locator(".map-number").press("Enter")
+    expect(page.locator(".map-legend h3")).to_have_text("Latent 5")
+    page.select_option("select.map-layout", label="samples, by their codes (PCA)")
+    expect(plot).to_have_attribute("data-layout", "codes")
+    page.select_option("select.map-layout", label="latents, by their atoms (PCA)")
+    expect(plot).to_have_attribute("data-layout", "latents")
+    expect(page.locator(".map-lasso")).to_have_count(0)
+
+
+def test_a_click_on_a_latent_opens_it(site, runs, page):
+    plot = opened(page, site + "edges/data")
+    page.select_option("select.map-layout", label="latents, by their atoms (PCA)")
+    expect(plot).to_have_attribute("data-layout", "latents")
+    xy = places(runs["edges"], "latents")
+    apart = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1)) + 9 * np.eye(len(xy))
+    alone = int(apart.min(1).argmax())
+    page.mouse.move(*at(plot, seen(plot, xy[alone])))
+    expect(page.locator(".map-card canvas")).to_be_visible()
+    page.mouse.click(*at(plot, seen(plot, xy[alone])))
+    expect(page.locator("h1")).to_have_text(f"Latent {alone}")
+
+
+def test_a_picture_stands_beside_its_point(site, runs, page):
+    plot = opened(page, site + "edges/data")
+    xy = places(runs["edges"])
+    alone = int(np.argsort(-np.hypot(*xy.T))[0])
+    page.mouse.move(*at(plot, seen(plot, xy[alone])))
+    expect(page.locator(".map-card canvas")).to_be_visible()
+    page.mouse.click(*at(plot, seen(plot, xy[alone])))
+    expect(page.locator(".map-sample canvas")).to_be_visible()
+    # its photograph is the one of the atlas, whatever number a new reading gives it
+    record = page.request.get(f"{site}edges/map/sample/{alone}", headers=ASK).json()
+    photos = json.loads((runs["edges"] / "atlas" / "atlas.json").read_text())["photos"]
+    assert photos[record["photo"]["photo"]]["name"] == record["about"]["file"]
+    expect(page.locator(".map-sample .photo").first).to_be_visible()
+
+
+def test_dragging_moves_and_the_wheel_waits_for_a_click(site, page):
+    plot = opened(page, site + "acts/data")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    before = page.evaluate("scrollY")
+    page.mouse.wheel(0, 120)
+    for _ in range(50):
+        if page.evaluate("scrollY") != before:
+            break
+        page.wait_for_timeout(50)
+    assert page.evaluate("scrollY") != before
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 260, box["y"] + 230, steps=5)
+    page.mouse.up()
+    expect(page.locator(".map-sample")).to_be_empty()  # a drag is no click
+    expect(page.locator(".map-counts")).to_be_empty()
+    before = page.evaluate("scrollY")
+    page.mouse.wheel(0, -240)
+    page.wait_for_timeout(200)
+    assert page.evaluate("scrollY") == before
+
+
+def test_what_comes_from_data_stays_text_on_the_map(site, page):
+    opened(page, site + "table/data")
+    page.locator(".map-plot").focus()
+    assert page.locator("img[src='x']").count() == 0
+
+
+def test_the_map_speaks_chinese_and_fits_a_phone(site, visit):
+    page = visit(
+        site + "acts/data",
+        locale="zh-CN",
+        viewport={"width": 360, "height": 740},
+        color_scheme="dark",
+    )
+    expect(page.locator(".map h2")).to_have_text("地图")
+    expect(page.locator(".map-plot[data-ready]")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_server_that_refuses_is_told(site, page):
+    opened(page, site + "acts/data")
+    page.route(
+        "**/contrast",
+        lambda route: route.fulfill(
+            status=200, content_type="application/json", body=json.dumps({"nothing": 1})
+        ),
+    )
+    page.get_by_placeholder("rows: 5, 10-20").fill("0-99")
+    page.get_by_role("button", name="Pick", exact=True).first.click()
+    expect(page.locator(".map-answer .notice")).to_be_visible()
+
+
+def test_an_exported_map_says_what_to_run(runs, tmp_path, visit):
+    folder = export([runs["acts"]], tmp_path / "site").parent
+    page = visit(f"{folder.as_uri()}/index.html#/acts/data", accept_downloads=True)
+    plot = page.locator(".map-plot[data-ready]")
+    expect(plot).to_be_visible()
+    page.get_by_role("button", name="Draw a line").click()
+    draw(page, plot, half(plot))
+    answer = page.locator(".map-answer")
+    expect(answer.locator("code")).to_have_text("simplecell explain RUN DATA --rows @these.txt")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the rows picked").click()
+    path = tmp_path / "these.txt"
+    download.value.save_as(path)
+    lines = path.read_text().splitlines()
+    assert lines[0] == "row"
+    assert len(lines) > 100
+    data = runs["acts"].parent / "acts.npy"
+    told = run_command_line(
+        [
+            "explain",
+            str(runs["acts"]),
+            str(data),
+            "--rows",
+            f"@{path}",
+            "--meta",
+            str(runs["acts"].parent / "meta.jsonl"),
+        ]
+    )
+    assert told == 0
+
+
+SOFTWARE = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""With these the browser has WebGL where there is no graphics card."""
+
+
+@pytest.fixture
+def software(chromium):
+    """A page of a browser that draws WebGL by the processor."""
+    browser = chromium.browser_type.launch(
+        executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
+        args=[*SOFTWARE, "--disable-background-networking", "--no-first-run"],
+    )
+    yield browser.new_page(viewport=WIDE, locale="en-US")
+    browser.close()
+
+
+def coloured(page):
+    """Which pixels of the map's canvas are not those of the empty page, as its picture shows."""
+    picture = Image.open(io.BytesIO(page.locator(".map-plot").screenshot())).convert("RGB")
+    pixels = np.asarray(picture, dtype=int)[4:-4, 4:-4]
+    return np.abs(pixels - pixels[0, 0]).max(2) > 24
+
+
+def test_webgl_and_a_plain_canvas_show_the_same_points(site, page, software):
+    expect(opened(page, site + "edges/data")).to_have_attribute("data-way", "canvas")
+    opened(software, site + "edges/data?draw=webgl")
+    expect(software.locator(".map-plot")).to_have_attribute("data-way", "webgl")
+    first, second = coloured(page), coloured(software)
+    assert first.shape == second.shape
+    assert 0.001 < first.mean() < 0.5
+    # squares on a canvas, discs by WebGL: the same places but for their rims
+    both = (first & second).sum() / min(first.sum(), second.sum())
+    assert both > 0.8
+
+
+def test_a_lost_graphics_card_leaves_a_plain_canvas(site, software):
+    plot = opened(software, site + "acts/data?draw=webgl")
+    expect(plot).to_have_attribute("data-way", "webgl")
+    software.evaluate(
+        """document.querySelector(".map-points").getContext("webgl2")
+          .getExtension("WEBGL_lose_context").loseContext()"""
+    )
+    expect(plot).to_have_attribute("data-way", "canvas")
+    assert coloured(software).any()
+
+
+MODULE = """async ([count, corners]) => {
+  const { Cells, within } = await import("/map/near.js");
+  let seed = 1;
+  const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
+  const places = Float32Array.from({ length: 2 * count }, () => 2 * random() - 1);
+  const cells = new Cells(places);
+  const asked = Array.from({ length: 200 }, () => [2.2 * random() - 1.1, 2.2 * random() - 1.1]);
+  return {
+    places: [...places], asked, nearest: asked.map(([x, y]) => cells.nearest(x, y, 0.05)),
+    within: [...within(places, corners)],
+  };
+}"""
+
+
+def test_the_nearest_point_and_those_within_a_line_are_the_obvious_ones(modules):
+    corners = [[-0.6, -0.7], [0.7, -0.4], [0.1, 0.0], [0.8, 0.9], [-0.9, 0.6]]
+    found = modules.evaluate(MODULE, [3000, corners])
+    xy = np.array(found["places"]).reshape(-1, 2)
+    for (x, y), nearest in zip(found["asked"], found["nearest"], strict=True):
+        away = np.hypot(*(xy - [x, y]).T)
+        assert nearest == (int(away.argmin()) if away.min() <= 0.05 else -1)
+    inside = matplotlib_path(corners).contains_points(xy)
+    assert found["within"] == np.flatnonzero(inside).tolist()
+    assert 500 < inside.sum() < 2500
+
+
+def matplotlib_path(corners):
+    from matplotlib.path import Path
+
+    return Path([*corners, corners[0]], closed=True)
+
+
+RANGES = """async () => {
+  const { Picks, ranges, THESE } = await import("/map/picks.js");
+  const picks = new Picks(20, () => {});
+  picks.put(THESE, [0, 3, 9, 19]);
+  const said = ["5, 10-12", "7–9", "", "a", "1-2-3", "1,"];
+  return { bits: picks.bits(THESE), ranges: said.map(ranges) };
+}"""
+
+
+def test_rows_are_read_and_bits_are_written_as_the_server_reads_them(modules):
+    found = modules.evaluate(RANGES)
+    assert found["ranges"] == [[[5, 5], [10, 12]], [[7, 9]], None, None, None, None]
+    assert np.flatnonzero(_points("rows", found["bits"], 20)).tolist() == [0, 3, 9, 19]
