@@ -18,6 +18,10 @@ from simplecell.run.begin import begin, resume
 from simplecell.run.recipe import Recipe
 
 X = planted_dictionary(4000, 16, 32, 3).x
+SIGNS = np.random.default_rng(0)
+ATOMS = SIGNS.standard_normal((32, 16)) / 4
+ACTIVE = SIGNS.random((4000, 32)).argsort(1) < 2
+SIGNED = np.float32(4 * (SIGNS.standard_normal((4000, 32)) * ACTIVE) @ ATOMS)
 MIXED = np.float32(X * np.geomspace(0.01, 30, 16) ** 2)
 
 
@@ -265,6 +269,14 @@ AFTER = {
         ],
         NOISE[:240],
         "end there",
+    ),
+    "opposite atoms": ("opposites", "topk", [*size(64, 40_000), BARE], SIGNED, "signed codes"),
+    "opposite atoms, batchtopk": (
+        "opposites",
+        "batchtopk",
+        [*size(64, 40_000), BARE],
+        SIGNED,
+        "either way round",
     ),
     "thresholds": (
         "thresholds",

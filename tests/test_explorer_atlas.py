@@ -407,6 +407,30 @@ def test_a_histogram_widens_without_losing_a_count():
     assert few.counts[0, : BINS // 2].sum() == 1
 
 
+def test_signed_codes_have_their_strongest_samples_either_way(tmp_path):
+    x = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    settings = ["train.max_samples=3000", "model.n_latents=12", "model.target_l0=2"]
+    run = train(tmp_path / "x.npy", tmp_path / "run", "abstopk", *settings)
+    for _ in build_atlas(run, run.load(), all_data(run.load())):
+        pass
+    atlas, columns, details = opened(run)
+    codes = codes_of(run)
+    assert (atlas["sparse"], atlas["signed"]) == (True, True)
+    assert (codes < 0).any()
+    np.testing.assert_allclose(columns["max"], np.abs(codes).max(0), rtol=1e-5)
+    np.testing.assert_allclose(columns["low"], -columns["high"])
+    for one in details:
+        mine = codes[:, one["latent"]]
+        for name, sign in (("top", 1), ("bottom", -1)):
+            wanted = np.sort(sign * mine[sign * mine > 0])[::-1][:12]
+            found = [sign * example["value"] for example in one.get(name, [])]
+            np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    play = json.loads((run.path / "atlas" / "playground.json").read_text())
+    assert play["exact"]["signed"] is True
+    assert play["exact"]["alpha"] > 0
+
+
 def obvious(scores, most):
     """Rows of each latent, best first, the earlier of equals, of scores [B, M]; −inf left out."""
     order = np.argsort(-scores, axis=0, kind="stable")

@@ -54,8 +54,8 @@ class Finding:
     """What was seen, with its number, why it matters, and the cure as settings to give."""
 
     kind: str
-    """precision, center, scale, range, batch; dead, saturated, duplicates, thresholds, overfit;
-    inputs, rows, apart."""
+    """precision, center, scale, range, batch; dead, saturated, duplicates, opposites, thresholds,
+    overfit; inputs, rows, apart."""
     words: str
 
     def __str__(self) -> str:

@@ -63,6 +63,9 @@ COSINE, DUPLICATES = 0.99, 0.01
 """Atoms nearer than 8° are one feature; a hundredth of the latents may share theirs by chance."""
 NEAR = 0.9
 """Cosine from which on latents count as one where duplicates are many: the number of features."""
+OPPOSITE = 0.2
+"""Share of the living latents with an opposite: on sums of signed atoms 0.36 to 0.69 of them, on
+digits, tables, noise and patches of pictures 0.02 at most."""
 STUCK = 0.5
 """Share of the thresholds that no sample comes near; dead latents alone are fewer."""
 BANDWIDTH = 0.5
@@ -280,6 +283,23 @@ def duplicates(case: FinishedTraining) -> list[Finding]:
     return [Finding("duplicates", f"{words}; {case.blame or _fewer(case)}")]
 
 
+def opposites(case: FinishedTraining) -> list[Finding]:
+    """Living latents whose atom is the opposite of another's."""
+    model, n_compared = case.session.trainer.model, len(case.cosines)
+    paired = int((case.cosines < -NEAR).any(1).sum())
+    if not model.activation.one_sided or paired < max(2.0, OPPOSITE * n_compared):
+        return []
+    words = (
+        f"atoms come in opposite pairs: {paired} of {n_compared} living latents have an opposite "
+        f"(cosine below {-NEAR:g}), so that what comes either way round takes two of them; double "
+        "the latents, or take signed codes, one latent for both: "
+    )
+    wanted = case.session.recipe.target_l0
+    if model.activation.kind in ("topk", "batchtopk") and wanted == int(wanted):
+        return [Finding("opposites", words + setting("model.activation", "abstopk"))]
+    return [Finding("opposites", words + "the recipe abstopk")]
+
+
 @torch.no_grad()
 def thresholds(session: Training, x: Tensor) -> list[Finding]:
     """JumpReLU thresholds that no sample comes near, and which therefore never move."""
@@ -360,4 +380,4 @@ def examine(session: Training, figures: Figures | None = None) -> list[Finding]:
     if cause := weight(case) or thresholds(session, x):
         return cause
     last = [*overfit(session, figures), *owned]
-    return [*dead(case), *target(case), *duplicates(case), *last]
+    return [*dead(case), *target(case), *duplicates(case), *opposites(case), *last]

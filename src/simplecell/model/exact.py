@@ -51,14 +51,23 @@ class Exact(Model):
         inner: what was trained: one layer, sparse codes, a linear output.
         alpha: α, in units of the prepared inputs: a latent is active where its unit atom
             correlates with what is left by more.
+        tolerance, max_iter: of the lasso, where less than all that is worth while will do.
 
     Raises:
         UsageError: for another kind of model, or α that is no number above 0.
     """
 
-    def __init__(self, inner: Model, alpha: float) -> None:
+    def __init__(
+        self,
+        inner: Model,
+        alpha: float,
+        *,
+        tolerance: float = TOLERANCE,
+        max_iter: int = _ITERATIONS,
+    ) -> None:
         super().__init__()
         real("alpha", alpha, above=0)
+        self.tolerance, self.max_iter = tolerance, max_iter
         self.inner, self.alpha = suited(inner), float(alpha)
         self.activation, self.output = inner.activation, inner.output
 
@@ -89,8 +98,8 @@ class Exact(Model):
         found = encode(
             *(x, atoms, L1(self.alpha, positive=one_sided)),
             start=guess * lengths,
-            max_iter=_ITERATIONS,
-            tol=TOLERANCE,
+            max_iter=self.max_iter,
+            tol=self.tolerance,
         )
         code = refitted(x, atoms, found.codes, positive=one_sided)
         return torch.where(lengths > 0, code / lengths, 0)
@@ -160,10 +169,12 @@ def _unit(model: Autoencoder) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def alpha_for(model: Model, x: Tensor, wanted: float) -> float:
+def alpha_for(
+    model: Model, x: Tensor, wanted: float, *, near: float = _NEAR, max_iter: int = _ITERATIONS
+) -> float:
     """The α at which exact codes of x [B, D] have `wanted` active latents each, mean.
 
-    By bisection of its logarithm, to a fiftieth of `wanted`, or as near as α comes, of the lasso's
+    By bisection of its logarithm, to `near` of `wanted`, or as near as α comes, of the lasso's
     codes.
 
     Raises:
@@ -183,9 +194,9 @@ def alpha_for(model: Model, x: Tensor, wanted: float) -> float:
     for _ in range(_ROUNDS):
         middle = (high + low) / 2
         penalty = L1(math.exp(middle), positive=one_sided)
-        code = encode(x, atoms, penalty, start=code, max_iter=_ITERATIONS, tol=_ROUGHLY).codes
+        code = encode(x, atoms, penalty, start=code, max_iter=max_iter, tol=_ROUGHLY).codes
         l0 = float((code != 0).sum(1).double().mean())
-        if abs(l0 - wanted) <= _NEAR * wanted:
+        if abs(l0 - wanted) <= near * wanted:
             break
         low, high = (middle, high) if l0 > wanted else (low, middle)
     return math.exp(middle)

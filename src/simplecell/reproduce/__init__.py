@@ -18,6 +18,7 @@ from simplecell.reproduce import (
     convolution,
     digits,
     generative,
+    ksvd,
     photographs,
     recovery,
     sparse,
@@ -64,6 +65,7 @@ RESULTS: dict[str, Result] = {
     "denoising": Result(generative.denoising, ("mnist",)),
     "planted": Result(recovery.planted),
     "compositional": Result(compositional.compositional),
+    "ksvd": Result(ksvd.ksvd),
 }
 
 

@@ -50,7 +50,7 @@ FOLDER = "atlas"
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What a system says where writing is not allowed; a full disk is another matter."""
 FORMAT = 1
-EDITION = 6
+EDITION = 7
 """Of what stands in the files, where their format stays: an atlas of another is made again."""
 MOST_HASHED = 200_000
 """Records about samples that the key is made of."""
