@@ -51,8 +51,9 @@ class SampleReader:
             raise _gone() from error
         place = found.pop("photo", None)
         kept = {photo["name"]: number for number, photo in enumerate(photos)}
-        if place is not None and names[place["photo"]] in kept:
-            found["photo"] = {**place, "photo": kept[names[place["photo"]]]}
+        name = None if place is None else names[int(place["photo"])]
+        if place is not None and name in kept:
+            found["photo"] = {**place, "photo": kept[name]}
         return found
 
 
