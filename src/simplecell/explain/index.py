@@ -142,8 +142,8 @@ class Index:
         others = hits.rows != np.asarray(rows)[:, None]
         others[others.all(1), -1] = False  # twins of a row may have pushed it out
         keep = others.nonzero()[1].reshape(len(hits.rows), n)
-        chosen = (np.take_along_axis(side, keep, 1) for side in (hits.rows, hits.values))
-        return Hits(next(chosen), next(chosen))
+        values = np.take_along_axis(hits.values, keep, 1)
+        return Hits(np.take_along_axis(hits.rows, keep, 1), values)
 
     def codes_of(self, rows: Sequence[int]) -> csr_array:
         """The codes [B, M] of some rows; every list is looked through for them."""
