@@ -35,7 +35,7 @@ SHORT = ("--set", "train.steps=5")
 FIGURES = {
     *("cost", "terms", "mean_activation", "fvu", "l0", "dead"),
     *("n_iter", "n_evaluations", "stopped"),
-    *("n_latents", "n_samples", "held_out", "skipped", "status", "findings"),
+    *("n_latents", "n_samples", "held_out", "skipped", "status", "findings", "pca"),
 }
 WRAPPING = {"schema", "command", "run", "seconds"}
 
@@ -303,7 +303,7 @@ def test_json_of_train_resume_and_a_second_train(say, made):
         assert set(result["mean_activation"]) == {"min", "mean", "max", "target"}
         assert set(result["held_out"]) == {
             *("cost", "fvu", "l0", "dead"),
-            *("mean_activation", "n_samples"),
+            *("mean_activation", "n_samples", "pca"),
         }
         assert set(result["terms"]) == {"reconstruction", "kl", "decay"}
         terms = Recipe.load("table").objective
@@ -320,7 +320,7 @@ def test_json_of_evaluate_and_info(say, made):
     measured = {
         *("n_samples", "fvu", "l0", "dead", "code_l1", "coherence"),
         *("fvu_standardized", "fvu_median", "largest_inputs", "largest_rows", "findings"),
-        *("density", "histogram", "mean_activation", "inputs_worse_than_mean"),
+        *("density", "histogram", "mean_activation", "inputs_worse_than_mean", "pca"),
     }
     assert set(result) == WRAPPING | measured
     # These codes are sigmoids, which are never 0.
@@ -336,7 +336,7 @@ def test_json_of_evaluate_and_info(say, made):
     assert code == 0
     assert set(json.loads(out)["recipes"]) == {
         *("ufldl", "edges", "color", "compress", "strokes", "table"),
-        *("deep", "variational", "denoise"),
+        *("deep", "variational", "denoise", "pca"),
         *("topk", "abstopk", "batchtopk", "jumprelu", "gated", "l1", "matryoshka"),
     }
 

@@ -89,6 +89,7 @@ ROWS = {
     "batchtopk, refined": Row("batchtopk", ("optim.refine=3",)),
     "jumprelu, refined": Row("jumprelu", ("optim.refine=2",), l0=(0.5, 1.6)),
     "table": Row("table", ("train.steps=40", f"model.n_latents={M}"), 0.5, 0.6, NO_L0),
+    "pca": Row("pca", ("model.n_latents=12", "optim.batch_size=100"), 0.3, 0.3, NO_L0),
     "compress": Row("compress", ("train.steps=40", "model.n_latents=8"), 0.7, 0.6, NO_L0),
     "denoise": Row("denoise", (*FAST, f"model.n_latents={M}"), 0.6, 0.5, NO_L0),
     "variational": Row(  # most of a cross-entropy is the data's own entropy

@@ -159,16 +159,26 @@ def test_codes_decode_by_names_and_by_numbers(run, renamed):
     np.testing.assert_array_equal(*results)
 
 
-def test_rows_through_a_pipe_have_the_names_above(run, monkeypatch, capsys):
-    assert name(run, "latent,name\n1,garden\n") == 0
-    rows = "\n".join((run.path.parent / "houses.csv").read_text().splitlines()[:4]) + "\n"
-    stream = io.TextIOWrapper(io.BytesIO(rows.encode()))
-    monkeypatch.setattr(sys, "stdin", stream)
+def through(monkeypatch, words, rows):
+    """What a verb answers to lines on standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(rows.encode())))
     out = io.TextIOWrapper(io.BytesIO(), write_through=True)
     monkeypatch.setattr(sys, "stdout", out)
-    assert run_command_line(["encode", str(run.path), "-", "--out", "-"]) == 0
-    head = out.buffer.getvalue().decode().splitlines()[0]
+    assert run_command_line(words) == 0
+    return out.buffer.getvalue().decode().splitlines()
+
+
+def test_rows_through_a_pipe_have_the_names_above(run, monkeypatch):
+    encode = ["encode", str(run.path), "-", "--out", "-"]
+    rows = "\n".join((run.path.parent / "houses.csv").read_text().splitlines()[:4]) + "\n"
+    numbered = through(monkeypatch, encode, rows)
+    assert name(run, "latent,name\n1,garden\n") == 0
+    back = ["decode", str(run.path), "-", "--out", "-"]
+    plain = through(monkeypatch, back, "\n".join(numbered) + "\n")
+    head, *codes = through(monkeypatch, encode, rows)
     assert head.endswith("latent0,garden,latent2,latent3,latent4,latent5,latent6,latent7")
+    assert codes == numbered[1:]
+    assert through(monkeypatch, back, "\n".join([head, *codes]) + "\n") == plain
 
 
 def test_explain_info_and_report_say_the_names(run, capsys):

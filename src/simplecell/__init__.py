@@ -60,6 +60,7 @@ _WHERE = {
     "loss_recovered": "harvesting.recovered",
     "check_gradient": "training.gradient_check",
     "evaluate": "run.evaluate",
+    "Index": "explain.index",
     "SimplecellError": "errors",
 }
 

@@ -31,6 +31,7 @@ from simplecell.viz.portrait import picture
 RUN_FILES = (
     *("recipe.toml", "run.json", "log.jsonl"),
     *("model.safetensors", "preprocess.safetensors", "target.safetensors"),
+    "normal.safetensors",
 )
 """What of a run is sent and fetched; a card and a picture stand beside them."""
 PICTURE = "features.png"

@@ -8,7 +8,7 @@ import traceback
 import typer
 
 # The order of the verbs in the help is that of these lines.
-from simplecell.cli import train, show, codes, measure, explain, shard, harvest, convert, hub  # isort: skip
+from simplecell.cli import train, show, codes, measure, explain, index, shard, harvest, convert, hub  # isort: skip
 from simplecell.cli.application import app
 from simplecell.cli.processes import speaks
 from simplecell.errors import DataError, LostError, SimplecellError, UsageError
@@ -20,6 +20,7 @@ __all__ = [
     "explain",
     "harvest",
     "hub",
+    "index",
     "measure",
     "run_command_line",
     "shard",

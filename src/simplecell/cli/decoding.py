@@ -42,6 +42,7 @@ from simplecell.data.cells import cells_of
 from simplecell.data.options import Options
 from simplecell.data.rows import Column, Encoding, Record
 from simplecell.errors import DataError
+from simplecell.run.names import NO_NAMES
 from simplecell.run.trained import Trained
 
 _PICKLE = b"\x80"
@@ -229,5 +230,7 @@ def _options(form: Form | None, names: Sequence[str]) -> Options:
     if form is None or not top:
         return Options(header=False, columns=_encoding(names, False))
     cells = cells_of([top.rstrip("\n")], form.delimiter)[0][1]
-    mine = names if set(names) <= set(cells) else cells
+    # Codes that were written before their latents had names, or after, are the same codes.
+    known = names, NO_NAMES.all(len(names))
+    mine = next((one for one in known if set(one) <= set(cells)), cells)
     return Options(header=True, columns=_encoding(mine))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,11 @@ from simplecell.cli.application import (
 from simplecell.cli.processes import refuse_pipes, together
 from simplecell.errors import DataError, UsageError
 
+if TYPE_CHECKING:
+    from simplecell.data import Source
+    from simplecell.run.evaluate import Figures
+    from simplecell.run.trained import Trained
+
 
 @app.command()
 def evaluate(
@@ -33,6 +38,9 @@ def evaluate(
     ] = None,
     codes: Codes = "encoder",
     alpha: Alpha = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="F.csv or F.jsonl: error, fvu, l0 and score of each row.")
+    ] = None,
     processes: Processes = None,
     as_json: Json = False,
 ) -> None:
@@ -42,12 +50,14 @@ def evaluate(
     from simplecell.cli.printing import evaluation_table
     from simplecell.doctor import hidden
     from simplecell.run.build import new_data, new_pairs
-    from simplecell.run.directory import Run
+    from simplecell.run.directory import Run, reported_pca
     from simplecell.run.evaluate import evaluate as measure
     from simplecell.run.exact import in_use
     from simplecell.run.progress import say, say_skipped
 
     started = time.perf_counter()
+    if rows is not None:
+        _check_rows(rows, processes)
     with together(context, processes) as ranks:
         refuse_pipes(ranks, data)
         trained = Run(run).load()
@@ -61,12 +71,37 @@ def evaluate(
         result = {"run": str(run)} | figures.table()
         if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
             result["fvu"] = result["fvu_standardized"] = None
+        result["pca"] = reported_pca(trained.info)
+        if rows is not None:
+            result["rows"] = str(rows)
+            say(*_written(rows, trained, pairs, figures))
         steps = trained.recipe.preprocess.steps
         findings = hidden(figures, steps, pairs.input_names)
         result["findings"] = [finding.table() for finding in findings]
         result["seconds"] = round(time.perf_counter() - started, 3)
         print_result("evaluate", result, as_json, evaluation_table(result))
         say(*map(str, findings))
+
+
+def _check_rows(rows: Path, processes: int | None) -> None:
+    """Raise UsageError for a file that cannot be written, before anything that takes long."""
+    from simplecell.cli.row_figures import form_of
+    from simplecell.run.storage import check_place
+
+    if processes is not None and processes > 1:
+        raise UsageError("--rows is written by one process; leave --processes out")
+    form_of(rows)
+    check_place(rows)
+
+
+def _written(rows: Path, trained: Trained, source: Source, figures: Figures) -> list[str]:
+    """Write the figures of each row; sentences on them."""
+    from simplecell.cli.row_figures import write_rows
+    from simplecell.run.normality import known
+
+    normal, said = known(trained)
+    write_rows(rows, trained, source, figures, normal)
+    return [*said, f"{source.n_samples} rows: {rows}"]
 
 
 @app.command()

@@ -27,6 +27,7 @@ def figures_table(result: Table) -> str:
     rows.append(("samples", f"{result['n_samples']}", _cell(held.get("n_samples"), "d")))
     rows.append(("cost", f"{result['cost']:.5g}", _cell(held.get("cost"), ".5g")))
     rows.append(("fvu", _cell(result["fvu"], ".4f"), _cell(held.get("fvu"), ".4f")))
+    rows += _of_components(result, held)
     other = held.get("mean_activation") or {}
     for name, form in (("l0", ".2f"), ("dead", ".3f")):
         if result.get(name) is not None:
@@ -38,6 +39,18 @@ def figures_table(result: Table) -> str:
     lines = [f"{name:<18}{left:>12}{right:>12}" for name, left, right in rows]
     ended = f"{result['n_latents']} latents, {result['n_iter']} steps ({result['stopped']}), "
     return "\n".join([*lines, ended + f"{result['seconds']:.1f} s"])
+
+
+def _of_components(result: Table, held: Table) -> list[tuple[str, str, str]]:
+    """PCA's rows of the table; l0 may round to another number of components for new samples."""
+    sides = [
+        {one["components"]: one["fvu"] for one in side.get("pca") or []} for side in (result, held)
+    ]
+    left, right = sides
+    return [
+        (f"  by PCA, {number}", _cell(left.get(number), ".4f"), _cell(right.get(number), ".4f"))
+        for number in sorted({*left, *right})
+    ]
 
 
 def _worse(n: int) -> str:
@@ -79,6 +92,10 @@ def evaluation_table(result: Table) -> str:
         if result[name] is not None:
             ends = " / ".join(f"{result[name][end]:.4f}" for end in ("min", "mean", "max"))
             rows.append((name.replace("_", " "), f"{ends}   min / mean / max of the {words}"))
+    if pca := result.get("pca"):
+        told = ", ".join(f"{_cell(one['fvu'], '.4f')} by {one['components']}" for one in pca["fvu"])
+        of = f"fvu of principal components, {pca['samples']} samples of the run's own data"
+        rows.append(("by PCA", f"{told}   {of}"))
     lines = [f"{name:<18}{words}" for name, words in rows]
     if result["density"] is None:
         return "\n".join([*lines, "no l0, dead, density: these codes are never 0"])

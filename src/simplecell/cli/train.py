@@ -165,7 +165,10 @@ def sweep(
     say(*models.notes)
     say_skipped(models.skipped)
     result, code = follow_sweep(models)
-    result["picture"] = save_front(*models.points(result["models"]), out / "front.png")
+    points, across = models.points(result["models"])
+    if points and across == "l0":
+        points += models.baseline()
+    result["picture"] = save_front(points, across, out / "front.png")
     print_result("sweep", result, as_json, sweep_table(result))
     say(*(f"{row['name']}: {row['error']}" for row in result["models"] if row["error"]))
     if code or models.diverged:

@@ -165,8 +165,13 @@ def npy_array(stream: IO[bytes], name: str, most: int = MAX_BYTES) -> Array:
     return array_from(stream, name, shape, dtype, "F" if fortran else "C", most)
 
 
-def mapped_member(path: Path, info: zipfile.ZipInfo, name: str) -> Array | None:
-    """The .npy that a zip file holds uncompressed, mapped where it lies; None when compressed."""
+def mapped_member(
+    path: Path, info: zipfile.ZipInfo, name: str, whatever: bool = False
+) -> Array | None:
+    """The .npy that a zip file holds uncompressed, mapped where it lies; None when compressed.
+
+    With `whatever`, of no samples as well.
+    """
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         return None
     with path.open("rb") as stream:
@@ -176,7 +181,7 @@ def mapped_member(path: Path, info: zipfile.ZipInfo, name: str) -> Array | None:
             raise DataError(f"{name} is damaged: no member begins where the archive says")
         stream.seek(sum(struct.unpack("<HH", start[26:30])), io.SEEK_CUR)
         begin = stream.tell()
-        shape, fortran, dtype = npy_header(stream, name)
+        shape, fortran, dtype = npy_header(stream, name, whatever)
         check_size(name, shape, dtype, begin + info.file_size - stream.tell())
         return np.memmap(path, dtype, "r", stream.tell(), shape, "F" if fortran else "C")
 

@@ -31,6 +31,7 @@ from simplecell.run.build import Built
 from simplecell.run.directory import Run, about_data, about_training
 from simplecell.run.encoding import dense_codes
 from simplecell.run.evaluate import Figures, evaluate
+from simplecell.run.normality import judged, normality
 from simplecell.run.notes import FILE as NOTES
 from simplecell.run.notes import Notes, weights_of
 from simplecell.run.progress import TrainingProgress
@@ -38,13 +39,14 @@ from simplecell.run.recipe import Recipe
 from simplecell.run.resolve import with_prepared_targets
 from simplecell.run.trained import Trained
 from simplecell.run.whole import WholeModel
-from simplecell.training.prepared import resolve_device
+from simplecell.training.prepared import Prepared, resolve_device
 from simplecell.training.trainer import Record
 from simplecell.viz.grid import sample_shape
 from simplecell.viz.portrait import picture
 
 if TYPE_CHECKING:
     from simplecell.explain.explanation import Explanation
+    from simplecell.explain.index import Index
     from simplecell.explorer.export import Page
 
 Array = NDArray[np.floating]
@@ -118,6 +120,30 @@ class ModelTransformer(CodeTransformer):
         trained = self._on_device()
         return evaluate(trained.model, trained.preprocess, source).score
 
+    def score_samples(self, X: object) -> Array:
+        """How normal each sample of X is, [n_samples], beside those of the training: higher is
+        more normal, as scikit-learn has it; *no unit*.
+
+        `−max(z(ln ‖x − recon‖²), z(ln distance of the code))`, z a standard score among (at most
+        8,192 of) the training samples: `simplecell.run.normality` has the formula and its source.
+
+        Raises:
+            UsageError: for a transcoder, and a run that does not know what is normal.
+        """
+        check_is_fitted(self)
+        source = source_given(self, X, reset=False)
+        trained = self._on_device()
+        if trained.normal is None:
+            raise UsageError(
+                "this run does not know which samples are normal: it is a transcoder, was "
+                "converted, or was made before rows were scored; train it anew"
+            )
+        model = trained.model_for(source.read(slice(0, 1)))
+        samples = Prepared(source, trained.preprocess, model, keep=False)
+        parts = [trained.normal.score(one) for _, one in judged(model, samples)]
+        scores: Array = torch.cat(parts).numpy()
+        return scores
+
     @property
     def model(self) -> WholeModel:
         """The whole as one torch module: tensors in the units of the data, gradients through.
@@ -145,6 +171,7 @@ class ModelTransformer(CodeTransformer):
         run.refuse_strangers()
         run.begin(trained.recipe, trained.info, trained.preprocess, trained.target_preprocess)
         run.write_model(trained.model)
+        run.write_normal(trained.normal)
         if trained.names.given:
             Notes(run.path / NOTES).rename(trained.names.given, weights_of(run.path))
 
@@ -254,6 +281,20 @@ class ModelTransformer(CodeTransformer):
             seed=random_state,
         )
 
+    def index(self, X: object, *, names: Sequence[str] | None = None) -> Index:
+        """Rows of X by their codes: those in which a latent fires, and those nearest to another.
+
+        `names` [n_samples] are what rows are called. `simplecell.Index` says how to ask.
+
+        Raises:
+            UsageError: for codes that are never 0.
+        """
+        check_is_fitted(self)
+        from simplecell.explain.index import Index  # with SciPy, which most fits need not
+
+        source = source_given(self, X, reset=False)
+        return Index.of(self._on_device(), source, names=names)
+
     def features(
         self, X: object, y: object = None, groups: object = None, *, kind: str = "auto"
     ) -> list[dict[str, Any]]:
@@ -319,7 +360,8 @@ class ModelTransformer(CodeTransformer):
         info = about_training(requested, recipe, trainer, about_data(None, source, held_out))
         info |= {"status": "finished", "stopped": trainer.stopped}
         info["data"]["input_names"] = input_names(self)
-        self._take(Trained(model, built.preprocess, recipe, info, chain))
+        normal = None if chain is not None else normality(in_use, built.preprocess, source)
+        self._take(Trained(model, built.preprocess, recipe, info, chain, normal=normal))
         self.notes_ = [*source.notes, *built.notes]
         self._judge(figures)
         return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from simplecell.data import ArraySource
+from simplecell.data import ArraySource, Source
+from simplecell.data.rows import sampled
 from simplecell.errors import DataError, DivergedError, UsageError, choice, real, switch, whole
 from simplecell.estimators.contract import (
     ROWS,
@@ -22,8 +24,10 @@ from simplecell.estimators.contract import (
 )
 from simplecell.estimators.door import DOOR, check_array, validate_data
 from simplecell.estimators.parameters import Check, Randomness, Steps, positive, seed_of
+from simplecell.model.codes import Codes
 from simplecell.model.measures import explained, fvu
 from simplecell.run.evaluate import Deviation
+from simplecell.run.normality import Judged, learn
 from simplecell.run.recipe import DTYPES
 from simplecell.sparse_coding import (
     L1,
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PENALTIES = ("smooth", "l1")
+LOOKED_AT = 2048
+"""Samples that say what is normal: each code is an optimisation."""
 MUST_BE: dict[str, Check] = {
     "n_latents": whole,
     "max_iter": whole,
@@ -169,6 +175,17 @@ class SparseCoding(CodeTransformer):
         numbers = source.n_samples * self._chain.n_outputs
         return explained(error, deviation.sum, deviation.squares, numbers)
 
+    def score_samples(self, X: object) -> Array:
+        """How normal each sample of X is, [n_samples]: higher is more normal, *no unit*.
+
+        As `TopKSparseAutoencoder.score_samples`, beside at most 2,048 training samples.
+        """
+        check_is_fitted(self)
+        self._check()
+        source = ArraySource(validate_data(self, X, reset=False, **DOOR))
+        scores: Array = torch.cat([self._normal.score(one) for one in self._judged(source)]).numpy()
+        return scores
+
     def plot(self, *, shape: tuple[int, ...] | None = None) -> Image.Image:
         """A picture of the atoms, in input units; those of a torus stand as they lie on it.
 
@@ -217,6 +234,8 @@ class SparseCoding(CodeTransformer):
         self.components_ = self._state["dictionary"].numpy().copy()
         self.n_iter_ = training.n_steps
         self.fvu_ = self._fvu(source)
+        few = sampled(source, LOOKED_AT)
+        self._normal = learn(self._judged(few))
         return self
 
     def _training(self, source: ArraySource, goes_on: bool) -> Alternation:
@@ -262,6 +281,17 @@ class SparseCoding(CodeTransformer):
                 f"sample {first + int(odd[0])} holds numbers so large that its code is not "
                 "finite; remove it, or give it in the units that the dictionary was learned in"
             )
+
+    def _judged(self, source: Source) -> Iterator[Judged]:
+        """Samples with their codes, batch after batch."""
+        first = 0
+        for raw, _ in source.batches(ROWS):
+            x = self._prepared(raw)
+            code = self._codes(x, first)
+            error = x - code @ torch.from_numpy(self.components_).to(x)
+            size, left = (part.double().square().sum(1) for part in (x, error))
+            yield Judged(size, left, Codes(code))
+            first += len(x)
 
     def _fvu(self, source: ArraySource) -> float:
         error, deviation = self._errors(source)

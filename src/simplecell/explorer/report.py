@@ -17,7 +17,7 @@ from PIL import Image
 from simplecell.explorer.make.contents import Example, Judged, Manifest, Sample
 from simplecell.explorer.serve.messages import data_url
 from simplecell.explorer.serve.view import KnownRun, RunView
-from simplecell.run.directory import Run, reported_figures
+from simplecell.run.directory import Run, reported_figures, reported_pca
 from simplecell.viz.plots import spectrum
 from simplecell.viz.portrait import picture, training_curve
 
@@ -52,6 +52,7 @@ def report(run: Run) -> str:
         atlas=atlas,
         info=trained.info,
         judged=reported_figures(trained.info),
+        pca=(reported_pca(trained.info) or {"fvu": []})["fvu"],
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         latents=list(_latents(view)),

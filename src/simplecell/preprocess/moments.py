@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from simplecell.distributed import Alone
 from simplecell.errors import DataError
 
 _NUMBERS, _ROWS = 2**17, 8192
@@ -65,6 +66,39 @@ class Moments:
         self._scatter += between.mul_(self.count * len(x) / total)
         self._shift += delta * (len(x) / total)
         self.count = total
+
+    def share(self, ranks: Alone) -> None:
+        """Take in what other processes have, each of rows of its own."""
+        if ranks.sharers == 1:
+            return
+        total, mean = ranks.count(self.count), self.mean
+        whole = ranks.sum(mean * self.count) / total
+        apart = mean - whole
+        between = torch.outer(apart, apart) if self.full else apart.square()
+        self._scatter = ranks.sum(self._scatter + between * self.count)
+        self._origin, self._shift, self.count = whole, torch.zeros_like(whole), total
+
+    def state(self) -> dict[str, Tensor]:
+        """What `from_state` takes up: `count` and the tensors of `form`, once there are rows."""
+        if not self.count:
+            return {}
+        own = {"origin": self._origin, "shift": self._shift, "scatter": self._scatter}
+        return {"count": torch.tensor(self.count), **{name: t.clone() for name, t in own.items()}}
+
+    @staticmethod
+    def form(n_inputs: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of what `state` holds of full moments."""
+        return {"origin": (n_inputs,), "shift": (n_inputs,), "scatter": (n_inputs, n_inputs)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Moments:
+        """Full moments that take in more rows; of the ends of those before nothing is known."""
+        found = cls(full=True)
+        found.count = int(state["count"])
+        found._origin, found._shift, found._scatter = (
+            state[name].clone() for name in ("origin", "shift", "scatter")
+        )
+        return found
 
     def mapped(self, matrix: Tensor, mean: Tensor) -> Moments:
         """Those of rows times a matrix (of one axis: column by column; of none: a number), [K]."""

@@ -376,7 +376,7 @@ def _refuse_changes(run: Run, before: Recipe, now: Recipe) -> None:
     mine, theirs = now.train.steps, before.train.steps
     longer = isinstance(mine, int) and isinstance(theirs, int) and mine >= theirs
     # A falling rate ends at the last step, and patience puts the best weights back.
-    if before.optim.kind == "adam":  # where it ends in other digits, the bound is as before
+    if before.optim.kind != "lbfgs":  # where it ends in other digits, the bound is as before
         free = ("train.memory:", "train.shard:")
         changed = [line for line in changed if not line.startswith(free)]
     if longer and before.optim.schedule == "constant" and not before.train.patience:

@@ -92,8 +92,14 @@ def trainer_on(
     `ranks` are the processes that it will join; nothing is asked of them yet.
 
     Raises:
-        UsageError: for a training that takes more memory than the machine has.
+        UsageError: for a training that takes more memory than the machine has, or that no other
+            process can share.
     """
+    if recipe.optim.kind == "pca" and ranks.size > 1:
+        raise UsageError(
+            "principal components (optim.kind=pca) are made by one process, on all of its cores; "
+            "leave --processes out"
+        )
     n_outputs = None if target_preprocess is None else target_preprocess.n_outputs
     room = room_of(recipe, preprocess.n_outputs, source, n_outputs, recipe.holders(ranks))
     center = mean(source, preprocess) if recipe.model.center else None

@@ -5,6 +5,7 @@ run.json                 format, versions, data, status, final figures
 model.safetensors        encoder, decoder, bias, center, offset
 preprocess.safetensors   what the preparation learned
 target.safetensors       of a transcoder: what the preparation of its targets learned
+normal.safetensors       of a finished run: what is normal of its samples
 log.jsonl                one line a record
 checkpoints/             everything that resuming needs
 atlas/                   what the explorer shows, made from all the others and the data
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from simplecell.data import Source
     from simplecell.model.autoencoder import Model
     from simplecell.preprocess.chain import Preprocess
+    from simplecell.run.normality import Normality
     from simplecell.run.trained import Trained
     from simplecell.training.state import Stored
     from simplecell.training.trainer import Record, Trainer
@@ -70,6 +72,7 @@ OURS = (
     "model.safetensors",
     "preprocess.safetensors",
     "target.safetensors",
+    "normal.safetensors",
     "log.jsonl",
     "features.png",
     "atoms.png",
@@ -185,6 +188,16 @@ def reported_figures(info: Info) -> dict[str, str | float | None]:
     held_out = figures.get("held_out")
     chosen, samples = (held_out, "held out") if held_out else (figures, "training")
     return {"samples": samples, "fvu": chosen.get("fvu"), "l0": chosen.get("l0")}
+
+
+def reported_pca(info: Info) -> dict[str, Any] | None:
+    """What PCA beside the run left unexplained, of the same samples; None where nobody measured."""
+    figures = info.get("figures")
+    if figures is None:
+        return None
+    held_out = figures.get("held_out")
+    found = (held_out or figures).get("pca")
+    return {"samples": "held out" if held_out else "training", "fvu": found} if found else None
 
 
 def finite(value: float) -> float | None:
@@ -467,6 +480,24 @@ class Run:
         """Write the weights."""
         write_tensors(self.path / "model.safetensors", model.tensors())
 
+    def write_normal(self, normal: Normality | None) -> None:
+        """Write what is normal of the samples; None removes what was said of other weights."""
+        path = self.path / "normal.safetensors"
+        if normal is not None:
+            write_tensors(path, normal.tensors())
+            return
+        with writing(path):
+            path.unlink(missing_ok=True)
+
+    def _normal(self, model: Model, info: Info) -> Normality | None:
+        """What is normal of the samples of a finished run."""
+        from simplecell.run.normality import Normality
+
+        path = self.path / "normal.safetensors"
+        if info["status"] != "finished" or not path.exists():
+            return None
+        return Normality.from_tensors(read_tensors(path), model.n_latents)
+
     def last_checkpoint(self) -> Stored | None:
         """The newest state that can be read, or None before the first."""
         from simplecell.training.state import Stored
@@ -535,7 +566,8 @@ class Run:
             raise RunError(f"'{path}' does not fit recipe.toml: {error}") from error
         if not all(t.is_floating_point() and torch.isfinite(t).all() for t in tensors.values()):
             raise RunError(f"'{path}' is damaged: it holds weights that are not finite")
-        return Trained(model, preprocess, recipe, info, target, names_in(self.path))
+        normal, names = self._normal(model, info), names_in(self.path)
+        return Trained(model, preprocess, recipe, info, target, names, normal)
 
 
 def _check_weights(model: Model, tensors: Mapping[str, Tensor]) -> None:

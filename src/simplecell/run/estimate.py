@@ -11,7 +11,7 @@ from simplecell.training.prepared import CACHE_BYTES, JUDGED
 
 LONG = 2e12
 """Multiplications from which on a training is long: some 20 s on two cores."""
-STORED = {"lbfgs": 2 * HISTORY + 3, "adam": 3}
+STORED = {"lbfgs": 2 * HISTORY + 3, "adam": 3, "pca": 2}
 """Vectors as long as the weights in a checkpoint, of which there are two at the most."""
 
 

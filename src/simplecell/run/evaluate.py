@@ -97,6 +97,8 @@ class Figures:
     processes, one's own of it."""
     squares: float = 0.0
     """`Σ x²` over samples and inputs."""
+    mean: Tensor | None = None
+    """Of each input, float64 [D]."""
 
     @property
     def fvu(self) -> float:
@@ -351,5 +353,6 @@ def judge(model: Model, samples: Prepared) -> Figures:
         l0=l0,
         code_l1=code_l1,
         atoms=model.atoms().clone(),
+        mean=deviation.mean.cpu(),
         squares=deviation.squares,
     )

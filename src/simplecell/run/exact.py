@@ -39,5 +39,7 @@ def in_use(
             "as many latents active as the encoder leaves on these rows; other rows are encoded "
             f"alike with --alpha {alpha:.9g}"
         )
+    same = alpha == trained.info.get("exact_alpha")
+    normal = trained.normal if same else None  # what was said of other codes
     model = Exact(trained.model, alpha)
-    return replace(trained, model=model), [f"exact codes, alpha {alpha:.9g}: {said}"]
+    return replace(trained, model=model, normal=normal), [f"exact codes, alpha {alpha:.9g}: {said}"]

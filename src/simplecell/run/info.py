@@ -24,14 +24,27 @@ class Aimed(Spread):
     target: float | None
 
 
+class OfComponents(TypedDict):
+    """What so many principal components leave unexplained."""
+
+    components: int
+    fvu: float | None
+
+
 class Measured(TypedDict):
-    """What is measured of training and of held-out samples; `fvu` is None where it is infinite."""
+    """What is measured of training and of held-out samples; `fvu` is None where it is infinite.
+
+    `pca` is what the components of the training samples leave unexplained of these: as many as
+    latents are active of one, and as many as there are; None where there are too many inputs, or
+    targets.
+    """
 
     cost: float
     fvu: float | None
     l0: float | None
     dead: float | None
     n_samples: int
+    pca: NotRequired[list[OfComponents] | None]
 
 
 class HeldOut(Measured):

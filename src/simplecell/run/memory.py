@@ -28,7 +28,7 @@ from simplecell.training.prepared import (
 )
 from simplecell.training.trainer import SOLVERS
 
-VECTORS = {"lbfgs": 2 * HISTORY + 6, "adam": 8}
+VECTORS = {"lbfgs": 2 * HISTORY + 6, "adam": 8, "pca": 4}
 """Vectors as long as the weights, at the peak: pairs of the history, weights, gradient, moments,
 and what a step, the first draw of weights and a checkpoint need. Measured on wide tables."""
 COVARIANCES = 6
@@ -97,7 +97,8 @@ def needed(
         rows = min(n_samples, rows_of_chunk(model, chunk_of(has)))
         kept = 0 if has else min(CACHE_BYTES, n_samples * n_inputs * size)
     else:
-        rows, kept = min(recipe.optim.batch_size, n_samples), 0
+        rows = min(recipe.optim.batch_size, n_samples)
+        kept = COVARIANCES * 8 * n_inputs**2 if recipe.optim.kind == "pca" else 0
     if has:  # else they are small beside what a machine has
         rows = max(rows, min(n_samples, rows_of_chunk(model, LOOK_BYTES)))
     return VECTORS[recipe.optim.kind] * weights + 2 * rows * width * size + kept, weights
@@ -201,7 +202,7 @@ def check_memory(
         return
     n_latents = recipe.model.n_latents
     asked = f"{n_latents:,} latents" if isinstance(n_latents, int) else f"layers of {n_latents}"
-    solver = {"lbfgs": "L-BFGS", "adam": "Adam"}[recipe.optim.kind]
+    solver = {"lbfgs": "L-BFGS", "adam": "Adam", "pca": "PCA"}[recipe.optim.kind]
     cures = [_with_adam(recipe, n_inputs, n_samples, n_outputs, has)]
     if isinstance(n_latents, int) and n_latents * has > needs:
         cures.append(
@@ -219,7 +220,7 @@ def _with_adam(
     recipe: Recipe, n_inputs: int, n_samples: int, n_outputs: int | None, has: int
 ) -> str:
     """The cure that keeps the model: another optimiser, where that fits."""
-    if recipe.optim.kind == "adam":
+    if recipe.optim.kind != "lbfgs":
         return ""
     other = recipe.changed({"optim.kind": "adam"})
     needs = needed(other, n_inputs, n_samples, n_outputs)[0]

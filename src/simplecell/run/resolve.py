@@ -105,12 +105,26 @@ def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[st
         if model.target_l0 or "l1" in recipe.objective:
             n_latents = EXPANSION * n_inputs
         most = max(MANY_LATENTS, source.n_samples)
+        if recipe.optim.kind == "pca":  # no more directions vary
+            most = max(1, source.n_samples - 1)
         few = f" and {source.n_samples} samples" if n_latents > most else ""
         n_latents = max(min(n_latents, most), math.ceil(float(model.target_l0)))
         model = dataclasses.replace(model, n_latents=n_latents)
         notes.append(f"latents: {n_latents}, for {n_inputs} inputs{few}")
     _check_reach(model)
+    if recipe.optim.kind == "pca":
+        _check_components(model, source)
     return model, notes
+
+
+def _check_components(model: Model, source: Source) -> None:
+    """There are no more components than inputs, nor than samples."""
+    most = min(source.n_inputs, source.n_samples)
+    if isinstance(model.n_latents, int) and model.n_latents > most:
+        raise UsageError(
+            f"PCA was asked for {model.n_latents} components, but there are {source.n_inputs} "
+            f"inputs and {source.n_samples} samples; ask for at most {most} (model.n_latents)"
+        )
 
 
 def _check_reach(model: Model) -> None:
@@ -137,6 +151,8 @@ def _rate_and_length(recipe: Recipe, model: Model, source: Source) -> tuple[Opti
         seldom = 20 * n_latents / (float(model.target_l0) or n_latents)
         dead = min(MOST_SILENCE, int(max(10 * batch, source.n_samples // 20, seldom)))
     most = train.max_samples
+    if optim.kind == "pca":
+        train = dataclasses.replace(train, steps=_steps_of_pass(recipe, source.n_samples))
     if train.steps == "auto":
         if most == "auto":
             most = _length(min(batch, source.n_samples), source.n_samples, _is_steered(model))
@@ -144,6 +160,22 @@ def _rate_and_length(recipe: Recipe, model: Model, source: Source) -> tuple[Opti
         train = dataclasses.replace(train, steps=steps)
     optim = dataclasses.replace(optim, learning_rate=rate, dead_after=whole(dead, "dead_after"))
     return optim, train
+
+
+def _steps_of_pass(recipe: Recipe, n_samples: int) -> int:
+    """Batches of one pass over all samples. Raises UsageError where another length is said."""
+    train, n_steps = recipe.train, -(-n_samples // recipe.optim.batch_size)
+    said = {
+        "train.patience": train.patience > 0,
+        "train.max_samples": train.max_samples != "auto",
+        "train.steps": train.steps != "auto" and train.steps < n_steps,
+    }
+    for key in (key for key, wrong in said.items() if wrong):
+        raise UsageError(
+            f"{key} is said, but PCA reads each of the {n_samples} samples once (optim.kind=pca), "
+            f"{n_steps} batches of {recipe.optim.batch_size}; leave it out"
+        )
+    return n_steps
 
 
 def _is_steered(model: Model) -> bool:

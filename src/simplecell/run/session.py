@@ -5,8 +5,9 @@ before anything is written, and tells range and fingerprint (`data.rows.survey`)
 columns where the preparation begins with them; one for each step whose moments do not follow from
 those before it; one for the mean of
 what is prepared, and one for its size, where the model asks for them; the doctor's look at a few
-thousand rows, at both ends, rather than to hold 128 MB in between; and one for the last cost and
-figures together. Of the held-out samples: the same check, and one that keeps them prepared.
+thousand rows, at both ends, rather than to hold 128 MB in between; one for the last cost, figures
+and covariance together; and one of 8,192 rows that says what is normal. Of the held-out samples:
+the same check, and one that keeps them prepared.
 With L-BFGS the steps together are one reading, which serves the last figures as well.
 """
 
@@ -22,9 +23,12 @@ from simplecell.data import Source
 from simplecell.data.rows import sampled
 from simplecell.errors import DivergedError
 from simplecell.preprocess.chain import Preprocess
+from simplecell.preprocess.moments import Moments
+from simplecell.run.baseline import MODEST_INPUTS, MOST_INPUTS, moments_of, of_components
 from simplecell.run.directory import Run, finite, line_of
 from simplecell.run.evaluate import Figures, judge, spread
-from simplecell.run.info import FinalFigures, Info, StepLog
+from simplecell.run.info import FinalFigures, Info, OfComponents, StepLog
+from simplecell.run.normality import Normality, normality
 from simplecell.run.recipe import Recipe
 from simplecell.run.storage import Lock
 from simplecell.training.gradients import Evaluation
@@ -128,6 +132,7 @@ class Session:
         try:
             self.save()
             self.info["figures"] = self._figures(status)
+            self.run.write_normal(self._normal() if status == "finished" else None)
         except DivergedError:
             self._close("diverged")
             raise
@@ -158,7 +163,10 @@ class Session:
             self.lock.release()
 
     def _figures(self, status: str) -> FinalFigures:
-        cost, figures = self._measure(self.trainer.chunks, self.source)
+        samples = self._samples(self.trainer.chunks, self.source)
+        cost, figures = self._measure(samples)
+        learned = self._moments(samples)
+        n_latents = self.trainer.ranks.all_latents(self.trainer.model.n_latents)
         target = self.trainer.objective.target
         table: FinalFigures = {
             "cost": float(cost.cost),
@@ -170,14 +178,17 @@ class Session:
             "n_iter": self.trainer.n_steps,
             "n_evaluations": self.trainer.n_evaluations,
             "stopped": self.trainer.stopped or ("steps" if status == "finished" else status),
-            "n_latents": self.trainer.ranks.all_latents(self.trainer.model.n_latents),
+            "n_latents": n_latents,
             "n_samples": figures.n_samples,
+            "pca": _by_pca(learned, learned, n_latents, figures),
             "held_out": None,
             "findings": None if self.doctor is None else self.doctor(self, figures),
         }
         if self.held_out is not None:
             judged = self.trainer.held_apart(self.held_out)[1]
-            cost, figures = self._measure(self.trainer.held, judged)
+            samples = self._samples(self.trainer.held, judged)
+            cost, figures = self._measure(samples)
+            of_held = None if learned is None else self._moments(samples)
             table["held_out"] = {
                 "cost": float(cost.cost),
                 "fvu": finite(figures.fvu),
@@ -185,14 +196,37 @@ class Session:
                 "dead": figures.dead,
                 "mean_activation": spread(figures.mean_activation),
                 "n_samples": figures.n_samples,
+                "pca": _by_pca(learned, of_held, n_latents, figures),
             }
         return table
 
-    def _measure(self, ready: Prepared | None, source: Source) -> tuple[Evaluation, Figures]:
-        """Cost and figures of samples that training left `ready`, or read once for both."""
-        model = self.trainer.model
-        shared = self.trainer.ranks
-        samples = ready or self.trainer.looked_at(sampled(source, JUDGED), shared)
+    def _normal(self) -> Normality | None:
+        """What is normal; nobody knows who has a part of the latents, or does not write."""
+        trainer = self.trainer
+        if trainer.model.holders > 1 or not trainer.ranks.leads:
+            return None
+        return normality(trainer.model, trainer.preprocess, self.source)
+
+    def _samples(self, ready: Prepared | None, source: Source) -> Prepared:
+        """Samples that training left `ready`, or some that are read once for all figures."""
+        return ready or self.trainer.looked_at(sampled(source, JUDGED), self.trainer.ranks)
+
+    def _moments(self, samples: Prepared) -> Moments | None:
+        """What PCA beside the run is made of."""
+        free = self.recipe.train.memory == "auto"
+        return moments_of(samples, MOST_INPUTS if free else MODEST_INPUTS)
+
+    def _measure(self, samples: Prepared) -> tuple[Evaluation, Figures]:
+        """Their cost and figures."""
         cost = self.trainer.value(samples)
         self.trainer.check_finite(cost)
-        return cost, judge(model, samples)
+        return cost, judge(self.trainer.model, samples)
+
+
+def _by_pca(
+    learned: Moments | None, judged: Moments | None, n_latents: int, figures: Figures
+) -> list[OfComponents] | None:
+    """What components leave unexplained, where the samples have moments."""
+    if learned is None or judged is None:
+        return None
+    return of_components(learned, judged, n_latents, figures.l0)

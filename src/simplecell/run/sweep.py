@@ -23,7 +23,7 @@ from simplecell.data.shared import shared
 from simplecell.errors import DivergedError, RunError, UsageError
 from simplecell.model.matching import nearest
 from simplecell.run.begin import begin, default_recipe
-from simplecell.run.directory import Run
+from simplecell.run.directory import Run, reported_pca
 from simplecell.run.recipe import Recipe
 from simplecell.run.session import Session
 from simplecell.training.trainer import Record
@@ -342,6 +342,21 @@ class Sweep:
                 place = {"line": member.planned.line, "label": member.planned.label}
                 points.append({**place, "x": row[across], "y": up})
         return points, across.replace("_", " ")
+
+    def baseline(self) -> list[dict[str, Any]]:
+        """PCA with as many components as each model has active latents, as points of a front."""
+        found: dict[int, float] = {}
+        for member in self.members:
+            figures = None if member.error else member.session.info["figures"]
+            told = None if figures is None else reported_pca(member.session.info)
+            if told is not None and figures and figures["l0"] is not None:
+                fewest = told["fvu"][0]
+                found[fewest["components"]] = fewest["fvu"]
+        return [
+            {"line": "PCA, as many components", "label": f"{number}", "x": number, "y": left}
+            for number, left in sorted(found.items())
+            if left is not None
+        ]
 
 
 def begin_sweep(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from simplecell.run.whole import WholeModel
 from simplecell.training.prepared import to_model
 from simplecell.training.state import all_finite
 
+if TYPE_CHECKING:
+    from simplecell.run.normality import Normality
+
 Floats = NDArray[np.floating]
 
 
@@ -38,6 +41,8 @@ class Trained:
     """Of a transcoder: the preparation of what it reconstructs."""
     names: LatentNames = NO_NAMES
     """What a person calls latents."""
+    normal: Normality | None = None
+    """What is normal of its samples; None where nobody looked."""
 
     @property
     def latent_names(self) -> list[str]:

@@ -15,6 +15,7 @@ from simplecell.distributed import Alone
 from simplecell.model.autoencoder import Autoencoder, Model
 from simplecell.run.directory import Run
 from simplecell.run.info import Info
+from simplecell.run.normality import Normality
 from simplecell.run.storage import Part, Pieces, in_order, write_tensors
 from simplecell.training.parts import Layout
 
@@ -35,6 +36,9 @@ class Unwritten(Run):
         pass
 
     def keep_checkpoints(self, number: int) -> None:
+        pass
+
+    def write_normal(self, normal: Normality | None) -> None:
         pass
 
 

@@ -128,6 +128,11 @@ class Prepared:
         if keep and size <= self.cache:
             self.kept = list(self._read())
 
+    @property
+    def n_inputs(self) -> int:
+        """D', of a prepared sample."""
+        return self.preprocess.n_outputs
+
     def __len__(self) -> int:
         return -(-self.source.n_samples // self.rows)
 

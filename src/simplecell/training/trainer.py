@@ -23,6 +23,7 @@ from simplecell.model.products import tf32
 from simplecell.preprocess.chain import Preprocess
 from simplecell.training.adam import Adam, UnitNorm, check_pace
 from simplecell.training.best import Best
+from simplecell.training.components import Components
 from simplecell.training.gradients import Chunks, Evaluation, Gradient, Whole
 from simplecell.training.lbfgs import LBFGS
 from simplecell.training.objective import Moment, Objective
@@ -47,7 +48,7 @@ from simplecell.training.steering import Controller, l0_of, warm_up
 from simplecell.training.update import Update
 from simplecell.training.weights import draw_anew, flatten
 
-SOLVERS = ("lbfgs", "adam")
+SOLVERS = ("lbfgs", "adam", "pca")
 NO_CORRUPTION = Corruption()
 MIDST = 0.5
 OPTIMISER = "optimiser."
@@ -90,6 +91,13 @@ def _check(
             f"{what} is for mini-batches, and this recipe learns from all samples at once "
             "(optim.kind=lbfgs); take a recipe of sparse codes, such as topk, or optim.kind=adam"
         )
+    if solver == "pca" and (corrupted or unit_norm or target_l0):
+        given = {"train.corruption": corrupted, "optim.unit_norm": unit_norm}
+        what = next((key for key, said in given.items() if said), "model.target_l0")
+        raise UsageError(
+            f"{what} has no meaning for principal components (optim.kind=pca), which follow from "
+            "the data alone; leave it out"
+        )
     if target_l0 and not (objective.find("l0") or objective.find("l1")):
         raise UsageError(
             "target_l0 is reached through an l1 or an l0 term, and the objective has neither"
@@ -104,8 +112,10 @@ class Trainer:
         objective: what to minimise.
         preprocess: fitted preparation of raw rows.
         solver: "lbfgs" (all samples in every step, the notes' own) or "adam" (mini-batches; KL
-            then uses a running average of the codes, since a batch's mean is biased).
-        learning_rate, schedule, beta2, batch_size: for "adam".
+            then uses a running average of the codes, since a batch's mean is biased), or "pca"
+            (no descent: principal components, from one pass over batches in their order).
+        learning_rate, schedule, beta2: for "adam".
+        batch_size: for "adam" and "pca".
         seed, block: the order of the mini-batches, as `Source.batches` takes them.
         tolerance: "lbfgs" stops when the cost falls by a smaller fraction.
         patience: held-out checks without improvement before stopping; 0 never stops early.
@@ -174,9 +184,11 @@ class Trainer:
         self.best = Best(model, self.flat, patience)
         self.n_steps = 0
         self.stopped: str | None = None
-        self.solver: LBFGS | Adam
+        self.solver: LBFGS | Adam | Components
         if solver == "lbfgs":
             self.solver = LBFGS(self.flat, self.grad, self._evaluate, tolerance=tolerance)
+        elif solver == "pca":
+            self.solver = Components(model, objective)
         else:
             self.solver = Adam(
                 self.flat, self.grad, learning_rate=learning_rate, schedule=schedule, beta2=beta2
@@ -332,6 +344,9 @@ class Trainer:
             self.solver.point = None
             while True:
                 yield self.solver.advance()
+        if isinstance(self.solver, Components):
+            yield from self._taken_in(self.solver, source)
+            return
         targets = targets_in_memory(source, self.flat)
         ready = prepared_once(source, self.preprocess, self.flat, self.room)
         mine = dealt(source, self.ranks)
@@ -345,6 +360,14 @@ class Trainer:
             target = None if targets is None else targets[places]
             self._refine(source, steps)
             yield self.step(prepared, target, steps=steps)
+
+    def _taken_in(self, solver: Components, source: Source) -> Iterator[Evaluation]:
+        """One pass, a batch a step; samples are prepared in float64, whatever the model is in."""
+        mean = torch.zeros(self.model.n_latents, dtype=torch.float64)  # of centred codes
+        for x, _ in source.batches(self.batch_size, start=self.n_steps):
+            prepared = self.preprocess.apply(torch.tensor(x).double()).x
+            terms = {"reconstruction": solver.take(prepared, source.n_samples)}
+            yield Evaluation(self.objective.cost(terms), terms, mean)
 
     def step(self, x: Tensor, target: Tensor | None = None, *, steps: int = 0) -> Evaluation:
         """One Adam update on the prepared samples x [B, D]; the evaluation before it.

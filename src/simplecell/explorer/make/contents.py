@@ -11,14 +11,24 @@ Columns = list[tuple[str, float | None, float | None]]
 """Names, values and reconstructions."""
 
 
+class InPhoto(TypedDict):
+    """Which photograph, and where in it, in pixels of its file; without a place all of it."""
+
+    photo: int
+    top: NotRequired[float]
+    left: NotRequired[float]
+    side: NotRequired[int]
+    height: NotRequired[float]
+    width: NotRequired[float]
+
+
 class Sample(TypedDict):
     """A sample as a person sees it: by its pixels, values or text, or by tokens around it."""
 
     row: int
     about: NotRequired[dict[str, object]]
     pixels: NotRequired[str]
-    photo: NotRequired[dict[str, float]]
-    """Which photograph, and where in it, in pixels of its file; without a place all of it."""
+    photo: NotRequired[InPhoto]
     values: NotRequired[list[tuple[str, float]]]
     title: NotRequired[str]
     text: NotRequired[str]

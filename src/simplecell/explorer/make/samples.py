@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,9 +150,9 @@ class Samples:
         if len(self.photos) < MOST_PHOTOS:
             self.photos.setdefault(name, (len(self.photos), scale))
         if name in self.photos:
-            place = {"top": about["top"], "left": about["left"]}
-            side = self.source.shape[0] * scale
-            record["photo"] = {"photo": self.photos[name][0], **place, "side": side}
+            side, number = self.source.shape[0] * scale, self.photos[name][0]
+            top, left = about["top"], about["left"]
+            record["photo"] = {"photo": number, "top": top, "left": left, "side": side}
 
     def _part(self, record: Sample, about: Record) -> None:
         """The picture that a row was made of, and which part of it, where rows are of parts."""
@@ -161,8 +162,10 @@ class Samples:
         if len(self.photos) < MOST_PICTURES:
             self.photos.setdefault(name, (len(self.photos), 1))
         if name in self.photos:
-            box = {key: about[key] for key in BOX if isinstance(about.get(key), int | float)}
-            record["photo"] = {"photo": self.photos[name][0]} | (box if len(box) == 4 else {})
+            place = record["photo"] = {"photo": self.photos[name][0]}
+            box: list[Any] = [about.get(key) for key in BOX]
+            if all(isinstance(side, int | float) for side in box):
+                place["top"], place["left"], place["height"], place["width"] = box
 
     def _first_is_there(self, pictures: HasPhotographs) -> bool:
         names = [name for one in probe(self.source) if (name := named(one)) is not None]
