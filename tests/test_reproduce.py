@@ -160,10 +160,10 @@ def test_results_without_data_are_left_out_and_the_rest_runs(tmp_path, capsys, m
 
     made = RESULTS["softmax"].__class__(measure)
     monkeypatch.setitem(RESULTS, "restoration", made)
-    for name in ("planted", "compositional"):
+    for name in ("planted", "compositional", "ksvd"):
         monkeypatch.setitem(RESULTS, name, made)
     done = list(reproduce([], tmp_path))
-    assert [outcome.name for outcome in done] == ["restoration", "planted", "compositional"]
+    assert [outcome.name for outcome in done] == ["restoration", "planted", "compositional", "ksvd"]
     assert "self-taught, stacked" in capsys.readouterr().err
 
 
@@ -265,3 +265,16 @@ def test_the_compositional_protocol():
     order = np.random.default_rng(0).permutation(100)
     assert correlation(outside, 3 * outside[:, order]) == pytest.approx(1)
     assert correlation(outside, np.random.default_rng(1).random((100, 100))) < 0.5
+
+
+def test_the_protocol_of_ksvd():
+    from simplecell.reproduce.ksvd import found, signals
+
+    atoms, clean = signals(None, 3)
+    same, noisy = signals(20.0, 3)
+    assert np.array_equal(atoms, same)
+    assert np.linalg.matrix_rank(clean) == 20
+    snr = 20 * np.log10(np.linalg.norm(clean) / np.linalg.norm(noisy - clean))
+    assert snr == pytest.approx(20, abs=1e-9)
+    assert found(atoms, -3 * atoms[:40]) == 40
+    assert found(atoms, np.zeros((50, 20))) == 0

@@ -147,7 +147,7 @@ def reproduce(
             metavar="NAME",
             help="edges strokes whitening softmax templates self-taught stacked color convolution "
             "connectivity sparse-coding topographic restoration deep code-plot variational "
-            "denoising planted compositional; all unless named.",
+            "denoising planted compositional ksvd; all unless named.",
         ),
     ] = None,
     data: Annotated[
