@@ -17,8 +17,9 @@ from simplecell.model.deep import Classifier, DeepAutoencoder, ModulePair, Netwo
 from simplecell.model.measures import cross_entropy, kl_gaussian, softmax_entropy
 from simplecell.training.gradient_check import cost_function
 from simplecell.training.gradients import Whole, average_over
-from simplecell.training.objective import Look, Objective
+from simplecell.training.objective import Objective
 from simplecell.training.prepared import Corruption
+from simplecell.training.term import Look
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import flatten, initialise
 from whole_objective import cost_of, value

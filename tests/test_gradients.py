@@ -15,7 +15,8 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.measures import LogMean, average_activation
 from simplecell.training.gradient_check import check_gradient, cost_function
 from simplecell.training.gradients import Gradient, Whole
-from simplecell.training.objective import Moment, Objective
+from simplecell.training.objective import Objective
+from simplecell.training.term import Moment
 from simplecell.training.weights import flatten, initialise
 
 COMBINATIONS = [

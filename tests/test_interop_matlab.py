@@ -14,7 +14,7 @@ from simplecell.errors import UsageError
 from simplecell.interop import matlab
 from simplecell.interop.matlab import from_trainautoencoder, to_trainautoencoder
 from simplecell.model.autoencoder import Autoencoder
-from simplecell.training.objective import Look
+from simplecell.training.term import Look
 
 PAGE = (Path(__file__).parents[1] / "docs" / "matlab.md").read_text(encoding="utf-8")
 RNG = np.random.default_rng(0)

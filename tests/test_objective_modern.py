@@ -14,18 +14,10 @@ from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.deep import DeepAutoencoder
 from simplecell.training.gradient_check import check_gradient, cost_function
 from simplecell.training.gradients import Gradient, Whole
-from simplecell.training.objective import (
-    L0,
-    L1,
-    AuxK,
-    Gate,
-    Look,
-    Moment,
-    Nested,
-    Objective,
-    PreAct,
-    Reconstruction,
-)
+from simplecell.training.objective import Objective
+from simplecell.training.sparse_terms import L0, L1, AuxK, Gate, Nested, PreAct
+from simplecell.training.term import Look, Moment
+from simplecell.training.terms import Reconstruction
 from simplecell.training.weights import flatten, initialise
 from whole_objective import value
 

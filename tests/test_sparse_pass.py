@@ -9,7 +9,8 @@ from simplecell.model import native, selection
 from simplecell.model import places as places_room
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.training.gradients import Gradient, Whole, by_entries
-from simplecell.training.objective import Moment, Objective
+from simplecell.training.objective import Objective
+from simplecell.training.term import Moment
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import flatten, initialise
 

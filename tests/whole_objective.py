@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simplecell.training.objective import Look
+from simplecell.training.term import Look
 
 
 def value(objective, model, x, target):

@@ -20,7 +20,7 @@ from simplecell.errors import choice
 ACTIVATIONS, TERMS = "simplecell.model.activations", "simplecell.training.objective"
 FILES = {
     ACTIVATIONS: ("model/activations.py", "model/selective.py"),
-    TERMS: ("training/objective.py",),
+    TERMS: ("training/terms.py", "training/sparse_terms.py"),
 }
 """Where the classes of a table stand."""
 NAMES = {"Literal": Literal}

@@ -22,8 +22,10 @@ from simplecell.model.measures import (
     merge_means,
     squared_weights,
 )
-from simplecell.training.objective import KL, Look, Moment, Objective
+from simplecell.training.objective import Objective
 from simplecell.training.prepared import Prepared
+from simplecell.training.term import Look, Moment
+from simplecell.training.terms import KL
 
 
 class Whole:

@@ -17,8 +17,8 @@ from torch import Tensor
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Model
 from simplecell.model.passes import Passes
-from simplecell.training.objective import Moment
 from simplecell.training.prepared import Prepared
+from simplecell.training.term import Moment
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,

@@ -26,7 +26,7 @@ from simplecell.training.best import Best
 from simplecell.training.components import Components
 from simplecell.training.gradients import Chunks, Evaluation, Gradient, Whole
 from simplecell.training.lbfgs import LBFGS
-from simplecell.training.objective import Moment, Objective
+from simplecell.training.objective import Objective
 from simplecell.training.parts import refuse_undealt
 from simplecell.training.prepared import (
     EVERYTHING,
@@ -45,6 +45,7 @@ from simplecell.training.refine import SEEDED, SETTLED, check_refined, samples_o
 from simplecell.training.refine import refine as refine_dictionary
 from simplecell.training.state import State, all_finite, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
+from simplecell.training.term import Moment
 from simplecell.training.update import Update
 from simplecell.training.weights import draw_anew, flatten
 

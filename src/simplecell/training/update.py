@@ -23,7 +23,8 @@ from simplecell.model.native.update import Residuals, adam, residuals, update
 from simplecell.model.places import Places
 from simplecell.training.adam import Adam
 from simplecell.training.gradients import Evaluation, Gradient, Whole
-from simplecell.training.objective import Look, Moment, Objective
+from simplecell.training.objective import Objective
+from simplecell.training.term import Look, Moment
 
 _CODES = ("relu", "topk", "batchtopk")
 """Activations whose values are ReLU's, with no parameter of their own."""
