@@ -12,10 +12,7 @@ from torch import Tensor
 from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Model
 from simplecell.model.codes import Codes
-from simplecell.model.measures import (
-    residual_share,
-    squared_error,
-)
+from simplecell.model.measures import residual_share, squared_error
 from simplecell.model.selection import strongest
 from simplecell.training.term import SPARSE, Look, Need, Term, single
 

@@ -14,9 +14,7 @@ from simplecell.errors import UsageError
 from simplecell.model.activation import Activation
 from simplecell.model.activations import ACTIVATIONS
 from simplecell.model.autoencoder import Autoencoder, Model, Output
-from simplecell.model.measures import (
-    LogMean,
-)
+from simplecell.model.measures import LogMean
 
 
 @dataclass(frozen=True, kw_only=True)
