@@ -60,6 +60,13 @@ def shared(tmp_path_factory, path):
     return lambda name: [load_file(out / f"{name}.{rank}") for rank in range(2)]
 
 
+def test_principal_components_are_made_by_one(path, tmp_path):
+    code, out, err = Command("train", path, "--out", tmp_path / "run", "--recipe", "pca").wait()
+    assert (code, out) == (2, "")
+    assert "are made by one process" in err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", SHARED)
 def test_two_processes_are_one(shared, path, name):
     first, second = shared(name)

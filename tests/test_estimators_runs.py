@@ -37,6 +37,7 @@ MODERN = (*SHORT, "model.target_l0=3", "train.max_samples=1280")
 FEW = ("train.steps=12",)
 PATCHES = ("data.patch=4", "data.n_patches=60", "train.steps=2", "model.n_latents=4")
 SHIPPED = {
+    "abstopk": MODERN,
     "batchtopk": MODERN,
     "color": PATCHES,
     "compress": FEW,
@@ -47,10 +48,10 @@ SHIPPED = {
     "jumprelu": MODERN,
     "l1": MODERN,
     "matryoshka": MODERN,
+    "pca": ("model.n_latents=12", "optim.batch_size=64"),
     "strokes": (*FEW, "model.n_latents=20"),
     "table": FEW,
     "topk": MODERN,
-    "abstopk": MODERN,
     "ufldl": PATCHES,
     "variational": (*FEW, "model.n_latents=[12, 3]"),
 }

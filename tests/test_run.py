@@ -46,7 +46,7 @@ def run(x, tmp_path):
 def test_a_run_holds_what_the_design_says(run):
     assert {path.name for path in run.path.iterdir()} == {
         *("recipe.toml", "run.json", "model.safetensors", "preprocess.safetensors"),
-        *("log.jsonl", "checkpoints", ".lock"),
+        *("log.jsonl", "checkpoints", ".lock", "normal.safetensors"),
     }
     info = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
     assert info["format"] == runs.FORMAT
