@@ -349,6 +349,22 @@ def test_evaluate_of_data_that_never_vary_is_json(say, made, tmp_path):
     assert "–" in say("evaluate", made / "rows", "flat.npy")[1]
 
 
+@pytest.mark.parametrize("verb", ["encode", "evaluate", "explain", "index", "features"])
+def test_what_is_read_is_never_written_over(say, tmp_path, verb):
+    suffix = {"index": "npz", "features": "jsonl"}.get(verb, "csv")
+    data = tmp_path / f"data.{suffix}"
+    data.write_bytes(b"kept")
+    link = tmp_path / f"link.{suffix}"
+    link.symlink_to(data)
+    for out in (data, link):
+        place = "--rows" if verb == "evaluate" else "--out"
+        asked = ("--target", "price") if verb == "explain" else ()
+        code, _, err = say(verb, "run", data, place, out, *asked)
+        assert code == 2
+        assert "is read, and what is written there would replace it" in err
+    assert data.read_bytes() == b"kept"
+
+
 def test_standard_output_holds_the_result_only(say, made):
     code, out, err = say("train", made / "x.npy", "--out", "run", *SHORT)
     assert code == 0

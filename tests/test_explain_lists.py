@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
@@ -15,7 +17,7 @@ from simplecell.errors import DataError, UsageError
 from simplecell.explain.asked import of_values
 from simplecell.explain.pooling import largest_of, owners_of, pooled
 from simplecell.explain.splits import hold_out
-from simplecell.explain.target import target_of
+from simplecell.explain.target import target_of, targets
 from test_explain import samples_with
 
 
@@ -138,3 +140,59 @@ def test_tokens_answer_for_their_texts_from_the_command_line(tmp_path, capsys):
     assert run_command_line([*asked[:5], "--rows", "position == 0", "--by", "sample"]) == 2
     assert run_command_line([*asked[:5], "--target", "position", "--by", "sample"]) == 3
     assert "rows that count as one must say the same" in capsys.readouterr().err
+
+
+def told_of(values, kind="auto"):
+    target, known, _ = target_of("y", targets(values), kind)
+    return target, known
+
+
+WORDS = ["oil", "tea"] * 30
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [float("nan"), *WORDS],
+        [None, *WORDS],
+        pd.Series([None, *WORDS], dtype="string"),
+        pd.Series([None, *WORDS]),
+    ],
+    ids=["nan", "none", "string", "object"],
+)
+def test_what_is_not_known_is_no_word(values):
+    target, known = told_of(values)
+    assert target.classes == ("oil", "tea")
+    assert known.tolist() == list(range(1, 61))
+
+
+def test_truth_values_that_pandas_does_not_know_are_left_out():
+    target, known = told_of(pd.Series([None, *[True, False] * 30], dtype="boolean"))
+    assert target.classes == ("False", "True")
+    assert len(known) == 60
+
+
+def test_one_column_of_0_and_1_is_one_value_a_sample_and_a_table_may_be_sparse():
+    one = np.array([0, 1] * 30)
+    assert told_of(one[:, None])[0].classes == ("0", "1")
+    assert targets(csr_array(np.c_[one, 1 - one]))[:2] == [["1"], ["0"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([{"a": 1}] * 60, "where a word or a number"),
+        ([[{"a": 1}]] * 60, "where a word or a number"),
+        ([[["a"], ["b"]]] * 60, "where a word or a number"),
+        ([10**400 + i for i in range(60)], "beyond"),
+        ([1e300 * (i + 1) for i in range(60)], "beyond"),
+    ],
+)
+def test_values_that_cannot_be_a_target_are_refused(values, said):
+    with pytest.raises(DataError, match=said):
+        told_of(values)
+
+
+def test_anything_else_than_numbers_is_named_where_they_are_wanted():
+    with pytest.raises(DataError, match=r"Decimal\('3'\) is none"):
+        told_of([Decimal(3)] * 60, "number")

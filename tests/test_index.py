@@ -329,3 +329,66 @@ def test_a_loaded_run_makes_the_index_of_the_verb(made, samples):
 def test_nothing_but_stored_members(made):
     with zipfile.ZipFile(made / "f.npz") as archive:
         assert {one.compress_type for one in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_huge_codes_have_the_cosines_of_small_ones(index, sae, samples):
+    codes = sae.transform(samples[:5]).astype(np.float64)
+    small, huge = index.nearest(codes), index.nearest(codes * 1e200)
+    np.testing.assert_array_equal(small.rows, huge.rows)
+    np.testing.assert_allclose(small.values, huge.values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_codes_that_are_not_finite_are_refused(index, bad):
+    with pytest.raises(DataError, match="NaN or infinite"):
+        index.nearest(np.full((1, M), bad))
+
+
+def test_rows_to_ask_for_are_counted_from_1_and_no_question_has_no_answer(index):
+    for n in (0, -1):
+        with pytest.raises(UsageError, match="at least 1"):
+            index.nearest(np.ones((1, M)), n)
+        with pytest.raises(UsageError, match="at least 1"):
+            index.rows_of(3, n)
+    assert index.nearest(np.zeros((0, M)), 4).rows.shape == (0, 4)
+    assert index.nearest_to([], 4).rows.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"norms": np.zeros(N, np.float32)}, "damaged"),
+        ({"norms": np.full(N, np.nan, np.float32)}, "damaged"),
+        ({"about": np.frombuffer(b"[1]", np.uint8)}, "cannot be read"),
+    ],
+)
+def test_a_file_whose_numbers_are_wrong_is_refused(index, tmp_path, changed, said):
+    index.save(tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as file:
+        np.savez(tmp_path / "f.npz", **{**file, **changed})
+    with pytest.raises(DataError, match=said):
+        Index.open(tmp_path / "f.npz").nearest_to([3])
+
+
+def test_a_compressed_file_and_a_folder_are_told_apart(index, tmp_path):
+    index.save(tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as file:
+        np.savez_compressed(tmp_path / "f.npz", **file)
+    with pytest.raises(DataError, match="is compressed"):
+        Index.open(tmp_path / "f.npz")
+    with pytest.raises(DataError, match="is a folder and no index; make an index"):
+        Index.open(tmp_path)
+
+
+def test_half_a_sign_in_a_name_is_written_as_a_question_mark(sae, samples, tmp_path):
+    sae.index(samples, names=["\ud800"] * N).save(tmp_path / "f.npz")
+    assert Index.open(tmp_path / "f.npz").name_of(5) == "?"
+
+
+def test_more_rows_than_there_are_may_be_asked_for_and_no_infinite_weight(index, tmp_path, capsys):
+    file = tmp_path / "f.npz"
+    index.save(file)
+    assert cli.run_command_line(["index", str(file), "--latent", "3", "--top", "9" * 20]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(index.rows_of(3, N).rows)
+    for weight in ("nan", "inf"):
+        assert cli.run_command_line(["index", str(file), "--latent", f"5={weight}"]) == 2

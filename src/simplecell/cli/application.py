@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from simplecell.errors import DataError, LostError, WriteError
+from simplecell.errors import DataError, LostError, UsageError, WriteError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +97,26 @@ def read(data: str) -> str | NDArray[np.generic]:
     except OSError as error:
         raise DataError(f"'{data}' cannot be read: {error.strerror}") from error
     return data
+
+
+def apart(out: str | Path, *read: str | Path | None) -> None:
+    """Refuse to write into a file that is read: what lies there would be lost.
+
+    Raises:
+        UsageError: where `out` is one of these files, by whatever name.
+    """
+    if any(_same_file(path, out) for path in read if path is not None):
+        raise UsageError(
+            f"'{out}' is read, and what is written there would replace it; choose another place"
+        )
+
+
+def _same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether both are one file, which is there; a device is none."""
+    try:
+        return Path(one).is_file() and Path(one).samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def standard_input() -> IO[bytes]:

@@ -14,6 +14,7 @@ from simplecell.cli.application import (
     DataPath,
     Processes,
     RunPath,
+    apart,
     app,
     read,
     standard_input,
@@ -51,6 +52,7 @@ def encode(
     from simplecell.run.exact import in_use
     from simplecell.run.progress import say
 
+    apart(out, data)
     with together(context, processes) as ranks, standard_output():
         refuse_pipes(ranks, data)
         loaded, streamed = Run(run).load(), data == out == "-"
@@ -90,6 +92,7 @@ def decode(
     from simplecell.run.directory import Run
     from simplecell.run.progress import say
 
+    apart(out, codes)
     with standard_output():
         trained = Run(run).load()
         if codes == out == "-":

@@ -14,6 +14,7 @@ from simplecell.cli.application import (
     Json,
     Meta,
     RunPath,
+    apart,
     app,
     print_result,
     read,
@@ -75,6 +76,7 @@ def explain(
     question = Question(target, rows, against, other, group, by, kind, seed)
     if out is not None:
         form_of(out)  # before anything that takes long
+        apart(out, data, other, meta)
         check_place(out)
     given = read(data)
     answers: list[tuple[Trained, Explanation]] = []
@@ -124,6 +126,7 @@ def features(
         raise UsageError(
             "give DATA and --out to write what latents stand for, or --names F to name them"
         )
+    apart(out, data, meta)
     if names is not None:
         _named(run, names)
     from simplecell.explain.answer import samples_of

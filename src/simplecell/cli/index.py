@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simplecell.cli.application import Json, Meta, app, print_result, read
+from simplecell.cli.application import Json, Meta, apart, app, print_result, read
 from simplecell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def _made(run: Path, data: str, out: Path, meta: Path | None) -> tuple[dict[str,
 
     if out.suffix.lower() != ".npz":
         raise UsageError(f"an index is an .npz, and '{out}' is none; give another --out")
+    apart(out, data, meta)
     check_place(out)
     trained = Run(run).load()
     source = new_data(trained, read(data), meta)
@@ -110,6 +112,7 @@ def _answered(
             "--out makes an index"
         )
     opened = Index.open(place)
+    top = min(top, opened.n_rows)
     if rows:
         codes, hits = opened.codes_of(rows), opened.nearest_to(rows, top)
         told = [{"row": row, "name": opened.name_of(row)} for row in rows]
@@ -128,7 +131,10 @@ def _weight(text: str) -> tuple[int, float]:
     """A latent and how strong it is wanted, of I or I=X."""
     number, _, weight = text.partition("=")
     try:
-        return int(number.removeprefix("latent")), float(weight or 1)
+        wanted = int(number.removeprefix("latent")), float(weight or 1)
+        if not math.isfinite(wanted[1]):
+            raise ValueError
+        return wanted
     except ValueError:
         raise UsageError(
             f"--latent {text!r} names no latent; give its number, such as 5, or 5=0.8"

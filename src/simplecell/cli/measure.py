@@ -15,6 +15,7 @@ from simplecell.cli.application import (
     Json,
     Processes,
     RunPath,
+    apart,
     app,
     print_result,
     read,
@@ -57,6 +58,7 @@ def evaluate(
 
     started = time.perf_counter()
     if rows is not None:
+        apart(rows, data, targets)
         _check_rows(rows, processes)
     with together(context, processes) as ranks:
         refuse_pipes(ranks, data)
@@ -70,7 +72,7 @@ def evaluate(
         figures = measure(trained.model, trained.preprocess, pairs, ranks)
         result = {"run": str(run)} | figures.table()
         if not math.isfinite(figures.fvu):  # data that never vary, and JSON has no infinity
-            result["fvu"] = result["fvu_standardized"] = None
+            result["fvu"] = result["fvu_standardized"] = result["fvu_median"] = None
         result["pca"] = reported_pca(trained.info)
         if rows is not None:
             result["rows"] = str(rows)

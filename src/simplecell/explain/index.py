@@ -35,6 +35,7 @@ _AT_ONCE = 2**24
 _FORM = {"indptr": "i8", "indices": "i4", "data": "f4", "norms": "f4", "about": "u1"}
 _NAMES = {"names": "u1", "name_ends": "i8"}
 """The type of each array of a file; what is text is UTF-8, names behind one another."""
+_NOT_FINITE = "it holds codes that are not finite, or rows of length 0"
 
 
 class Hits(NamedTuple):
@@ -119,27 +120,37 @@ class Index:
     def rows_of(self, latent: int, n: int = 10) -> Hits:
         """The rows in which a latent is most active, n at most, and its code there."""
         self._check("latent", [latent], self.n_latents)
+        self._check_n(n)
         mine = slice(self.starts[latent], min(self.starts[latent] + n, self.starts[latent + 1]))
-        return Hits(self.rows[mine].astype(np.int64), np.array(self.codes[mine]))
+        return Hits(self._known(self.rows[mine]).astype(np.int64), np.array(self.codes[mine]))
 
     def nearest(self, codes: Any, n: int = 10) -> Hits:
         """The n rows [B, n] with the largest cosine to each of codes [B, M], dense or SciPy sparse.
 
         Of equal cosines the first row comes first. Rows that share no latent are no hits.
+
+        Raises:
+            DataError: for codes of another width, or that are not finite.
+            UsageError: for n below 1.
         """
-        asked = csr_array(codes if issparse(codes) else np.atleast_2d(codes), dtype=np.float32)
+        asked = csr_array(codes if issparse(codes) else np.atleast_2d(codes), dtype=np.float64)
         if asked.shape[1] != self.n_latents:
             raise DataError(
                 f"the codes have {asked.shape[1]} columns, but the index has {self.n_latents} "
                 "latents; give codes of the run that it was made of"
             )
+        if not np.isfinite(asked.data).all():
+            raise DataError("the codes hold NaN or infinite values; give finite ones")
+        self._check_n(n)
+        if not asked.shape[0]:
+            return Hits(np.zeros((0, n), np.int64), np.zeros((0, n)))
         rows, values = zip(*(self._best(part, n) for part in self._parts(asked)), strict=True)
         return Hits(np.concatenate(rows), np.concatenate(values))
 
     def nearest_to(self, rows: Sequence[int], n: int = 10) -> Hits:
         """The n rows [B, n] nearest to each of some rows [B], themselves left out."""
         hits = self.nearest(self.codes_of(rows), n + 1)
-        others = hits.rows != np.asarray(rows)[:, None]
+        others = hits.rows != np.asarray(rows, np.int64)[:, None]
         others[others.all(1), -1] = False  # twins of a row may have pushed it out
         keep = others.nonzero()[1].reshape(len(hits.rows), n)
         values = np.take_along_axis(hits.values, keep, 1)
@@ -178,6 +189,10 @@ class Index:
             if not 0 <= number < most:
                 raise UsageError(f"{what} {number} does not exist; the index has {most}, from 0")
 
+    def _check_n(self, n: int) -> None:
+        if n < 1:
+            raise UsageError(f"{n} rows are asked for; ask for at least 1")
+
     def _known(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """Rows of lists, which a file may name wrongly. Raises DataError for one beyond all."""
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.n_rows):
@@ -201,13 +216,16 @@ class Index:
     def _best(self, asked: csr_array, n: int) -> tuple[Places, Numbers]:
         """Rows and cosines, [B, n] each."""
         latents = np.unique(asked.indices).astype(np.int64)
-        products = asked[:, latents] @ self._lists(latents)
-        lengths = np.sqrt(np.asarray(asked.multiply(asked).sum(1), np.float64))
-        rows, values = np.full((len(lengths), n), -1), np.full((len(lengths), n), np.nan)
-        for i, length in enumerate(lengths):
+        products = _unit(asked)[:, latents] @ self._lists(latents)
+        n_asked = asked.shape[0]
+        rows, values = np.full((n_asked, n), -1), np.full((n_asked, n), np.nan)
+        for i in range(n_asked):
             mine = slice(products.indptr[i], products.indptr[i + 1])
             hit = products.indices[mine].astype(np.int64)
-            cosine = products.data[mine] / (length * self.norms[hit].astype(np.float64))
+            with np.errstate(all="ignore"):
+                cosine = products.data[mine] / self.norms[hit].astype(np.float64)
+            if not np.isfinite(cosine).all():
+                raise DataError(f"the index is damaged: {_NOT_FINITE}; make it anew")
             best = _largest(cosine, hit, n)
             rows[i, : len(best)], values[i, : len(best)] = hit[best], cosine[best]
         return rows, values
@@ -224,7 +242,7 @@ class Index:
             "about": _bytes(json.dumps(dict(self.about))),
         }
         if self.names is not None:
-            texts = [name.encode() for name in self.names]
+            texts = [name.encode("utf-8", "replace") for name in self.names]  # lone surrogates: ?
             members["name_ends"] = np.cumsum([len(text) for text in texts], dtype=np.int64)
             members["names"] = np.frombuffer(b"".join(texts), np.uint8)
         with replacing(Path(path)) as file:
@@ -237,12 +255,17 @@ class Index:
         Raises:
             DataError: for a file that is missing, damaged or no index.
         """
+        if Path(path).is_dir():
+            raise DataError(
+                f"'{path}' is a folder and no index; make an index of a run: simplecell index "
+                f"{path} DATA --out F.npz"
+            )
         with naming(f"the index '{path}'"):
             found = _mapped(Path(path))
             _check(found)
             told = json.loads(bytes(found["about"]))
+            about = {str(key): str(value) for key, value in told.items()}
         names = _Names(found["names"], found["name_ends"]) if "names" in found else None
-        about = {str(key): str(value) for key, value in told.items()}
         starts, rows, codes = found["indptr"], found["indices"], found["data"]
         return cls(len(found["norms"]), starts, rows, codes, found["norms"], names, about)
 
@@ -295,6 +318,12 @@ def _mapped(path: Path) -> dict[str, NDArray[Any]]:
         name: mapped_member(path, members[name], f"{name!r} of {path}", whatever=True)
         for name in wanted
     }
+    packed = [name for name, array in found.items() if array is None]
+    if packed:
+        raise DataError(
+            f"{packed[0]!r} of '{path}' is compressed, and an index is mapped; make it anew: "
+            "simplecell index RUN DATA --out F.npz"
+        )
     return {name: array for name, array in found.items() if array is not None}
 
 
@@ -311,6 +340,17 @@ def _check(found: Mapping[str, NDArray[Any]]) -> None:
         raise ValueError("its lists do not follow one another")
     if ("names" in found) != ("name_ends" in found):
         raise ValueError("names and where they end come together")
+
+
+def _unit(codes: csr_array) -> csr_array:
+    """Codes [B, M] at length 1, in the precision of the lists: no product of theirs overflows."""
+    counts = np.diff(codes.indptr)
+    largest = np.repeat(abs(codes).max(1).toarray().ravel(), counts)
+    scaled = np.divide(codes.data, largest, out=np.zeros_like(codes.data), where=largest > 0)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    lengths = np.sqrt(np.bincount(rows, np.square(scaled), len(counts)))[rows]
+    unit = np.divide(scaled, lengths, out=scaled, where=lengths > 0).astype(np.float32)
+    return csr_array((unit, codes.indices, codes.indptr), shape=codes.shape)
 
 
 def _largest(values: Numbers, rows: Places, n: int) -> Places:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from simplecell.errors import DataError, UsageError, choice
 
@@ -20,6 +21,8 @@ FEWEST_ROWS, FEWEST_OF_CLASS, MOST_CLASSES = 30, 10, 100
 """Samples with a known target, and of each class, that can be split and judged, *count*."""
 SEVERAL = (list, tuple, set, frozenset, np.ndarray)
 """What holds the classes of a sample that may be of several."""
+LARGEST = 1e150
+"""Size of a number whose square, summed over all samples, is still finite."""
 MOST_COUNTED = 20
 """Classes that whole numbers 0, 1, 2 … or 1, 2, 3 … may stand for, *count*."""
 
@@ -69,11 +72,13 @@ class Target:
 
 
 def targets(y: object) -> list[object]:
-    """One value or list a sample; of a table of 0 and 1 the names of the columns that are 1.
+    """One value or list a sample; of a table of 0 and 1, which may be SciPy sparse, the names of
+    the columns that are 1.
 
     Raises:
         UsageError: for another table, or more than two dimensions.
     """
+    y = y.toarray() if issparse(y) else y
     if isinstance(y, list | tuple) and any(isinstance(one, SEVERAL) for one in y):
         return list(y)
     table = np.asarray(y)
@@ -84,6 +89,8 @@ def targets(y: object) -> list[object]:
             f"y has the shape {table.shape} and other values than 0 and 1; one value a sample is "
             "needed, or 1 for each class that a sample is of"
         )
+    if table.shape[1] == 1:  # one class, or not: "0" would be called what is not 0
+        return listed("y", table[:, 0])
     names = [str(name) for name in getattr(y, "columns", range(table.shape[1]))]
     return [[names[j] for j in np.flatnonzero(row)] for row in table]
 
@@ -94,7 +101,8 @@ def listed(name: str, values: object) -> list[object]:
     Raises:
         UsageError: for anything but one dimension.
     """
-    array = np.asarray(values)
+    # As objects, or NaN among words becomes the word "nan".
+    array = np.asarray(values, object if isinstance(values, list | tuple) else None)
     if array.ndim != 1:
         raise UsageError(f"{name} has the shape {array.shape}; one value a sample is needed: (n,)")
     return array.tolist()
@@ -112,7 +120,8 @@ def target_of(
 
     Raises:
         UsageError: for another kind.
-        DataError: for too few samples, one value alone, or words that are to be numbers.
+        DataError: for too few samples, one value alone, words that are to be numbers, numbers too
+            large to reckon with, or values inside values.
     """
     choice("kind of target", kind, KINDS)
     known = np.array([i for i, value in enumerate(values) if not _missing(value)], dtype=np.int64)
@@ -130,9 +139,10 @@ def target_of(
             raise DataError(f"{name!r} holds lists, which are no numbers; leave the kind out")
         target, said = _several(name, kept)
         return target, known, notes + said
+    _refuse_nested(name, kept)
     numbers = all(isinstance(value, int | float) for value in kept)
     if kind == "number" and not numbers:
-        word = next(value for value in kept if isinstance(value, str))
+        word = next(value for value in kept if not isinstance(value, int | float))
         raise DataError(f"{name!r} is to be a number, but {word!r} is none; leave the kind out")
     if kind == "number" or (kind == "auto" and numbers and not _are_classes(kept)):
         return _numbers(name, kept), known, notes
@@ -144,10 +154,9 @@ def target_of(
 
 def _several(name: str, values: Sequence[object]) -> tuple[Target, list[str]]:
     """The target of samples that may be of several classes; a lone value is a list of one."""
-    lists = [
-        {_plain(one) for one in (value if isinstance(value, SEVERAL) else [value])}
-        for value in values
-    ]
+    each = [list(value) if isinstance(value, SEVERAL) else [value] for value in values]
+    _refuse_nested(name, [one for several in each for one in several])
+    lists = [{_plain(one) for one in several} for several in each]
     counts = Counter(one for several in lists for one in several if not _missing(one))
     # A class of all samples sets none apart, no more than a rare one can be judged.
     most = len(lists) - FEWEST_OF_CLASS
@@ -184,7 +193,9 @@ def _missing(value: object) -> bool:
     if isinstance(value, SEVERAL):
         return False
     value = _plain(value)
-    return value is None or value == "" or (isinstance(value, float) and not math.isfinite(value))
+    if value is None or (value == value) is not True:  # NaN, NaT and pandas' NA
+        return True
+    return value == "" or (isinstance(value, float) and math.isinf(value))
 
 
 def _are_classes(values: Sequence[object]) -> bool:
@@ -196,6 +207,12 @@ def _are_classes(values: Sequence[object]) -> bool:
 
 
 def _numbers(name: str, values: Sequence[object]) -> Target:
+    largest = max(values, key=abs)  # type: ignore[arg-type]  # numbers all
+    if abs(largest) > LARGEST:  # type: ignore[arg-type]
+        raise DataError(
+            f"{name!r} holds numbers beyond ±{LARGEST:g}, whose squares cannot be summed; give it "
+            "in a larger unit, or its logarithm"
+        )
     numbers = np.array(values, dtype=np.float64)
     _refuse_one(name, len(np.unique(numbers)), values)
     return Target(name, numbers)
@@ -227,6 +244,16 @@ def _refuse_many(name: str, n_classes: int) -> None:
         raise DataError(
             f"{name!r} has {n_classes} classes; at most {MOST_CLASSES} are held against latents, "
             "so give it as a number (--as number) or a coarser one"
+        )
+
+
+def _refuse_nested(name: str, values: Sequence[object]) -> None:
+    """Raise DataError for a list or an object where a class or a number should stand."""
+    odd = next((value for value in values if isinstance(value, (*SEVERAL, dict))), None)
+    if odd is not None:
+        raise DataError(
+            f"{name!r} holds {str(odd)[:40]!r} where a word or a number is needed; take one field "
+            "of it as the target, or write its parts as one word"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from types import NoneType
@@ -158,11 +159,15 @@ def titles(source: Source, rows: Places) -> list[str]:
     return [_title(record) for record in source.about(rows)]
 
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What would steer a terminal, were it printed."""
+
+
 def _title(record: Record) -> str:
     for name in NAMES:
         value = record.get(name)
         if isinstance(value, str | int) and str(value).strip():
-            text = " ".join(str(value).split())
+            text = " ".join(_CONTROLS.sub(" ", str(value)).split())
             place = f", row {record['row']}" if name == "file" else ""
             return text[:LONGEST_NAME] + "…" * (len(text) > LONGEST_NAME) + place
     return f"row {record['row']}"
