@@ -46,8 +46,6 @@ looked at; and up to which it is tried at all: its cost grows with their square.
 
 def check_refined(model: Model, solver: str) -> None:
     """Raise UsageError unless the dictionary of a model can be refined while it trains."""
-    if solver != "adam":
-        raise UsageError("optim.refine is for mini-batches; use solver 'adam'")
     try:
         inner = suited(model)
     except UsageError as error:
@@ -55,6 +53,10 @@ def check_refined(model: Model, solver: str) -> None:
             f"optim.refine lets exact codes move the dictionary, and these are for {SUITED}; leave "
             "it out, or take such a recipe (topk)"
         ) from error
+    if solver != "adam":
+        raise UsageError(
+            f"optim.refine is for mini-batches, but optim.kind is {solver}; set optim.kind=adam"
+        )
     if inner.tied:
         raise UsageError(
             "optim.refine moves the dictionary and leaves the encoder to follow, but a tied model "
