@@ -205,8 +205,8 @@ def test_from_the_command_line(planted, tmp_path, capsys):
     assert run_command_line([*words, *few, "--out", str(run), "--recipe", "topk"]) == 0
     assert Recipe.load(run / "recipe.toml").optim.refine == 2
     for recipe, more, said in (
-        ("table", (), "mini-batches"),
-        ("table", ("--set", "optim.kind=adam"), "leave it out, or take such a recipe"),
+        ("table", (), "leave it out, or take such a recipe"),
+        ("topk", ("--set", "optim.kind=lbfgs"), "use 'adam'"),
     ):
         capsys.readouterr()
         out = ["--out", str(tmp_path / "no"), "--recipe", recipe]
