@@ -14,6 +14,7 @@ import simplecell
 from simplecell.cli import run_command_line
 from simplecell.data.planted import planted_dictionary
 from simplecell.errors import UsageError
+from simplecell.explorer.make.playground import has_exact
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.exact import Exact, alpha_for, refitted
 from simplecell.model.measures import fvu
@@ -207,3 +208,12 @@ def test_an_alpha_that_nothing_uses(fitted, planted, tmp_path, capsys):
     assert "say --codes exact" in capsys.readouterr().err
     assert run_command_line([*words, "--codes", "exat"]) == 2
     assert "exact" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("n_inputs", "n_latents", "offered"),
+    [(12, 256, True), (12, 257, False), (256, 1024, True), (64, 1024, False), (1024, 512, False)],
+)
+def test_the_page_has_exact_codes_where_their_strength_is_found_soon(n_inputs, n_latents, offered):
+    model = Autoencoder(n_inputs, n_latents, activation="topk", k=3, output="linear")
+    assert has_exact(model) is offered

@@ -20,8 +20,10 @@ from simplecell.run.schema import Data
 from simplecell.run.storage import write_json, write_whole
 from simplecell.run.trained import Trained
 
-MOST_EXACT = 2**18
-"""Numbers of a dictionary on which exact codes are quick enough to play with, *count*."""
+MOST_EXACT, FEW, TIMES = 2**18, 256, 4
+"""Numbers of a dictionary on which exact codes are quick enough to play with, *count*; and of more
+than so many latents, how many times the inputs they may be: the search for α took 35 s at 1,024
+latents of 64 inputs, minutes at 4,096, and a second at 1,024 of 256."""
 MOST_FLOATS = 2**21
 """Weights and preparation of a model that the browser computes itself, *count*: 8 megabytes."""
 
@@ -50,9 +52,10 @@ def write_play(
 def has_exact(model: Model) -> bool:
     """Whether the page can have exact codes of it, and quickly."""
     try:
-        return suited(model).decoder.numel() <= MOST_EXACT
+        n_latents, n_inputs = suited(model).decoder.shape
     except UsageError:
         return False
+    return n_latents * n_inputs <= MOST_EXACT and n_latents <= max(FEW, TIMES * n_inputs)
 
 
 def describe(
