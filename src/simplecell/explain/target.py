@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 
 from simplecell.errors import DataError, UsageError, choice
 
@@ -78,7 +78,8 @@ def targets(y: object) -> list[object]:
     Raises:
         UsageError: for another table, or more than two dimensions.
     """
-    y = y.toarray() if issparse(y) else y
+    if issparse(y):
+        y = csr_array(y).toarray()
     if isinstance(y, list | tuple) and any(isinstance(one, SEVERAL) for one in y):
         return list(y)
     table = np.asarray(y)
