@@ -16,7 +16,8 @@ from simplecell.model.matching import recovery
 from simplecell.model.pursuit import pursued
 from simplecell.run.recipe import Recipe
 from simplecell.training.objective import Objective
-from simplecell.training.refine import improve_atoms, refine
+from simplecell.training.dictionary_step import improve_atoms
+from simplecell.training.refine import refine
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import initialise
 

@@ -23,7 +23,7 @@ from simplecell.sparse_coding.alternation import (
     solve_dictionary,
 )
 from simplecell.sparse_coding.path import Path
-from simplecell.training.refine import improve_atoms
+from simplecell.training.dictionary_step import improve_atoms
 
 __all__ = [
     "L1",

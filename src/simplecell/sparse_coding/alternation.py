@@ -17,12 +17,11 @@ from simplecell.model.code_step import Encoded, Penalty, Projection, Smooth, enc
 from simplecell.model.measures import squared_error, squared_weights
 from simplecell.preprocess.chain import Preprocess
 from simplecell.sparse_coding.path import Path
+from simplecell.training.dictionary_step import MEMORY, improve_atoms
 from simplecell.training.prepared import identity, to_model
-from simplecell.training.refine import improve_atoms
 from simplecell.training.renewal import shared_directions, spent
 from simplecell.training.trainer import Record
 
-MEMORY = 10  # samples per latent that count: more are stale, fewer leave atoms to chance
 IDLE = 1e-6  # an atom is idle when its energy is below this share of the mean of all
 LOOKED_AT = 2**26  # codes of the samples by which latents begin anew: 256 MB in float32
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_LEAST = 0.3
-"""What a latent must do by itself, as a share of what the median of all does."""
+LOOSE, SETTLED = 0.3, 0.1
+"""What a latent must do by itself, as a share of what the median of all does: while atoms are poor,
+and where codes are already as they will be."""
 _OWN, _SHARED = 2.0, 4.0
 """Samples that a latent stands for: below the first it is renewed, from the second on a direction
 is worth a latent."""
@@ -34,7 +35,9 @@ def samples_of(energy: Tensor, fourth: Tensor) -> Tensor:
     return energy.square() / fourth.clamp_min(torch.finfo(fourth.dtype).tiny)
 
 
-def spent(atoms: Tensor, energy: Tensor, fourth: Tensor, *, one_sided: bool) -> Tensor:
+def spent(
+    atoms: Tensor, energy: Tensor, fourth: Tensor, *, one_sided: bool, least: float = LOOSE
+) -> Tensor:
     """Which latents stand for nothing of their own, [M]: in effect active for one sample alone, or
     with little energy that the atom of a stronger one would not take over: `Σ s² (1 − cos²)`.
 
@@ -42,13 +45,14 @@ def spent(atoms: Tensor, energy: Tensor, fourth: Tensor, *, one_sided: bool) -> 
         atoms: of unit length, [M, D].
         energy, fourth: `Σ s²` and `Σ s⁴` over samples, [M].
         one_sided: codes are of one sign, so that opposite atoms are two.
+        least: what is little, as a share of what the median latent does by itself.
     """
     cosines = atoms @ atoms.T
     cosines = (cosines.clamp_min(0) if one_sided else cosines).fill_diagonal_(0)
     weaker = energy[:, None] < energy[None, :]
     weaker |= (energy[:, None] == energy[None, :]) & torch.ones_like(weaker).triu(1)
     own = energy * (1 - (cosines * weaker).square().amax(1))
-    return (own <= _LEAST * own.median()) | (samples_of(energy, fourth) < _OWN)
+    return (own <= least * own.median()) | (samples_of(energy, fourth) < _OWN)
 
 
 def shared_directions(rest: Tensor, wanted: int, *, one_sided: bool) -> Tensor:

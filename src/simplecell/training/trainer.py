@@ -41,7 +41,7 @@ from simplecell.training.prepared import (
     targets_in_memory,
     to_model,
 )
-from simplecell.training.refine import SEEDED, SETTLED, check_refined, samples_of_round
+from simplecell.training.refine import SEEDED, SEEDED_UNTIL, check_refined, samples_of_round
 from simplecell.training.refine import refine as refine_dictionary
 from simplecell.training.state import State, all_finite, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
@@ -414,9 +414,9 @@ class Trainer:
             self.best.undo_calibration()
             some = samples_of_round(source, self.model.n_latents)
             x = some.read(slice(0, some.n_samples))
-            done = past // every
-            reseed = done % SEEDED == SEEDED - 1 and done < SETTLED * self.refine
-            refine_dictionary(self.model, to_model(x, self.preprocess, self.flat), reseed=reseed)
+            done, prepared = past // every, to_model(x, self.preprocess, self.flat)
+            reseed = done % SEEDED == SEEDED - 1 and done < SEEDED_UNTIL * self.refine
+            refine_dictionary(self.model, prepared, progress=done / self.refine, reseed=reseed)
 
     def _move(
         self, adam: Adam, batch: Whole, moment: Moment, progress: float, frozen: bool
