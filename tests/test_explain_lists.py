@@ -107,8 +107,30 @@ def test_samples_are_numbered_as_they_appear():
     owners, firsts = owners_of("text", ["b", "b", "a", "c", "a"])
     assert owners.tolist() == [0, 0, 1, 2, 1]
     assert firsts.tolist() == [0, 2, 3]
-    with pytest.raises(DataError, match="sample 1 has no 'text'"):
+    with pytest.raises(DataError, match="row 1 has no 'text', which says of each row"):
         owners_of("text", ["b", None])
+    for keys in ([1, 1.0, "1", 2], [True, True, "True", False]):
+        assert owners_of("text", keys)[0].tolist() == [0, 0, 0, 1]
+
+
+def test_a_record_that_is_not_there_is_named_with_those_that_are(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 4)).astype("f4"))
+    meta = tmp_path / "meta.jsonl"
+    told = [{"doc": i // 2 or None, "kind": "ab"[i % 2], "empty": None} for i in range(60)]
+    meta.write_text("\n".join(map(json.dumps, told)))
+    words = ["train", tmp_path / "x.npy", "--out", tmp_path / "run", "--recipe", "topk"]
+    words += ["--meta", meta, "--set", "train.steps=5", "--set", "model.n_latents=8"]
+    assert not run_command_line(list(map(str, words)))
+    asked = ["explain", tmp_path / "run", tmp_path / "x.npy", "--meta", meta]
+    for more, code, said in (
+        (["--target", "kind", "--by", "KEY"], 2, "no record of the data tells 'KEY'"),
+        (["--target", "kind", "--by", "empty"], 2, "tells 'empty' (they tell 'kind', 'doc')"),
+        (["--target", "kind", "--by", "doc"], 3, "row 0 has no 'doc', which says of each row"),
+        (["--target", "kind", "--group", "doc"], 3, "sample 0 has no 'doc'"),
+    ):
+        capsys.readouterr()
+        assert run_command_line(list(map(str, [*asked, *more]))) == code
+        assert said in capsys.readouterr().err
 
 
 def test_tokens_answer_for_their_texts_from_the_command_line(tmp_path, capsys):

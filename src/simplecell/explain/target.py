@@ -272,10 +272,10 @@ def groups_of(name: str, values: Sequence[object], n_least: int) -> Places:
     Raises:
         DataError: for a sample without one, or fewer than `n_least` groups.
     """
-    without = [i for i, value in enumerate(values) if _missing(value)]
-    if without:
-        raise DataError(f"sample {without[0]} has no {name!r}; a group is needed for each")
-    _, numbers = np.unique([str(_plain(value)) for value in values], return_inverse=True)
+    without = first_missing(values)
+    if without is not None:
+        raise DataError(f"sample {without} has no {name!r}; a group is needed for each")
+    _, numbers = np.unique([_written(value) for value in values], return_inverse=True)
     n_groups = int(numbers.max()) + 1
     if n_groups < n_least:
         raise DataError(
@@ -283,6 +283,18 @@ def groups_of(name: str, values: Sequence[object], n_least: int) -> Places:
             "that some can be held out whole"
         )
     return numbers.astype(np.int64)
+
+
+def first_missing(values: Sequence[object]) -> int | None:
+    """The first row of which nothing is known; None where there is no such row."""
+    return next((i for i, value in enumerate(values) if _missing(value)), None)
+
+
+def _written(value: object) -> str:
+    """What a group is called: 1, 1.0 and "1" are one, as files differ in how they write it."""
+    value = _plain(value)
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)  # type: ignore[call-overload]
 
 
 def refuse_length(what: str, n: int, n_samples: int) -> None:

@@ -79,7 +79,7 @@ def values_of(
     found: dict[str, list[object]] = {name: [] for name in names}
     known: dict[str, None] = {}
     for record in records(source, rows):
-        known.update(dict.fromkeys(record))
+        known.update(dict.fromkeys(name for name, value in record.items() if value is not None))
         for name, values in found.items():
             values.append(_said(record, name))
     for name in names:
@@ -139,8 +139,10 @@ def alike(source: Source, group: str | None) -> list[str]:
     first = source.about(slice(0, 1))[0]
     names = [
         name
-        for name in map(str, first)
-        if name != group and (name.lower() in ALIKE or name.lower().endswith("_id"))
+        for name, value in ((str(key), value) for key, value in first.items())
+        if value is not None
+        and name != group
+        and (name.lower() in ALIKE or name.lower().endswith("_id"))
     ]
     if not names or group is not None:
         return []
