@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -213,6 +214,36 @@ def test_one_column_of_0_and_1_is_one_value_a_sample_and_a_table_may_be_sparse()
 def test_values_that_cannot_be_a_target_are_refused(values, said):
     with pytest.raises(DataError, match=said):
         told_of(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1, "1", "x"] * 20, "1 and '1', which tables cannot tell apart"),
+        ([1.5, "1.5", 2] * 20, "1.5 and '1.5'"),
+        ([True, "True", "x"] * 20, "True and 'True'"),
+        ([1, True, "x"] * 20, "1 and True"),
+        ([["a", 1], ["a"], ["b", "1"]] * 20, "1 and '1'"),
+    ],
+)
+def test_classes_that_look_alike_are_refused(values, said):
+    with pytest.raises(DataError, match=re.escape(said)):
+        target_of("y", values)
+
+
+def test_equal_numbers_are_one_class_whatever_their_type():
+    values = [np.int64(1), 1, 1.0, 2.0, "x", "x"] * 20
+    assert target_of("y", values)[0].classes == ("1", "2.0", "x")
+    truths = [True, np.bool_(False), np.True_, False] * 20
+    assert target_of("y", truths)[0].classes == ("False", "True")
+
+
+def test_columns_of_y_with_one_name_are_refused():
+    table = pd.DataFrame(np.eye(4, dtype=int), columns=["a", "b", "a", "c"])
+    with pytest.raises(UsageError, match="several columns of y are called 'a'"):
+        targets(table)
+    with pytest.raises(UsageError, match="several columns of y are called '1'"):
+        targets(table.set_axis([1, "1", 2, 3], axis=1))
 
 
 def test_anything_else_than_numbers_is_named_where_they_are_wanted():

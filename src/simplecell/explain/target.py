@@ -93,6 +93,12 @@ def targets(y: object) -> list[object]:
     if table.shape[1] == 1:  # one class, or not: "0" would be called what is not 0
         return listed("y", table[:, 0])
     names = [str(name) for name in getattr(y, "columns", range(table.shape[1]))]
+    double = [name for name, n in Counter(names).items() if n > 1]
+    if double:
+        raise UsageError(
+            f"several columns of y are called {double[0]!r}; each is a class of its own, so give "
+            "each a name of its own"
+        )
     return [[names[j] for j in np.flatnonzero(row)] for row in table]
 
 
@@ -158,6 +164,7 @@ def _several(name: str, values: Sequence[object]) -> tuple[Target, list[str]]:
     each = [list(value) if isinstance(value, SEVERAL) else [value] for value in values]
     _refuse_nested(name, [one for several in each for one in several])
     lists = [{_plain(one) for one in several} for several in each]
+    _refuse_alike(name, [one for several in lists for one in several if not _missing(one)])
     counts = Counter(one for several in lists for one in several if not _missing(one))
     # A class of all samples sets none apart, no more than a rare one can be judged.
     most = len(lists) - FEWEST_OF_CLASS
@@ -221,6 +228,7 @@ def _numbers(name: str, values: Sequence[object]) -> Target:
 
 def _classes(name: str, values: Sequence[object]) -> tuple[Target, Places, list[str]]:
     """The target of the samples `among` all, those of large enough classes."""
+    _refuse_alike(name, values)
     counts = Counter(values)
     large = [value for value, n in counts.items() if n >= FEWEST_OF_CLASS]
     _refuse_one(name, len(large), values)
@@ -256,6 +264,28 @@ def _refuse_nested(name: str, values: Sequence[object]) -> None:
             f"{name!r} holds {str(odd)[:40]!r} where a word or a number is needed; take one field "
             "of it as the target, or write its parts as one word"
         )
+
+
+def _refuse_alike(name: str, values: Sequence[object]) -> None:
+    """Raise DataError for classes that are equal or written alike, and not of one sort.
+
+    Whether "1" is 1, or True is 1, only who wrote them knows; 1.0 is 1.
+    """
+    seen: dict[object, object] = {}
+    for one in {(type(value), value): value for value in values}.values():
+        for key in (str(one), one):
+            other = seen.setdefault(key, one)
+            if _sort(other) is not _sort(one):
+                raise DataError(
+                    f"{name!r} holds {other!r} and {one!r}, which tables cannot tell apart; write "
+                    "what is one class in one way, and two classes as two words"
+                )
+
+
+def _sort(value: object) -> type:
+    """Truth values apart, all numbers as one, and whatever else by its type."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float if number else type(value)
 
 
 def _refuse_one(name: str, n_values: int, values: Sequence[object]) -> None:

@@ -164,6 +164,12 @@ def _of_table(text: str, path: Path) -> Named:
                 f"'{path}', line 1: its columns are {head}; latent and name are needed, separated "
                 "by commas"
             )
+        for column in ("latent", "name"):
+            if head.count(column) > 1:
+                raise DataError(
+                    f"'{path}', line 1: {head.count(column)} columns are called {column!r}; keep "
+                    "the one that is meant"
+                )
         places = head.index("latent"), head.index("name")
         for row in table:
             if not any(cell.strip() for cell in row):
