@@ -19,6 +19,7 @@ from simplecell.data.cells import (
 )
 from simplecell.data.files import read_text, suffix_of
 from simplecell.data.rows import Array, Meta, Record
+from simplecell.data.spreadsheet import bare
 from simplecell.errors import DataError
 
 KINDS = ("csv", "tsv", "jsonl", "npz")
@@ -64,7 +65,7 @@ def _of_rows(path: Path) -> Meta:
     rows = [row for _, row in cells_of(lines, said or find_delimiter(first_lines(text)))]
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         raise DataError(f"{path.name} needs a header and rows of as many cells")
-    names = rows[0]
+    names = list(map(bare, rows[0]))
     double = [name for name, n in Counter(filter(None, names)).items() if n > 1]
     if double:
         raise DataError(

@@ -15,6 +15,7 @@ import numpy as np
 from jinja2 import Environment
 from numpy.typing import NDArray
 
+from simplecell.data.spreadsheet import harmless_row
 from simplecell.errors import UsageError, unknown
 from simplecell.explain.probes import Predicted
 from simplecell.explain.target import Target
@@ -146,9 +147,9 @@ class Explanation:
         """The table alone; empty cells where there is no value."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
+        writer.writerow(harmless_row(self.columns))
         columns = (map(_plain, values.tolist()) for values in self.columns.values())
-        writer.writerows(zip(*columns, strict=True))
+        writer.writerows(map(harmless_row, zip(*columns, strict=True)))
         return text.getvalue()
 
     def to_html(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simplecell.data.spreadsheet import bare
 from simplecell.errors import DataError, UsageError, unknown
 
 LONGEST = 80
@@ -48,7 +49,7 @@ def checked(name: str) -> str:
     Raises:
         UsageError: for one that is empty, long, holds what cannot be seen, or is a number's.
     """
-    name = unicodedata.normalize("NFC", name.strip())
+    name = bare(unicodedata.normalize("NFC", name.strip()))
     if not name:
         raise UsageError("the name is empty; a word or two are needed")
     if len(name) > LONGEST:
