@@ -238,6 +238,18 @@ def test_the_report_names_the_error_of_pca(made, capsys):
     assert f"<dt>the same by 3 principal components</dt><dd>{told:.4g}</dd>" in page
 
 
+def test_a_wanted_l0_is_refused_in_one_sentence(samples, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", samples)
+    words = ["train", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--recipe", "pca"]
+    for value in ("3", "auto"):
+        capsys.readouterr()
+        assert cli.run_command_line([*words, "--set", f"model.target_l0={value}"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("simplecell: model.target_l0 has no meaning for principal compone")
+        assert told.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_comparison_has_pca_beside_both_runs(made, tmp_path, capsys):
     """A run that was made before anyone measured it has none, and no number in its place."""
     older = tmp_path / "older"
