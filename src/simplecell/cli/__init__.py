@@ -42,8 +42,27 @@ def run_command_line(arguments: list[str]) -> int:
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong flag or argument
             error.show()
+            if told := where_data_stand(error):
+                print(told, file=sys.stderr)
             return int(error.exit_code)
         return say_error(error, "--traceback" in arguments)
+
+
+def where_data_stand(error: Exception) -> str | None:
+    """Of a wrong flag or argument: how this verb takes data, where they were given another way."""
+    context = getattr(error, "ctx", None)
+    given: list[str] = getattr(context, "obj", None) or []
+    if context is None or not given:
+        return None
+    options = {name for one in context.command.params for name in one.opts}
+    verb = f"simplecell {context.info_name}"
+    if getattr(error, "option_name", None) == "--data" and "data" in options:
+        known = [one for one in context.command.params if one.param_type_name == "argument"]
+        places = " ".join((one.metavar or one.name.upper()).strip("[]") for one in known)
+        return f"DATA stands here without --data: {verb} {places}"
+    if "--data" in options and "unexpected extra argument" in str(error):
+        return f"other data are given by an option: {verb} RUN --data DATA"
+    return None
 
 
 def say_error(error: Exception, trace: bool) -> int:

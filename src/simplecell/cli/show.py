@@ -70,6 +70,7 @@ def explore(
     from simplecell.explorer.serve.library import open_library
 
     check_layout(layout)
+    refuse_data(runs)
     embedder = None
     if embed is not None:  # found before anything that takes long begins
         if export is not None:
@@ -92,6 +93,22 @@ def explore(
     serve(library, port=port, embedder=embedder, ready=ready)
     if embedder is not None and embedder.at_work:
         leave()
+
+
+def refuse_data(runs: list[Path]) -> None:
+    """Raise UsageError where data stand behind a run, as other verbs take them."""
+    from simplecell.data.shards import is_pattern
+    from simplecell.run.directory import Run
+
+    first, *others = runs
+    for path in others:
+        held = [path, *path.iterdir()] if path.is_dir() else [path]
+        there = path.exists() or str(path) == "-" or is_pattern(str(path))
+        if there and not any(Run(one).exists for one in held) and first.is_dir():
+            raise UsageError(
+                f"'{path}' is no run; other data are given by an option: "
+                f"simplecell explore {first} --data {path}"
+            )
 
 
 def leave() -> None:
