@@ -67,21 +67,23 @@ def where_data_stand(error: Exception) -> str | None:
 
 def say_error(error: Exception, trace: bool) -> int:
     """Print an error as a sentence; the exit code it stands for."""
+    from simplecell.data.unseen import seen
+
     if trace:
         traceback.print_exception(error)
     if isinstance(error, LostError) and not speaks():
         return error.exit_code
     if isinstance(error, SimplecellError):
-        print(f"simplecell: {error}", file=sys.stderr)
+        print(f"simplecell: {seen(str(error))}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's RuntimeError
         print("simplecell: out of memory; use fewer latents or patches", file=sys.stderr)
         return UsageError.exit_code
     if isinstance(error, OSError) and error.strerror:  # writing has its own sentences
-        print(f"simplecell: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(seen(f"simplecell: {error.filename}: {error.strerror}"), file=sys.stderr)
         return DataError.exit_code
     print(
-        f"simplecell: internal error ({type(error).__name__}: {error}); "
+        f"simplecell: internal error ({type(error).__name__}: {seen(str(error))}); "
         "please report it with the output of --traceback",
         file=sys.stderr,
     )

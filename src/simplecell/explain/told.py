@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from types import NoneType
@@ -14,6 +13,7 @@ from simplecell.data import Source
 from simplecell.data.columns import Missing, as_numbers
 from simplecell.data.numerals import listed
 from simplecell.data.rows import Record
+from simplecell.data.unseen import seen
 from simplecell.errors import UsageError
 
 Places = NDArray[np.int64]
@@ -161,15 +161,11 @@ def titles(source: Source, rows: Places) -> list[str]:
     return [_title(record) for record in source.about(rows)]
 
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""What would steer a terminal, were it printed."""
-
-
 def _title(record: Record) -> str:
     for name in NAMES:
         value = record.get(name)
         if isinstance(value, str | int) and str(value).strip():
-            text = " ".join(_CONTROLS.sub(" ", str(value)).split())
+            text = seen(" ".join(str(value).split()))
             place = f", row {record['row']}" if name == "file" else ""
             return text[:LONGEST_NAME] + "…" * (len(text) > LONGEST_NAME) + place
     return f"row {record['row']}"
