@@ -253,6 +253,41 @@ def test_two_runs_are_compared(site, page):
     page.watch.wrong.clear()  # the browser itself logs an answer of 400
 
 
+def test_pca_stands_beside_every_run_that_has_it(site, page):
+    """In the header, the list of runs and a comparison; where nobody measured it there is none."""
+    rows = {}
+
+    def answer(route):
+        if route.request.resource_type == "document":  # the page has the address of its data
+            return route.continue_()
+        told = route.fetch().json()
+        rows.update({row["name"]: row for row in told["runs"]})
+        rows["acts"]["pca"] = None
+        return route.fulfill(json=told)
+
+    page.route(site, answer)
+    page.goto(site)
+    expect(page.locator("thead")).to_contain_text("fvu of PCA")
+    [one, *_] = rows["table"]["pca"]["fvu"]
+    cell = page.locator("tbody tr", has=page.get_by_role("link", name="table")).locator("td").nth(3)
+    told = re.match(r"([\d.]+) by (\d+)$", cell.inner_text())
+    assert (float(told[1]), int(told[2])) == (
+        pytest.approx(one["fvu"], rel=5e-3),
+        one["components"],
+    )
+    without = page.locator("tbody tr", has=page.get_by_role("link", name="acts"))
+    expect(without.locator("td").nth(3)).to_have_text("–")
+    page.goto(site + "table/")
+    words = f"PCA with {one['components']} components: fvu {told[1]} on held-out samples"
+    expect(page.locator("header")).to_contain_text(words)
+    page.goto(site + "acts/")
+    expect(page.locator("header .figures")).to_contain_text("fvu")
+    expect(page.locator("header .figures")).not_to_contain_text("PCA")
+    page.unroute(site)
+    go(page, site + "edges/compare/again")
+    expect(page.locator(".figuretable").first).to_contain_text("fvu of PCA")
+
+
 def test_a_training_is_followed_until_it_ends(site, page):
     answers = [3, 4, 5]
 

@@ -190,3 +190,18 @@ def test_names_given_by_a_file_stand_on_every_page(houses, address, page):
         else:
             expect(page.locator(".shown")).to_have_text(f"1 of {M} latents")
     (houses.path / "notes.json").unlink()
+
+
+def test_the_group_is_told_and_asked_by(address, page):
+    def answer(route):
+        if route.request.resource_type == "document":  # the page has the address of its data
+            return route.continue_()
+        return route.fulfill(json=route.fetch().json() | {"group": "donor's"})
+
+    page.route(address, answer)
+    page.goto(address + "?sort=effect&goes=0")
+    told = "Samples that share “donor's” are on one side of every split"
+    expect(page.locator("main")).to_contain_text(told)
+    page.goto(address + "latent/1")
+    expect(page.locator("main")).to_contain_text("""--group 'donor'\\''s'""")
+    page.unroute(address)

@@ -233,6 +233,24 @@ def test_a_wrong_word_is_2_and_leaves_nothing(say, made, tmp_path, case):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_data_that_are_given_another_way_are_shown_the_right_one(say, made):
+    x, run = made / "x.npy", made / "rows"
+    for words, told in (
+        (("explore", run, x), f"simplecell explore {run} --data {x}"),
+        (("explore", run, made / "*.npy"), f"simplecell explore {run} --data {made / '*.npy'}"),
+        (("report", run, x), "simplecell report RUN --data DATA"),
+        (("evaluate", run, "--data", x), "without --data: simplecell evaluate RUN DATA"),
+        (("train", "--data", x, "--out", "q"), "without --data: simplecell train DATA"),
+    ):
+        code, out, err = say(*words)
+        assert (code, out) == (2, "")
+        assert told in err
+    for words in (("show", run, x), ("show", run, "--data", x), ("explain", run, x, "--dta", x)):
+        code, _, err = say(*words)
+        assert code == 2
+        assert "DATA" not in err.replace("{DATA}", "")
+
+
 def test_unknown_commands_and_missing_arguments_are_2(say):
     assert say("tran")[0] == 2
     assert "Did you mean 'train'?" in say("tran")[2]

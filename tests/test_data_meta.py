@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def test_every_format_gives_the_same_records(tmp_path: Path) -> None:
         ("m.jsonl", "[1]", "no JSON object"),
         ("m.csv", "a,b\n1\n", "a header and rows"),
         ("m.csv", "", "a header and rows"),
+        ("m.csv", "a,b,a\n1,2,3\n", r"several columns of m\.csv are called 'a'"),
         ("m.npz", "PK", r"m\.npz cannot be read"),
         ("m.txt", "a", r"\.csv, \.tsv, \.jsonl, \.npz"),
     ],
@@ -44,6 +46,17 @@ def test_broken_meta(name: str, text: str, sentence: str, tmp_path: Path) -> Non
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=sentence):
         read_meta(tmp_path / name)
+
+
+def test_a_member_of_an_archive_that_stands_there_twice(tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", a=np.zeros(2))
+    member = zipfile.ZipFile(tmp_path / "one.npz").read("a.npy")
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        archive.writestr("a.npy", member)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.npy", member)
+    with pytest.raises(DataError, match="holds 'a' twice"):
+        read_meta(tmp_path / "m.npz")
 
 
 def test_arrays_of_different_lengths_and_missing_files(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -107,8 +108,30 @@ def test_samples_are_numbered_as_they_appear():
     owners, firsts = owners_of("text", ["b", "b", "a", "c", "a"])
     assert owners.tolist() == [0, 0, 1, 2, 1]
     assert firsts.tolist() == [0, 2, 3]
-    with pytest.raises(DataError, match="sample 1 has no 'text'"):
+    with pytest.raises(DataError, match="row 1 has no 'text', which says of each row"):
         owners_of("text", ["b", None])
+    for keys in ([1, 1.0, "1", 2], [True, True, "True", False]):
+        assert owners_of("text", keys)[0].tolist() == [0, 0, 0, 1]
+
+
+def test_a_record_that_is_not_there_is_named_with_those_that_are(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 4)).astype("f4"))
+    meta = tmp_path / "meta.jsonl"
+    told = [{"doc": i // 2 or None, "kind": "ab"[i % 2], "empty": None} for i in range(60)]
+    meta.write_text("\n".join(map(json.dumps, told)))
+    words = ["train", tmp_path / "x.npy", "--out", tmp_path / "run", "--recipe", "topk"]
+    words += ["--meta", meta, "--set", "train.steps=5", "--set", "model.n_latents=8"]
+    assert not run_command_line(list(map(str, words)))
+    asked = ["explain", tmp_path / "run", tmp_path / "x.npy", "--meta", meta]
+    for more, code, said in (
+        (["--target", "kind", "--by", "KEY"], 2, "no record of the data tells 'KEY'"),
+        (["--target", "kind", "--by", "empty"], 2, "tells 'empty' (they tell 'kind', 'doc')"),
+        (["--target", "kind", "--by", "doc"], 3, "row 0 has no 'doc', which says of each row"),
+        (["--target", "kind", "--group", "doc"], 3, "sample 0 has no 'doc'"),
+    ):
+        capsys.readouterr()
+        assert run_command_line(list(map(str, [*asked, *more]))) == code
+        assert said in capsys.readouterr().err
 
 
 def test_tokens_answer_for_their_texts_from_the_command_line(tmp_path, capsys):
@@ -191,6 +214,36 @@ def test_one_column_of_0_and_1_is_one_value_a_sample_and_a_table_may_be_sparse()
 def test_values_that_cannot_be_a_target_are_refused(values, said):
     with pytest.raises(DataError, match=said):
         told_of(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1, "1", "x"] * 20, "1 and '1', which tables cannot tell apart"),
+        ([1.5, "1.5", 2] * 20, "1.5 and '1.5'"),
+        ([True, "True", "x"] * 20, "True and 'True'"),
+        ([1, True, "x"] * 20, "1 and True"),
+        ([["a", 1], ["a"], ["b", "1"]] * 20, "1 and '1'"),
+    ],
+)
+def test_classes_that_look_alike_are_refused(values, said):
+    with pytest.raises(DataError, match=re.escape(said)):
+        target_of("y", values)
+
+
+def test_equal_numbers_are_one_class_whatever_their_type():
+    values = [np.int64(1), 1, 1.0, 2.0, "x", "x"] * 20
+    assert target_of("y", values)[0].classes == ("1", "2.0", "x")
+    truths = [True, np.bool_(False), np.True_, False] * 20
+    assert target_of("y", truths)[0].classes == ("False", "True")
+
+
+def test_columns_of_y_with_one_name_are_refused():
+    table = pd.DataFrame(np.eye(4, dtype=int), columns=["a", "b", "a", "c"])
+    with pytest.raises(UsageError, match="several columns of y are called 'a'"):
+        targets(table)
+    with pytest.raises(UsageError, match="several columns of y are called '1'"):
+        targets(table.set_axis([1, "1", 2, 3], axis=1))
 
 
 def test_anything_else_than_numbers_is_named_where_they_are_wanted():

@@ -155,7 +155,7 @@ def test_the_list_of_runs(api):
     assert list(rows) == ["bare", "deep", "first", "second", "topk", "vae", "wide"]
     assert set(rows["first"]) == {
         *("name", "title", "n_latents", "activation", "look", "fvu", "l0", "samples", "status"),
-        *("mean_activation", "n_inputs"),
+        *("mean_activation", "n_inputs", "pca"),
     }
     assert rows["first"]["n_latents"] == 5
     assert (rows["first"]["n_inputs"], rows["wide"]["n_inputs"]) == (6, 8)
@@ -163,6 +163,8 @@ def test_the_list_of_runs(api):
     assert rows["first"]["samples"] == "held out"
     assert rows["first"]["fvu"] > 0
     assert rows["topk"]["l0"] == 2
+    components = [one["components"] for one in rows["topk"]["pca"]["fvu"]]
+    assert (rows["topk"]["pca"]["samples"], components[0]) == (rows["topk"]["samples"], 2)
     assert rows["first"]["status"] == "finished"
     assert rows["bare"]["look"] is None
     assert rows["bare"]["n_latents"] == 5

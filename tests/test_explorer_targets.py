@@ -223,6 +223,70 @@ def test_codes_that_are_never_0_have_no_figures_of_active_samples(tmp_path):
     assert np.isfinite(figures_of(told["tested"][1], numbers)["rank_correlation"]).all()
 
 
+@pytest.fixture(scope="module")
+def districts(tmp_path_factory):
+    """A run on houses of 30 districts, whose prices are alike within each."""
+    folder = tmp_path_factory.mktemp("districts")
+    x, price, _ = houses()
+    random = np.random.default_rng(2)
+    district = random.integers(30, size=len(x))
+    price = price + random.normal(scale=3e5, size=30)[district]
+    with open(folder / "houses.csv", "w") as file:
+        print(*(f"m{i}" for i in range(8)), "price", "district", "town", sep=",", file=file)
+        for row, one, where in zip(x, price, district, strict=True):
+            towns = "north" if where < 4 else "south"
+            print(*map("{:.4f}".format, row), f"{one:.0f}", f"d{where}", towns, sep=",", file=file)
+    told = ["--records", "price", "--records", "district", "--records", "town"]
+    told += ["--set", f"model.n_latents={M}", "--set", "train.steps=200"]
+    words = ["train", str(folder / "houses.csv"), "--out", str(folder / "run"), "--recipe", "topk"]
+    assert run_command_line([*words, *told, "--set", "model.target_l0=3"]) == 0
+    return Run(folder / "run")
+
+
+def explored_by(run, folder, *more):
+    """What `explore` says of targets, and their numbers, of an atlas that it has made."""
+    code = run_command_line(["explore", str(run.path), "--export", str(folder / "site"), *more])
+    if code:
+        return code
+    told = json.loads((folder_of(run) / "atlas.json").read_text())
+    return told, np.fromfile(folder_of(run) / "targets.bin", dtype="<f4")
+
+
+def test_groups_are_kept_on_one_side_as_explain_keeps_them(districts, tmp_path):
+    alone, numbers = explored_by(districts, tmp_path)
+    assert alone["group"] is None
+    loaded = districts.load()
+    source = all_data(loaded)
+    told, grouped = explored_by(districts, tmp_path, "--group", "district")
+    assert told["group"] == "district"
+    names = [one["name"] for one in told["targets"]["tested"]]
+    assert set(names) == {"price", "town"}  # a group is no target
+    assert not np.array_equal(grouped, numbers)
+    for entry in told["targets"]["tested"]:
+        answer = of_target(loaded, source, entry["name"], group="district")
+        assert (entry["n_seen"], entry["n_held_out"]) == (answer.n_seen, answer.n_held_out)
+        assert entry["verdict"]["score"] == pytest.approx(answer.predicted.best.held_out, rel=1e-6)
+        found = figures_of(entry, grouped)
+        for i, latent in enumerate(answer.columns["latent"]):
+            for name in entry["figures"]:
+                expected = float(answer.columns[name][i])
+                np.testing.assert_allclose(
+                    found[name][0, latent], expected, rtol=1e-4, atol=1e-7, err_msg=name
+                )
+    # It stays where none is asked for, and another takes its place.
+    assert explored_by(districts, tmp_path)[0]["group"] == "district"
+    build = (folder_of(districts) / "atlas.json").stat().st_mtime_ns
+    explored_by(districts, tmp_path, "--group", "district")
+    assert (folder_of(districts) / "atlas.json").stat().st_mtime_ns == build
+
+
+def test_groups_that_cannot_be_held_apart_are_refused_before_the_pass(districts, tmp_path, capsys):
+    assert explored_by(districts, tmp_path, "--group", "donor") == 2
+    assert "'donor' (they tell 'price', 'district', 'town')" in capsys.readouterr().err
+    assert explored_by(districts, tmp_path, "--group", "town") == 3
+    assert "'town' makes 2 groups" in capsys.readouterr().err
+
+
 def test_without_records_there_is_nothing(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(200, 6)).astype("f4"))
     words = ["train", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run")]

@@ -241,6 +241,7 @@ def test_compare_prints_and_gives_json(runs, capsys):
         "samples": "held out",
         "fvu": held_out["fvu"],
         "l0": held_out["l0"],
+        "pca": {"samples": "held out", "fvu": held_out["pca"]},
     }
     assert 0 < held_out["l0"] <= 2
     assert 0 <= info["figures"]["dead"] <= 1

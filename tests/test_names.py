@@ -82,6 +82,8 @@ def test_what_features_writes_comes_back_as_it_is(run, capsys):
         ("csv", "latent,name\n0,a\n1,b,c\n", "line 3: 3 cells stand under 2 columns"),
         ("csv", "latent,name\n0,a\n0,b\n", "line 3: latent 0 stands on line 2 already"),
         ("csv", 'latent,name\n0,"a\nb"\n', "a sign that nobody sees"),
+        ("csv", "latent,name,Name\n0,a,b\n", "line 1: 2 columns are called 'name'"),
+        ("csv", "latent,latent,name\n0,1,a\n", "line 1: 2 columns are called 'latent'"),
         ("csv", "number,name\n0,a\n", "line 1: its columns are ['number', 'name']"),
         ("csv", f"latent,name\n0,{'a' * (LONGEST + 1)}\n", f"at most {LONGEST} stand"),
         ("csv", "latent,name\n0,latent7\n", "is what a latent without a name is called"),

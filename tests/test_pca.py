@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -235,6 +236,42 @@ def test_the_report_names_the_error_of_pca(made, capsys):
     page = (made / "topk" / "report.html").read_text(encoding="utf-8")
     told = Run(made / "topk").info()["figures"]["held_out"]["pca"][0]["fvu"]
     assert f"<dt>the same by 3 principal components</dt><dd>{told:.4g}</dd>" in page
+
+
+def test_a_wanted_l0_is_refused_in_one_sentence(samples, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", samples)
+    words = ["train", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--recipe", "pca"]
+    for value in ("3", "auto"):
+        capsys.readouterr()
+        assert cli.run_command_line([*words, "--set", f"model.target_l0={value}"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("simplecell: model.target_l0 has no meaning for principal compone")
+        assert told.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_comparison_has_pca_beside_both_runs(made, tmp_path, capsys):
+    """A run that was made before anyone measured it has none, and no number in its place."""
+    older = tmp_path / "older"
+    shutil.copytree(made / "topk", older)
+    told = json.loads((older / "run.json").read_text())
+    for figures in (told["figures"], told["figures"]["held_out"]):
+        del figures["pca"]
+    (older / "run.json").write_text(json.dumps(told))
+    capsys.readouterr()
+
+    assert not cli.run_command_line(["compare", str(made / "topk"), str(older), "--json"])
+    first, second = json.loads(capsys.readouterr().out)["runs"]
+    held = Run(made / "topk").info()["figures"]["held_out"]["pca"]
+    assert first["pca"] == {"samples": "held out", "fvu": held}
+    assert second["pca"] is None
+    assert not cli.run_command_line(["compare", str(made / "topk"), str(older)])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "by PCA" in line]
+    assert [row[2:6] for row in rows] == [
+        [f"{one['fvu']:.4f}", "by", str(one["components"]), "–"] for one in held
+    ]
+    assert not cli.run_command_line(["compare", str(older), str(older)])
+    assert "PCA" not in capsys.readouterr().out
 
 
 def test_a_front_has_pca_at_the_l0_of_its_models(made):

@@ -42,27 +42,48 @@ def run_command_line(arguments: list[str]) -> int:
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong flag or argument
             error.show()
+            if told := where_data_stand(error):
+                print(told, file=sys.stderr)
             return int(error.exit_code)
         return say_error(error, "--traceback" in arguments)
 
 
+def where_data_stand(error: Exception) -> str | None:
+    """Of a wrong flag or argument: how this verb takes data, where they were given another way."""
+    context = getattr(error, "ctx", None)
+    given: list[str] = getattr(context, "obj", None) or []
+    if context is None or not given:
+        return None
+    options = {name for one in context.command.params for name in one.opts}
+    verb = f"simplecell {context.info_name}"
+    if getattr(error, "option_name", None) == "--data" and "data" in options:
+        known = [one for one in context.command.params if one.param_type_name == "argument"]
+        places = " ".join((one.metavar or one.name.upper()).strip("[]") for one in known)
+        return f"DATA stands here without --data: {verb} {places}"
+    if "--data" in options and "unexpected extra argument" in str(error):
+        return f"other data are given by an option: {verb} RUN --data DATA"
+    return None
+
+
 def say_error(error: Exception, trace: bool) -> int:
     """Print an error as a sentence; the exit code it stands for."""
+    from simplecell.data.unseen import seen
+
     if trace:
         traceback.print_exception(error)
     if isinstance(error, LostError) and not speaks():
         return error.exit_code
     if isinstance(error, SimplecellError):
-        print(f"simplecell: {error}", file=sys.stderr)
+        print(f"simplecell: {seen(str(error))}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's RuntimeError
         print("simplecell: out of memory; use fewer latents or patches", file=sys.stderr)
         return UsageError.exit_code
     if isinstance(error, OSError) and error.strerror:  # writing has its own sentences
-        print(f"simplecell: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(seen(f"simplecell: {error.filename}: {error.strerror}"), file=sys.stderr)
         return DataError.exit_code
     print(
-        f"simplecell: internal error ({type(error).__name__}: {error}); "
+        f"simplecell: internal error ({type(error).__name__}: {seen(str(error))}); "
         "please report it with the output of --traceback",
         file=sys.stderr,
     )

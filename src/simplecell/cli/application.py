@@ -128,9 +128,12 @@ def standard_input() -> IO[bytes]:
 
 def print_result(command: str, result: Mapping[str, object], as_json: bool, text: str) -> None:
     """The result alone on standard output."""
+    from simplecell.data.unseen import seen, seen_in_json
+
     if as_json:
         table = {"schema": 1, "command": command, **result}
-        text = json.dumps(table, ensure_ascii=False, allow_nan=False)
+        text = seen_in_json(json.dumps(table, ensure_ascii=False, allow_nan=False))
+    text = seen(text)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     with standard_output():
         # Not every terminal has a dash, and not every file name is text.

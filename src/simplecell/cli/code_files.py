@@ -21,6 +21,7 @@ from simplecell.cli.writers import Sheet, sparse_writer, writer
 from simplecell.data import PatchSource, Source
 from simplecell.data.rows import Column, Encoding, Subset
 from simplecell.data.source import as_source
+from simplecell.data.spreadsheet import harmless, harmless_row
 from simplecell.distributed import ALONE, Alone
 from simplecell.errors import DataError
 from simplecell.model.codes import Rows
@@ -193,9 +194,10 @@ def _write_names(place: Path, sheet: Sheet) -> None:
     with replacing(place) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         table = csv.writer(text)
-        table.writerow(["row", *sheet.beside])
+        table.writerow(harmless_row(["row", *sheet.beside]))
         columns = [column.tolist() for column in sheet.beside.values()]
-        table.writerows([row, *values] for row, values in enumerate(zip(*columns, strict=True)))
+        rows = enumerate(zip(*columns, strict=True))
+        table.writerows([row, *harmless_row(values)] for row, values in rows)
         text.detach()
 
 
@@ -208,5 +210,6 @@ def _write_rows(place: Path, source: Source) -> None:
         table.writeheader()
         for start in range(0, source.n_samples, ROWS):
             for row, record in enumerate(source.about(slice(start, start + ROWS)), start):
-                table.writerow({"row": row, **record})
+                told = {name: harmless(value) for name, value in record.items()}
+                table.writerow({"row": row, **told})
         text.detach()

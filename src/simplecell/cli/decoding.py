@@ -41,6 +41,7 @@ from simplecell.data.binary import NPY_MAGIC, array_from, naming, npy_header
 from simplecell.data.cells import cells_of
 from simplecell.data.options import Options
 from simplecell.data.rows import Column, Encoding, Record
+from simplecell.data.spreadsheet import bare, harmless_row
 from simplecell.errors import DataError
 from simplecell.run.names import NO_NAMES
 from simplecell.run.trained import Trained
@@ -201,9 +202,10 @@ def _decode_csv(trained: Trained, incoming: Incoming, out: IO[bytes]) -> int:
             rows = trained.decode(codes, as_trained=True)
             if not kinds:
                 kinds.append(".17g" if is_rounded(rows) else ".9g")
-                table.writerow([*beside, *sample_names(trained)])
+                table.writerow(harmless_row([*beside, *sample_names(trained)]))
             for row in rows.tolist():
-                table.writerow([*next(known, ()), *(f"{value:{kinds[0]}}" for value in row)])
+                cells = (f"{value:{kinds[0]}}" for value in row)
+                table.writerow([*harmless_row(next(known, ())), *cells])
                 yield 1
         out.flush()
 
@@ -229,7 +231,7 @@ def _options(form: Form | None, names: Sequence[str]) -> Options:
     top = form.top if form is not None else ""
     if form is None or not top:
         return Options(header=False, columns=_encoding(names, False))
-    cells = cells_of([top.rstrip("\n")], form.delimiter)[0][1]
+    cells = [bare(cell) for cell in cells_of([top.rstrip("\n")], form.delimiter)[0][1]]
     # Codes that were written before their latents had names, or after, are the same codes.
     known = names, NO_NAMES.all(len(names))
     mine = next((one for one in known if set(one) <= set(cells)), cells)

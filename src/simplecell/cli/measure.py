@@ -117,7 +117,7 @@ def compare(
 
     from simplecell.cli.printing import comparison_table
     from simplecell.model.matching import comparison
-    from simplecell.run.directory import Run, reported_figures
+    from simplecell.run.directory import Run, reported_figures, reported_pca
 
     started = time.perf_counter()
     runs = [Run(path).load() for path in (first, second)]
@@ -129,7 +129,12 @@ def compare(
         )
     signed = all(run.model.activation.sparse for run in runs)
     told = [
-        {"run": str(path), "n_latents": run.model.n_latents, **reported_figures(run.info)}
+        {
+            "run": str(path),
+            "n_latents": run.model.n_latents,
+            **reported_figures(run.info),
+            "pca": reported_pca(run.info),
+        }
         for path, run in zip((first, second), runs, strict=True)
     ]
     for one, run in zip(told, runs, strict=True):

@@ -112,6 +112,7 @@ def comparison_table(result: Table) -> str:
         ("latents", [f"{run['n_latents']}" for run in runs], ""),
         ("figures of", [run["samples"] or "–" for run in runs], ""),
         ("fvu", [_cell(run["fvu"], ".4f") for run in runs], "fraction of variance unexplained"),
+        *_of_both(runs),
         ("l0", [_cell(run["l0"], ".3f") for run in runs], "active latents of a sample, mean"),
         (f"mean max {kind}", [f"{best:.4f}" for best, _ in sides], "of an atom's nearest"),
         ("only here", [f"{only}" for _, only in sides], f"atoms with every {kind} below 0.5"),
@@ -125,6 +126,23 @@ def comparison_table(result: Table) -> str:
     lines.append(f"{'mean ' + kind:<18}{result['mean_cosine']:>12.4f}   {pairs}")
     lines.append(f"{'share >= 0.9':<18}{result['share']:>12.4f}   {pairs}")
     return "\n".join(lines)
+
+
+def _of_both(runs: Sequence[Table]) -> list[tuple[str, list[str], str]]:
+    """PCA's rows of a comparison: as many components as latents are active, and as there are."""
+    told = [(run.get("pca") or {"fvu": []})["fvu"] for run in runs]
+    if not any(told):  # nobody measured it
+        return []
+    active = [one if run.get("l0") is not None else [] for one, run in zip(told, runs, strict=True)]
+    return [
+        ("  by PCA", [_by(one[:1]) for one in active], "as many components as active latents"),
+        ("  by PCA", [_by(one[-1:]) for one in told], "as many as latents, or as inputs"),
+    ]
+
+
+def _by(found: Sequence[Table]) -> str:
+    """The fvu of components, and how many; `found` is one entry or none."""
+    return "–" if not found else f"{_cell(found[0]['fvu'], '.4f')} by {found[0]['components']}"
 
 
 def _bars(bins: Sequence[Mapping[str, float]], width: int = 40) -> list[str]:

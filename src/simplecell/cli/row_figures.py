@@ -15,6 +15,7 @@ import torch
 from simplecell.cli.row_names import identifier
 from simplecell.data import Source
 from simplecell.data.rows import Record
+from simplecell.data.spreadsheet import harmless_row
 from simplecell.errors import UsageError
 from simplecell.run.evaluate import Figures
 from simplecell.run.normality import Normality, judged
@@ -95,8 +96,9 @@ def _csv(file: IO[bytes], lines: Iterator[Line]) -> None:
     table = csv.writer(text)
     for number, line in enumerate(lines):
         if not number:
-            table.writerow(line)
-        table.writerow("" if value is None else value for value in line.values())
+            table.writerow(harmless_row(line))
+        cells = ("" if value is None else value for value in line.values())
+        table.writerow(harmless_row(cells))
     text.detach()
 
 

@@ -48,6 +48,10 @@ def explore(
     layout: Annotated[
         str, typer.Option(help="Of the map: pca; umap or tsne too, which take their time.")
     ] = "pca",
+    group: Annotated[
+        str | None,
+        typer.Option(help="Of effects: a record; samples that share it are never parted."),
+    ] = None,
     port: Annotated[int, typer.Option(help="0 is any that is free.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address alone.")] = (
         False
@@ -66,6 +70,7 @@ def explore(
     from simplecell.explorer.serve.library import open_library
 
     check_layout(layout)
+    refuse_data(runs)
     embedder = None
     if embed is not None:  # found before anything that takes long begins
         if export is not None:
@@ -74,7 +79,7 @@ def explore(
                 "of the two away"
             )
         embedder = load_embedder(embed)
-    library = open_library(runs, None if data is None else read(data), meta, layout)
+    library = open_library(runs, None if data is None else read(data), meta, layout, group)
     if export is not None:
         from simplecell.explorer.export import export as write_site
 
@@ -83,11 +88,27 @@ def explore(
     from simplecell.explorer.serve.library import keep_fresh
     from simplecell.explorer.serve.server import serve
 
-    keep_fresh(library, None if data is None else read(data), meta, layout)
+    keep_fresh(library, None if data is None else read(data), meta, layout, group)
     ready = partial(tell_address, browser=not no_browser)
     serve(library, port=port, embedder=embedder, ready=ready)
     if embedder is not None and embedder.at_work:
         leave()
+
+
+def refuse_data(runs: list[Path]) -> None:
+    """Raise UsageError where data stand behind a run, as other verbs take them."""
+    from simplecell.data.shards import is_pattern
+    from simplecell.run.directory import Run
+
+    first, *others = runs
+    for path in others:
+        held = [path, *path.iterdir()] if path.is_dir() else [path]
+        there = path.exists() or str(path) == "-" or is_pattern(str(path))
+        if there and not any(Run(one).exists for one in held) and first.is_dir():
+            raise UsageError(
+                f"'{path}' is no run; other data are given by an option: "
+                f"simplecell explore {first} --data {path}"
+            )
 
 
 def leave() -> None:

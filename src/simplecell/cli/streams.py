@@ -27,6 +27,7 @@ from simplecell.data.json_lines import is_vector, loaded_of, record_of, vector_f
 from simplecell.data.numerals import MISSING, like_number
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, Column, Encoding, Record, Subset
+from simplecell.data.spreadsheet import harmless_row
 from simplecell.data.text_tables import parse_table
 from simplecell.errors import DataError, UsageError
 from simplecell.model.codes import Rows
@@ -367,9 +368,10 @@ def _encode_csv(trained: Trained, incoming: Incoming, out: IO[bytes]) -> int:
         known = iter(zip(*(c.tolist() for c in beside.values()), strict=True))
         for piece in dense_pieces(trained, source):
             while head:
-                table.writerow([*beside, *head.pop()])
+                table.writerow(harmless_row([*beside, *head.pop()]))
             for codes in piece.tolist():
-                table.writerow([*next(known, ()), *(f"{value:.8g}" for value in codes)])
+                cells = (f"{value:.8g}" for value in codes)
+                table.writerow([*harmless_row(next(known, ())), *cells])
                 yield 1
         out.flush()
 

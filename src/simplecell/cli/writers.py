@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simplecell.cli import parquet
+from simplecell.data.spreadsheet import harmless_row
 from simplecell.errors import UsageError, unknown
 from simplecell.run.storage import replacing
 
@@ -147,13 +148,15 @@ def _members(archive: zipfile.ZipFile, members: Mapping[str, Array]) -> None:
 def _csv(file: IO[bytes], pieces: Iterator[Array], sheet: Sheet) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     table = csv.writer(text)
-    table.writerow([*sheet.beside, *sheet.names])
+    table.writerow(harmless_row([*sheet.beside, *sheet.names]))
     at, form = 0, ".8g" if sheet.dtype == "<f4" else ".17g"
     for piece in pieces:
         beside = [column.tolist() for column in sheet.part(at, len(piece)).values()]
         rows = ([f"{value:{form}}" for value in row] for row in piece.tolist())
         known = zip(*beside, strict=True) if beside else ((),) * len(piece)
-        table.writerows([*names, *row] for names, row in zip(known, rows, strict=True))
+        table.writerows(
+            [*harmless_row(names), *row] for names, row in zip(known, rows, strict=True)
+        )
         at += len(piece)
     text.detach()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from simplecell.data.cells import (
 )
 from simplecell.data.files import read_text, suffix_of
 from simplecell.data.rows import Array, Meta, Record
+from simplecell.data.spreadsheet import bare
 from simplecell.errors import DataError
 
 KINDS = ("csv", "tsv", "jsonl", "npz")
@@ -63,7 +65,13 @@ def _of_rows(path: Path) -> Meta:
     rows = [row for _, row in cells_of(lines, said or find_delimiter(first_lines(text)))]
     if not rows or any(len(row) != len(rows[0]) for row in rows):
         raise DataError(f"{path.name} needs a header and rows of as many cells")
-    names = rows[0]
+    names = list(map(bare, rows[0]))
+    double = [name for name, n in Counter(filter(None, names)).items() if n > 1]
+    if double:
+        raise DataError(
+            f"several columns of {path.name} are called {double[0]!r}; a record has one value "
+            "under each name, so give each column a name of its own"
+        )
     return Meta(
         len(rows) - 1,
         lambda i: {name: _plain(cell) for name, cell in zip(names, rows[i + 1], strict=True)},
@@ -95,6 +103,8 @@ def _of_arrays(path: Path) -> Meta:
     with zipfile.ZipFile(path) as archive:
         for info in (info for info in archive.infolist() if info.filename.endswith(".npy")):
             key = info.filename.removesuffix(".npy")
+            if key in shapes:
+                raise DataError(f"{path.name} holds {key!r} twice; each name may stand there once")
             with archive.open(info) as stream:
                 shapes[key], _, dtype = npy_header(stream, f"{key!r} of {path.name}", whatever=True)
                 held = info.file_size - stream.tell()

@@ -21,6 +21,7 @@ from simplecell.data.kinds import text_alone
 from simplecell.data.numerals import is_number, like_number, listed
 from simplecell.data.options import Options
 from simplecell.data.rows import Array, Encoding
+from simplecell.data.spreadsheet import bare
 from simplecell.data.tables import Table, encode_table
 from simplecell.errors import DataError
 
@@ -44,6 +45,7 @@ def parse_table(text: str, name: str, options: Options | None = None) -> Table:
         raise DataError(f"{name} is empty: a table needs at least one row")
     delimiter = said or find_delimiter(lines)
     top = [cells for _, cells in cells_of(lines, delimiter)]
+    top[0] = list(map(bare, top[0]))
     header = _has_header(top, options)
     notes = _told(top, header, name) if options.header == "auto" else []
     names = top[0] if header else [f"column_{j}" for j in range(len(top[0]))]
@@ -52,7 +54,7 @@ def parse_table(text: str, name: str, options: Options | None = None) -> Table:
         columns = _numeric_columns(text, delimiter, header, len(names))
     if columns is None:
         names, columns, more = _columns_of_cells(text, delimiter, header, name)
-        notes += more
+        names, notes = [bare(one) for one in names] if header else names, notes + more
     table = encode_table(columns, names, name, options, header=header, delimiter=delimiter)
     return replace(table, notes=notes + table.notes)
 

@@ -92,7 +92,7 @@ def explain(
     codes = samples.codes[rows]
     split = hold_out(target, groups, seed)
     found = both_parts(codes, target, split, groups, on_off=samples.on_off)
-    said = [*notes, *_on_groups(groups)]
+    said = [*notes, *on_groups(groups)]
     some = probed(samples, rows)
     if len(some) < len(rows):
         said.append(f"the probes look at {len(some)} of {len(rows)} samples, evenly spread")
@@ -147,7 +147,8 @@ def holds(target: Target, seen: Columns, held: Columns) -> NDArray[np.bool_]:
     return same & (held["p"] <= CERTAIN)
 
 
-def _on_groups(groups: Places | None) -> list[str]:
+def on_groups(groups: Places | None) -> list[str]:
+    """A sentence on groups [n] that are too few to be counted on, if they are."""
     n_groups = 0 if groups is None else int(groups.max()) + 1
     if not 0 < n_groups < FEW_GROUPS:
         return []

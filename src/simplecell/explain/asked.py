@@ -39,6 +39,7 @@ def of_target(
         None if group is None else values[group],
         None if by is None else values[by],
         group=group or "group",
+        part=by or "by",
         kind=kind,
         seed=seed,
         notes=alike(source, group or by),
@@ -53,6 +54,7 @@ def of_values(
     by: Sequence[object] | None = None,
     *,
     group: str = "group",
+    part: str = "by",
     kind: str = "auto",
     seed: int = 0,
     notes: Sequence[str] = (),
@@ -60,6 +62,7 @@ def of_values(
     """What goes with one value a sample [n]; `groups` [n] says which samples belong together.
 
     Rows with the same value of `by` [n] count as one sample, each latent by its largest code there.
+    `group` and `part` are what sentences call both.
 
     Raises:
         UsageError: when there is not one a sample.
@@ -71,7 +74,7 @@ def of_values(
         if told is not None:
             refuse_length(what, len(told), n_rows)
     if by is not None:
-        owners, firsts = owners_of("by", by)
+        owners, firsts = owners_of(part, by)
         samples = pooled(samples, owners)
         values = shared(name, values, owners, firsts)
         groups = None if groups is None else shared(group, groups, owners, firsts)

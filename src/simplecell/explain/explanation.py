@@ -15,6 +15,8 @@ import numpy as np
 from jinja2 import Environment
 from numpy.typing import NDArray
 
+from simplecell.data.spreadsheet import harmless_row
+from simplecell.data.unseen import seen, shown_in_page
 from simplecell.errors import UsageError, unknown
 from simplecell.explain.probes import Predicted
 from simplecell.explain.target import Target
@@ -146,9 +148,9 @@ class Explanation:
         """The table alone; empty cells where there is no value."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
+        writer.writerow(harmless_row(self.columns))
         columns = (map(_plain, values.tolist()) for values in self.columns.values())
-        writer.writerows(zip(*columns, strict=True))
+        writer.writerows(map(harmless_row, zip(*columns, strict=True)))
         return text.getvalue()
 
     def to_html(self) -> str:
@@ -187,7 +189,7 @@ class Explanation:
         parts = [str(self.columns["name"][i])]
         parts += [f"→ {self.columns['class'][i]}"] if "class" in self.columns else []
         parts += [str(self.columns["inputs"][i])] if "inputs" in self.columns else []
-        return "  ".join(parts)
+        return seen("  ".join(parts))
 
     def write(self, path: str | Path) -> None:
         """Write .csv, .json, .html or a picture (.png, .svg, .pdf), whichever the suffix says.
@@ -234,7 +236,7 @@ class Explanation:
         if isinstance(value, bool | np.bool_):
             return "yes" if value else "no"
         if not isinstance(value, float | np.floating):
-            return str(value)
+            return seen(str(value)).replace("\n", "\\n")
         if not math.isfinite(value):
             return "–" if math.isnan(value) else str(value)
         if name == "q":
@@ -290,7 +292,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     ]
 
 
-_PAGE = Environment(autoescape=True).from_string(
+_PAGE = Environment(autoescape=True, finalize=shown_in_page).from_string(
     """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

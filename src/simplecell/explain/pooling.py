@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from simplecell.errors import DataError
 from simplecell.explain.answer import Samples
-from simplecell.explain.target import groups_of
+from simplecell.explain.target import first_missing, groups_of
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -76,6 +76,12 @@ def owners_of(name: str, keys: Sequence[object]) -> tuple[Places, Places]:
     Raises:
         DataError: for a row without a key.
     """
+    without = first_missing(keys)
+    if without is not None:
+        raise DataError(
+            f"row {without} has no {name!r}, which says of each row what sample it is a part of; "
+            "give it to all rows, or take another record"
+        )
     numbers = groups_of(name, keys, 1)
     _, first, back = np.unique(numbers, return_index=True, return_inverse=True)
     order = np.argsort(first)

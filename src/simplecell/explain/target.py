@@ -93,6 +93,12 @@ def targets(y: object) -> list[object]:
     if table.shape[1] == 1:  # one class, or not: "0" would be called what is not 0
         return listed("y", table[:, 0])
     names = [str(name) for name in getattr(y, "columns", range(table.shape[1]))]
+    double = [name for name, n in Counter(names).items() if n > 1]
+    if double:
+        raise UsageError(
+            f"several columns of y are called {double[0]!r}; each is a class of its own, so give "
+            "each a name of its own"
+        )
     return [[names[j] for j in np.flatnonzero(row)] for row in table]
 
 
@@ -158,6 +164,7 @@ def _several(name: str, values: Sequence[object]) -> tuple[Target, list[str]]:
     each = [list(value) if isinstance(value, SEVERAL) else [value] for value in values]
     _refuse_nested(name, [one for several in each for one in several])
     lists = [{_plain(one) for one in several} for several in each]
+    _refuse_alike(name, [one for several in lists for one in several if not _missing(one)])
     counts = Counter(one for several in lists for one in several if not _missing(one))
     # A class of all samples sets none apart, no more than a rare one can be judged.
     most = len(lists) - FEWEST_OF_CLASS
@@ -221,6 +228,7 @@ def _numbers(name: str, values: Sequence[object]) -> Target:
 
 def _classes(name: str, values: Sequence[object]) -> tuple[Target, Places, list[str]]:
     """The target of the samples `among` all, those of large enough classes."""
+    _refuse_alike(name, values)
     counts = Counter(values)
     large = [value for value, n in counts.items() if n >= FEWEST_OF_CLASS]
     _refuse_one(name, len(large), values)
@@ -258,6 +266,28 @@ def _refuse_nested(name: str, values: Sequence[object]) -> None:
         )
 
 
+def _refuse_alike(name: str, values: Sequence[object]) -> None:
+    """Raise DataError for classes that are equal or written alike, and not of one sort.
+
+    Whether "1" is 1, or True is 1, only who wrote them knows; 1.0 is 1.
+    """
+    seen: dict[object, object] = {}
+    for one in {(type(value), value): value for value in values}.values():
+        for key in (str(one), one):
+            other = seen.setdefault(key, one)
+            if _sort(other) is not _sort(one):
+                raise DataError(
+                    f"{name!r} holds {other!r} and {one!r}, which tables cannot tell apart; write "
+                    "what is one class in one way, and two classes as two words"
+                )
+
+
+def _sort(value: object) -> type:
+    """Truth values apart, all numbers as one, and whatever else by its type."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float if number else type(value)
+
+
 def _refuse_one(name: str, n_values: int, values: Sequence[object]) -> None:
     if n_values < 2:
         raise DataError(
@@ -272,10 +302,10 @@ def groups_of(name: str, values: Sequence[object], n_least: int) -> Places:
     Raises:
         DataError: for a sample without one, or fewer than `n_least` groups.
     """
-    without = [i for i, value in enumerate(values) if _missing(value)]
-    if without:
-        raise DataError(f"sample {without[0]} has no {name!r}; a group is needed for each")
-    _, numbers = np.unique([str(_plain(value)) for value in values], return_inverse=True)
+    without = first_missing(values)
+    if without is not None:
+        raise DataError(f"sample {without} has no {name!r}; a group is needed for each")
+    _, numbers = np.unique([_written(value) for value in values], return_inverse=True)
     n_groups = int(numbers.max()) + 1
     if n_groups < n_least:
         raise DataError(
@@ -283,6 +313,18 @@ def groups_of(name: str, values: Sequence[object], n_least: int) -> Places:
             "that some can be held out whole"
         )
     return numbers.astype(np.int64)
+
+
+def first_missing(values: Sequence[object]) -> int | None:
+    """The first row of which nothing is known; None where there is no such row."""
+    return next((i for i, value in enumerate(values) if _missing(value)), None)
+
+
+def _written(value: object) -> str:
+    """What a group is called: 1, 1.0 and "1" are one, as files differ in how they write it."""
+    value = _plain(value)
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)  # type: ignore[call-overload]
 
 
 def refuse_length(what: str, n: int, n_samples: int) -> None:

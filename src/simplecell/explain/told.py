@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from types import NoneType
@@ -14,6 +13,7 @@ from simplecell.data import Source
 from simplecell.data.columns import Missing, as_numbers
 from simplecell.data.numerals import listed
 from simplecell.data.rows import Record
+from simplecell.data.unseen import seen
 from simplecell.errors import UsageError
 
 Places = NDArray[np.int64]
@@ -79,7 +79,7 @@ def values_of(
     found: dict[str, list[object]] = {name: [] for name in names}
     known: dict[str, None] = {}
     for record in records(source, rows):
-        known.update(dict.fromkeys(record))
+        known.update(dict.fromkeys(name for name, value in record.items() if value is not None))
         for name, values in found.items():
             values.append(_said(record, name))
     for name in names:
@@ -139,8 +139,10 @@ def alike(source: Source, group: str | None) -> list[str]:
     first = source.about(slice(0, 1))[0]
     names = [
         name
-        for name in map(str, first)
-        if name != group and (name.lower() in ALIKE or name.lower().endswith("_id"))
+        for name, value in ((str(key), value) for key, value in first.items())
+        if value is not None
+        and name != group
+        and (name.lower() in ALIKE or name.lower().endswith("_id"))
     ]
     if not names or group is not None:
         return []
@@ -159,15 +161,11 @@ def titles(source: Source, rows: Places) -> list[str]:
     return [_title(record) for record in source.about(rows)]
 
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""What would steer a terminal, were it printed."""
-
-
 def _title(record: Record) -> str:
     for name in NAMES:
         value = record.get(name)
         if isinstance(value, str | int) and str(value).strip():
-            text = " ".join(_CONTROLS.sub(" ", str(value)).split())
+            text = seen(" ".join(str(value).split()))
             place = f", row {record['row']}" if name == "file" else ""
             return text[:LONGEST_NAME] + "…" * (len(text) > LONGEST_NAME) + place
     return f"row {record['row']}"

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
+from simplecell.data.unseen import shown_in_page
 from simplecell.explorer.make.contents import Example, Judged, Manifest, Sample
 from simplecell.explorer.serve.messages import data_url
 from simplecell.explorer.serve.view import KnownRun, RunView
@@ -42,6 +43,7 @@ def report(run: Run) -> str:
         loader=PackageLoader("simplecell.explorer", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=shown_in_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )

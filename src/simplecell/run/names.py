@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simplecell.data.spreadsheet import bare
 from simplecell.errors import DataError, UsageError, unknown
 
 LONGEST = 80
@@ -48,7 +49,7 @@ def checked(name: str) -> str:
     Raises:
         UsageError: for one that is empty, long, holds what cannot be seen, or is a number's.
     """
-    name = unicodedata.normalize("NFC", name.strip())
+    name = bare(unicodedata.normalize("NFC", name.strip()))
     if not name:
         raise UsageError("the name is empty; a word or two are needed")
     if len(name) > LONGEST:
@@ -164,6 +165,12 @@ def _of_table(text: str, path: Path) -> Named:
                 f"'{path}', line 1: its columns are {head}; latent and name are needed, separated "
                 "by commas"
             )
+        for column in ("latent", "name"):
+            if head.count(column) > 1:
+                raise DataError(
+                    f"'{path}', line 1: {head.count(column)} columns are called {column!r}; keep "
+                    "the one that is meant"
+                )
         places = head.index("latent"), head.index("name")
         for row in table:
             if not any(cell.strip() for cell in row):

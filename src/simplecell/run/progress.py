@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simplecell.data import Skipped
+from simplecell.data.unseen import seen
 from simplecell.distributed import ALONE, Alone
 from simplecell.run.session import Session
 from simplecell.run.sweep import Sweep
@@ -175,7 +176,7 @@ def _words(record: Record, weights: Mapping[str, float]) -> str:
 def say(*sentences: str) -> None:
     """Sentences for the person, on standard error."""
     for sentence in sentences:
-        print(sentence, file=sys.stderr)
+        print(seen(sentence), file=sys.stderr)
 
 
 def say_skipped(skipped: Iterable[Skipped]) -> None:

@@ -95,6 +95,11 @@ def resolve(
 def _sizes(recipe: Recipe, model: Model, source: Source) -> tuple[Model, list[str]]:
     """M and the wanted l0."""
     notes, n_inputs = [], source.n_inputs
+    if recipe.optim.kind == "pca" and model.target_l0:
+        raise UsageError(
+            "model.target_l0 has no meaning for principal components (optim.kind=pca), all of "
+            "which are active; leave it out, and say how many there are by model.n_latents"
+        )
     if model.target_l0 == "auto":
         most = min(32, model.n_latents) if isinstance(model.n_latents, int) else 32
         model = dataclasses.replace(model, target_l0=float(min(most, max(1, n_inputs // 4))))

@@ -125,7 +125,13 @@ class AtlasWriter:
     """Writes one atlas into a folder."""
 
     def __init__(
-        self, trained: Trained, source: Source, key: str, folder: Path, layout: str = "pca"
+        self,
+        trained: Trained,
+        source: Source,
+        key: str,
+        folder: Path,
+        layout: str = "pca",
+        group: str | None = None,
     ) -> None:
         self.trained, self.source = trained, source
         self.key, self.folder = key, folder
@@ -133,7 +139,7 @@ class AtlasWriter:
         picture = self.samples.drawn_as == "picture"
         self.shape = source.shape if picture else (source.n_inputs,)
         self.labels: Labels = find_labels(source)
-        self.targets = Targets(trained.model, source)
+        self.targets = Targets(trained.model, source, group)
         self.survey = Survey(trained, source, self.labels, self.targets.rows)
         self.map = Map(trained, source, layout)
 
@@ -290,6 +296,7 @@ class AtlasWriter:
             "sprites": self.sprites,
             "labels": self.labels.table(),
             "targets": self.told,
+            "group": self.targets.group,
             "photos": photos,
             "map": self.map.write(self.folder, survey.errors if measured else None),
             "sizes": {
@@ -369,8 +376,11 @@ def key_of(run: Run, source: Source) -> str:
     return digest.hexdigest()
 
 
-def is_built(folder: Path, key: str, layout: str = "pca") -> bool:
-    """Whether this very atlas is in a folder already, whole, with that layout of its map."""
+def is_built(folder: Path, key: str, layout: str = "pca", group: str | None = None) -> bool:
+    """Whether this very atlas is in a folder already, whole, with that layout of its map.
+
+    And with that group of its targets, where one is asked for.
+    """
     try:
         manifest = read_json(folder / "atlas.json")
         files = filter(lambda name: (folder / name).is_file(), manifest.get("sizes", {}))
@@ -379,30 +389,41 @@ def is_built(folder: Path, key: str, layout: str = "pca") -> bool:
     except (RunError, OSError, AttributeError, LookupError, TypeError, ValueError):
         return False
     told = manifest.get("key"), manifest.get("edition")
+    laid = laid and group in (None, manifest.get("group"))
     return told == (key, EDITION) and laid and bool(sizes) and sizes == manifest["sizes"]
 
 
-def build_atlas(run: Run, trained: Trained, source: Source, layout: str = "pca") -> Iterator[float]:
+def build_atlas(
+    run: Run,
+    trained: Trained,
+    source: Source,
+    layout: str = "pca",
+    group: str | None = None,
+) -> Iterator[float]:
     """Write the atlas of a run; the share that is done, again and again.
 
-    `layout` is "pca", or "umap" or "tsne" for one more layout of its map.
+    `layout` is "pca", or "umap" or "tsne" for one more layout of its map; `group` a record: samples
+    that share it are never parted where latents are held against targets. An atlas with a group
+    serves where none is asked for.
 
     An atlas of the same weights and samples is left as it is; one that another process builds is
     waited for. That of a run which cannot be written goes to the user's cache. Memory stays
     bounded: it grows with the latents, and by four bytes with each sample.
 
     Raises:
-        DataError: for samples that cannot be read.
+        UsageError: for a group that no record tells.
+        DataError: for samples that cannot be read, or groups that cannot be held apart.
         WriteError: when it cannot be written; an earlier atlas then stays.
     """
     run.refuse_oddities((FOLDER, ".atlas.lock"))
     key = key_of(run, source)
-    home = run.path if is_built(run.path / FOLDER, key, layout) else home_of(run)
-    if not is_built(home / FOLDER, key, layout):
+    asked = layout, group
+    home = run.path if is_built(run.path / FOLDER, key, *asked) else home_of(run)
+    if not is_built(home / FOLDER, key, *asked):
         lock = yield from _alone(home)
         try:
-            if not is_built(home / FOLDER, key, layout):
-                yield from _build(home, trained, source, key, layout)
+            if not is_built(home / FOLDER, key, *asked):
+                yield from _build(home, trained, source, key, *asked)
         finally:
             lock.release()
     if home == run.path:
@@ -419,7 +440,9 @@ def _alone(home: Path) -> Generator[float, None, Lock]:
         time.sleep(0.2)
 
 
-def _build(home: Path, trained: Trained, source: Source, key: str, layout: str) -> Iterator[float]:
+def _build(
+    home: Path, trained: Trained, source: Source, key: str, layout: str, group: str | None
+) -> Iterator[float]:
     folder = home / f".{secrets.token_hex(8)}.tmp"
     for path in home.glob(".*.tmp"):  # of a process that was killed while it built
         if path.is_dir() and is_temporary(path):
@@ -427,7 +450,7 @@ def _build(home: Path, trained: Trained, source: Source, key: str, layout: str) 
     with writing(home / FOLDER):  # by the name that people know, not by that of the half-made one
         try:
             (folder / "photos").mkdir(parents=True)
-            yield from AtlasWriter(trained, source, key, folder, layout).make()
+            yield from AtlasWriter(trained, source, key, folder, layout, group).make()
             _replace(folder, home / FOLDER)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

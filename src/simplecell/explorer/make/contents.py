@@ -237,6 +237,8 @@ class Manifest(TypedDict):
     sprites: Sprites | None
     labels: Told | None
     targets: TargetsTold | None
+    group: str | None
+    """The record by which samples were kept together where latents were held against targets."""
     photos: list[Photo]
     map: MapPage | None
     sizes: dict[str, int]

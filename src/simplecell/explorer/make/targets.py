@@ -7,7 +7,7 @@ looked at, corrected over latents, and the same on held-out ones.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from scipy import sparse
 
 from simplecell.data import Source
 from simplecell.errors import DataError
-from simplecell.explain.answer import both_parts, corrected, holds
+from simplecell.explain.answer import both_parts, corrected, holds, on_groups
 from simplecell.explain.probes import predicted
-from simplecell.explain.splits import hold_out
-from simplecell.explain.target import SEVERAL, Target, target_of
+from simplecell.explain.splits import PARTS, hold_out
+from simplecell.explain.target import SEVERAL, Target, groups_of, target_of
 from simplecell.explain.told import NAMES, alike, label_name, records, values_of
 from simplecell.explorer.make.contents import LeftOut, TargetFigures, TargetsTold, Verdict
 from simplecell.explorer.make.samples import FAVOURITES, LONGEST, PLACES, PROBED, evenly
@@ -57,21 +57,30 @@ ON_OFF = ("difference", "odds", "lift")
 
 @dataclass(frozen=True)
 class Offered:
-    """A target that the records offer, of the samples `among` those whose codes are held [n]."""
+    """A target that the records offer, of the samples `among` those whose codes are held [n].
+
+    `groups` [n] are those of these samples, where some are never parted.
+    """
 
     target: Target
     among: Places
     notes: Sequence[str]
+    groups: Places | None = None
 
 
 class Targets:
     """The targets of a source, and what a model's latents have to do with them.
 
     `rows` are the samples whose codes are needed: all, or as many, evenly spread, as can be held.
+    Samples whose records say the same under `group` are on one side of every split.
+
+    Raises:
+        UsageError: for a group that no record tells.
+        DataError: for a sample without a group, or too few groups.
     """
 
-    def __init__(self, model: Model, source: Source) -> None:
-        self.model, self.source = model, source
+    def __init__(self, model: Model, source: Source, group: str | None = None) -> None:
+        self.model, self.source, self.group = model, source, group
         self._left_to_probe = QUICK
         held = SPARSE_CODES if model.activation.sparse else DENSE_CODES
         most = min(MOST_SAMPLES, max(FEWEST_SAMPLES, held // model.n_latents))
@@ -80,9 +89,29 @@ class Targets:
             is_number: [name for name in names if model.activation.sparse or not _on_off(name)]
             for is_number, names in ((True, OF_NUMBERS), (False, OF_CLASSES))
         }
-        self.offered, self.left = self._chosen(*offered(source, self.rows))
+        found, left = offered(source, self.rows, group)
+        self.offered, self.left = self._chosen(*self._grouped(found, left))
         if not self.offered:
             self.rows = self.rows[:0]
+
+    def _grouped(
+        self, found: list[Offered], left: list[LeftOut]
+    ) -> tuple[list[Offered], list[LeftOut]]:
+        """Targets with the groups of their samples; those that are known of too few left out."""
+        if self.group is None:
+            return found, left
+        told = values_of(self.source, [self.group], self.rows)[self.group]
+        groups_of(self.group, told, 3 * PARTS)  # refused before the pass
+        kept, left = [], list(left)
+        for one in found:
+            try:
+                own = groups_of(self.group, [told[i] for i in one.among.tolist()], 3 * PARTS)
+            except DataError as error:
+                left.append({"name": one.target.name, "why": str(error)})
+                continue
+            notes = [*on_groups(own), *one.notes]
+            kept.append(replace(one, notes=notes, groups=own))
+        return kept, left
 
     def _chosen(
         self, found: list[Offered], left: list[LeftOut]
@@ -130,7 +159,7 @@ class Targets:
                 told.append(entry)
                 at += numbers.size
                 yield None
-        notes = alike(self.source, None)
+        notes = alike(self.source, self.group)
         n = len(self.rows)
         yield {"tested": told, "left_out": self.left, "n_samples": n, "notes": notes}
 
@@ -139,8 +168,9 @@ class Targets:
     ) -> tuple[TargetFigures, Floats]:
         """What the manifest says of a target, and its figures [F, T, M]."""
         target, mine = one.target, codes[one.among]
-        split = hold_out(target, None, 0)
-        seen, held = both_parts(mine, target, split, on_off=self.model.activation.sparse)
+        split = hold_out(target, one.groups, 0)
+        on_off = self.model.activation.sparse
+        seen, held = both_parts(mine, target, split, one.groups, on_off=on_off)
         columns = {**seen, **{f"held_out_{name}": values for name, values in held.items()}}
         p = seen["p"]
         columns["q"] = corrected(p.ravel()).reshape(p.shape)
@@ -168,7 +198,7 @@ class Targets:
             return None
         self._left_to_probe -= cost
         inputs = self.source.read(self.rows[one.among]).astype(np.float64)
-        found = predicted(inputs, codes, target, None, 0)
+        found = predicted(inputs, codes, target, one.groups, 0)
         return {
             "yes": found.yes,
             "p": found.p,
@@ -190,14 +220,16 @@ def _joined(kept: Sequence[Kept]) -> sparse.csr_array:
     return codes
 
 
-def offered(source: Source, rows: Places) -> tuple[list[Offered], list[LeftOut]]:
+def offered(
+    source: Source, rows: Places, group: str | None = None
+) -> tuple[list[Offered], list[LeftOut]]:
     """The targets that records of some rows offer, labels first; and fields that are none, and why.
 
-    Names, places and texts of samples are no targets, and not told of.
+    Names, places and texts of samples are no targets, and not told of, nor is the field of groups.
     """
     found: list[Offered] = []
     left: list[LeftOut] = []
-    names = _fields(source, rows)
+    names = [name for name in _fields(source, rows) if name != group]
     for name, values in (values_of(source, names, rows) if names else {}).items():
         if _counts(values):
             left.append({"name": name, "why": "it counts the samples"})

@@ -231,16 +231,18 @@ def open_library(
     data: object = None,
     meta: str | Path | None = None,
     layout: str = "pca",
+    group: str | None = None,
 ) -> Library:
     """The runs at `paths` (run directories, or folders of them), each with its atlas.
 
     `data` and `meta` are for one run alone: other samples than its own, and records about them.
-    `layout` is that of the maps, see `build_atlas`.
+    `layout` is that of the maps, `group` that of the targets, see `build_atlas`.
     A run that has no weights yet is shown by its training only.
 
     Raises:
         RunError: for a path that is no run.
-        UsageError: for data or meta with several runs, and a layout that cannot be made.
+        UsageError: for data or meta with several runs, a layout that cannot be made, and a group
+            that no record tells.
         DataError: for samples that are gone, changed or of another width.
         WriteError: when an atlas cannot be written.
     """
@@ -251,7 +253,7 @@ def open_library(
         )
     library.data, library.meta = data, meta
     for shown in library:
-        make_atlas(shown.run, data, meta, layout)
+        make_atlas(shown.run, data, meta, layout, group)
     return library
 
 
@@ -260,6 +262,7 @@ def keep_fresh(
     data: object = None,
     meta: str | Path | None = None,
     layout: str = "pca",
+    group: str | None = None,
 ) -> None:
     """Watch runs that are still trained, from a thread, and make their atlas anew at the end."""
     waiting = [shown.run for shown in library if shown.info()["status"] == "running"]
@@ -270,14 +273,18 @@ def keep_fresh(
             for run in list(waiting):
                 with contextlib.suppress(SimplecellError):  # it may be written at this moment
                     if run.info()["status"] != "running":
-                        make_atlas(run, data, meta, layout)
+                        make_atlas(run, data, meta, layout, group)
                         waiting.remove(run)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def make_atlas(
-    run: Run, data: object = None, meta: str | Path | None = None, layout: str = "pca"
+    run: Run,
+    data: object = None,
+    meta: str | Path | None = None,
+    layout: str = "pca",
+    group: str | None = None,
 ) -> None:
     """Build a run's atlas with progress, unless it is there already."""
     if not (run.path / "model.safetensors").exists():
@@ -285,7 +292,7 @@ def make_atlas(
         return
     trained = run.load()
     source = all_data(trained, data, meta)
-    follow_share(f"looking at {run.path.name}", build_atlas(run, trained, source, layout))
+    follow_share(f"looking at {run.path.name}", build_atlas(run, trained, source, layout, group))
     place = folder_of(run)
     if place.parent != run.path:
         say(f"{run.path.name} cannot be written: its atlas is in '{place}', and no note is kept")

@@ -27,7 +27,7 @@ from simplecell.explorer.make.contents import (
 from simplecell.explorer.make.curves import training
 from simplecell.explorer.serve.messages import Refused
 from simplecell.explorer.serve.remembered import Remembered, stamp_of
-from simplecell.run.directory import Run, reported_figures
+from simplecell.run.directory import Run, reported_figures, reported_pca
 from simplecell.run.info import Info
 from simplecell.run.notes import FILE, Name, Note, Notes, weights_of
 from simplecell.run.recipe import Recipe
@@ -55,7 +55,7 @@ MANIFEST = {
 """What is needed of atlas.json, as `storage.misfit` reads it."""
 FIGURES = (
     *("n_inputs", "n_latents", "activation", "look"),
-    *("fvu", "l0", "mean_activation", "samples"),
+    *("fvu", "l0", "mean_activation", "samples", "pca"),
 )
 """Of a run in the list of runs."""
 PLAIN_FILES = ("columns.bin", "samples.bin", "targets.bin", "weights.bin")
@@ -127,7 +127,7 @@ class RunView:
             told |= {key: atlas[key] for key in ("n_latents", "activation", "look")}
         figures = info["figures"]
         mean = figures["mean_activation"]["mean"] if figures else None
-        told |= {"mean_activation": mean, **reported_figures(info)}
+        told |= {"mean_activation": mean, **reported_figures(info), "pca": reported_pca(info)}
         return {**row, **told, "status": info["status"]}
 
     def info(self) -> Info:

@@ -17,6 +17,29 @@ import { t } from "./words.js";
 const known = new Map();
 const loading = new Map();
 
+/* Signs that nobody sees: controls, and what turns the order of the text around it; as unseen.py. */
+const UNSEEN = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u180e\\u200b\\u2028-\\u202e"
+  + "\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\ud800-\\udfff\\u{1d173}-\\u{1d17a}\\u{e0000}-\\u{e007f}]", "gu");
+const taken = new Set();
+
+/** What came, with every such sign in a text written out, as `\u202e`. */
+function seen(value) {
+  if (typeof value === "string") return value.replace(UNSEEN, written);
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i += 1) if (typeof value[i] !== "number") value[i] = seen(value[i]);
+  } else if (value !== null && typeof value === "object") {
+    for (const [name, one] of Object.entries(value)) if (typeof one !== "number") value[name] = seen(one);
+  }
+  return value;
+}
+
+function written(sign) {
+  const code = sign.codePointAt(0).toString(16);
+  if (code.length > 4) return `\\U${code.padStart(8, "0")}`;
+  return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+}
+
 /** Take data in: `{path: object, or base64 string of bytes}`. */
 function take(data) {
   for (const [path, value] of Object.entries(data)) known.set(path, value);
@@ -51,13 +74,13 @@ function served(base) {
     mode: "server",
     base,
     writable: true,
-    get: async (path) => (await ask(path, { headers })).json(),
+    get: async (path) => seen(await (await ask(path, { headers })).json()),
     bytes: async (path) => (await ask(path, {})).arrayBuffer(),
     imageUrl: (path) => base + path,
     post: async (path, body) => {
       const options = { method: "POST", body: JSON.stringify(body) };
       const kind = { ...headers, "Content-Type": "application/json" };
-      return (await ask(path, { ...options, headers: kind })).json();
+      return seen(await (await ask(path, { ...options, headers: kind })).json());
     },
   };
 }
@@ -73,7 +96,12 @@ function given(mode) {
     mode,
     base: "",
     writable: false,
-    get: find,
+    get: async (path) => {
+      const value = await find(path);
+      if (!taken.has(path)) known.set(path, seen(value));
+      taken.add(path);
+      return known.get(path);
+    },
     bytes: async (path) => bytesOf(await find(path)).buffer,
     imageUrl: (path) => (known.has(path) ? known.get(path) : `data/${encodeURI(path)}`),
     post: () => Promise.reject(new Error(t("error.readonly"))),

@@ -59,6 +59,12 @@ export function sureOf(figures, asked) {
 
 /** What a person types to ask the same of the whole run. */
 export function commandFor(run, { target }) {
-  const name = /^[\w.-]+$/.test(target.name) ? target.name : `'${target.name.replaceAll("'", "'\\''")}'`;
-  return `simplecell explain ${run.atlas.title ?? run.name} DATA --target ${name}`;
+  const { group } = run.atlas;
+  const kept = group ? ` --group ${quoted(group)}` : "";
+  return `simplecell explain ${run.atlas.title ?? run.name} DATA --target ${quoted(target.name)}${kept}`;
+}
+
+/** A word as a shell takes it. */
+function quoted(word) {
+  return /^[\w.-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -18,6 +18,8 @@ export const EFFECTS = {
     "数据不能预测 {name}：没有线性探针在留出样本上好于随机，以下结果应视为偶然。"],
   "answer.ask": ["Do the data predict it at all? Ask in a terminal, since it takes longer here:", "数据究竟能否预测它？此处计算较久，请在终端中查询："],
   "answer.part": ["{n} of {of} samples were looked at, evenly spread.", "查看了 {of} 个样本中均匀选取的 {n} 个。"],
+  "answer.group": ["Samples that share “{name}” are on one side of every split; p and intervals count such groups.",
+    "“{name}”相同的样本始终在划分的同一侧；p 值与区间按组计算。"],
   "answer.left": ["Fields that no latent is held against ({n})", "未与潜变量比较的字段（{n}）"],
   "probe.inputs": ["the raw inputs", "原始输入"],
   "probe.components": ["{n} principal components", "{n} 个主成分"],

@@ -200,6 +200,7 @@ export const PAGES = {
   "runs.lead": ["Choose a run to see what its latents learned.", "选择一个运行，查看其潜变量学到了什么。"],
   "runs.plane": ["Each point is a run: the lower, the better its reconstruction; the farther left, the sparser its code ({x}).",
     "每个点是一个运行：越低重建越好，越靠左编码越稀疏（{x}）。"],
+  "runs.pca": ["{fvu} by {n}", "{fvu}（{n} 个）"],
   "runs.samples": ["The column “samples” says which samples fvu and l0 here were measured on. The header of a run's own pages has them on all samples shown there.",
     "“样本”一列说明此处 fvu 和 l0 所基于的样本。运行自身页面的页眉中的数字基于所示全部样本。"],
   "runs.groups": ["Colours tell runs over different inputs apart. Only points of one colour can be compared.",

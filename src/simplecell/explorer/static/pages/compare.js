@@ -3,7 +3,7 @@
 import { openRun } from "../lib/atlas.js";
 import { button, fill, h, menu, section, table, tableRow, term } from "../lib/dom.js";
 import { cosine, figure, known, percent } from "../lib/numbers.js";
-import { plane } from "./runs.js";
+import { byComponents, ofComponents, plane } from "./runs.js";
 import { tileLink } from "../lib/tiles.js";
 import { t } from "../lib/words.js";
 
@@ -76,6 +76,7 @@ function figures(told) {
     line("latents", figure(one.n_latents), figure(two.n_latents)),
     line("activation", one.activation ?? "–", two.activation ?? "–"),
     line("fvu", figure(one.fvu), figure(two.fvu)),
+    (ofComponents(one) || ofComponents(two)) && line("pca", byComponents(one), byComponents(two)),
     (known(one.l0) || known(two.l0)) && line("l0", figure(one.l0), figure(two.l0)),
     line("nearest", cosine(told.mean_max_first), cosine(told.mean_max_second), "nearest.mean"),
     line("alone", figure(told.only_first.length), figure(told.only_second.length)),

@@ -41,7 +41,9 @@ function verdict(run, asked) {
 function remarks(run, { target }) {
   const { n_samples: n, left_out: left, notes } = run.atlas.targets;
   const of = run.atlas.n_samples;
-  const all = [n < of && t("answer.part", { n, of }), ...target.notes, ...notes].filter(Boolean);
+  const { group } = run.atlas;
+  const kept = group && t("answer.group", { name: group });
+  const all = [n < of && t("answer.part", { n, of }), kept, ...target.notes, ...notes].filter(Boolean);
   const names = left.map(({ name, why }) => h("li", {}, h("b", {}, name), `: ${why}`));
   return [
     ...all.map((words) => h("p", { class: "quiet" }, words)),

@@ -8,11 +8,11 @@ import { spoken, t } from "../lib/words.js";
 /** @param {import("../app.js").Context} context */
 export async function showRuns(context) {
   const { runs, strange } = context;
-  const head = ["run", "latents", "activation", "fvu", "l0", "samples", "status"];
+  const head = ["run", "latents", "activation", "fvu", "pca", "l0", "samples", "status"];
   const names = head.map((key) =>
     spoken(`about.${key}`) ? term(t(`word.${key}`), t(`about.${key}`)) : t(`word.${key}`));
   const rows = runs.map((run) => tableRow(h("a", { href: context.link(`${run.name}/`) }, run.name), [
-    count(run.n_latents), run.activation ?? "–", figure(run.fvu), figure(run.l0),
+    count(run.n_latents), run.activation ?? "–", figure(run.fvu), byComponents(run), figure(run.l0),
     run.samples ? t(run.samples === "training" ? "word.training" : "word.held") : "–", statusOf(run.status),
   ]));
   fill(
@@ -39,6 +39,22 @@ function comparable(runs) {
 /** Whether the codes of an activation have exact zeros, so that l0 counts what is not 0. */
 export function isSparse(activation) {
   return !["sigmoid", "tanh", "identity", "gaussian"].includes(activation ?? "");
+}
+
+/**
+ * What PCA leaves unexplained of the samples that a run's fvu is of: with as many components as latents are
+ * active, or as there are where the codes have no l0.
+ */
+export function ofComponents(run) {
+  const { samples, fvu: all } = run.pca ?? {};
+  const one = Array.isArray(all) && samples === run.samples ? all[0] : null;
+  return one && known(one.fvu) && known(one.components) ? one : null;
+}
+
+/** The same as a cell of a table. */
+export function byComponents(run) {
+  const found = ofComponents(run);
+  return found ? t("runs.pca", { fvu: figure(found.fvu), n: count(found.components) }) : "–";
 }
 
 /** A run's status in words. */

@@ -3,7 +3,7 @@
 import { button, fill, h, menu, recall, remember, term } from "../lib/dom.js";
 import { Follower } from "./follow.js";
 import { clamp, count, figure, known } from "../lib/numbers.js";
-import { isSparse, statusOf } from "./runs.js";
+import { isSparse, ofComponents, statusOf } from "./runs.js";
 import { readPaint } from "../lib/tiles.js";
 import { language, setLanguage, t } from "../lib/words.js";
 
@@ -152,6 +152,7 @@ export class Shell {
       known(figures.l0) && atlas.sparse && part(figure(figures.l0), "l0"),
       h("li", {}, term(t("shell.shown", { n: count(atlas.n_samples) }), t("about.shown"))),
       this.#heldOut(),
+      this.#byPca(),
       follows && this.follower.element,
       atlas.status && !follows && atlas.status !== "finished" && h("li", { class: "status" }, statusOf(atlas.status)),
     );
@@ -163,6 +164,15 @@ export class Shell {
     if (row?.samples !== "held out" || !known(row.fvu)) return null;
     const l0 = isSparse(row.activation) && known(row.l0) ? `, l0 ${figure(row.l0)}` : "";
     return h("li", {}, term(t("shell.held", { fvu: figure(row.fvu) + l0 }), t("about.samples")));
+  }
+
+  /** PCA's fvu, of the samples that the list of runs has figures of. */
+  #byPca() {
+    const found = this.row && ofComponents(this.row);
+    if (!found) return null;
+    const on = t(this.row.samples === "training" ? "word.training" : "word.held");
+    const told = { fvu: figure(found.fvu), on };
+    return h("li", {}, term(t("shell.pca", { ...told, n: found.components }), t("about.pca")));
   }
 
   #findings(findings) {
