@@ -3,6 +3,7 @@
 import { arrow, h, s } from "../lib/dom.js";
 import { canvasPainter } from "./canvas.js";
 import { Cells, within } from "./near.js";
+import { Picture } from "./picture.js";
 import { pointSize, View } from "./view.js";
 import { webglPainter } from "./webgl.js";
 
@@ -51,6 +52,7 @@ export class Plot {
   #begin(painter) {
     this.painter?.canvas.remove();
     this.painter = painter;
+    this.picture = new Picture(painter);
     this.element.prepend(painter.canvas);
     this.element.dataset.way = painter.way;
     painter.place(this.places);
@@ -88,12 +90,12 @@ export class Plot {
 
   whole() {
     this.view.whole();
-    this.again();
+    this.move();
   }
 
   nearer(factor) {
     this.view.nearer(factor);
-    this.again();
+    this.move();
   }
 
   /** Mark a point, or none. */
@@ -102,17 +104,31 @@ export class Plot {
     this.#lay();
   }
 
-  /** Draw in the next frame. */
+  /** Points have changed: draw them in the next frame. */
   again() {
+    this.changed = true;
+    this.#ask();
+  }
+
+  /** What is seen has changed: show it in the next frame. */
+  move() {
+    this.moved = performance.now();
+    this.#ask();
+  }
+
+  #ask() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.#draw();
+      if (!this.closed) this.#show();
     });
   }
 
-  #draw() {
-    if (this.closed) return;
-    this.painter.draw(this.view, pointSize(this.places.length / 2, this.view.zoom));
+  #show() {
+    const size = pointSize(this.places.length / 2, this.view.zoom);
+    if (this.changed) this.picture.draw(this.view, size);
+    else if (this.picture.follow(this.view, size, performance.now() - this.moved)) this.#ask();
+    this.changed = false;
+    this.element.dataset.drawings = this.picture.drawings;
     this.#lay();
     if (this.places.length && !this.element.dataset.ready) this.element.dataset.ready = performance.now().toFixed(0);
   }
@@ -133,12 +149,10 @@ export class Plot {
   #resize() {
     const { clientWidth: width, clientHeight: height } = this.element;
     if (!width || !height) return;
-    const ratio = window.devicePixelRatio || 1;
-    const { canvas } = this.painter;
     this.view.resize(width, height);
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    this.#draw(); // at once: a canvas is empty after a new size
+    this.picture.resize(this.view, window.devicePixelRatio || 1);
+    this.changed = true;
+    this.#show(); // at once: a canvas is empty after a new size
   }
 
   #at(event) {
@@ -172,7 +186,7 @@ export class Plot {
       return;
     }
     this.view.pan(across, down);
-    this.again();
+    this.move();
   }
 
   #up(event) {
@@ -208,7 +222,7 @@ export class Plot {
     event.preventDefault();
     this.view.nearer(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...this.#at(event));
     this.#hover(-1);
-    this.again();
+    this.move();
   }
 
   #key(event) {
@@ -223,7 +237,7 @@ export class Plot {
       const way = arrow(event);
       if (!way) return;
       this.view.pan(-way[1] * STEP, -way[0] * STEP);
-      this.again();
+      this.move();
       this.#hover(middle(), [this.view.width / 2, this.view.height / 2]);
     }
     event.preventDefault();

@@ -11,8 +11,13 @@
  * @property {(places: Float32Array) => void} place x and y of each point
  * @property {(colours: Uint8Array) => void} colour red, green, blue, opacity of each point
  * @property {(groups: {points: Uint32Array, colour: number[]}[]) => void} choose points to stand out
- * @property {(view: import("./view.js").View, size: number) => void} draw
+ * @property {boolean} fast whether it draws all points in each frame with ease
+ * @property {boolean} slices whether drawing comes in parts, and is seen at the end only
+ * @property {(seen: Seen, size: number) => Iterator<void>} drawing draws as far as it is asked for steps
  * @property {() => void} close
+ *
+ * @typedef {{x: number, y: number, unit: number, width: number, height: number}} Seen what a canvas shows: the
+ *   place in its middle, pixels of a unit, and its size
  */
 
 import { h } from "../lib/dom.js";
@@ -54,14 +59,15 @@ export function webglPainter(lost, anyway = false) {
   const canvas = h("canvas", { class: "map-points", "aria-hidden": "true" });
   const wishes = { antialias: false, depth: false, failIfMajorPerformanceCaveat: !anyway };
   const gl = canvas.getContext("webgl2", wishes);
-  if (!gl || (!anyway && byProcessor(gl))) return null;
+  const slow = gl && byProcessor(gl);
+  if (!gl || (!anyway && slow)) return null;
   const program = linked(gl);
   if (!program) return null;
   canvas.addEventListener("webglcontextlost", (event) => {
     event.preventDefault();
     if (!painter.closed) lost();
   });
-  const painter = new WebglPainter(canvas, gl, program);
+  const painter = new WebglPainter(canvas, gl, program, !slow);
   return painter;
 }
 
@@ -84,8 +90,8 @@ function linked(gl) {
 }
 
 class WebglPainter {
-  constructor(canvas, gl, program) {
-    Object.assign(this, { canvas, gl, program, way: "webgl", most: Infinity, count: 0, groups: [], closed: false });
+  constructor(canvas, gl, program, fast) {
+    Object.assign(this, { canvas, gl, program, fast, slices: false, way: "webgl", most: Infinity, count: 0, groups: [], closed: false });
     const names = ["middle", "scale", "size", "chosen", "strength"];
     this.at = Object.fromEntries(names.map((name) => [name, gl.getUniformLocation(program, name)]));
     this.places = this.#attribute("place", 2, gl.FLOAT, false);
@@ -131,7 +137,7 @@ class WebglPainter {
     });
   }
 
-  draw(view, size) {
+  *drawing(view, size) {
     const { gl, at, canvas } = this;
     const ratio = canvas.width / view.width;
     gl.viewport(0, 0, canvas.width, canvas.height);
