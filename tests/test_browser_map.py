@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -224,6 +225,189 @@ def test_dragging_moves_and_the_wheel_waits_for_a_click(site, page):
     assert page.evaluate("scrollY") == before
 
 
+def drawings(plot):
+    return int(plot.get_attribute("data-drawings"))
+
+
+def at_rest(page, plot):
+    """Wait until the points are drawn where they are seen: no canvas is moved any more."""
+    page.wait_for_timeout(50)
+    expect(plot.locator(".map-points")).not_to_have_attribute("style", re.compile("transform"))
+
+
+@contextmanager
+def no_rest(page):
+    """Time stands still on the page: what is moved is not drawn for being at rest."""
+    page.evaluate("() => { const now = performance.now(); performance.now = () => now; }")
+    yield
+    page.evaluate("() => { delete performance.now; }")
+
+
+def held(page, plot, across, down, steps=6):
+    """Press the mouse in the middle and move it, without letting go."""
+    box = plot.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + across, middle[1] + down, steps=steps)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_moved_shows_what_is_drawn_there_at_rest(site, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    plot = opened(page, site + "acts/data")
+    page.get_by_role("button", name="Nearer", exact=True).click(click_count=2)
+    at_rest(page, plot)
+    before = drawings(plot)
+    with no_rest(page):
+        held(page, plot, 60, 30)
+        moving = coloured(page)
+        assert drawings(plot) == before  # a quarter beyond each edge is there already
+    at_rest(page, plot)
+    assert drawings(plot) == before + 1
+    still = coloured(page)
+    page.mouse.up()
+    assert still.mean() > 0.001
+    assert (moving & still).sum() > 0.99 * still.sum()
+    assert (moving ^ still).sum() < 0.02 * still.sum()
+
+
+def test_edges_that_are_uncovered_are_filled_while_one_still_moves(site, page):
+    plot = opened(page, site + "acts/data")
+    page.get_by_role("button", name="Nearer", exact=True).click(click_count=3)
+    at_rest(page, plot)
+    before = drawings(plot)
+    with no_rest(page):
+        held(page, plot, 330, 0, steps=12)
+        page.wait_for_timeout(50)
+        moving = coloured(page)
+        assert drawings(plot) > before
+    at_rest(page, plot)
+    still = coloured(page)
+    page.mouse.up()
+    # the left half came from beyond the edge of what was seen
+    left = slice(None), slice(0, still.shape[1] // 2)
+    assert still[left].any()
+    assert (moving & still)[left].sum() > 0.97 * still[left].sum()
+
+
+def test_what_is_pointed_at_right_after_a_move_is_the_point_there(site, runs, page):
+    plot = opened(page, site + "acts/data")
+    xy = places(runs["acts"])
+    alone = int(np.argsort(-np.hypot(*xy.T))[0])
+    spot = seen(plot, xy[alone])
+    held(page, plot, -40, 25)
+    page.mouse.up()
+    page.mouse.move(*at(plot, spot + [-40, 25]))  # at once, before points are drawn anew
+    card = page.locator(".map-card")
+    expect(card).to_contain_text(f"sample {alone}")
+    # the wheel brings what is under it nearer, and leaves it there
+    page.mouse.wheel(0, -300)
+    page.mouse.move(*at(plot, spot + [-39, 25]))
+    expect(card).to_contain_text(f"sample {alone}")
+    page.mouse.click(*at(plot, spot + [-40, 25]))
+    expect(page.locator(".map-sample > h3")).to_have_text(f"sample {alone}")
+    at_rest(page, plot)
+    page.get_by_role("button", name="Draw a line").click()
+    x, y = spot + [-40, 25]
+    draw(page, plot, [(x - 8, y - 8), (x + 8, y - 8), (x + 8, y + 8), (x - 8, y + 8)])
+    expect(page.locator(".map-counts")).to_contain_text("1 picked")
+
+
+@pytest.fixture
+def touched(visit, site):
+    """The map on a screen that is touched, and how fingers go to places [(x, y), ...] of it."""
+    page = visit(site + "acts/data", has_touch=True)
+    plot = page.locator(".map-plot[data-ready]")
+    plot.wait_for()
+    plot.evaluate("(one) => one.scrollIntoView({ block: 'center' })")
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind, spots):
+        points = [
+            {"x": x, "y": y, "id": k} for k, (x, y) in enumerate(at(plot, spot) for spot in spots)
+        ]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    plot.evaluate(
+        """(one) => {
+          window.came = [];
+          one.addEventListener("pointerdown", (event) => window.came.push(event.pointerId));
+        }"""
+    )
+
+    def lift(k):
+        """One of two fingers goes, which the browser's own interface for tests cannot say."""
+        plot.evaluate(
+            """(one, k) => one.dispatchEvent(
+              new PointerEvent("pointerup", { pointerId: window.came[k], pointerType: "touch" }))""",
+            k,
+        )
+
+    return page, plot, touch, lift
+
+
+def test_two_fingers_come_nearer_and_one_moves(touched, runs):
+    page, plot, touch, lift = touched
+    xy = places(runs["acts"])
+    alone = int(np.argsort(-np.hypot(*xy.T))[0])
+    spot = seen(plot, xy[alone])
+    box = plot.bounding_box()
+    # spread 80 pixels to 160 around the sample, then go both towards the middle by 90
+    way = np.sign(box["width"] / 2 - spot[0]) * np.array([90, 0])
+    touch("touchStart", [spot - [40, 0]])
+    touch("touchStart", [spot - [40, 0], spot + [40, 0]])
+    for part in (10, 20, 30, 40):
+        touch("touchMove", [spot - [40 + part, 0], spot + [40 + part, 0]])
+    for part in (30, 60, 90):
+        moved = spot + way * part / 90
+        touch("touchMove", [moved - [80, 0], moved + [80, 0]])
+    lift(1)  # the other goes on, by 20 pixels down
+    touch("touchMove", [moved - [80, -10]])
+    touch("touchMove", [moved - [80, -20]])
+    touch("touchEnd", [])
+    assert page.locator(".map-sample").is_hidden() or not page.locator(".map-sample h3").count()
+    last = moved + [0, 20]
+    page.mouse.move(*at(plot, last))
+    expect(page.locator(".map-card")).to_contain_text(f"sample {alone}")
+    # twice as near: another sample is twice as far from it
+    others = np.argsort(np.hypot(*(xy - xy[alone]).T))[1:]
+    unit = 2 * 0.95 * min(box["width"] - 2, box["height"] - 2) / 2
+    for other in others:
+        there = last + (xy[other] - xy[alone]) * [unit, -unit]
+        inside = (there > 20).all() and there[0] < box["width"] - 20 and there[1] < box["height"] - 20
+        apart = np.sort(np.hypot(*(xy - xy[other]).T))[1] * unit
+        if inside and apart > 6:
+            break
+    page.mouse.move(*at(plot, there))
+    expect(page.locator(".map-card")).to_contain_text(f"sample {other}")
+    touch("touchStart", [there])
+    touch("touchEnd", [])
+    expect(page.locator(".map-sample > h3")).to_have_text(f"sample {other}")
+
+
+def test_a_second_finger_ends_a_line_and_a_third_does_nothing(touched):
+    page, plot, touch, _ = touched
+    page.get_by_role("button", name="Draw a line").click()
+    touch("touchStart", [(60, 60)])
+    for x in (120, 180, 240):
+        touch("touchMove", [(x, 60)])
+    line = plot.locator("polygon")
+    expect(line).to_have_attribute("points", re.compile(r"\d"))
+    touch("touchStart", [(240, 60), (300, 200)])
+    expect(line).to_have_attribute("points", "")
+    touch("touchStart", [(240, 60), (300, 200), (200, 250)])
+    touch("touchMove", [(240, 60), (300, 200), (100, 250)])
+    touch("touchEnd", [])
+    expect(page.locator(".map-counts")).to_be_empty()
+    # one finger draws again
+    touch("touchStart", [(6, 6)])
+    for corner in half(plot)[1:]:
+        touch("touchMove", [corner])
+    touch("touchEnd", [])
+    expect(page.locator(".map-counts")).to_contain_text("picked")
+
+
 def test_what_comes_from_data_stays_text_on_the_map(site, page):
     opened(page, site + "table/data")
     page.locator(".map-plot").focus()
@@ -306,6 +490,21 @@ def coloured(page):
     picture = Image.open(io.BytesIO(page.locator(".map-plot").screenshot())).convert("RGB")
     pixels = np.asarray(picture, dtype=int)[4:-4, 4:-4]
     return np.abs(pixels - pixels[0, 0]).max(2) > 24
+
+
+def test_a_picture_by_webgl_is_moved_where_the_processor_draws(site, software):
+    plot = opened(software, site + "acts/data?draw=webgl")
+    at_rest(software, plot)
+    before = drawings(plot)
+    with no_rest(software):
+        held(software, plot, 60, 30)
+        moving = coloured(software)
+        assert drawings(plot) == before
+    at_rest(software, plot)
+    still = coloured(software)
+    software.mouse.up()
+    assert drawings(plot) == before + 1
+    assert (moving & still).sum() > 0.97 * still.sum()
 
 
 def test_webgl_and_a_plain_canvas_show_the_same_points(site, page, software):

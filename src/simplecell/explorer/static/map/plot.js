@@ -2,12 +2,14 @@
 
 import { arrow, h, s } from "../lib/dom.js";
 import { canvasPainter } from "./canvas.js";
+import { Fingers } from "./fingers.js";
 import { Cells, within } from "./near.js";
 import { Picture } from "./picture.js";
 import { pointSize, View } from "./view.js";
 import { webglPainter } from "./webgl.js";
 
 const REACH = 12; // pixels around the pointer in which a point is meant
+const FINGER = 22; // around a finger
 const STEP = 60; // pixels that an arrow key moves
 const CLICK = 4; // pixels that a click may move
 const APART = 3; // pixels between corners of a line
@@ -27,6 +29,7 @@ export class Plot {
   constructor(wish) {
     this.wish = wish;
     this.view = new View();
+    this.fingers = new Fingers();
     this.lasso = false;
     this.places = new Float32Array(0);
     this.line = s("polygon", {});
@@ -34,7 +37,7 @@ export class Plot {
     this.cross = h("span", { class: "map-cross", "aria-hidden": "true" });
     const on = {
       pointerdown: (event) => this.#down(event), pointermove: (event) => this.#move(event),
-      pointerup: (event) => this.#up(event), pointercancel: () => this.#release(),
+      pointerup: (event) => this.#up(event), pointercancel: (event) => this.#lift(event),
       pointerleave: () => this.#hover(-1), wheel: (event) => this.#wheel(event), keydown: (event) => this.#key(event),
     };
     this.element = h(
@@ -161,21 +164,33 @@ export class Plot {
   }
 
   #down(event) {
-    if (event.button !== 0) return;
     const at = this.#at(event);
+    if (event.button !== 0 || !this.fingers.down(event.pointerId, at)) return;
     this.element.setPointerCapture(event.pointerId);
     this.element.focus({ preventScroll: true });
-    this.drag = { at, from: at, moved: false, line: this.lasso || event.shiftKey ? [this.view.place(...at)] : null };
     this.#hover(-1);
+    this.#release(); // a second finger ends what the first one began
+    if (this.fingers.count === 1) this.#hold(at, this.lasso || event.shiftKey ? [this.view.place(...at)] : null);
+  }
+
+  /** A pointer holds the map, to move it or to draw a line. */
+  #hold(at, line, moved = false) {
+    this.drag = { at, from: at, moved, line };
   }
 
   #move(event) {
     const at = this.#at(event);
+    const pinch = this.fingers.move(event.pointerId, at);
+    if (pinch) {
+      this.view.pan(...pinch.by);
+      this.view.nearer(pinch.factor, ...pinch.middle);
+      this.move();
+    } else if (this.drag) this.#drag(at);
+    else if (!this.fingers.count) this.#hover(this.#nearest(at), at);
+  }
+
+  #drag(at) {
     const { drag } = this;
-    if (!drag) {
-      this.#hover(this.#nearest(at), at);
-      return;
-    }
     const [across, down] = [at[0] - drag.at[0], at[1] - drag.at[1]];
     drag.moved ||= Math.hypot(at[0] - drag.from[0], at[1] - drag.from[1]) > CLICK;
     if (!drag.moved || (drag.line && Math.hypot(across, down) < APART)) return;
@@ -191,12 +206,19 @@ export class Plot {
 
   #up(event) {
     const { drag } = this;
-    this.#release();
-    if (!drag) return;
+    if (!this.#lift(event) || !drag) return;
     if (!drag.moved) {
-      const point = this.#nearest(this.#at(event));
+      const point = this.#nearest(this.#at(event), event.pointerType === "touch" ? FINGER : REACH);
       if (point >= 0) this.wish.open(point);
     } else if (drag.line?.length > 2) this.wish.surround(within(this.places, drag.line));
+  }
+
+  /** A pointer lets go, of those that hold; the finger that is left of two moves the map. */
+  #lift(event) {
+    if (!this.fingers.up(event.pointerId)) return false;
+    this.#release();
+    if (this.fingers.last) this.#hold(this.fingers.last, null, true);
+    return true;
   }
 
   #release() {
@@ -204,9 +226,9 @@ export class Plot {
     this.line.setAttribute("points", "");
   }
 
-  #nearest(at) {
+  #nearest(at, reach = REACH) {
     this.cells ??= new Cells(this.places);
-    return this.cells.nearest(...this.view.place(...at), REACH / this.view.unit);
+    return this.cells.nearest(...this.view.place(...at), reach / this.view.unit);
   }
 
   #hover(point, at = null) {
