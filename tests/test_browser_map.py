@@ -11,10 +11,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse import csr_array
 
 from browser import WIDE, go
 from simplecell.cli import run_command_line
 from simplecell.explorer.export import export
+from simplecell.explorer.export import page as page_text
+from simplecell.explorer.make.code_shards import CodeShards
+from simplecell.explorer.make.kept_codes import KeptCodes
 from simplecell.explorer.serve.contrasted import _points
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
@@ -298,18 +302,18 @@ def test_what_is_pointed_at_right_after_a_move_is_the_point_there(site, runs, pa
     spot = seen(plot, xy[alone])
     held(page, plot, -40, 25)
     page.mouse.up()
-    page.mouse.move(*at(plot, spot + [-40, 25]))  # at once, before points are drawn anew
+    page.mouse.move(*at(plot, spot + np.array([-40, 25])))  # at once, before points are drawn anew
     card = page.locator(".map-card")
     expect(card).to_contain_text(f"sample {alone}")
     # the wheel brings what is under it nearer, and leaves it there
     page.mouse.wheel(0, -300)
-    page.mouse.move(*at(plot, spot + [-39, 25]))
+    page.mouse.move(*at(plot, spot + np.array([-39, 25])))
     expect(card).to_contain_text(f"sample {alone}")
-    page.mouse.click(*at(plot, spot + [-40, 25]))
+    page.mouse.click(*at(plot, spot + np.array([-40, 25])))
     expect(page.locator(".map-sample > h3")).to_have_text(f"sample {alone}")
     at_rest(page, plot)
     page.get_by_role("button", name="Draw a line").click()
-    x, y = spot + [-40, 25]
+    x, y = spot + np.array([-40, 25])
     draw(page, plot, [(x - 8, y - 8), (x + 8, y - 8), (x + 8, y + 8), (x - 8, y + 8)])
     expect(page.locator(".map-counts")).to_contain_text("1 picked")
 
@@ -339,8 +343,8 @@ def touched(visit, site):
     def lift(k):
         """One of two fingers goes, which the browser's own interface for tests cannot say."""
         plot.evaluate(
-            """(one, k) => one.dispatchEvent(
-              new PointerEvent("pointerup", { pointerId: window.came[k], pointerType: "touch" }))""",
+            """(one, k) => one.dispatchEvent(new PointerEvent(
+              "pointerup", { pointerId: window.came[k], pointerType: "touch" }))""",
             k,
         )
 
@@ -356,18 +360,18 @@ def test_two_fingers_come_nearer_and_one_moves(touched, runs):
     # spread 80 pixels to 160 around the sample, then go both towards the middle by 90
     way = np.sign(box["width"] / 2 - spot[0]) * np.array([90, 0])
     touch("touchStart", [spot - [40, 0]])
-    touch("touchStart", [spot - [40, 0], spot + [40, 0]])
+    touch("touchStart", [spot - [40, 0], spot + np.array([40, 0])])
     for part in (10, 20, 30, 40):
-        touch("touchMove", [spot - [40 + part, 0], spot + [40 + part, 0]])
+        touch("touchMove", [spot - [40 + part, 0], spot + np.array([40 + part, 0])])
     for part in (30, 60, 90):
         moved = spot + way * part / 90
-        touch("touchMove", [moved - [80, 0], moved + [80, 0]])
+        touch("touchMove", [moved - [80, 0], moved + np.array([80, 0])])
     lift(1)  # the other goes on, by 20 pixels down
     touch("touchMove", [moved - [80, -10]])
     touch("touchMove", [moved - [80, -20]])
     touch("touchEnd", [])
     assert page.locator(".map-sample").is_hidden() or not page.locator(".map-sample h3").count()
-    last = moved + [0, 20]
+    last = moved + np.array([0, 20])
     page.mouse.move(*at(plot, last))
     expect(page.locator(".map-card")).to_contain_text(f"sample {alone}")
     # twice as near: another sample is twice as far from it
@@ -375,7 +379,9 @@ def test_two_fingers_come_nearer_and_one_moves(touched, runs):
     unit = 2 * 0.95 * min(box["width"] - 2, box["height"] - 2) / 2
     for other in others:
         there = last + (xy[other] - xy[alone]) * [unit, -unit]
-        inside = (there > 20).all() and there[0] < box["width"] - 20 and there[1] < box["height"] - 20
+        inside = (
+            (there > 20).all() and there[0] < box["width"] - 20 and there[1] < box["height"] - 20
+        )
         apart = np.sort(np.hypot(*(xy - xy[other]).T))[1] * unit
         if inside and apart > 6:
             break
@@ -470,6 +476,30 @@ def test_an_exported_map_says_what_to_run(runs, tmp_path, visit):
     assert told == 0
 
 
+@pytest.mark.parametrize("one_file", [False, True])
+def test_a_site_without_a_server_is_coloured_by_a_latent(runs, site, tmp_path, visit, one_file):
+    if one_file:
+        path = tmp_path / "acts.html"
+        path.write_text(page_text([runs["acts"]]), encoding="utf-8")
+    else:
+        path = export([runs["acts"]], tmp_path / "site")
+    page = visit(f"{path.as_uri()}#/acts/data")
+    expect(page.locator(".map-plot[data-ready]")).to_be_visible()
+    page.select_option("select.map-colour", label="code of a latent")
+    page.locator(".map-number").fill("5")
+    page.locator(".map-number").press("Enter")
+    expect(page.locator(".map-legend h3")).to_have_text("Latent 5")
+    shown = float(page.locator(".map-range input").nth(1).input_value())
+    answer = page.request.get(f"{site}acts/map/latent/5")
+    column = np.frombuffer(answer.body(), dtype="<f4")
+    assert shown == pytest.approx(np.nanmax(column), rel=1e-4)
+    # picked by its code as the server would pick
+    low = float(np.sort(column)[-20]) * 0.999
+    page.locator(".map-range input").first.fill(str(low))
+    page.locator(".map-range button").click()
+    expect(page.locator(".map-counts")).to_contain_text(f"{int((column >= low).sum())} picked")
+
+
 SOFTWARE = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 """With these the browser has WebGL where there is no graphics card."""
 
@@ -560,6 +590,28 @@ def matplotlib_path(corners):
     from matplotlib.path import Path
 
     return Path([*corners, corners[0]], closed=True)
+
+
+SPREAD = """async ([told, shard, at, count]) => {
+  const { spread } = await import("/map/codes.js");
+  return [...spread(told, shard, at, count)].map((value) => (Number.isNaN(value) ? null : value));
+}"""
+
+
+def test_codes_of_some_samples_leave_the_others_unknown(modules):
+    rng = np.random.default_rng(0)
+    codes = csr_array(rng.random((40, 5)) * (rng.random((40, 5)) < 0.4)).astype(np.float32)
+    points = np.arange(40) * 2
+    shards = CodeShards(KeptCodes(points, codes), 90, 40)
+    kept = shards.points
+    assert 10 < len(kept) < 40
+    (shard,) = shards
+    for latent in (0, 4):
+        found = modules.evaluate(SPREAD, [shards.told(), shard, latent, 90])
+        known = [point for point, value in enumerate(found) if value is not None]
+        assert known == kept.tolist()
+        wanted = codes.toarray()[kept // 2, latent]
+        np.testing.assert_allclose([found[k] for k in known], wanted, atol=1e-4)
 
 
 RANGES = """async () => {

@@ -47,7 +47,6 @@ export const MAP = {
   "map.ticked": ["sample {n} picked", "已选取样本 {n}"],
   "map.unticked": ["sample {n} put back", "已取消样本 {n}"],
   "map.nosample": ["This file holds some of the samples only. Run simplecell explore to see any of them.", "此文件仅含部分样本。运行 simplecell explore 可查看任意样本。"],
-  "map.nocodes": ["This file holds no codes of all samples. Run simplecell explore to colour by a latent.", "此文件不含全部样本的编码。运行 simplecell explore 可按潜变量着色。"],
   "map.pick": ["Nothing is picked yet.", "尚未选取。"],
   "map.few": ["Pick at least {n} samples, and leave as many, and what sets them apart appears here.", "请至少选取 {n} 个样本，并留下同样多，此处将显示它们的不同之处。"],
   "map.against.rest": ["{n} samples against the {of} others", "{n} 个样本与其余 {of} 个相比"],

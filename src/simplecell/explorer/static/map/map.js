@@ -6,6 +6,7 @@ import { sampleFigure } from "../lib/sample.js";
 import { spoken, t } from "../lib/words.js";
 import { Answer } from "./answer.js";
 import { Card, PointSamples } from "./card.js";
+import { codesOf } from "./codes.js";
 import { byClass, byNumber, plain } from "./colours.js";
 import { fillLegend } from "./legend.js";
 import { OTHERS, Picks, THESE, ranges } from "./picks.js";
@@ -193,10 +194,11 @@ class SampleMap {
     }
     if (this.colour.points === "none") return { name: "", values: null };
     if (this.colour.points === "latent") {
-      if (this.run.store.mode !== "server") throw new Error(t("map.nocodes"));
       this.latent ??= 0;
-      const bytes = await this.run.store.bytes(`${this.run.name}/map/latent/${this.latent}`);
-      return { name: t("latent.name", { n: String(this.latent) }), values: new Float32Array(bytes) };
+      const { latent } = this;
+      const values = await codesOf(this.run, latent, this.told.n_points);
+      const unknown = values.reduce((sum, value) => sum + Number.isNaN(value), 0);
+      return { name: t("latent.name", { n: String(latent) }), field: { unknown }, values };
     }
     const field = this.told.fields[Number(this.colour.points.slice(6))];
     const bytes = await this.#file(field.file);
