@@ -15,7 +15,8 @@ a moving dot takes longer than a frame of a screen, and a graphics card can only
 A frame is the time between two frames of the browser, 16.7 ms at least, while the pointer moves the
 map in each: `near` within a part of the window, `far` three steps nearer, over several windows of
 points; `wheel` comes nearer and goes away. `drawn` is how often points were drawn meanwhile, in 5
-seconds: between, the picture of them is moved. `dot` moves nothing but a ring of 16 pixels.
+seconds: between, the picture of them is moved; `empty_edge` counts frames in which it did not reach
+all of the map. `dot` moves nothing but a ring of 16 pixels.
 Where other jobs run beside, the processor's time of a frame tells more than how long it took.
 """
 
@@ -80,17 +81,23 @@ MOVED = """(kind) => new Promise((done) => {
   plot.focus({ preventScroll: true });
   if (kind === "near" || kind === "far") send("pointerdown", 0, 0);
   const start = performance.now();
-  let last = start;
+  let last = start, edge = 0;
+  const empty = () => {
+    const picture = plot.querySelector(".map-points").getBoundingClientRect();
+    return picture.left > box.left + 2 || picture.top > box.top + 2
+      || picture.right < box.right - 2 || picture.bottom < box.bottom - 2;
+  };
   const frame = (now) => {
     times.push(now - last);
     work.push(performance.now() - now);  // the map's own callback came before this one
+    edge += empty();
     last = now;
     moves[kind](now);
     if (now - start < 5000) requestAnimationFrame(frame);
     else {
       send("pointerup", 150, 0);
       ring.hidden = true;
-      done([times.slice(2), work.slice(2), Number(plot.dataset.drawings) - before]);
+      done([times.slice(2), work.slice(2), Number(plot.dataset.drawings) - before, edge]);
     }
   };
   requestAnimationFrame(frame);
@@ -233,13 +240,14 @@ def asked(page: Any, corners: list[tuple[float, float]]) -> tuple[float, float]:
 def moved(page: Any, kind: str) -> dict[str, Any]:
     """Frames of 5 seconds in which something moves in each of them."""
     before = browser_seconds()
-    frames, work, drawn = page.evaluate(MOVED, kind)
+    frames, work, drawn, edge = page.evaluate(MOVED, kind)
     spent = browser_seconds() - before
     return {
         "median_frame_milliseconds": round(statistics.median(frames), 1),
         "slowest_of_20_milliseconds": round(sorted(frames)[int(0.95 * len(frames))], 1),
         "frames": len(frames),
         "drawn": drawn,
+        "empty_edge": edge,
         "median_on_the_main_thread": round(statistics.median(work), 1),
         "processor_milliseconds_of_a_frame": round(1000 * spent / len(frames), 1),
     }
