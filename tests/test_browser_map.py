@@ -592,6 +592,85 @@ def matplotlib_path(corners):
     return Path([*corners, corners[0]], closed=True)
 
 
+MOVED = """async ([fast, slices, moves]) => {
+  const { Picture } = await import("/map/picture.js");
+  const { View } = await import("/map/view.js");
+  const seen = [];
+  const painter = {
+    canvas: document.createElement("canvas"), fast, slices,
+    *drawing(what, size) {
+      for (let part = 0; part < 3; part += 1) {
+        const end = performance.now() + 7; // longer than a slice: one part a frame
+        while (performance.now() < end);
+        if (slices) yield;
+      }
+      seen.push({ ...what, size });
+    },
+  };
+  const view = new View();
+  view.resize(400, 200);
+  const picture = new Picture(painter);
+  picture.resize(view, 1);
+  picture.draw(view, 3);
+  const told = moves.map(([across, down, factor, still]) => {
+    view.pan(across, down);
+    view.nearer(factor);
+    const more = picture.follow(view, 3, still);
+    return [picture.drawings, more, painter.canvas.style.transform];
+  });
+  const { x, y, unit } = view;
+  return { told, seen, width: painter.canvas.width, view: { x, y, unit } };
+}"""
+
+
+def followed(modules, moves, fast=False, slices=True):
+    """How often a picture was drawn, whether it wants a frame, and how it is moved."""
+    return modules.evaluate(MOVED, [fast, slices, moves])
+
+
+def test_a_graphics_card_draws_every_frame_and_no_more_than_is_seen(modules):
+    found = followed(modules, [[10, 5, 1, 0], [30, 0, 1, 0]], fast=True, slices=False)
+    assert found["told"] == [[2, False, ""], [3, False, ""]]
+    assert found["width"] == 400
+    assert found["seen"][-1]["width"] == 400
+
+
+def test_a_picture_is_moved_and_drawn_in_parts_before_its_edge_comes_in(modules):
+    found = followed(
+        modules, [[40, 20, 1, 0], [-5, 0, 1, 0], [20, -20, 1, 0], *[[10, 0, 1, 0]] * 3]
+    )
+    assert found["width"] == 600  # a quarter beyond each edge
+    assert found["told"][0] == [1, True, "translate(40px, 20px) scale(1)"]
+    assert found["told"][1] == [1, True, "translate(35px, 20px) scale(1)"]
+    # half of 100 pixels are left at 55: three parts in as many frames, of where it stood then
+    assert [drawings for drawings, *_ in found["told"][2:]] == [1, 1, 1, 2]
+    assert found["told"][-1][2] == "translate(30px, 0px) scale(1)"
+    last = found["seen"][-1]
+    assert last["unit"] * last["x"] == pytest.approx(-55)
+
+
+def test_at_rest_points_are_drawn_where_they_are(modules):
+    found = followed(modules, [[10, 0, 1, 0], [0, 0, 1, 100], *[[0, 0, 1, 200]] * 5])
+    assert [told[0] for told in found["told"]] == [1, 1, 1, 1, 1, 2, 2]
+    assert found["told"][-1] == [2, False, ""]
+    assert {name: found["seen"][-1][name] for name in ("x", "y", "unit")} == found["view"]
+
+
+@pytest.mark.parametrize("factor", [1.1, 1 / 1.1])
+def test_a_picture_is_scaled_and_drawn_anew_beyond_a_quarter(modules, factor):
+    found = followed(modules, [[0, 0, factor, 0], [0, 0, factor, 0], *[[0, 0, factor, 0]] * 4])
+    first, second, *rest = found["told"]
+    assert float(re.search(r"scale\((.*)\)", first[2])[1]) == pytest.approx(factor)
+    assert second[0] == 1
+    assert rest[-1][0] == 2
+
+
+def test_one_drawing_at_once_covers_an_edge_that_is_uncovered(modules):
+    found = followed(modules, [[0, 40, 1, 0], [0, 20, 1, 0]], slices=False)
+    assert [told[0] for told in found["told"]] == [1, 2]
+    assert found["told"][-1] == [2, False, ""]
+
+
 SPREAD = """async ([told, shard, at, count]) => {
   const { spread } = await import("/map/codes.js");
   return [...spread(told, shard, at, count)].map((value) => (Number.isNaN(value) ? null : value));
