@@ -515,10 +515,15 @@ def software(chromium):
     browser.close()
 
 
+def pictured(page):
+    """The map as its picture shows it, [h, w, 3]."""
+    picture = Image.open(io.BytesIO(page.locator(".map-plot").screenshot())).convert("RGB")
+    return np.asarray(picture, dtype=int)[4:-4, 4:-4]
+
+
 def coloured(page):
     """Which pixels of the map's canvas are not those of the empty page, as its picture shows."""
-    picture = Image.open(io.BytesIO(page.locator(".map-plot").screenshot())).convert("RGB")
-    pixels = np.asarray(picture, dtype=int)[4:-4, 4:-4]
+    pixels = pictured(page)
     return np.abs(pixels - pixels[0, 0]).max(2) > 24
 
 
@@ -547,6 +552,44 @@ def test_webgl_and_a_plain_canvas_show_the_same_points(site, page, software):
     # squares on a canvas, discs by WebGL: the same places but for their rims
     both = (first & second).sum() / min(first.sum(), second.sum())
     assert both > 0.8
+
+
+ON_TOP = """async ([base, order]) => {
+  const { canvasPainter } = await import(`${base}static/map/canvas.js`);
+  const { webglPainter } = await import(`${base}static/map/webgl.js`);
+  const view = { x: 0, y: 0, unit: 10, width: 20, height: 20 };
+  const painters = [canvasPainter(), webglPainter(() => {}, true)];
+  return painters.map((painter) => {
+    [painter.canvas.width, painter.canvas.height] = [20, 20];
+    painter.place(new Float32Array(4)); // two points in the middle
+    const colours = Uint8Array.from([255, 0, 0, 255, 0, 0, 255, 255]);
+    painter.colour(colours, order && Uint32Array.from(order));
+    for (const _ of painter.drawing(view, 6));
+    const { gl } = painter;
+    if (!gl) return [...painter.canvas.getContext("2d").getImageData(10, 10, 1, 1).data];
+    const pixel = new Uint8Array(4);
+    gl.readPixels(10, 10, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+    return [...pixel];
+  });
+}"""
+
+
+@pytest.mark.parametrize("order", [None, [0, 1], [1, 0]])
+def test_both_ways_draw_in_the_order_that_is_asked_for(site, software, order):
+    opened(software, site + "acts/data?draw=webgl")
+    last = 0 if order == [1, 0] else 1
+    wanted = [[255, 0, 0, 255], [0, 0, 255, 255]][last]
+    assert software.evaluate(ON_TOP, [site, order]) == [wanted, wanted]
+
+
+def test_an_order_of_a_latent_gives_way_to_a_class(site, page):
+    plot = opened(page, site + "acts/data")
+    first = pictured(page)
+    for label, heading in (("code of a latent", "Latent 0"), ("topic", "topic")):
+        page.select_option("select.map-colour", label=label)
+        expect(page.locator(".map-legend h3")).to_have_text(heading)
+    at_rest(page, plot)
+    assert (pictured(page) == first).all()
 
 
 def test_a_lost_graphics_card_leaves_a_plain_canvas(site, software):
@@ -669,6 +712,19 @@ def test_one_drawing_at_once_covers_an_edge_that_is_uncovered(modules):
     found = followed(modules, [[0, 40, 1, 0], [0, 20, 1, 0]], slices=False)
     assert [told[0] for told in found["told"]] == [1, 2]
     assert found["told"][-1] == [2, False, ""]
+
+
+ORDER = """async (values) => {
+  const { strongestLast } = await import("/map/colours.js");
+  return [...strongestLast(Float32Array.from(values, (value) => value ?? NaN))];
+}"""
+
+
+@pytest.mark.parametrize("values", [[0, 2, None, -3, 0, 1, None, 2.5], [None, None], [0, 0], []])
+def test_strong_codes_are_drawn_over_weak_ones_and_those_over_unknown(modules, values):
+    order = modules.evaluate(ORDER, values)
+    strength = [-1 if value is None else abs(value) for value in values]
+    assert order == sorted(range(len(values)), key=lambda k: strength[k])
 
 
 SPREAD = """async ([told, shard, at, count]) => {

@@ -23,7 +23,8 @@ class CanvasPainter {
     this.places = places;
   }
 
-  colour(colours) {
+  colour(colours, order) {
+    this.order = order;
     this.plain = packed(colours, 1);
     this.faint = packed(colours, FAINT);
   }
@@ -42,14 +43,14 @@ class CanvasPainter {
     const ratio = width / view.width;
     const side = Math.max(1, Math.round(size * ratio));
     const colours = this.groups.length ? this.faint : this.plain;
-    yield* this.#stamp(view, ratio, side, null, colours);
+    yield* this.#stamp(view, ratio, side, this.order, colours);
     for (const { points, colour } of this.groups) {
       yield* this.#stamp(view, ratio, side + 1, points, packed(Uint8Array.from(colour), 1));
     }
     this.pen.putImageData(this.image, 0, 0);
   }
 
-  /** Put a square at each of some points, or of all where `points` is null: in a colour each of all, in one of some. */
+  /** Put a square at each of some points, or of all where `points` is null; in one colour, or in one each. */
   *#stamp(view, ratio, side, points, colours) {
     const { pixels, places } = this;
     const { width, height } = this.canvas;
@@ -59,7 +60,7 @@ class CanvasPainter {
     const count = points ? points.length : places.length / 2;
     const step = Math.max(1, Math.ceil(count / MOST));
     const insets = roundness(side);
-    const one = points ? colours[0] : null;
+    const one = colours.length === 1 ? colours[0] : null;
     for (let first = 0; first < count; first += step * PART) {
       const last = Math.min(count, first + step * PART);
       for (let k = first; k < last; k += step) {

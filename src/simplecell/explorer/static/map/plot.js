@@ -59,7 +59,7 @@ export class Plot {
     this.element.prepend(painter.canvas);
     this.element.dataset.way = painter.way;
     painter.place(this.places);
-    if (this.bytes) painter.colour(this.bytes);
+    if (this.bytes) painter.colour(this.bytes, this.order);
     painter.choose(this.groups ?? []);
     this.#resize();
   }
@@ -70,17 +70,21 @@ export class Plot {
     return Math.ceil(count / Math.max(1, Math.ceil(count / this.painter.most)));
   }
 
-  /** @param {Float32Array} places @param {Uint8Array} bytes red, green, blue, opacity of each */
-  show(places, bytes) {
+  /**
+   * @param {Float32Array} places
+   * @param {Uint8Array} bytes red, green, blue, opacity of each
+   * @param {Uint32Array|null} order in which they are drawn
+   */
+  show(places, bytes, order) {
     this.places = places;
     this.cells = null;
     this.painter.place(places);
-    this.colour(bytes);
+    this.colour(bytes, order);
   }
 
-  colour(bytes) {
-    this.bytes = bytes;
-    this.painter.colour(bytes);
+  colour(bytes, order) {
+    Object.assign(this, { bytes, order });
+    this.painter.colour(bytes, order);
     this.again();
   }
 

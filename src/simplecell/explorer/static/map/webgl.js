@@ -9,7 +9,8 @@
  * @property {string} way "webgl" or "canvas"
  * @property {number} most points that it draws, *count*
  * @property {(places: Float32Array) => void} place x and y of each point
- * @property {(colours: Uint8Array) => void} colour red, green, blue, opacity of each point
+ * @property {(colours: Uint8Array, order: Uint32Array|null) => void} colour red, green, blue, opacity of each
+ *   point; and in which order they are drawn, where that counts
  * @property {(groups: {points: Uint32Array, colour: number[]}[]) => void} choose points to stand out
  * @property {boolean} fast whether it draws all points in each frame with ease
  * @property {boolean} slices whether drawing comes in parts, and is seen at the end only
@@ -122,19 +123,28 @@ class WebglPainter {
     this.#fill(this.places, places);
   }
 
-  colour(colours) {
+  colour(colours, order) {
+    const { gl } = this;
     this.#fill(this.colours, colours);
+    gl.deleteBuffer(this.order);
+    this.order = order && this.#listed(order);
+  }
+
+  /** Points as the card takes lists of them. */
+  #listed(points) {
+    const { gl } = this;
+    const buffer = gl.createBuffer();
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, points, gl.STATIC_DRAW);
+    return buffer;
   }
 
   choose(groups) {
     const { gl } = this;
     for (const { buffer } of this.groups) gl.deleteBuffer(buffer);
-    this.groups = groups.filter(({ points }) => points.length).map(({ points, colour }) => {
-      const buffer = gl.createBuffer();
-      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
-      gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, points, gl.STATIC_DRAW);
-      return { buffer, count: points.length, colour: colour.map((part) => part / 255) };
-    });
+    this.groups = groups.filter(({ points }) => points.length).map(({ points, colour }) => (
+      { buffer: this.#listed(points), count: points.length, colour: colour.map((part) => part / 255) }
+    ));
   }
 
   *drawing(view, size) {
@@ -149,13 +159,19 @@ class WebglPainter {
     gl.uniform1f(at.size, size * ratio);
     gl.uniform4f(at.chosen, 0, 0, 0, 0);
     gl.uniform1f(at.strength, this.groups.length ? FAINT : 1);
-    gl.drawArrays(gl.POINTS, 0, this.count);
+    if (this.order) this.#drawn(this.order, this.count);
+    else gl.drawArrays(gl.POINTS, 0, this.count);
     for (const { buffer, count, colour } of this.groups) {
       gl.uniform4f(at.chosen, ...colour);
       gl.uniform1f(at.size, (size + 1) * ratio);
-      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
-      gl.drawElements(gl.POINTS, count, gl.UNSIGNED_INT, 0);
+      this.#drawn(buffer, count);
     }
+  }
+
+  #drawn(buffer, count) {
+    const { gl } = this;
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
+    gl.drawElements(gl.POINTS, count, gl.UNSIGNED_INT, 0);
   }
 
   /** Give the graphics card back: browsers lend it to a few canvases only. */
