@@ -32,6 +32,7 @@ from simplecell.run.recipe import DTYPES
 from simplecell.sparse_coding import (
     L1,
     Alternation,
+    Path,
     Penalty,
     Smooth,
     encode,
@@ -58,7 +59,7 @@ MUST_BE: dict[str, Check] = {
     "epsilon": positive,
     "positive": switch,
 }
-MAY_BE: dict[str, Check] = {"neighbourhood": whole, "gamma": real}  # or None
+MAY_BE: dict[str, Check] = {"neighbourhood": whole, "gamma": real, "alpha_start": real}  # or None
 
 
 @dataclass(eq=False, repr=False)
@@ -74,6 +75,10 @@ class SparseCoding(CodeTransformer):
         n_latents: M, more or fewer than inputs; a square number with a neighbourhood.
         penalty: "smooth" or "l1".
         alpha: α, as in scikit-learn's dictionary learning; the notes' λ is 2α.
+        alpha_start: α of the first step, such as ten times alpha; it falls to alpha over three
+            quarters of max_iter, while fewer samples count at first and latents that stand for
+            nothing of their own begin anew. Finds many more atoms where they are hard to tell
+            apart. None is alpha throughout. Not with gamma or a neighbourhood.
         neighbourhood: side of a neighbourhood on the torus, such as 3; "smooth" only.
         epsilon: ε of "smooth".
         gamma: γ adds `γ/2 ‖A‖²` in place of the unit ball, the notes' practical form: many latents
@@ -107,6 +112,7 @@ class SparseCoding(CodeTransformer):
     _: KW_ONLY
     penalty: str = "smooth"
     alpha: float = 0.1
+    alpha_start: float | None = None
     neighbourhood: int | None = None
     epsilon: float = 1e-5
     gamma: float | None = None
@@ -249,6 +255,7 @@ class SparseCoding(CodeTransformer):
             start.to(device, getattr(torch, self.dtype)),
             self._penalty(),
             gamma=self.gamma,
+            path=None if self.alpha_start is None else Path(self.alpha_start, self.max_iter),
             preprocess=self._chain,
             batch_size=self.batch_size,
             seed=self._seed,

@@ -22,12 +22,14 @@ from simplecell.sparse_coding.alternation import (
     random_dictionary,
     solve_dictionary,
 )
+from simplecell.sparse_coding.path import Path
 from simplecell.training.refine import improve_atoms
 
 __all__ = [
     "L1",
     "Alternation",
     "Encoded",
+    "Path",
     "Penalty",
     "Projection",
     "Smooth",

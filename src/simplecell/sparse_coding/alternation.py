@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from simplecell.data import Source
+from simplecell.data.rows import sampled
 from simplecell.errors import DataError, DivergedError, UsageError, real, whole
 from simplecell.model.code_step import Encoded, Penalty, Projection, Smooth, encode
 from simplecell.model.measures import squared_error, squared_weights
 from simplecell.preprocess.chain import Preprocess
+from simplecell.sparse_coding.path import Path
 from simplecell.training.prepared import identity, to_model
 from simplecell.training.refine import improve_atoms
+from simplecell.training.renewal import shared_directions, spent
 from simplecell.training.trainer import Record
 
 MEMORY = 10  # samples per latent that count: more are stale, fewer leave atoms to chance
 IDLE = 1e-6  # an atom is idle when its energy is below this share of the mean of all
+LOOKED_AT = 2**26  # codes of the samples by which latents begin anew: 256 MB in float32
 
 
 def objective(
@@ -82,6 +87,8 @@ class Alternation:
         penalty: `L1` or `Smooth`.
         gamma: γ, or None for the unit ball. Solved to convergence, γ lets most latents die that
             the ball keeps: a short atom needs large codes, which cost more, which shortens it.
+        path: where given, α falls to the penalty's own along it, memory grows, and latents that
+            stand for nothing of their own begin anew; with the unit ball and no groups.
         preprocess: fitted preparation of raw rows.
         batch_size: samples a step; batch t is a function of (seed, t) only.
         code_iter, tol: of `encode`.
@@ -96,6 +103,7 @@ class Alternation:
         penalty: Penalty,
         *,
         gamma: float | None = None,
+        path: Path | None = None,
         preprocess: Preprocess | None = None,
         batch_size: int = 2000,
         seed: int = 0,
@@ -108,14 +116,36 @@ class Alternation:
         if gamma is not None:
             real("gamma", gamma)
         self.dictionary = dictionary
-        self.penalty = penalty.to(dictionary) if isinstance(penalty, Smooth) else penalty
-        self.gamma = gamma
+        self._end = penalty.to(dictionary) if isinstance(penalty, Smooth) else penalty
+        self.gamma, self.path = gamma, path
         self.preprocess = preprocess or identity(dictionary.shape[1])
         self.batch_size, self.seed, self.code_iter, self.tol = batch_size, seed, code_iter, tol
         self.n_steps = 0
+        if path is not None:
+            self._check_path(path)
         n_latents, n_inputs = dictionary.shape
         self.gram = dictionary.new_zeros(n_latents, n_latents, dtype=torch.float64)
         self.pull = dictionary.new_zeros(n_latents, n_inputs, dtype=torch.float64)
+
+    def _check_path(self, path: Path) -> None:
+        path.alpha(self._end.alpha, 0)
+        if self.gamma is not None:
+            raise UsageError(
+                "alpha_start is for atoms in the unit ball, but gamma is given; leave one of "
+                "them out"
+            )
+        if isinstance(self._end, Smooth) and self._end.groups is not None:
+            raise UsageError(
+                "alpha_start begins latents anew that are alike, but those of a neighbourhood are "
+                "meant to be; leave one of the two out"
+            )
+
+    @property
+    def penalty(self) -> Penalty:
+        """What a code costs in the next step."""
+        if self.path is None:
+            return self._end
+        return replace(self._end, alpha=self.path.alpha(self._end.alpha, self.n_steps))
 
     def run(self, source: Source, steps: int) -> Iterator[Record]:
         """Train until `steps` steps are done in all, one record a step.
@@ -126,6 +156,8 @@ class Alternation:
         """
         batches = source.batches(self.batch_size, seed=self.seed, start=self.n_steps)
         while self.n_steps < steps:
+            if self.path is not None and self.path.renews(self.n_steps):
+                self.renew(source)
             x, _ = next(batches)
             yield self.step(to_model(x, self.preprocess, self.dictionary))
 
@@ -162,13 +194,16 @@ class Alternation:
         seconds = time.perf_counter() - started
         return Record(self.n_steps, cost, terms, codes.abs().mean(0), None, seconds)
 
-    def encode(self, x: Tensor, project: Projection | None = None) -> Encoded:
+    def encode(
+        self, x: Tensor, project: Projection | None = None, *, start: Tensor | None = None
+    ) -> Encoded:
         """Codes of prepared samples with the present dictionary, as training takes them."""
         return encode(
             x,
             self.dictionary,
             self.penalty,
             project=project,
+            start=start,
             max_iter=self.code_iter,
             tol=self.tol,
         )
@@ -178,7 +213,8 @@ class Alternation:
             atoms = solve_dictionary(x, codes, self.gamma)
             energy = atoms.square().sum(1)
         else:
-            keep = max(0.0, 1 - len(x) / (MEMORY * len(self.dictionary)))
+            memory = MEMORY if self.path is None else self.path.memory(MEMORY, self.n_steps)
+            keep = max(0.0, 1 - len(x) / (memory * len(self.dictionary)))
             s, target = codes.double(), x.double()
             self.gram.mul_(keep).addmm_(s.T, s)
             self.pull.mul_(keep).addmm_(s.T, target)
@@ -195,6 +231,33 @@ class Alternation:
         worst = residual[residual.square().sum(1).topk(len(which)).indices]
         length = atoms[~idle].norm(dim=1).mean() if bool((~idle).any()) else 1.0
         atoms[which] = worst * (length / worst.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+    @torch.no_grad()
+    def renew(self, source: Source) -> int:
+        """Latents that stand for nothing of their own take directions that samples share; how many.
+
+        Judged by at most 10 M samples, evenly spread: what the atoms that stay leave over of them
+        is where new ones begin.
+        """
+        n_latents = len(self.dictionary)
+        few = sampled(source, max(1, min(MEMORY * n_latents, LOOKED_AT // n_latents)))
+        batches = few.batches(self.batch_size)
+        x = torch.cat([to_model(part, self.preprocess, self.dictionary) for part, _ in batches])
+        codes, one_sided = self.encode(x).codes, self.penalty.positive
+        squares = codes.double().square()
+        unit = self.dictionary / self.dictionary.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        anew = spent(unit, squares.sum(0), squares.square().sum(0), one_sided=one_sided)
+        if not bool(anew.any()):
+            return 0
+        kept = self.dictionary.clone()
+        self.dictionary[anew] = 0
+        left = x - self.encode(x, start=codes.masked_fill(anew, 0)).codes @ self.dictionary
+        fresh = shared_directions(left, int(anew.sum()), one_sided=one_sided)
+        which = anew.nonzero()[: len(fresh), 0]
+        self.dictionary.copy_(kept)[which] = fresh
+        self.gram[which] = self.gram[:, which] = 0
+        self.pull[which] = 0
+        return len(which)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as tensors."""
