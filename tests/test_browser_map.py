@@ -6,14 +6,19 @@ import io
 import json
 import re
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse import csr_array
 
 from browser import WIDE, go
 from simplecell.cli import run_command_line
 from simplecell.explorer.export import export
+from simplecell.explorer.export import page as page_text
+from simplecell.explorer.make.code_shards import CodeShards
+from simplecell.explorer.make.kept_codes import KeptCodes
 from simplecell.explorer.serve.contrasted import _points
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
@@ -224,6 +229,191 @@ def test_dragging_moves_and_the_wheel_waits_for_a_click(site, page):
     assert page.evaluate("scrollY") == before
 
 
+def drawings(plot):
+    return int(plot.get_attribute("data-drawings"))
+
+
+def at_rest(page, plot):
+    """Wait until the points are drawn where they are seen: no canvas is moved any more."""
+    page.wait_for_timeout(50)
+    expect(plot.locator(".map-points")).not_to_have_attribute("style", re.compile("transform"))
+
+
+@contextmanager
+def no_rest(page):
+    """Time stands still on the page: what is moved is not drawn for being at rest."""
+    page.evaluate("() => { const now = performance.now(); performance.now = () => now; }")
+    yield
+    page.evaluate("() => { delete performance.now; }")
+
+
+def held(page, plot, across, down, steps=6):
+    """Press the mouse in the middle and move it, without letting go."""
+    box = plot.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + across, middle[1] + down, steps=steps)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_moved_shows_what_is_drawn_there_at_rest(site, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    plot = opened(page, site + "acts/data")
+    page.get_by_role("button", name="Nearer", exact=True).click(click_count=2)
+    at_rest(page, plot)
+    before = drawings(plot)
+    with no_rest(page):
+        held(page, plot, 60, 30)
+        moving = coloured(page)
+        assert drawings(plot) == before  # a quarter beyond each edge is there already
+    at_rest(page, plot)
+    assert drawings(plot) == before + 1
+    still = coloured(page)
+    page.mouse.up()
+    assert still.mean() > 0.001
+    assert (moving & still).sum() > 0.99 * still.sum()
+    assert (moving ^ still).sum() < 0.02 * still.sum()
+
+
+def test_edges_that_are_uncovered_are_filled_while_one_still_moves(site, page):
+    plot = opened(page, site + "acts/data")
+    page.get_by_role("button", name="Nearer", exact=True).click(click_count=3)
+    at_rest(page, plot)
+    before = drawings(plot)
+    with no_rest(page):
+        held(page, plot, 330, 0, steps=12)
+        page.wait_for_timeout(50)
+        moving = coloured(page)
+        assert drawings(plot) > before
+    at_rest(page, plot)
+    still = coloured(page)
+    page.mouse.up()
+    # the left half came from beyond the edge of what was seen
+    left = slice(None), slice(0, still.shape[1] // 2)
+    assert still[left].any()
+    assert (moving & still)[left].sum() > 0.97 * still[left].sum()
+
+
+def test_what_is_pointed_at_right_after_a_move_is_the_point_there(site, runs, page):
+    plot = opened(page, site + "acts/data")
+    xy = places(runs["acts"])
+    alone = int(np.argsort(-np.hypot(*xy.T))[0])
+    spot = seen(plot, xy[alone])
+    held(page, plot, -40, 25)
+    page.mouse.up()
+    page.mouse.move(*at(plot, spot + np.array([-40, 25])))  # at once, before points are drawn anew
+    card = page.locator(".map-card")
+    expect(card).to_contain_text(f"sample {alone}")
+    # the wheel brings what is under it nearer, and leaves it there
+    page.mouse.wheel(0, -300)
+    page.mouse.move(*at(plot, spot + np.array([-39, 25])))
+    expect(card).to_contain_text(f"sample {alone}")
+    page.mouse.click(*at(plot, spot + np.array([-40, 25])))
+    expect(page.locator(".map-sample > h3")).to_have_text(f"sample {alone}")
+    at_rest(page, plot)
+    page.get_by_role("button", name="Draw a line").click()
+    x, y = spot + np.array([-40, 25])
+    draw(page, plot, [(x - 8, y - 8), (x + 8, y - 8), (x + 8, y + 8), (x - 8, y + 8)])
+    expect(page.locator(".map-counts")).to_contain_text("1 picked")
+
+
+@pytest.fixture
+def touched(visit, site):
+    """The map on a screen that is touched, and how fingers go to places [(x, y), ...] of it."""
+    page = visit(site + "acts/data", has_touch=True)
+    plot = page.locator(".map-plot[data-ready]")
+    plot.wait_for()
+    plot.evaluate("(one) => one.scrollIntoView({ block: 'center' })")
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind, spots):
+        points = [
+            {"x": x, "y": y, "id": k} for k, (x, y) in enumerate(at(plot, spot) for spot in spots)
+        ]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    plot.evaluate(
+        """(one) => {
+          window.came = [];
+          one.addEventListener("pointerdown", (event) => window.came.push(event.pointerId));
+        }"""
+    )
+
+    def lift(k):
+        """One of two fingers goes, which the browser's own interface for tests cannot say."""
+        plot.evaluate(
+            """(one, k) => one.dispatchEvent(new PointerEvent(
+              "pointerup", { pointerId: window.came[k], pointerType: "touch" }))""",
+            k,
+        )
+
+    return page, plot, touch, lift
+
+
+def test_two_fingers_come_nearer_and_one_moves(touched, runs):
+    page, plot, touch, lift = touched
+    xy = places(runs["acts"])
+    alone = int(np.argsort(-np.hypot(*xy.T))[0])
+    spot = seen(plot, xy[alone])
+    box = plot.bounding_box()
+    # spread 80 pixels to 160 around the sample, then go both towards the middle by 90
+    way = np.sign(box["width"] / 2 - spot[0]) * np.array([90, 0])
+    touch("touchStart", [spot - [40, 0]])
+    touch("touchStart", [spot - [40, 0], spot + np.array([40, 0])])
+    for part in (10, 20, 30, 40):
+        touch("touchMove", [spot - [40 + part, 0], spot + np.array([40 + part, 0])])
+    for part in (30, 60, 90):
+        moved = spot + way * part / 90
+        touch("touchMove", [moved - [80, 0], moved + np.array([80, 0])])
+    lift(1)  # the other goes on, by 20 pixels down
+    touch("touchMove", [moved - [80, -10]])
+    touch("touchMove", [moved - [80, -20]])
+    touch("touchEnd", [])
+    assert page.locator(".map-sample").is_hidden() or not page.locator(".map-sample h3").count()
+    last = moved + np.array([0, 20])
+    page.mouse.move(*at(plot, last))
+    expect(page.locator(".map-card")).to_contain_text(f"sample {alone}")
+    # twice as near: another sample is twice as far from it
+    others = np.argsort(np.hypot(*(xy - xy[alone]).T))[1:]
+    unit = 2 * 0.95 * min(box["width"] - 2, box["height"] - 2) / 2
+    for other in others:
+        there = last + (xy[other] - xy[alone]) * [unit, -unit]
+        inside = (
+            (there > 20).all() and there[0] < box["width"] - 20 and there[1] < box["height"] - 20
+        )
+        apart = np.sort(np.hypot(*(xy - xy[other]).T))[1] * unit
+        if inside and apart > 6:
+            break
+    page.mouse.move(*at(plot, there))
+    expect(page.locator(".map-card")).to_contain_text(f"sample {other}")
+    touch("touchStart", [there])
+    touch("touchEnd", [])
+    expect(page.locator(".map-sample > h3")).to_have_text(f"sample {other}")
+
+
+def test_a_second_finger_ends_a_line_and_a_third_does_nothing(touched):
+    page, plot, touch, _ = touched
+    page.get_by_role("button", name="Draw a line").click()
+    touch("touchStart", [(60, 60)])
+    for x in (120, 180, 240):
+        touch("touchMove", [(x, 60)])
+    line = plot.locator("polygon")
+    expect(line).to_have_attribute("points", re.compile(r"\d"))
+    touch("touchStart", [(240, 60), (300, 200)])
+    expect(line).to_have_attribute("points", "")
+    touch("touchStart", [(240, 60), (300, 200), (200, 250)])
+    touch("touchMove", [(240, 60), (300, 200), (100, 250)])
+    touch("touchEnd", [])
+    expect(page.locator(".map-counts")).to_be_empty()
+    # one finger draws again
+    touch("touchStart", [(6, 6)])
+    for corner in half(plot)[1:]:
+        touch("touchMove", [corner])
+    touch("touchEnd", [])
+    expect(page.locator(".map-counts")).to_contain_text("picked")
+
+
 def test_what_comes_from_data_stays_text_on_the_map(site, page):
     opened(page, site + "table/data")
     page.locator(".map-plot").focus()
@@ -286,6 +476,30 @@ def test_an_exported_map_says_what_to_run(runs, tmp_path, visit):
     assert told == 0
 
 
+@pytest.mark.parametrize("one_file", [False, True])
+def test_a_site_without_a_server_is_coloured_by_a_latent(runs, site, tmp_path, visit, one_file):
+    if one_file:
+        path = tmp_path / "acts.html"
+        path.write_text(page_text([runs["acts"]]), encoding="utf-8")
+    else:
+        path = export([runs["acts"]], tmp_path / "site")
+    page = visit(f"{path.as_uri()}#/acts/data")
+    expect(page.locator(".map-plot[data-ready]")).to_be_visible()
+    page.select_option("select.map-colour", label="code of a latent")
+    page.locator(".map-number").fill("5")
+    page.locator(".map-number").press("Enter")
+    expect(page.locator(".map-legend h3")).to_have_text("Latent 5")
+    shown = float(page.locator(".map-range input").nth(1).input_value())
+    answer = page.request.get(f"{site}acts/map/latent/5")
+    column = np.frombuffer(answer.body(), dtype="<f4")
+    assert shown == pytest.approx(np.nanmax(column), rel=1e-4)
+    # picked by its code as the server would pick
+    low = float(np.sort(column)[-20]) * 0.999
+    page.locator(".map-range input").first.fill(str(low))
+    page.locator(".map-range button").click()
+    expect(page.locator(".map-counts")).to_contain_text(f"{int((column >= low).sum())} picked")
+
+
 SOFTWARE = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 """With these the browser has WebGL where there is no graphics card."""
 
@@ -301,11 +515,31 @@ def software(chromium):
     browser.close()
 
 
+def pictured(page):
+    """The map as its picture shows it, [h, w, 3]."""
+    picture = Image.open(io.BytesIO(page.locator(".map-plot").screenshot())).convert("RGB")
+    return np.asarray(picture, dtype=int)[4:-4, 4:-4]
+
+
 def coloured(page):
     """Which pixels of the map's canvas are not those of the empty page, as its picture shows."""
-    picture = Image.open(io.BytesIO(page.locator(".map-plot").screenshot())).convert("RGB")
-    pixels = np.asarray(picture, dtype=int)[4:-4, 4:-4]
+    pixels = pictured(page)
     return np.abs(pixels - pixels[0, 0]).max(2) > 24
+
+
+def test_a_picture_by_webgl_is_moved_where_the_processor_draws(site, software):
+    plot = opened(software, site + "acts/data?draw=webgl")
+    at_rest(software, plot)
+    before = drawings(plot)
+    with no_rest(software):
+        held(software, plot, 60, 30)
+        moving = coloured(software)
+        assert drawings(plot) == before
+    at_rest(software, plot)
+    still = coloured(software)
+    software.mouse.up()
+    assert drawings(plot) == before + 1
+    assert (moving & still).sum() > 0.97 * still.sum()
 
 
 def test_webgl_and_a_plain_canvas_show_the_same_points(site, page, software):
@@ -318,6 +552,44 @@ def test_webgl_and_a_plain_canvas_show_the_same_points(site, page, software):
     # squares on a canvas, discs by WebGL: the same places but for their rims
     both = (first & second).sum() / min(first.sum(), second.sum())
     assert both > 0.8
+
+
+ON_TOP = """async ([base, order]) => {
+  const { canvasPainter } = await import(`${base}static/map/canvas.js`);
+  const { webglPainter } = await import(`${base}static/map/webgl.js`);
+  const view = { x: 0, y: 0, unit: 10, width: 20, height: 20 };
+  const painters = [canvasPainter(), webglPainter(() => {}, true)];
+  return painters.map((painter) => {
+    [painter.canvas.width, painter.canvas.height] = [20, 20];
+    painter.place(new Float32Array(4)); // two points in the middle
+    const colours = Uint8Array.from([255, 0, 0, 255, 0, 0, 255, 255]);
+    painter.colour(colours, order && Uint32Array.from(order));
+    for (const _ of painter.drawing(view, 6));
+    const { gl } = painter;
+    if (!gl) return [...painter.canvas.getContext("2d").getImageData(10, 10, 1, 1).data];
+    const pixel = new Uint8Array(4);
+    gl.readPixels(10, 10, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+    return [...pixel];
+  });
+}"""
+
+
+@pytest.mark.parametrize("order", [None, [0, 1], [1, 0]])
+def test_both_ways_draw_in_the_order_that_is_asked_for(site, software, order):
+    opened(software, site + "acts/data?draw=webgl")
+    last = 0 if order == [1, 0] else 1
+    wanted = [[255, 0, 0, 255], [0, 0, 255, 255]][last]
+    assert software.evaluate(ON_TOP, [site, order]) == [wanted, wanted]
+
+
+def test_an_order_of_a_latent_gives_way_to_a_class(site, page):
+    plot = opened(page, site + "acts/data")
+    first = pictured(page)
+    for label, heading in (("code of a latent", "Latent 0"), ("topic", "topic")):
+        page.select_option("select.map-colour", label=label)
+        expect(page.locator(".map-legend h3")).to_have_text(heading)
+    at_rest(page, plot)
+    assert (pictured(page) == first).all()
 
 
 def test_a_lost_graphics_card_leaves_a_plain_canvas(site, software):
@@ -361,6 +633,120 @@ def matplotlib_path(corners):
     from matplotlib.path import Path
 
     return Path([*corners, corners[0]], closed=True)
+
+
+MOVED = """async ([fast, slices, moves]) => {
+  const { Picture } = await import("/map/picture.js");
+  const { View } = await import("/map/view.js");
+  const seen = [];
+  const painter = {
+    canvas: document.createElement("canvas"), fast, slices,
+    *drawing(what, size) {
+      for (let part = 0; part < 3; part += 1) {
+        const end = performance.now() + 7; // longer than a slice: one part a frame
+        while (performance.now() < end);
+        if (slices) yield;
+      }
+      seen.push({ ...what, size });
+    },
+  };
+  const view = new View();
+  view.resize(400, 200);
+  const picture = new Picture(painter);
+  picture.resize(view, 1);
+  picture.draw(view, 3);
+  const told = moves.map(([across, down, factor, still]) => {
+    view.pan(across, down);
+    view.nearer(factor);
+    const more = picture.follow(view, 3, still);
+    return [picture.drawings, more, painter.canvas.style.transform];
+  });
+  const { x, y, unit } = view;
+  return { told, seen, width: painter.canvas.width, view: { x, y, unit } };
+}"""
+
+
+def followed(modules, moves, fast=False, slices=True):
+    """How often a picture was drawn, whether it wants a frame, and how it is moved."""
+    return modules.evaluate(MOVED, [fast, slices, moves])
+
+
+def test_a_graphics_card_draws_every_frame_and_no_more_than_is_seen(modules):
+    found = followed(modules, [[10, 5, 1, 0], [30, 0, 1, 0]], fast=True, slices=False)
+    assert found["told"] == [[2, False, ""], [3, False, ""]]
+    assert found["width"] == 400
+    assert found["seen"][-1]["width"] == 400
+
+
+def test_a_picture_is_moved_and_drawn_in_parts_before_its_edge_comes_in(modules):
+    found = followed(
+        modules, [[40, 20, 1, 0], [-5, 0, 1, 0], [20, -20, 1, 0], *[[10, 0, 1, 0]] * 3]
+    )
+    assert found["width"] == 600  # a quarter beyond each edge
+    assert found["told"][0] == [1, True, "translate(40px, 20px) scale(1)"]
+    assert found["told"][1] == [1, True, "translate(35px, 20px) scale(1)"]
+    # half of 100 pixels are left at 55: three parts in as many frames, of where it stood then
+    assert [drawings for drawings, *_ in found["told"][2:]] == [1, 1, 1, 2]
+    assert found["told"][-1][2] == "translate(30px, 0px) scale(1)"
+    last = found["seen"][-1]
+    assert last["unit"] * last["x"] == pytest.approx(-55)
+
+
+def test_at_rest_points_are_drawn_where_they_are(modules):
+    found = followed(modules, [[10, 0, 1, 0], [0, 0, 1, 100], *[[0, 0, 1, 200]] * 5])
+    assert [told[0] for told in found["told"]] == [1, 1, 1, 1, 1, 2, 2]
+    assert found["told"][-1] == [2, False, ""]
+    assert {name: found["seen"][-1][name] for name in ("x", "y", "unit")} == found["view"]
+
+
+@pytest.mark.parametrize("factor", [1.1, 1 / 1.1])
+def test_a_picture_is_scaled_and_drawn_anew_beyond_a_quarter(modules, factor):
+    found = followed(modules, [[0, 0, factor, 0], [0, 0, factor, 0], *[[0, 0, factor, 0]] * 4])
+    first, second, *rest = found["told"]
+    assert float(re.search(r"scale\((.*)\)", first[2])[1]) == pytest.approx(factor)
+    assert second[0] == 1
+    assert rest[-1][0] == 2
+
+
+def test_one_drawing_at_once_covers_an_edge_that_is_uncovered(modules):
+    found = followed(modules, [[0, 40, 1, 0], [0, 20, 1, 0]], slices=False)
+    assert [told[0] for told in found["told"]] == [1, 2]
+    assert found["told"][-1] == [2, False, ""]
+
+
+ORDER = """async (values) => {
+  const { strongestLast } = await import("/map/colours.js");
+  return [...strongestLast(Float32Array.from(values, (value) => value ?? NaN))];
+}"""
+
+
+@pytest.mark.parametrize("values", [[0, 2, None, -3, 0, 1, None, 2.5], [None, None], [0, 0], []])
+def test_strong_codes_are_drawn_over_weak_ones_and_those_over_unknown(modules, values):
+    order = modules.evaluate(ORDER, values)
+    strength = [-1 if value is None else abs(value) for value in values]
+    assert order == sorted(range(len(values)), key=lambda k: strength[k])
+
+
+SPREAD = """async ([told, shard, at, count]) => {
+  const { spread } = await import("/map/codes.js");
+  return [...spread(told, shard, at, count)].map((value) => (Number.isNaN(value) ? null : value));
+}"""
+
+
+def test_codes_of_some_samples_leave_the_others_unknown(modules):
+    rng = np.random.default_rng(0)
+    codes = csr_array(rng.random((40, 5)) * (rng.random((40, 5)) < 0.4)).astype(np.float32)
+    points = np.arange(40) * 2
+    shards = CodeShards(KeptCodes(points, codes), 90, 40)
+    kept = shards.points
+    assert 10 < len(kept) < 40
+    (shard,) = shards
+    for latent in (0, 4):
+        found = modules.evaluate(SPREAD, [shards.told(), shard, latent, 90])
+        known = [point for point, value in enumerate(found) if value is not None]
+        assert known == kept.tolist()
+        wanted = codes.toarray()[kept // 2, latent]
+        np.testing.assert_allclose([found[k] for k in known], wanted, atol=1e-4)
 
 
 RANGES = """async () => {

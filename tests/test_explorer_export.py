@@ -14,12 +14,15 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from scipy.sparse import random_array
 
 from play_runs import patches, rows
 from simplecell.errors import RunError, UsageError, WriteError
 from simplecell.explorer import export as exporting
 from simplecell.explorer import replace_folder
 from simplecell.explorer.export import STATIC, bundle, export, page
+from simplecell.explorer.make.code_shards import CodeShards
+from simplecell.explorer.make.kept_codes import KeptCodes
 from simplecell.explorer.replace_folder import MARK
 from simplecell.explorer.serve import view
 from simplecell.explorer.serve.api import Api
@@ -181,12 +184,85 @@ def test_the_site_says_what_the_server_says(site, runs):
             assert base64.b64decode(value) == asked(library, name)
         elif path.endswith(".bin"):
             assert base64.b64decode(value) == asked(library, path), path
-        else:
+        elif "/map/codes" not in path:
             wanted = json.loads(asked(library, path))
             if path in ("edges/", "table/"):
                 assert value.pop("writable") is False
                 del wanted["writable"]
             assert value == wanted, path
+
+
+def column_of(told, shard, at, n_points):
+    """The code of a latent at each point, as shards hold it."""
+    points = np.arange(told["samples"])
+    if told["points"] is not None:
+        points = np.frombuffer(base64.b64decode(told["points"]), dtype="<u4")
+    first, last = [0, *shard["ends"]][at : at + 2]
+    places = np.frombuffer(base64.b64decode(shard["places"]), dtype="<u2")[first:last]
+    values = np.frombuffer(base64.b64decode(shard["values"]), dtype="<i2")[first:last]
+    found = np.full(n_points, np.nan)
+    found[points] = 0
+    found[points[places]] = values * shard["scales"][at]
+    return found
+
+
+def test_the_site_has_the_codes_that_the_server_tells(site, runs):
+    library = Library.open(runs)
+    for name, n_latents in (("edges", 12), ("table", 9)):
+        told = given(site / "data" / name / "codes.js")[f"{name}/map/codes"]
+        shard = given(site / "data" / name / "codes-0.js")[f"{name}/map/codes/0"]
+        assert len(shard["ends"]) == n_latents
+        assert not (site / "data" / name / "codes-1.js").exists()
+        for latent in range(n_latents):
+            wanted = np.frombuffer(asked(library, f"{name}/map/latent/{latent}"), dtype="<f4")
+            found = column_of(told, shard, latent, len(wanted))
+            step = np.abs(wanted).max() / 32767
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=0.501 * step + 1e-12)
+            assert len(np.unique(wanted)) > 1
+
+
+def kept_codes(n, n_latents, density, points=None):
+    rng = np.random.default_rng(0)
+    codes = random_array((n, n_latents), density=density, rng=rng, format="csr")
+    codes.data = (codes.data - 0.3).astype(np.float32)  # some are below 0
+    return KeptCodes(np.arange(n) if points is None else points, codes)
+
+
+@pytest.mark.parametrize(("most", "every"), [(10**6, True), (2000, False), (1, False)])
+def test_shards_hold_the_codes_of_as_many_samples_as_fit(most, every):
+    points = np.arange(500) * 3
+    kept = kept_codes(500, 70, 0.2, points)
+    shards = CodeShards(kept, 1600, most)
+    told, found = shards.told(), list(shards)
+    assert len(found) == 3
+    assert [len(shard["ends"]) for shard in found] == [32, 32, 6]
+    entries = sum(shard["ends"][-1] for shard in found)
+    assert (told["samples"] == 500) is every
+    assert entries <= most or told["samples"] == 1
+    if most == 2000:
+        assert entries > 1600  # as many as fit
+    dense, scale = kept.codes.toarray(), np.abs(kept.codes.toarray()).max()
+    for latent in (0, 31, 32, 69):
+        column = column_of(told, found[latent // 32], latent % 32, 1600)
+        known = np.flatnonzero(np.isfinite(column))
+        assert len(known) == told["samples"]
+        assert (known % 3 == 0).all()
+        np.testing.assert_allclose(column[known], dense[known // 3, latent], atol=scale / 60_000)
+
+
+def test_shards_of_many_samples_tell_them_apart_by_16_bits():
+    kept = kept_codes(70_000, 3, 0.01)
+    shards = CodeShards(kept, 70_000)
+    assert shards.told()["samples"] == 65_536
+    column = column_of(shards.told(), next(iter(shards)), 1, 70_000)
+    known = np.isfinite(column)
+    assert known[[0, -1]].all()
+    np.testing.assert_allclose(column[known], kept.codes.toarray()[known, 1], atol=1e-4)
+
+
+def test_codes_that_are_all_0_have_shards():
+    told = list(CodeShards(kept_codes(5, 2, 0.0), 5))
+    assert [shard["ends"] for shard in told] == [[0, 0]]
 
 
 def test_an_export_looks_for_each_atlas_once(runs, tmp_path, monkeypatch):
@@ -529,6 +605,9 @@ def test_one_file_says_what_the_server_says(runs):
     data = json.loads(script)
     library = Library.open(runs)
     assert data["table/latent/3"] == json.loads(asked(library, "table/latent/3"))
+    column = np.frombuffer(asked(library, "table/map/latent/3"), dtype="<f4")
+    told, shard = data["table/map/codes"], data["table/map/codes/0"]
+    np.testing.assert_allclose(column_of(told, shard, 3, len(column)), column, atol=1e-4)
     sheet = data["edges/files/sprites-0.png"]
     assert sheet.startswith("data:image/png;base64,")
     assert base64.b64decode(sheet.partition(",")[2]) == asked(library, "edges/files/sprites-0.png")

@@ -22,6 +22,7 @@ from pathlib import Path
 from simplecell.data import Source
 from simplecell.errors import RunError
 from simplecell.explorer.make.atlas import build_atlas
+from simplecell.explorer.make.code_shards import MOST_ENTRIES, CodeShards
 from simplecell.explorer.replace_folder import replacing_folder
 from simplecell.explorer.serve.library import Library
 from simplecell.explorer.serve.messages import Refused, data_url
@@ -127,6 +128,8 @@ def _wrapped(module: _Module, numbers: dict[str, int]) -> str:
 STATIC = Path(__file__).parent / "static"
 CHUNK = 32
 """Latents in one script file."""
+FEW = 2**18
+"""Entries of codes in one HTML file, *count*: 1.4 MB, since a notebook keeps it in itself."""
 MOST_COMPARED = 8
 """Runs up to which every two are compared."""
 FILES = "'self' file:"
@@ -230,7 +233,9 @@ def _data(library: Library, drawn: list[RunView], copies: bool) -> Iterator[Scri
     """
     yield "runs.js", {"": {"runs": [shown.row() for shown in drawn]}}
     for shown in drawn:
-        for name, values in _data_of(shown, copies):
+        for name, values in itertools.chain(
+            _data_of(shown, copies), _codes_of(library, shown, MOST_ENTRIES if copies else FEW)
+        ):
             yield f"{shown.name}/{name}", values
     if len(drawn) <= MOST_COMPARED:
         yield from _comparisons(library, drawn)
@@ -258,6 +263,17 @@ def _data_of(shown: RunView, copies: bool) -> Iterator[Script]:
         named |= {name.replace("/", "-") + ".bin": name for name in photos}
     for name, file in named.items():
         yield f"{name}.js", {f"{run}/files/{name}": base64.b64encode(shown.file(file)).decode()}
+
+
+def _codes_of(library: Library, shown: RunView, most: int) -> Iterator[Script]:
+    """The codes that colour a map, of as many samples as these entries allow."""
+    if not shown.map_files():
+        return
+    shards = CodeShards(library.kept(shown), shown.map["n_points"], most)
+    path = f"{shown.name}/map/codes"
+    yield "codes.js", {path: shards.told()}
+    for k, shard in enumerate(shards):
+        yield f"codes-{k}.js", {f"{path}/{k}": shard}
 
 
 def _comparisons(library: Library, drawn: list[RunView]) -> Iterator[Script]:

@@ -162,11 +162,11 @@ class Library:
     def contrast(self, shown: RunView, question: Mapping[str, object]) -> dict[str, object]:
         """What sets points of the map apart; see `contrasted`."""
         n_points, sparse = shown.map["n_points"], bool(shown.manifest.get("sparse"))
-        return contrasted(self._kept(shown), n_points, sparse, question)
+        return contrasted(self.kept(shown), n_points, sparse, question)
 
     def code(self, shown: RunView, latent: int) -> bytes:
         """The code of a latent at each point of the map, float32, NaN where it is not at hand."""
-        return self._kept(shown).column(latent, shown.map["n_points"]).tobytes()
+        return self.kept(shown).column(latent, shown.map["n_points"]).tobytes()
 
     def sample(self, shown: RunView, text: str) -> Sample:
         """The sample at a point of the map, by the point's number.
@@ -183,7 +183,12 @@ class Library:
         )
         return reader.sample(int(rows[int(text)]), shown.manifest.get("photos") or [])
 
-    def _kept(self, shown: RunView) -> KeptCodes:
+    def kept(self, shown: RunView) -> KeptCodes:
+        """The codes of points of a run's map that are at hand.
+
+        Raises:
+            RunError: when their file is missing, damaged or about another map.
+        """
         path, n_points = shown.codes_file, shown.map["n_points"]
         found = self._codes.get(shown.name, stamp_of(path), lambda: KeptCodes.read(path))
         if found.codes.shape[1] != shown.manifest["n_latents"] or found.points[-1] >= n_points:

@@ -119,11 +119,12 @@ export function bytesOf(text) {
 /** The script file of an exported site that holds a path; null where none does. */
 function scriptOf(path) {
   if (path === "") return "data/runs.js";
-  const [run, kind, rest] = path.split("/");
+  const [run, kind, rest, number] = path.split("/");
   const folder = `data/${encodeURIComponent(run)}`;
   if (kind === "") return `${folder}/atlas.js`;
   if (kind === "latent") return `${folder}/latents-${Math.floor(Number(rest) / 32)}.js`;
   if (["training", "data", "playground"].includes(kind)) return `${folder}/${kind}.js`;
+  if (kind === "map" && rest === "codes") return `${folder}/codes${number === undefined ? "" : `-${number}`}.js`;
   if (kind === "compare") return `${folder}/compare-${encodeURIComponent(rest)}.js`;
   if (kind === "files" && rest.endsWith(".bin")) return `${folder}/${rest}.js`;
   return null;

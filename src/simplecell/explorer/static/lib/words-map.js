@@ -2,8 +2,8 @@
 
 export const MAP = {
   "map.title": ["Map", "地图"],
-  "map.lead": ["Each point is a sample: alike ones lie near each other. Drag to move, click the map and use the wheel to come nearer, click a point for its sample. Draw a line around some, or choose a class in the legend, and what sets them apart appears below.",
-    "每个点是一个样本，相似的样本相邻。拖动可移动；点击地图后用滚轮缩放；点击某点可看其样本。圈出一些点，或在图例中选一类，下方即显示它们的不同之处。"],
+  "map.lead": ["Each point is a sample: alike ones lie near each other. Drag to move, click the map and use the wheel, or spread two fingers, to come nearer, click a point for its sample. Draw a line around some, or choose a class in the legend, and what sets them apart appears below.",
+    "每个点是一个样本，相似的样本相邻。拖动可移动；点击地图后用滚轮缩放，或用双指缩放；点击某点可看其样本。圈出一些点，或在图例中选一类，下方即显示它们的不同之处。"],
   "map.label": ["Map of samples", "样本地图"],
   "map.keys": ["Arrow keys move, plus and minus zoom, 0 shows everything, Enter opens the sample in the middle, space picks it.",
     "方向键移动，加减号缩放，0 显示全部，回车打开中间的样本，空格选取它。"],
@@ -47,7 +47,6 @@ export const MAP = {
   "map.ticked": ["sample {n} picked", "已选取样本 {n}"],
   "map.unticked": ["sample {n} put back", "已取消样本 {n}"],
   "map.nosample": ["This file holds some of the samples only. Run simplecell explore to see any of them.", "此文件仅含部分样本。运行 simplecell explore 可查看任意样本。"],
-  "map.nocodes": ["This file holds no codes of all samples. Run simplecell explore to colour by a latent.", "此文件不含全部样本的编码。运行 simplecell explore 可按潜变量着色。"],
   "map.pick": ["Nothing is picked yet.", "尚未选取。"],
   "map.few": ["Pick at least {n} samples, and leave as many, and what sets them apart appears here.", "请至少选取 {n} 个样本，并留下同样多，此处将显示它们的不同之处。"],
   "map.against.rest": ["{n} samples against the {of} others", "{n} 个样本与其余 {of} 个相比"],

@@ -2,7 +2,8 @@
 
 import { h } from "../lib/dom.js";
 
-const MOST = 400_000; // in a frame, of 20 milliseconds
+const MOST = 400_000; // of 40 milliseconds
+const PART = 8192; // points between two looks at the clock
 const FAINT = 0.3;
 
 /** @returns {import("./webgl.js").Painter} */
@@ -12,7 +13,7 @@ export function canvasPainter() {
 
 class CanvasPainter {
   constructor(canvas) {
-    Object.assign(this, { canvas, pen: canvas.getContext("2d"), way: "canvas", most: MOST, groups: [] });
+    Object.assign(this, { canvas, pen: canvas.getContext("2d"), way: "canvas", fast: false, slices: true, most: MOST, groups: [] });
     this.places = new Float32Array(0);
     this.plain = new Uint32Array(0);
     this.faint = this.plain;
@@ -22,7 +23,8 @@ class CanvasPainter {
     this.places = places;
   }
 
-  colour(colours) {
+  colour(colours, order) {
+    this.order = order;
     this.plain = packed(colours, 1);
     this.faint = packed(colours, FAINT);
   }
@@ -31,7 +33,7 @@ class CanvasPainter {
     this.groups = groups.filter(({ points }) => points.length);
   }
 
-  draw(view, size) {
+  *drawing(view, size) {
     const { width, height } = this.canvas;
     if (this.image?.width !== width || this.image.height !== height) {
       this.image = this.pen.createImageData(width, height);
@@ -41,16 +43,15 @@ class CanvasPainter {
     const ratio = width / view.width;
     const side = Math.max(1, Math.round(size * ratio));
     const colours = this.groups.length ? this.faint : this.plain;
-    this.#stamp(view, ratio, side, null, (i) => colours[i]);
+    yield* this.#stamp(view, ratio, side, this.order, colours);
     for (const { points, colour } of this.groups) {
-      const [one] = packed(Uint8Array.from(colour), 1);
-      this.#stamp(view, ratio, side + 1, points, () => one);
+      yield* this.#stamp(view, ratio, side + 1, points, packed(Uint8Array.from(colour), 1));
     }
     this.pen.putImageData(this.image, 0, 0);
   }
 
-  /** Put a square at each of some points, or of all where `points` is null. */
-  #stamp(view, ratio, side, points, shade) {
+  /** Put a square at each of some points, or of all where `points` is null; in one colour, or in one each. */
+  *#stamp(view, ratio, side, points, colours) {
     const { pixels, places } = this;
     const { width, height } = this.canvas;
     const unit = view.unit * ratio;
@@ -59,16 +60,21 @@ class CanvasPainter {
     const count = points ? points.length : places.length / 2;
     const step = Math.max(1, Math.ceil(count / MOST));
     const insets = roundness(side);
-    for (let k = 0; k < count; k += step) {
-      const i = points ? points[k] : k;
-      const across = Math.round(left + places[2 * i] * unit);
-      const down = Math.round(top - places[2 * i + 1] * unit);
-      if (across < 0 || down < 0 || across + side > width || down + side > height) continue;
-      const colour = shade(i);
-      // Pixel by pixel: `fill` of so few takes twenty times as long.
-      for (let row = 0, at = down * width + across; row < side; row += 1, at += width) {
-        for (let column = insets[row]; column < side - insets[row]; column += 1) pixels[at + column] = colour;
+    const one = colours.length === 1 ? colours[0] : null;
+    for (let first = 0; first < count; first += step * PART) {
+      const last = Math.min(count, first + step * PART);
+      for (let k = first; k < last; k += step) {
+        const i = points ? points[k] : k;
+        const across = Math.round(left + places[2 * i] * unit);
+        const down = Math.round(top - places[2 * i + 1] * unit);
+        if (across < 0 || down < 0 || across + side > width || down + side > height) continue;
+        const colour = one ?? colours[i];
+        // Pixel by pixel: `fill` of so few takes twenty times as long.
+        for (let row = 0, at = down * width + across; row < side; row += 1, at += width) {
+          for (let column = insets[row]; column < side - insets[row]; column += 1) pixels[at + column] = colour;
+        }
       }
+      yield;
     }
   }
 

@@ -38,6 +38,25 @@ export function byNumber(values, ends = extent(values)) {
   return { bytes: filled(values.length, shade), keys: [], ends: Number.isFinite(ends[0]) ? ends : null };
 }
 
+/**
+ * The points in an order in which strong ones are drawn over weak ones, and all over those not known.
+ * @param {Float32Array} values
+ */
+export function strongestLast(values) {
+  const most = Math.max(...extent(values).map(Math.abs)) || 1;
+  const step = (value) => (Number.isNaN(value) ? 0 : 1 + Math.round((254 * Math.abs(value)) / most));
+  const next = new Uint32Array(257);
+  for (let i = 0; i < values.length; i += 1) next[step(values[i]) + 1] += 1;
+  for (let k = 0; k < 256; k += 1) next[k + 1] += next[k];
+  const order = new Uint32Array(values.length);
+  for (let i = 0; i < values.length; i += 1) {
+    const k = step(values[i]);
+    order[next[k]] = i;
+    next[k] += 1;
+  }
+  return order;
+}
+
 /** The colour of a share, 0 to 1. */
 export function ramp(share) {
   const at = Math.max(0, Math.min(1, share)) * (RAMP.length - 1);

@@ -6,7 +6,8 @@ import { sampleFigure } from "../lib/sample.js";
 import { spoken, t } from "../lib/words.js";
 import { Answer } from "./answer.js";
 import { Card, PointSamples } from "./card.js";
-import { byClass, byNumber, plain } from "./colours.js";
+import { codesOf } from "./codes.js";
+import { byClass, byNumber, plain, strongestLast } from "./colours.js";
 import { fillLegend } from "./legend.js";
 import { OTHERS, Picks, THESE, ranges } from "./picks.js";
 import { Plot } from "./plot.js";
@@ -91,7 +92,7 @@ class SampleMap {
     const places = new Float32Array(await this.#file(layout.file));
     const coloured = await this.#coloured(places.length / 2);
     if (turn !== this.turn) return; // another layout was chosen meanwhile
-    this.plot.show(places, coloured.colours.bytes);
+    this.plot.show(places, coloured.colours.bytes, coloured.order);
     this.plot.element.setAttribute("data-layout", this.layout);
     this.#legend(coloured);
     this.#controls();
@@ -171,18 +172,19 @@ class SampleMap {
       return null;
     });
     if (!coloured) return;
-    this.plot.colour(coloured.colours.bytes);
+    this.plot.colour(coloured.colours.bytes, coloured.order);
     this.plot.element.setAttribute("data-colour", coloured.name);
     this.#legend(coloured);
     this.#controls();
   }
 
-  /** Values and colours of the points: {name, field, values, colours}. */
+  /** Values and colours of the points: {name, field, values, colours, order}. */
   async #coloured(total) {
     const found = await this.#valued(total);
     const { field, values } = found;
     const colours = !values ? plain(total) : field?.classes ? byClass(values, field.classes, field.counts) : byNumber(values);
-    this.now = { ...found, colours };
+    const order = found.codes ? strongestLast(values) : null;
+    this.now = { ...found, colours, order };
     return this.now;
   }
 
@@ -193,10 +195,11 @@ class SampleMap {
     }
     if (this.colour.points === "none") return { name: "", values: null };
     if (this.colour.points === "latent") {
-      if (this.run.store.mode !== "server") throw new Error(t("map.nocodes"));
       this.latent ??= 0;
-      const bytes = await this.run.store.bytes(`${this.run.name}/map/latent/${this.latent}`);
-      return { name: t("latent.name", { n: String(this.latent) }), values: new Float32Array(bytes) };
+      const { latent } = this;
+      const values = await codesOf(this.run, latent, this.told.n_points);
+      const unknown = values.reduce((sum, value) => sum + Number.isNaN(value), 0);
+      return { name: t("latent.name", { n: String(latent) }), field: { unknown }, values, codes: true };
     }
     const field = this.told.fields[Number(this.colour.points.slice(6))];
     const bytes = await this.#file(field.file);

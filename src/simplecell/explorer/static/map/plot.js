@@ -2,11 +2,14 @@
 
 import { arrow, h, s } from "../lib/dom.js";
 import { canvasPainter } from "./canvas.js";
+import { Fingers } from "./fingers.js";
 import { Cells, within } from "./near.js";
+import { Picture } from "./picture.js";
 import { pointSize, View } from "./view.js";
 import { webglPainter } from "./webgl.js";
 
 const REACH = 12; // pixels around the pointer in which a point is meant
+const FINGER = 22; // around a finger
 const STEP = 60; // pixels that an arrow key moves
 const CLICK = 4; // pixels that a click may move
 const APART = 3; // pixels between corners of a line
@@ -26,6 +29,7 @@ export class Plot {
   constructor(wish) {
     this.wish = wish;
     this.view = new View();
+    this.fingers = new Fingers();
     this.lasso = false;
     this.places = new Float32Array(0);
     this.line = s("polygon", {});
@@ -33,7 +37,7 @@ export class Plot {
     this.cross = h("span", { class: "map-cross", "aria-hidden": "true" });
     const on = {
       pointerdown: (event) => this.#down(event), pointermove: (event) => this.#move(event),
-      pointerup: (event) => this.#up(event), pointercancel: () => this.#release(),
+      pointerup: (event) => this.#up(event), pointercancel: (event) => this.#lift(event),
       pointerleave: () => this.#hover(-1), wheel: (event) => this.#wheel(event), keydown: (event) => this.#key(event),
     };
     this.element = h(
@@ -51,10 +55,11 @@ export class Plot {
   #begin(painter) {
     this.painter?.canvas.remove();
     this.painter = painter;
+    this.picture = new Picture(painter);
     this.element.prepend(painter.canvas);
     this.element.dataset.way = painter.way;
     painter.place(this.places);
-    if (this.bytes) painter.colour(this.bytes);
+    if (this.bytes) painter.colour(this.bytes, this.order);
     painter.choose(this.groups ?? []);
     this.#resize();
   }
@@ -65,17 +70,21 @@ export class Plot {
     return Math.ceil(count / Math.max(1, Math.ceil(count / this.painter.most)));
   }
 
-  /** @param {Float32Array} places @param {Uint8Array} bytes red, green, blue, opacity of each */
-  show(places, bytes) {
+  /**
+   * @param {Float32Array} places
+   * @param {Uint8Array} bytes red, green, blue, opacity of each
+   * @param {Uint32Array|null} order in which they are drawn
+   */
+  show(places, bytes, order) {
     this.places = places;
     this.cells = null;
     this.painter.place(places);
-    this.colour(bytes);
+    this.colour(bytes, order);
   }
 
-  colour(bytes) {
-    this.bytes = bytes;
-    this.painter.colour(bytes);
+  colour(bytes, order) {
+    Object.assign(this, { bytes, order });
+    this.painter.colour(bytes, order);
     this.again();
   }
 
@@ -88,12 +97,12 @@ export class Plot {
 
   whole() {
     this.view.whole();
-    this.again();
+    this.move();
   }
 
   nearer(factor) {
     this.view.nearer(factor);
-    this.again();
+    this.move();
   }
 
   /** Mark a point, or none. */
@@ -102,17 +111,31 @@ export class Plot {
     this.#lay();
   }
 
-  /** Draw in the next frame. */
+  /** Points have changed: draw them in the next frame. */
   again() {
+    this.changed = true;
+    this.#ask();
+  }
+
+  /** What is seen has changed: show it in the next frame. */
+  move() {
+    this.moved = performance.now();
+    this.#ask();
+  }
+
+  #ask() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.#draw();
+      if (!this.closed) this.#show();
     });
   }
 
-  #draw() {
-    if (this.closed) return;
-    this.painter.draw(this.view, pointSize(this.places.length / 2, this.view.zoom));
+  #show() {
+    const size = pointSize(this.places.length / 2, this.view.zoom);
+    if (this.changed) this.picture.draw(this.view, size);
+    else if (this.picture.follow(this.view, size, performance.now() - this.moved)) this.#ask();
+    this.changed = false;
+    this.element.dataset.drawings = this.picture.drawings;
     this.#lay();
     if (this.places.length && !this.element.dataset.ready) this.element.dataset.ready = performance.now().toFixed(0);
   }
@@ -133,12 +156,10 @@ export class Plot {
   #resize() {
     const { clientWidth: width, clientHeight: height } = this.element;
     if (!width || !height) return;
-    const ratio = window.devicePixelRatio || 1;
-    const { canvas } = this.painter;
     this.view.resize(width, height);
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    this.#draw(); // at once: a canvas is empty after a new size
+    this.picture.resize(this.view, window.devicePixelRatio || 1);
+    this.changed = true;
+    this.#show(); // at once: a canvas is empty after a new size
   }
 
   #at(event) {
@@ -147,21 +168,33 @@ export class Plot {
   }
 
   #down(event) {
-    if (event.button !== 0) return;
     const at = this.#at(event);
+    if (event.button !== 0 || !this.fingers.down(event.pointerId, at)) return;
     this.element.setPointerCapture(event.pointerId);
     this.element.focus({ preventScroll: true });
-    this.drag = { at, from: at, moved: false, line: this.lasso || event.shiftKey ? [this.view.place(...at)] : null };
     this.#hover(-1);
+    this.#release(); // a second finger ends what the first one began
+    if (this.fingers.count === 1) this.#hold(at, this.lasso || event.shiftKey ? [this.view.place(...at)] : null);
+  }
+
+  /** A pointer holds the map, to move it or to draw a line. */
+  #hold(at, line, moved = false) {
+    this.drag = { at, from: at, moved, line };
   }
 
   #move(event) {
     const at = this.#at(event);
+    const pinch = this.fingers.move(event.pointerId, at);
+    if (pinch) {
+      this.view.pan(...pinch.by);
+      this.view.nearer(pinch.factor, ...pinch.middle);
+      this.move();
+    } else if (this.drag) this.#drag(at);
+    else if (!this.fingers.count) this.#hover(this.#nearest(at), at);
+  }
+
+  #drag(at) {
     const { drag } = this;
-    if (!drag) {
-      this.#hover(this.#nearest(at), at);
-      return;
-    }
     const [across, down] = [at[0] - drag.at[0], at[1] - drag.at[1]];
     drag.moved ||= Math.hypot(at[0] - drag.from[0], at[1] - drag.from[1]) > CLICK;
     if (!drag.moved || (drag.line && Math.hypot(across, down) < APART)) return;
@@ -172,17 +205,24 @@ export class Plot {
       return;
     }
     this.view.pan(across, down);
-    this.again();
+    this.move();
   }
 
   #up(event) {
     const { drag } = this;
-    this.#release();
-    if (!drag) return;
+    if (!this.#lift(event) || !drag) return;
     if (!drag.moved) {
-      const point = this.#nearest(this.#at(event));
+      const point = this.#nearest(this.#at(event), event.pointerType === "touch" ? FINGER : REACH);
       if (point >= 0) this.wish.open(point);
     } else if (drag.line?.length > 2) this.wish.surround(within(this.places, drag.line));
+  }
+
+  /** A pointer lets go, of those that hold; the finger that is left of two moves the map. */
+  #lift(event) {
+    if (!this.fingers.up(event.pointerId)) return false;
+    this.#release();
+    if (this.fingers.last) this.#hold(this.fingers.last, null, true);
+    return true;
   }
 
   #release() {
@@ -190,9 +230,9 @@ export class Plot {
     this.line.setAttribute("points", "");
   }
 
-  #nearest(at) {
+  #nearest(at, reach = REACH) {
     this.cells ??= new Cells(this.places);
-    return this.cells.nearest(...this.view.place(...at), REACH / this.view.unit);
+    return this.cells.nearest(...this.view.place(...at), reach / this.view.unit);
   }
 
   #hover(point, at = null) {
@@ -208,7 +248,7 @@ export class Plot {
     event.preventDefault();
     this.view.nearer(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...this.#at(event));
     this.#hover(-1);
-    this.again();
+    this.move();
   }
 
   #key(event) {
@@ -223,7 +263,7 @@ export class Plot {
       const way = arrow(event);
       if (!way) return;
       this.view.pan(-way[1] * STEP, -way[0] * STEP);
-      this.again();
+      this.move();
       this.#hover(middle(), [this.view.width / 2, this.view.height / 2]);
     }
     event.preventDefault();

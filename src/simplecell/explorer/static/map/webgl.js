@@ -9,10 +9,16 @@
  * @property {string} way "webgl" or "canvas"
  * @property {number} most points that it draws, *count*
  * @property {(places: Float32Array) => void} place x and y of each point
- * @property {(colours: Uint8Array) => void} colour red, green, blue, opacity of each point
+ * @property {(colours: Uint8Array, order: Uint32Array|null) => void} colour red, green, blue, opacity of each
+ *   point; and in which order they are drawn, where that counts
  * @property {(groups: {points: Uint32Array, colour: number[]}[]) => void} choose points to stand out
- * @property {(view: import("./view.js").View, size: number) => void} draw
+ * @property {boolean} fast whether it draws all points in each frame with ease
+ * @property {boolean} slices whether drawing comes in parts, and is seen at the end only
+ * @property {(seen: Seen, size: number) => Iterator<void>} drawing draws as far as it is asked for steps
  * @property {() => void} close
+ *
+ * @typedef {{x: number, y: number, unit: number, width: number, height: number}} Seen what a canvas shows: the
+ *   place in its middle, pixels of a unit, and its size
  */
 
 import { h } from "../lib/dom.js";
@@ -54,14 +60,15 @@ export function webglPainter(lost, anyway = false) {
   const canvas = h("canvas", { class: "map-points", "aria-hidden": "true" });
   const wishes = { antialias: false, depth: false, failIfMajorPerformanceCaveat: !anyway };
   const gl = canvas.getContext("webgl2", wishes);
-  if (!gl || (!anyway && byProcessor(gl))) return null;
+  const slow = gl && byProcessor(gl);
+  if (!gl || (!anyway && slow)) return null;
   const program = linked(gl);
   if (!program) return null;
   canvas.addEventListener("webglcontextlost", (event) => {
     event.preventDefault();
     if (!painter.closed) lost();
   });
-  const painter = new WebglPainter(canvas, gl, program);
+  const painter = new WebglPainter(canvas, gl, program, !slow);
   return painter;
 }
 
@@ -84,8 +91,8 @@ function linked(gl) {
 }
 
 class WebglPainter {
-  constructor(canvas, gl, program) {
-    Object.assign(this, { canvas, gl, program, way: "webgl", most: Infinity, count: 0, groups: [], closed: false });
+  constructor(canvas, gl, program, fast) {
+    Object.assign(this, { canvas, gl, program, fast, slices: false, way: "webgl", most: Infinity, count: 0, groups: [], closed: false });
     const names = ["middle", "scale", "size", "chosen", "strength"];
     this.at = Object.fromEntries(names.map((name) => [name, gl.getUniformLocation(program, name)]));
     this.places = this.#attribute("place", 2, gl.FLOAT, false);
@@ -116,22 +123,31 @@ class WebglPainter {
     this.#fill(this.places, places);
   }
 
-  colour(colours) {
+  colour(colours, order) {
+    const { gl } = this;
     this.#fill(this.colours, colours);
+    gl.deleteBuffer(this.order);
+    this.order = order && this.#listed(order);
+  }
+
+  /** Points as the card takes lists of them. */
+  #listed(points) {
+    const { gl } = this;
+    const buffer = gl.createBuffer();
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, points, gl.STATIC_DRAW);
+    return buffer;
   }
 
   choose(groups) {
     const { gl } = this;
     for (const { buffer } of this.groups) gl.deleteBuffer(buffer);
-    this.groups = groups.filter(({ points }) => points.length).map(({ points, colour }) => {
-      const buffer = gl.createBuffer();
-      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
-      gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, points, gl.STATIC_DRAW);
-      return { buffer, count: points.length, colour: colour.map((part) => part / 255) };
-    });
+    this.groups = groups.filter(({ points }) => points.length).map(({ points, colour }) => (
+      { buffer: this.#listed(points), count: points.length, colour: colour.map((part) => part / 255) }
+    ));
   }
 
-  draw(view, size) {
+  *drawing(view, size) {
     const { gl, at, canvas } = this;
     const ratio = canvas.width / view.width;
     gl.viewport(0, 0, canvas.width, canvas.height);
@@ -143,13 +159,19 @@ class WebglPainter {
     gl.uniform1f(at.size, size * ratio);
     gl.uniform4f(at.chosen, 0, 0, 0, 0);
     gl.uniform1f(at.strength, this.groups.length ? FAINT : 1);
-    gl.drawArrays(gl.POINTS, 0, this.count);
+    if (this.order) this.#drawn(this.order, this.count);
+    else gl.drawArrays(gl.POINTS, 0, this.count);
     for (const { buffer, count, colour } of this.groups) {
       gl.uniform4f(at.chosen, ...colour);
       gl.uniform1f(at.size, (size + 1) * ratio);
-      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
-      gl.drawElements(gl.POINTS, count, gl.UNSIGNED_INT, 0);
+      this.#drawn(buffer, count);
     }
+  }
+
+  #drawn(buffer, count) {
+    const { gl } = this;
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffer);
+    gl.drawElements(gl.POINTS, count, gl.UNSIGNED_INT, 0);
   }
 
   /** Give the graphics card back: browsers lend it to a few canvases only. */
