@@ -14,10 +14,11 @@ from simplecell.errors import UsageError
 from simplecell.model.autoencoder import Autoencoder
 from simplecell.model.matching import recovery
 from simplecell.model.pursuit import pursued
+from simplecell.reproduce.compositional import sources
 from simplecell.run.recipe import Recipe
-from simplecell.training.objective import Objective
 from simplecell.training.dictionary_step import improve_atoms
-from simplecell.training.refine import refine
+from simplecell.training.objective import Objective
+from simplecell.training.refine import refine, turn_encoder
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import initialise
 
@@ -213,3 +214,34 @@ def test_from_the_command_line(planted, tmp_path, capsys):
         out = ["--out", str(tmp_path / "no"), "--recipe", recipe]
         assert run_command_line([*words, *out, *more]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["topk", "relu"])
+def test_an_encoder_starts_from_the_atoms_again_where_k_are_kept(kind):
+    told = {"k": K} if kind == "topk" else {}
+    model = Autoencoder(D, M, activation=kind, output="linear", dtype=torch.float64, **told)
+    with torch.no_grad():
+        model.decoder.normal_().mul_(torch.linspace(0.5, 2, M, dtype=torch.float64)[:, None])
+        model.encoder.normal_()
+        model.bias.fill_(0.3)
+    before, scale = model.encoder.detach().clone(), model.encoder.detach().norm(dim=1).median()
+    turn_encoder(model)
+    unit = model.decoder.detach() / model.decoder.detach().norm(dim=1, keepdim=True)
+    torch.testing.assert_close(model.encoder.detach(), unit * scale if kind == "topk" else before)
+    assert float(model.bias.detach().amax()) == (0 if kind == "topk" else 0.3)
+
+
+def test_from_poor_atoms_loose_rounds_find_what_rounds_of_k_do_not():
+    """60 sources in 28 numbers, 6 active: from random atoms."""
+    data = sources(60, 6, 0, n_inside=1600, n_outside=1)
+    x = torch.as_tensor(data.train, dtype=torch.float32)
+    found = {}
+    for loose in (True, False):
+        model = Autoencoder(x.shape[1], 60, activation="topk", k=6, output="linear", pre_bias=True)
+        initialise(model, 0, "transpose")
+        for done in range(12):
+            refine(model, x, progress=done / 12 if loose else 1.0, reseed=done in (3, 7))
+        unit = model.decoder.detach() / model.decoder.detach().norm(dim=1, keepdim=True)
+        found[loose] = float((torch.as_tensor(data.atoms).float() @ unit.T).amax(1).mean())
+    assert found[True] > 0.98
+    assert found[False] < found[True] - 0.05

@@ -174,8 +174,9 @@ def _has_csr(like: Tensor) -> bool:
 
 def _csr(offsets: Tensor, columns: Tensor, values: Tensor, width: int) -> Tensor:
     """A compressed sparse matrix [rows, width]; unchecked, since ours are right by construction."""
-    with warnings.catch_warnings():  # torch calls the layout a beta, once
+    with warnings.catch_warnings():  # torch calls the layout a beta, and unchecked, once each
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly")
         return torch.sparse_csr_tensor(
             offsets, columns, values, (len(offsets) - 1, width), check_invariants=False
         )

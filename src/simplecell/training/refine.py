@@ -106,6 +106,21 @@ def refine(model: Model, x: Tensor, *, progress: float = 1.0, reseed: bool = Tru
     inner.offset.add_((sums.left / len(x)).to(x.dtype))
 
 
+@torch.no_grad()
+def turn_encoder(model: Model) -> None:
+    """Let the encoder start from the atoms again, where codes keep k latents of each sample.
+
+    Gradients have half of a training to fit it to a dictionary that moved far from under it; from
+    the transpose, as it began, that is enough, and from where it was left it is not. Other codes
+    have thresholds that hang on the scale of each row; their encoder stays.
+    """
+    inner = suited(model)
+    if inner.activation.kind in FIXED:
+        inner.encoder.copy_(_unit(inner) * inner.encoder.norm(dim=1).median())
+        if not inner.activation.owns_bias:
+            inner.bias.zero_()
+
+
 def _spread(x: Tensor, step: int) -> list[Tensor]:
     """Parts of about `step` rows, each from all over x: neighbours in a file may be alike."""
     parts = max(1, round(len(x) / step))

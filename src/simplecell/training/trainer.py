@@ -41,7 +41,13 @@ from simplecell.training.prepared import (
     targets_in_memory,
     to_model,
 )
-from simplecell.training.refine import SEEDED, SEEDED_UNTIL, check_refined, samples_of_round
+from simplecell.training.refine import (
+    SEEDED,
+    SEEDED_UNTIL,
+    check_refined,
+    samples_of_round,
+    turn_encoder,
+)
 from simplecell.training.refine import refine as refine_dictionary
 from simplecell.training.state import State, all_finite, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
@@ -417,6 +423,8 @@ class Trainer:
             done, prepared = past // every, to_model(x, self.preprocess, self.flat)
             reseed = done % SEEDED == SEEDED - 1 and done < SEEDED_UNTIL * self.refine
             refine_dictionary(self.model, prepared, progress=done / self.refine, reseed=reseed)
+            if done == self.refine - 1:
+                turn_encoder(self.model)
 
     def _move(
         self, adam: Adam, batch: Whole, moment: Moment, progress: float, frozen: bool
