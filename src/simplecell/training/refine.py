@@ -110,9 +110,9 @@ def refine(model: Model, x: Tensor, *, progress: float = 1.0, reseed: bool = Tru
 def turn_encoder(model: Model) -> None:
     """Let the encoder start from the atoms again, where codes keep k latents of each sample.
 
-    Gradients have half of a training to fit it to a dictionary that moved far from under it; from
-    the transpose, as it began, that is enough, and from where it was left it is not. Other codes
-    have thresholds that hang on the scale of each row; their encoder stays.
+    Gradients have a quarter of a training to fit it to a dictionary that moved far from under it;
+    from the transpose, as it began, that is enough, and from where it was left it is not. Other
+    codes have thresholds that hang on the scale of each row; their encoder stays.
     """
     inner = suited(model)
     if inner.activation.kind in FIXED:
@@ -181,8 +181,8 @@ def _active(inner: Autoencoder, some: Tensor) -> float:
 
 
 def _few(inner: Autoencoder, some: Tensor) -> bool:
-    """Whether each sample has so few active latents that a pursuit is all that is tried."""
-    return inner.activation.kind in FIXED and round(_active(inner, some)) <= _FEW
+    """Whether samples have so few active latents that loose codes would not be worth while."""
+    return round(_active(inner, some)) <= _FEW
 
 
 def _loosely(inner: Autoencoder, some: Tensor) -> Encode:

@@ -422,8 +422,10 @@ class Trainer:
             x = some.read(slice(0, some.n_samples))
             done, prepared = past // every, to_model(x, self.preprocess, self.flat)
             reseed = done % SEEDED == SEEDED - 1 and done < SEEDED_UNTIL * self.refine
-            refine_dictionary(self.model, prepared, progress=done / self.refine, reseed=reseed)
-            if done == self.refine - 1:
+            last = done == self.refine - 1
+            progress = 1.0 if last else done / self.refine
+            refine_dictionary(self.model, prepared, progress=progress, reseed=reseed)
+            if last:
                 turn_encoder(self.model)
 
     def _move(
