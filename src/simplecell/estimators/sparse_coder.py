@@ -59,7 +59,11 @@ MUST_BE: dict[str, Check] = {
     "epsilon": positive,
     "positive": switch,
 }
-MAY_BE: dict[str, Check] = {"neighbourhood": whole, "gamma": real, "alpha_start": real}  # or None
+MAY_BE: dict[str, Check] = {
+    "neighbourhood": whole,
+    "gamma": real,
+    "alpha_start": positive,
+}  # or None
 
 
 @dataclass(eq=False, repr=False)

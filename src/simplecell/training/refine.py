@@ -107,18 +107,27 @@ def refine(model: Model, x: Tensor, *, progress: float = 1.0, reseed: bool = Tru
 
 
 @torch.no_grad()
-def turn_encoder(model: Model) -> None:
-    """Let the encoder start from the atoms again, where codes keep k latents of each sample.
+def turn_encoder(model: Model, x: Tensor) -> None:
+    """Let the encoder start from the atoms again, where codes keep k latents of each sample and
+    those of the transpose err less on prepared samples x [B, D] than its own do.
 
-    Gradients have a quarter of a training to fit it to a dictionary that moved far from under it;
-    from the transpose, as it began, that is enough, and from where it was left it is not. Other
-    codes have thresholds that hang on the scale of each row; their encoder stays.
+    A dictionary that moved far leaves its encoder where it was; one that moved a little does not.
+    Other codes have thresholds that hang on the scale of each row; their encoder stays.
     """
     inner = suited(model)
-    if inner.activation.kind in FIXED:
-        inner.encoder.copy_(_unit(inner) * inner.encoder.norm(dim=1).median())
-        if not inner.activation.owns_bias:
-            inner.bias.zero_()
+    if inner.activation.kind not in FIXED:
+        return
+    before = inner.encoder.clone(), inner.bias.clone()
+    own = _error(inner, x)
+    inner.encoder.copy_(_unit(inner) * inner.encoder.norm(dim=1).median())
+    inner.bias.zero_()
+    if own <= _error(inner, x):
+        inner.encoder.copy_(before[0])
+        inner.bias.copy_(before[1])
+
+
+def _error(inner: Autoencoder, x: Tensor) -> float:
+    return float((inner.decode_raw(inner.encode(x)[1]) - x).double().square().sum())
 
 
 def _spread(x: Tensor, step: int) -> list[Tensor]:

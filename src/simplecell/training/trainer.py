@@ -426,7 +426,7 @@ class Trainer:
             progress = 1.0 if last else done / self.refine
             refine_dictionary(self.model, prepared, progress=progress, reseed=reseed)
             if last:
-                turn_encoder(self.model)
+                turn_encoder(self.model, prepared)
 
     def _move(
         self, adam: Adam, batch: Whole, moment: Moment, progress: float, frozen: bool
