@@ -219,13 +219,14 @@ def test_from_the_command_line(planted, tmp_path, capsys):
 @pytest.mark.parametrize("kind", ["topk", "relu"])
 def test_an_encoder_starts_from_the_atoms_again_where_k_are_kept(kind):
     told = {"k": K} if kind == "topk" else {}
-    model = Autoencoder(D, M, activation=kind, output="linear", dtype=torch.float64, **told)
+    model = Autoencoder(D, D, activation=kind, output="linear", dtype=torch.float64, **told)
     with torch.no_grad():
-        model.decoder.normal_().mul_(torch.linspace(0.5, 2, M, dtype=torch.float64)[:, None])
-        model.encoder.normal_().div_(model.encoder.norm(dim=1, keepdim=True))
+        model.offset.zero_()
+        model.decoder.copy_(torch.eye(D, dtype=torch.float64))
+        model.encoder.copy_(-model.decoder / model.decoder.norm(dim=1, keepdim=True))
         model.bias.fill_(0.3)
     before, scale = model.encoder.detach().clone(), model.encoder.detach().norm(dim=1).median()
-    turn_encoder(model, model.decoder.detach() * 3)
+    turn_encoder(model, model.decoder.detach() / 3)
     unit = model.decoder.detach() / model.decoder.detach().norm(dim=1, keepdim=True)
     torch.testing.assert_close(model.encoder.detach(), unit * scale if kind == "topk" else before)
     assert float(model.bias.detach().amax()) == (0 if kind == "topk" else 0.3)
