@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import orthogonal_mp
+from sklearn.datasets import load_digits
+from sklearn.linear_model import Ridge, orthogonal_mp
 
+from simplecell import TopKSparseAutoencoder
 from simplecell.cli import run_command_line
 from simplecell.data import ArraySource
 from simplecell.data.planted import planted_dictionary
@@ -18,7 +20,7 @@ from simplecell.reproduce.compositional import sources
 from simplecell.run.recipe import Recipe
 from simplecell.training.dictionary_step import improve_atoms
 from simplecell.training.objective import Objective
-from simplecell.training.refine import refine, turn_encoder
+from simplecell.training.refine import refine, refit_encoder
 from simplecell.training.trainer import Trainer
 from simplecell.training.weights import initialise
 
@@ -216,20 +218,46 @@ def test_from_the_command_line(planted, tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["topk", "relu"])
-def test_an_encoder_starts_from_the_atoms_again_where_k_are_kept(kind):
-    told = {"k": K} if kind == "topk" else {}
-    model = Autoencoder(D, D, activation=kind, output="linear", dtype=torch.float64, **told)
+@pytest.mark.parametrize("kind", ["topk", "abstopk", "relu"])
+def test_the_encoder_is_the_ridge_regression_of_exact_codes(kind):
+    """scikit-learn's, rows stretched to the variance of codes; of codes without a k it stays."""
+    draw = np.random.default_rng(0)
+    told = {"k": 2} if kind != "relu" else {}
+    model = Autoencoder(8, 8, activation=kind, output="linear", pre_bias=True, **told)
+    model.double()
+    truth = np.where(draw.random((400, 8)).argsort(1) < 2, draw.uniform(1, 2, (400, 8)), 0)
+    x = truth + 3  # atoms of length 1 along the inputs, an offset of 3
     with torch.no_grad():
-        model.offset.zero_()
-        model.decoder.copy_(torch.eye(D, dtype=torch.float64))
-        model.encoder.copy_(-model.decoder / model.decoder.norm(dim=1, keepdim=True))
-        model.bias.fill_(0.3)
-    before, scale = model.encoder.detach().clone(), model.encoder.detach().norm(dim=1).median()
-    turn_encoder(model, model.decoder.detach() / 3)
-    unit = model.decoder.detach() / model.decoder.detach().norm(dim=1, keepdim=True)
-    torch.testing.assert_close(model.encoder.detach(), unit * scale if kind == "topk" else before)
-    assert float(model.bias.detach().amax()) == (0 if kind == "topk" else 0.3)
+        model.decoder.copy_(torch.eye(8))
+        model.encoder.copy_(-torch.eye(8))
+        model.offset.fill_(3)
+        model.bias.fill_(0.5)
+    before = model.encoder.detach().clone()
+    refit_encoder(model, torch.as_tensor(x))
+    if kind == "relu":
+        assert torch.equal(model.encoder, before)
+        return
+    covariance = np.cov(x.T, bias=True)
+    ridge = Ridge(alpha=0.1 * covariance.trace() / 8 * 400).fit(x - 3, truth)
+    pre = (torch.as_tensor(x) - 3) @ model.encoder.detach().T + model.bias.detach()
+    np.testing.assert_allclose(pre.mean(0), truth.mean(0), atol=1e-9)
+    cosines = (model.encoder.detach().numpy() * ridge.coef_).sum(1)
+    cosines /= np.linalg.norm(model.encoder.detach(), axis=1) * np.linalg.norm(ridge.coef_, axis=1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-9)
+    np.testing.assert_allclose(pre.std(0, correction=0), truth.std(0), rtol=1e-9)
+    active = (model.encode(torch.as_tensor(x))[1].dense != 0).numpy()
+    assert (active == (truth > 0)).mean() > 0.99
+
+
+def test_on_digits_the_encoder_is_worth_no_less_after_refining():
+    pictures = load_digits().data.astype(np.float32)
+    scores = []
+    for rounds in (0, 8):
+        sae = TopKSparseAutoencoder(
+            64, k=8, max_samples=60_000, random_state=0, settings={"optim.refine": rounds}
+        )
+        scores.append(sae.fit(pictures[:1400]).score(pictures[1400:]))
+    assert scores[1] > scores[0] - 0.03
 
 
 def test_from_poor_atoms_loose_rounds_find_what_rounds_of_k_do_not():

@@ -165,8 +165,9 @@ def test_smooth_codes_follow_a_path_as_well(planted):
     ("changes", "words"),
     [
         ({"alpha_start": 0.05}, "alpha falls from alpha_start"),
-        ({"alpha_start": 0}, "alpha_start"),
-        ({"alpha_start": "high"}, "alpha_start"),
+        ({"alpha_start": 0}, "alpha_start is 0; a number above 0"),
+        ({"alpha_start": -1.0}, "alpha_start is -1.0; a number above 0"),
+        ({"alpha_start": "high"}, "alpha_start is 'high'; a number above 0"),
         ({"alpha_start": 1.0, "alpha": 0}, "must be above 0"),
         ({"alpha_start": 1.0, "gamma": 0.1}, "gamma"),
         ({"alpha_start": 1.0, "neighbourhood": 3}, "neighbourhood"),

@@ -23,7 +23,7 @@ from simplecell.training.renewal import shared_directions, spent
 from simplecell.training.trainer import Record
 
 IDLE = 1e-6  # an atom is idle when its energy is below this share of the mean of all
-LOOKED_AT = 2**26  # codes of the samples by which latents begin anew: 256 MB in float32
+RENEWED_BY = 2**24  # numbers in the codes by which latents begin anew: the search holds ten such
 
 
 def objective(
@@ -239,7 +239,7 @@ class Alternation:
         is where new ones begin.
         """
         n_latents = len(self.dictionary)
-        few = sampled(source, max(1, min(MEMORY * n_latents, LOOKED_AT // n_latents)))
+        few = sampled(source, max(1, min(MEMORY * n_latents, RENEWED_BY // n_latents)))
         batches = few.batches(self.batch_size)
         x = torch.cat([to_model(part, self.preprocess, self.dictionary) for part, _ in batches])
         codes, one_sided = self.encode(x).codes, self.penalty.positive

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from simplecell.training.renewal import LOOSE, SETTLED, shared_directions, spent
 
 Encode = Callable[[Tensor, Tensor], Tensor]
 """Centred samples [B, D] and unit atoms [M, D] to codes [B, M]."""
-SEEDED, SEEDED_UNTIL = 4, 0.75
+_SEEDED, _SEEDED_UNTIL = 4, 0.75
 """Latents begin anew in one round of so many, and in none after this share of them."""
 PER_LATENT = 10
 """Samples of a round for each latent, at most."""
@@ -43,11 +44,13 @@ _ROUGHLY, _ITERATIONS, _NEARLY = 1e-4, 200, 0.1
 """Of the lasso in a round, which another one follows: its gap, its steps, how near to l0."""
 _SPARE = 1.5
 """Latents that the lasso leaves active for each that is kept."""
+_RIDGE, _STRETCHED = 0.1, 10.0
+"""λ of the encoder's regression, relative; and the most that a row is stretched."""
 FIXED = ("topk", "abstopk")
 """Codes that keep k latents of each sample."""
 _FEW, _PURSUED = 4, 64
-"""Active latents up to which a pursuit is all that is tried, since it erred least wherever it was
-looked at; and up to which it is tried at all: its cost grows with their square."""
+"""Active latents up to which no codes are loose and a pursuit is all that is tried, since it erred
+least wherever it was looked at; and up to which it is tried at all: its cost grows as k²."""
 
 
 def check_refined(model: Model, solver: str) -> None:
@@ -68,6 +71,29 @@ def check_refined(model: Model, solver: str) -> None:
             "optim.refine moves the dictionary and leaves the encoder to follow, but a tied model "
             "has one matrix for both; use tied=False"
         )
+
+
+class Round(NamedTuple):
+    """Where one of the rounds stands: progress 0 … 1, whether latents begin anew, whether it is
+    the last."""
+
+    progress: float
+    reseed: bool
+    last: bool
+
+
+def round_at(step: int, begin: int, end: int, rounds: int) -> Round | None:
+    """The round that comes before a step, of so many evenly from `begin` to `end`; most have none.
+
+    The last always has codes as they will be.
+    """
+    every, past = max(1, (end - begin) // rounds), step - begin
+    if past < 0 or past % every or past // every >= rounds:
+        return None
+    done = past // every
+    last = done == rounds - 1
+    reseed = done % _SEEDED == _SEEDED - 1 and done < _SEEDED_UNTIL * rounds
+    return Round(1.0 if last else done / rounds, reseed, last)
 
 
 def samples_of_round(source: Source, n_latents: int) -> Source:
@@ -91,11 +117,12 @@ def refine(model: Model, x: Tensor, *, progress: float = 1.0, reseed: bool = Tru
         UsageError: for a model that has no exact codes (`model.exact.suited`).
     """
     inner = suited(model)
-    some = x[:: max(1, len(x) // _CHOSEN_BY)]
-    loose = progress < _LOOSE and not _few(inner, some)
-    encode = _loosely(inner, some) if loose else _as_kept(inner, some)
+    some = _few_of(x)
+    active = _active(inner, some)
+    loose = progress < _LOOSE and round(active) > _FEW
+    codes = (_loosely if loose else _as_kept)(inner, some, active)
     step = math.ceil(memory(progress) * inner.n_latents * (1 - _KEPT)) if loose else len(x)
-    sums = _Sums(inner, encode)
+    sums = _Sums(inner, codes)
     for part in _spread(x - inner.offset, step):
         sums.forget(_KEPT)
         sums.take(part)
@@ -107,27 +134,41 @@ def refine(model: Model, x: Tensor, *, progress: float = 1.0, reseed: bool = Tru
 
 
 @torch.no_grad()
-def turn_encoder(model: Model, x: Tensor) -> None:
-    """Let the encoder start from the atoms again, where codes keep k latents of each sample and
-    those of the transpose err less on prepared samples x [B, D] than its own do.
+def refit_encoder(model: Model, x: Tensor) -> None:
+    """The encoder that guesses exact codes best, of prepared x [B, D], where codes have a k.
 
-    A dictionary that moved far leaves its encoder where it was; one that moved a little does not.
-    Other codes have thresholds that hang on the scale of each row; their encoder stays.
+    `E = (C + λ tr(C)/D I)⁻¹ P`, C the covariance of what the encoder sees and P its covariance
+    with exact codes, each row then stretched until its latent varies as its code does; biases
+    bring the means together. Gradients, which go on from there, do not bring an encoder back that
+    a dictionary has moved away from. Source: Hoerl & Kennard 1970, ridge regression. Differs: λ is
+    relative. Codes without a k have thresholds that hang on the encoder that is there: it stays.
     """
     inner = suited(model)
     if inner.activation.kind not in FIXED:
         return
-    before = inner.encoder.clone(), inner.bias.clone()
-    own = _error(inner, x)
-    inner.encoder.copy_(_unit(inner) * inner.encoder.norm(dim=1).median())
-    inner.bias.zero_()
-    if own <= _error(inner, x):
-        inner.encoder.copy_(before[0])
-        inner.bias.copy_(before[1])
+    some = _few_of(x)
+    codes, unit = _as_kept(inner, some, _active(inner, some)), _unit(inner)
+    lengths, mean = inner.decoder.norm(dim=1).clamp_min(1e-12), inner.centered(x).double().mean(0)
+    covariance = mean.new_zeros(len(mean), len(mean))
+    shared, sums, squares = mean.new_zeros(len(mean), len(unit)), *mean.new_zeros(2, len(unit))
+    for part in x.split(max(1, _AT_ONCE // len(unit))):
+        code = (codes(part - inner.offset, unit) / lengths).double()
+        seen = inner.centered(part).double() - mean
+        covariance.addmm_(seen.T, seen, alpha=1 / len(x))
+        shared.addmm_(seen.T, code, alpha=1 / len(x))
+        sums += code.sum(0) / len(x)
+        squares += code.square().sum(0) / len(x)
+    ridge = (_RIDGE * covariance.diagonal().mean() + 1e-30) * torch.eye(len(mean)).to(covariance)
+    rows = torch.linalg.solve(covariance + ridge, shared)
+    guessed = (rows * (covariance @ rows)).sum(0)
+    varied = (squares - sums.square()).clamp_min(0)
+    rows *= (varied / guessed.clamp_min(1e-30)).sqrt().clamp(max=_STRETCHED)
+    inner.encoder.copy_(rows.T)
+    inner.bias.copy_(sums - mean @ rows)
 
 
-def _error(inner: Autoencoder, x: Tensor) -> float:
-    return float((inner.decode_raw(inner.encode(x)[1]) - x).double().square().sum())
+def _few_of(x: Tensor) -> Tensor:
+    return x[:: max(1, len(x) // _CHOSEN_BY)]
 
 
 def _spread(x: Tensor, step: int) -> list[Tensor]:
@@ -189,15 +230,10 @@ def _active(inner: Autoencoder, some: Tensor) -> float:
     return float(inner.encode(some)[1].l0().double().mean())
 
 
-def _few(inner: Autoencoder, some: Tensor) -> bool:
-    """Whether samples have so few active latents that loose codes would not be worth while."""
-    return round(_active(inner, some)) <= _FEW
-
-
-def _loosely(inner: Autoencoder, some: Tensor) -> Encode:
+def _loosely(inner: Autoencoder, some: Tensor, active: float) -> Encode:
     """A lasso whose codes have more active latents than will be kept, and stay as small as it has
     them: atoms that are still far from the truth share what a sample is made of."""
-    penalty = _penalty(inner, some, _SPARE * _active(inner, some))
+    penalty = _penalty(inner, some, _SPARE * active)
 
     def code(x: Tensor, atoms: Tensor) -> Tensor:
         return encode(x, atoms, penalty, max_iter=_FAST, tol=_FASTER).codes
@@ -205,13 +241,12 @@ def _loosely(inner: Autoencoder, some: Tensor) -> Encode:
     return code
 
 
-def _as_kept(inner: Autoencoder, some: Tensor) -> Encode:
+def _as_kept(inner: Autoencoder, some: Tensor, wanted: float) -> Encode:
     """Codes with as many active latents as there will be, on unit atoms.
 
     Where k latents are kept of each sample, a pursuit finds them if they are very few; else they
     are the largest of the lasso's or those of the pursuit, whichever err less on some samples.
     """
-    wanted = _active(inner, some)
     if inner.activation.kind not in FIXED:
         return _by_lasso(inner, some, wanted, None)
     k = max(1, round(wanted))

@@ -41,13 +41,7 @@ from simplecell.training.prepared import (
     targets_in_memory,
     to_model,
 )
-from simplecell.training.refine import (
-    SEEDED,
-    SEEDED_UNTIL,
-    check_refined,
-    samples_of_round,
-    turn_encoder,
-)
+from simplecell.training.refine import check_refined, refit_encoder, round_at, samples_of_round
 from simplecell.training.refine import refine as refine_dictionary
 from simplecell.training.state import State, all_finite, stacked, taken, taken_like
 from simplecell.training.steering import Controller, l0_of, warm_up
@@ -411,22 +405,17 @@ class Trainer:
         if not self._frozen(steps) or not isinstance(self.model, Autoencoder):
             return
         begin, end = steps // 2, steps - steps // 4
-        every = max(1, (end - begin) // self.refine)
-        past = self.n_steps - begin
-        if isinstance(self.solver, Adam) and not past:  # what moved the dictionary moves on else
+        if isinstance(self.solver, Adam) and self.n_steps == begin:  # what moved it moves on else
             for parameter in (self.model.decoder, self.model.offset):
                 self.solver.forget(parameter, torch.ones(len(parameter), dtype=torch.bool))
-        if past % every == 0 and past // every < self.refine:
-            self.best.undo_calibration()
-            some = samples_of_round(source, self.model.n_latents)
-            x = some.read(slice(0, some.n_samples))
-            done, prepared = past // every, to_model(x, self.preprocess, self.flat)
-            reseed = done % SEEDED == SEEDED - 1 and done < SEEDED_UNTIL * self.refine
-            last = done == self.refine - 1
-            progress = 1.0 if last else done / self.refine
-            refine_dictionary(self.model, prepared, progress=progress, reseed=reseed)
-            if last:
-                turn_encoder(self.model, prepared)
+        if (now := round_at(self.n_steps, begin, end, self.refine)) is None:
+            return
+        self.best.undo_calibration()
+        some = samples_of_round(source, self.model.n_latents)
+        x = to_model(some.read(slice(0, some.n_samples)), self.preprocess, self.flat)
+        refine_dictionary(self.model, x, progress=now.progress, reseed=now.reseed)
+        if now.last:
+            refit_encoder(self.model, x)
 
     def _move(
         self, adam: Adam, batch: Whole, moment: Moment, progress: float, frozen: bool
